@@ -1,0 +1,1 @@
+"""The window, its panels and actions, the command line, and the wiring: the only place where guest and GPU meet."""

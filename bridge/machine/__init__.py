@@ -1,0 +1,1 @@
+"""The machine: guest catalogue, launch, QMP, discovery, confinement, console."""

@@ -1,0 +1,1 @@
+"""Guest memory: the mapping, the physical memory map, dirty pages, snapshots."""

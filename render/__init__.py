@@ -1,0 +1,1 @@
+"""GPU: arrays in, pictures out. Hilbert curve, bricks, volume, camera, picking."""
