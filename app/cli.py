@@ -1,0 +1,97 @@
+"""The command line: which commands exist, and how an error becomes an exit code and a sentence."""
+
+import argparse
+import importlib
+import signal
+import sys
+from collections.abc import Sequence
+
+from app.exit_codes import ExitCode
+from app.output import print_error
+
+# One module a command family; imported only when it is used, so that `./glassbox list` does not load the GPU stack.
+_COMMANDS: dict[str, tuple[str, str]] = {
+    "window": ("app.commands.window", "open the window (what ./glassbox does by itself)"),
+    "run": ("app.commands.run", "start a machine without the window"),
+    "attach": ("app.commands.attach", "look into a QEMU that someone else started"),
+    "list": ("app.commands.machines", "list the machines"),
+    "stop": ("app.commands.machines", "stop a machine"),
+    "pause": ("app.commands.machines", "pause a machine"),
+    "resume": ("app.commands.machines", "let a paused machine go on"),
+    "reset": ("app.commands.machines", "press a machine's reset button"),
+    "read": ("app.commands.read", "print bytes of a machine's physical memory"),
+    "voxel": ("app.commands.space", "say which voxel shows an address"),
+    "address": ("app.commands.space", "say which address a voxel shows"),
+    "shot": ("app.commands.shot", "save a picture of the volume or of the whole window"),
+    "do": ("app.commands.do", "call an action of the running window by name"),
+    "bench": ("app.commands.bench", "measure, and hold the figures against their bars"),
+    "guests": ("app.commands.guests", "list the guests that can be started, or prepare them now"),
+    "doctor": ("app.commands.doctor", "check every ingredient and say how to fix what is missing"),
+}
+_EPILOG = """exit codes: 0 done · 1 failed · 2 usage · 3 no such machine · 4 a component is missing
+Every command takes --help. Without a command, the window opens with the demo guest."""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run one command and return its exit code (see ExitCode). Usage errors exit by argparse with 2."""
+    arguments = list(argv)
+    if not arguments or (arguments[0].startswith("-") and arguments[0] not in ("-h", "--help", "--version")):
+        arguments.insert(0, "window")
+    name = arguments[0]
+    if name not in _COMMANDS:
+        _overview().parse_args(arguments)  # prints help, version, or the usage error, and exits
+        return ExitCode.USAGE  # pragma: no cover - argparse has left already
+    module = importlib.import_module(_COMMANDS[name][0])
+    parser = argparse.ArgumentParser(prog=f"glassbox {name}", description=_COMMANDS[name][1].capitalize() + ".")
+    module.configure(parser, name)
+    options = parser.parse_args(arguments[1:])
+    # A terminal that goes away or a supervisor that asks must leave no machine behind: end by the ordinary way out.
+    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGHUP, _interrupt)
+    return run_guarded(module, options)
+
+
+def run_guarded(module: object, options: argparse.Namespace) -> int:
+    """Run a command module's `run(options)` and turn its typed errors into an exit code and one sentence."""
+    from app.failures import exit_code_of
+
+    as_json = bool(getattr(options, "json", False))
+    try:
+        return int(module.run(options))  # type: ignore[attr-defined]
+    except KeyboardInterrupt:
+        print_error("interrupted")
+        return ExitCode.FAILED
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader has left; say nothing more
+        return ExitCode.FAILED
+    except Exception as error:
+        code = exit_code_of(error)
+        if code is None:
+            raise
+        print_error(str(error), as_json=as_json)
+        return code
+
+
+def _interrupt(_signal: int, _frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _overview() -> argparse.ArgumentParser:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        release = version("glassbox")
+    except PackageNotFoundError:
+        release = "from source"
+    lines = "\n".join(f"  {name:<8} {text}" for name, (_, text) in _COMMANDS.items())
+    parser = argparse.ArgumentParser(
+        prog="glassbox",
+        description="Makes a running machine transparent: every byte of its RAM, live, as a voxel.\n\ncommands:\n"
+        + lines,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        usage="glassbox [COMMAND] [options]",
+    )
+    parser.add_argument("--version", action="version", version=f"glassbox {release}")
+    parser.add_argument("command", choices=list(_COMMANDS), metavar="COMMAND", help=argparse.SUPPRESS)
+    return parser

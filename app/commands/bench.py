@@ -1,0 +1,24 @@
+"""`glassbox bench`: measure on this machine, and hold each figure against its bar."""
+
+import argparse
+import importlib
+
+from app.output import print_json, print_text
+
+_BENCHMARKS = {"memory": "app.benchmarks.memory"}
+
+
+def configure(parser: argparse.ArgumentParser, _command: str) -> None:
+    """Declare the options."""
+    parser.add_argument("bench", choices=list(_BENCHMARKS), help="what to measure")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run one benchmark and print its report. Returns 0 whether or not the bars are met: a figure is a fact."""
+    report = importlib.import_module(_BENCHMARKS[options.bench]).run()
+    if options.json:
+        print_json(report.as_json())
+    else:
+        print_text(report.as_text())
+    return 0

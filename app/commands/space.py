@@ -1,0 +1,49 @@
+"""`glassbox voxel` and `glassbox address`: the map between RAM and space, with no machine needed."""
+
+import argparse
+
+import numpy as np
+from render.hilbert import address_from_voxel, voxel_from_address
+
+from app.failures import UsageError
+from app.numbers import parse_address
+from app.output import print_json, print_text
+
+DEFAULT_ORDER = 10  # 1024^3: every guest up to 1 GiB
+_ORDERS = range(4, 17)
+
+
+def configure(parser: argparse.ArgumentParser, command: str) -> None:
+    """Declare the options."""
+    if command == "voxel":
+        parser.add_argument("where", nargs=1, metavar="ADDRESS", help="offset in RAM, such as 0x7c00 or 16M")
+    else:
+        parser.add_argument("where", nargs=3, metavar=("X", "Y", "Z"), help="voxel coordinates")
+    parser.add_argument("--order", type=int, default=DEFAULT_ORDER, help="curve order: the cube's side is 2^ORDER (10)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.set_defaults(command=command)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the voxel of an address, or the address of a voxel. Returns 0; UsageError when outside the cube."""
+    if options.order not in _ORDERS:
+        raise UsageError(f"order {options.order} is not between {_ORDERS.start} and {_ORDERS.stop - 1}")
+    numbers = [parse_address(text) for text in options.where]
+    side = 1 << options.order
+    if options.command == "voxel":
+        if numbers[0] >= side**3:
+            raise UsageError(f"address 0x{numbers[0]:x} is beyond the {side}^3 cube; a larger --order holds it")
+        address = numbers[0]
+        voxel = [int(v) for v in voxel_from_address(np.array(numbers, np.uint64), options.order)[0]]
+    else:
+        if max(numbers) >= side:
+            raise UsageError(f"voxel {tuple(numbers)} is outside the {side}^3 cube; a larger --order holds it")
+        voxel = numbers
+        address = int(address_from_voxel(np.array([voxel], np.uint32), options.order)[0])
+    if options.json:
+        print_json({"address": address, "voxel": voxel, "page": address >> 12, "order": options.order})
+    elif options.command == "voxel":
+        print_text(" ".join(str(v) for v in voxel))
+    else:
+        print_text(f"0x{address:x}")
+    return 0

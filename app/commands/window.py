@@ -1,0 +1,63 @@
+"""`glassbox` itself: open the window, or without a screen say so and save the same scene as a picture."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from app.commands.guest_options import add_guest_options, has_own_media, resolve_guest
+from app.failures import UsageError
+from app.screen import HOW_TO_GET_A_WINDOW, screen_problem
+from app.window_options import WindowOptions
+
+FALLBACK_PICTURE = Path("glassbox.png")
+
+
+def configure(parser: argparse.ArgumentParser, _command: str) -> None:
+    """Declare the options."""
+    parser.add_argument("--guest", metavar="NAME", help="the guest to start with (default: demo); none: start empty")
+    add_guest_options(parser)
+    parser.add_argument("--size", type=picture_size, default=(1440, 900), metavar="WxH", help="window size (1440x900)")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Open the window and stay until it is closed. Returns its exit code."""
+    own = has_own_media(options)
+    if own and options.guest is not None:
+        raise UsageError("give --guest or --kernel, --disk … of your own, not both")
+    window = WindowOptions(
+        guest=resolve_guest(options, None) if own else None,
+        guest_name=None if own or options.guest == "none" else options.guest or "demo",
+        machine_name=options.name,
+        ram_bytes=options.ram,
+        cold=options.cold,
+        network=options.network,
+        size=options.size,
+    )
+    return open_window(window)
+
+
+def open_window(options: WindowOptions) -> int:
+    """Run the window; where there is no screen, say so, save the scene as a picture, and tell how to get a window."""
+    problem = screen_problem()
+    if problem is None:
+        from app.window import run_window
+
+        return run_window(options)
+    from app.commands.shot import ShotRequest, take_shot
+
+    sys.stderr.write(f"glassbox: {problem}; drawing the scene off-screen instead\n")
+    target = FALLBACK_PICTURE.absolute()
+    take_shot(ShotRequest(options=options, out=target, size=options.size, window=False))
+    sys.stderr.write(f"glassbox: saved {target}\n{HOW_TO_GET_A_WINDOW}\n")
+    return 0
+
+
+def picture_size(text: str) -> tuple[int, int]:
+    """Argparse type: ``1280x720`` as (width, height), each from 64 to 8192."""
+    width, cross, height = text.lower().partition("x")
+    if not (cross and width.isdecimal() and height.isdecimal()):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size such as 1280x720")
+    size = int(width[:6]), int(height[:6])
+    if not all(64 <= side <= 8192 for side in size):
+        raise argparse.ArgumentTypeError(f"{text!r}: width and height must be between 64 and 8192")
+    return size

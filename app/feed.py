@@ -1,0 +1,87 @@
+"""The feed: carries a machine's changed pages to the GPU, a budgeted piece each frame."""
+
+from dataclasses import dataclass
+from time import perf_counter
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from bridge.memory.dirty import DirtyTracker, ScanStats
+from bridge.memory.ram import GuestRam
+from render.bricks import BrickStore
+
+if TYPE_CHECKING:
+    import wgpu
+
+_SMALLEST_BATCH = 64
+_LARGEST_BATCH = 4096  # 16 MiB: above this a batch gains nothing and costs latency
+_FIRST_BATCH = 512
+
+
+@dataclass(frozen=True, slots=True)
+class FeedStats:
+    """What the feed did so far, and what its scanner does now."""
+
+    uploaded_pages: int
+    upload_bytes_per_s: float
+    scan: ScanStats
+
+
+class RamFeed:
+    """Owns the scanner and the GPU copy of one machine's RAM. Not thread-safe: it belongs to the render thread.
+
+    The GPU shows exactly what the scanner's shadow holds: pages are uploaded from the shadow, and the scanner
+    reports every later difference, so a page can be late but never lost or wrong.
+    """
+
+    def __init__(self, ram: GuestRam, device: "wgpu.GPUDevice") -> None:
+        self.ram = ram
+        self.tracker = DirtyTracker(ram)
+        self.store = BrickStore(device, ram.size_bytes)
+        self._batch_pages = _FIRST_BATCH
+        self._uploaded_pages = 0
+        self._bytes_per_s = 0.0
+        self.tracker.start()
+
+    def pump(self, budget_s: float) -> int:
+        """Upload pending pages for about `budget_s` seconds and return how many.
+
+        The batch size follows the measured cost, so that a single batch stays within the budget on a slow GPU.
+        """
+        begin = perf_counter()
+        uploaded = 0
+        while True:
+            dirty = self.tracker.take(self._batch_pages)
+            count = len(dirty.pages)
+            if count == 0:
+                break
+            started = perf_counter()
+            self.store.upload(dirty.pages, dirty.data)
+            took = perf_counter() - started
+            uploaded += count
+            self._bytes_per_s = count * 4096 / max(took, 1e-6)
+            if took > budget_s / 2:
+                self._batch_pages = max(_SMALLEST_BATCH, self._batch_pages // 2)
+            elif count == self._batch_pages and took < budget_s / 8:
+                self._batch_pages = min(_LARGEST_BATCH, self._batch_pages * 2)
+            if perf_counter() - begin + took > budget_s:
+                break
+        self._uploaded_pages += uploaded
+        return uploaded
+
+    @property
+    def stats(self) -> FeedStats:
+        """Return counts since the start and the scanner's present figures."""
+        return FeedStats(self._uploaded_pages, self._bytes_per_s, self.tracker.stats)
+
+    def close(self) -> None:
+        """Stop the scanner and free the GPU copy. The RAM mapping stays its machine's."""
+        self.tracker.stop()
+        self.store.destroy()
+
+    def __enter__(self) -> "RamFeed":
+        return self
+
+    def __exit__(
+        self, _type: type[BaseException] | None, _error: BaseException | None, _tb: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,0 +1,58 @@
+"""What commands print: one JSON object a run with `--json`, else text for people; errors to standard error."""
+
+import json
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+
+def print_json(document: Mapping[str, Any]) -> None:
+    """Write one JSON object and a newline to standard output."""
+    sys.stdout.write(json.dumps(document, indent=2, default=str) + "\n")
+    sys.stdout.flush()
+
+
+def print_text(text: str) -> None:
+    """Write a line for people to standard output."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def print_error(message: str, *, as_json: bool = False) -> None:
+    """Write what went wrong: a sentence on standard error, and with `as_json` also an object on standard output."""
+    if as_json:
+        print_json({"ok": False, "error": message})
+    sys.stderr.write(f"glassbox: {message}\n")
+    sys.stderr.flush()
+
+
+def format_bytes(count: float) -> str:
+    """Return `count` bytes with a binary unit: ``128 MiB``, ``1.4 GiB``, ``512 B``."""
+    value = float(count)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if value < 1024:
+            return f"{value:.0f} {unit}" if value >= 100 or value == int(value) else f"{value:.1f} {unit}"
+        value /= 1024
+    return f"{value:,.1f} TiB"
+
+
+def format_duration(seconds: float) -> str:
+    """Return a duration as people say it: ``4.2 s``, ``3 min 05 s``, ``2 h 10 min``."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(int(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min"
+
+
+def format_table(header: tuple[str, ...], rows: list[tuple[str, ...]], *, right: frozenset[int] = frozenset()) -> str:
+    """Return rows aligned under a header; columns in `right` are set flush right."""
+    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
+
+    def line(row: tuple[str, ...]) -> str:
+        cells = [c.rjust(w) if i in right else c.ljust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))]
+        return "  ".join(cells).rstrip()
+
+    return "\n".join(line(row) for row in [header, *rows])
