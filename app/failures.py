@@ -5,7 +5,7 @@ from app.numbers import BadNumber
 
 
 def exit_code_of(error: BaseException) -> ExitCode | None:
-    """Return the exit code for an error that was foreseen, or None for one that is a defect and should be seen whole."""
+    """Return the exit code for an error that was foreseen, or None for a defect, which is to be seen whole."""
     from bridge.machine.errors import MachineError, NoSuchMachine, QemuMissing
     from bridge.memory.errors import GuestMemoryError
 
