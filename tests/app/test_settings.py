@@ -1,0 +1,114 @@
+"""Settings: they come back as they were saved, and no broken file stops the program."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.settings import (
+    LAYOUT_FILE,
+    MAX_FILE_BYTES,
+    SETTINGS_FILE,
+    BadSettings,
+    Settings,
+    forget_layout,
+    load_layout,
+    load_settings,
+    save_layout,
+    save_settings,
+    settings_from_json,
+    write_atomically,
+)
+
+settings = st.builds(
+    Settings,
+    theme=st.sampled_from(["dark", "light"]),
+    ui_scale=st.floats(0.75, 2.5),
+    mode=st.sampled_from(["first hit", "translucent"]),
+    greeted=st.booleans(),
+    window_width=st.integers(320, 16384),
+    show_log=st.booleans(),
+)
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@given(settings)
+def test_every_setting_survives_the_round_trip(value: Settings) -> None:
+    assert settings_from_json(json.loads(json.dumps(asdict(value)))) == value
+
+
+@given(st.dictionaries(st.sampled_from([*asdict(Settings()), "unknown"]), json_values, max_size=4))
+def test_any_json_gives_valid_settings_or_a_reason(document: dict[str, object]) -> None:
+    try:
+        found = settings_from_json(document)
+    except BadSettings:
+        found = None
+    if found is not None:
+        assert found.theme in ("dark", "light")
+        assert 0.75 <= found.ui_scale <= 2.5
+
+
+def test_saved_and_loaded(tmp_path: Path) -> None:
+    assert load_settings(tmp_path) == (Settings(), None)
+    kept = Settings(theme="light", ui_scale=1.25, greeted=True)
+    save_settings(tmp_path, kept)
+    assert load_settings(tmp_path) == (kept, None)
+    assert [p.name for p in tmp_path.iterdir()] == [SETTINGS_FILE]
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[]", b'{"theme": "pink"}', b'{"ui_scale": true}', b"\xff\xfe", b"[" * 100_000]
+)
+def test_a_broken_file_is_set_aside_and_said(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / SETTINGS_FILE).write_bytes(content)
+    found, problem = load_settings(tmp_path)
+    assert found == Settings()
+    assert problem is not None
+    assert "defaults are used" in problem
+    assert (tmp_path / f"{SETTINGS_FILE}.broken").read_bytes() == content
+    assert load_settings(tmp_path) == (Settings(), None)
+
+
+def test_a_huge_file_is_not_read(tmp_path: Path) -> None:
+    (tmp_path / SETTINGS_FILE).write_bytes(b" " * (MAX_FILE_BYTES + 1))
+    assert "larger than" in (load_settings(tmp_path)[1] or "")
+
+
+def test_a_file_that_cannot_be_read_or_moved_is_said_too(tmp_path: Path) -> None:
+    (tmp_path / SETTINGS_FILE).mkdir()
+    (tmp_path / f"{SETTINGS_FILE}.broken").write_text("in the way")
+    assert "could not be read" in (load_settings(tmp_path)[1] or "")
+
+
+def test_layout_round_trip_and_checksum(tmp_path: Path) -> None:
+    assert load_layout(tmp_path) == (None, None)
+    ini = "[Window][Log]\nPos=1,2\n\n[Docking][Data]\nDockSpace ID=0x1\n"
+    save_layout(tmp_path, ini)
+    assert load_layout(tmp_path) == (ini, None)
+    path = tmp_path / LAYOUT_FILE
+    path.write_text(path.read_text().replace("Pos=1,2", "Pos=1,3"))
+    layout, problem = load_layout(tmp_path)
+    assert layout is None
+    assert "checksum" in (problem or "")
+    path.write_text("[Window][Log]\n")
+    assert "not written by Glassbox" in (load_layout(tmp_path)[1] or "")
+    save_layout(tmp_path, ini)
+    forget_layout(tmp_path)
+    forget_layout(tmp_path)
+    assert load_layout(tmp_path) == (None, None)
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_part(tmp_path: Path) -> None:
+    path = tmp_path / "kept"
+    write_atomically(path, "old")
+    with pytest.raises(UnicodeEncodeError):
+        write_atomically(path, "new \ud800")
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
