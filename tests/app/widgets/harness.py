@@ -14,10 +14,48 @@ from wgpu.utils.imgui.imgui_backend import ImguiWgpuBackend
 from app.theme import Theme, ThemeName, apply_theme, load_fonts, make_theme
 
 
+class _Gpu:
+    """Draws what ImGui built into a texture and reads it back."""
+
+    def __init__(self) -> None:
+        self._device = wgpu.gpu.request_adapter_sync().request_device_sync()
+        self._backend = ImguiWgpuBackend(self._device, "rgba8unorm")
+
+    def draw(self, width: int, height: int) -> np.ndarray:
+        target = self._device.create_texture(
+            size=(width, height, 1),
+            format="rgba8unorm",
+            usage=wgpu.TextureUsage.RENDER_ATTACHMENT | wgpu.TextureUsage.COPY_SRC,
+        )
+        encoder = self._device.create_command_encoder()
+        render_pass = encoder.begin_render_pass(
+            color_attachments=[
+                {"view": target.create_view(), "clear_value": (0, 0, 0, 1), "load_op": "clear", "store_op": "store"}
+            ]
+        )
+        self._backend.render(imgui.get_draw_data(), render_pass)
+        render_pass.end()
+        self._device.queue.submit([encoder.finish()])
+        data = self._device.queue.read_texture(
+            {"texture": target, "mip_level": 0, "origin": (0, 0, 0)},
+            {"offset": 0, "bytes_per_row": width * 4, "rows_per_image": height},
+            (width, height, 1),
+        )
+        return np.frombuffer(data, np.uint8).reshape(height, width, 4)
+
+
 class Harness:
     """One window that fills the display and holds what `draw` draws; each `frame` is 1/60 s unless told otherwise."""
 
-    def __init__(self, draw: Callable[[Harness], None], *, width: int = 900, height: int = 500, name: ThemeName = "dark") -> None:
+    def __init__(
+        self,
+        draw: Callable[[Harness], None],
+        *,
+        width: int = 900,
+        height: int = 500,
+        name: ThemeName = "dark",
+        gpu: bool = False,
+    ) -> None:
         self.width, self.height = width, height
         self._draw = draw
         self.context = imgui.create_context()
@@ -34,6 +72,7 @@ class Harness:
         self.theme: Theme = make_theme(name, 1.0, load_fonts())
         apply_theme(self.theme)
         self.now_s = 0.0
+        self._gpu = _Gpu() if gpu else None
 
     def close(self) -> None:
         imgui.set_current_context(self.context)
@@ -54,39 +93,22 @@ class Harness:
             imgui.render()
 
     def frame(self, count: int = 1, *, dt_s: float = 1 / 60) -> None:
-        """Run whole frames; textures are taken as uploaded, nothing is drawn."""
+        """Run whole frames; without a GPU textures are taken as uploaded and nothing is drawn."""
         for _ in range(count):
             self._build(dt_s)
+            if self._gpu is not None:
+                self._gpu.draw(self.width, self.height)
+                continue
             for texture in imgui.get_draw_data().textures or ():
                 if texture.status == imgui.ImTextureStatus.want_create:
                     texture.set_tex_id(1)
                 texture.set_status(imgui.ImTextureStatus.ok)
 
     def shoot(self, path: Path) -> np.ndarray:
-        """Draw one frame on the GPU, write it as PNG and return it, (h, w, 4) uint8. Only for a harness never `frame`d."""
-        device = wgpu.gpu.request_adapter_sync().request_device_sync()
-        backend = ImguiWgpuBackend(device, "rgba8unorm")
+        """Run one frame, write it as PNG and return it, (h, w, 4) uint8; needs `gpu=True`."""
+        assert self._gpu is not None
         self._build(1 / 60)
-        target = device.create_texture(
-            size=(self.width, self.height, 1),
-            format="rgba8unorm",
-            usage=wgpu.TextureUsage.RENDER_ATTACHMENT | wgpu.TextureUsage.COPY_SRC,
-        )
-        encoder = device.create_command_encoder()
-        render_pass = encoder.begin_render_pass(
-            color_attachments=[
-                {"view": target.create_view(), "clear_value": (0, 0, 0, 1), "load_op": "clear", "store_op": "store"}
-            ]
-        )
-        backend.render(imgui.get_draw_data(), render_pass)
-        render_pass.end()
-        device.queue.submit([encoder.finish()])
-        data = device.queue.read_texture(
-            {"texture": target, "mip_level": 0, "origin": (0, 0, 0)},
-            {"offset": 0, "bytes_per_row": self.width * 4, "rows_per_image": self.height},
-            (self.width, self.height, 1),
-        )
-        picture = np.frombuffer(data, np.uint8).reshape(self.height, self.width, 4)
+        picture = self._gpu.draw(self.width, self.height)
         Image.fromarray(picture).save(path)
         return picture
 
@@ -121,8 +143,12 @@ class Harness:
         self.io.add_mouse_wheel_event(0, notches)
         self.frame()
 
-    def key(self, key: imgui.Key, *, ctrl: bool = False, shift: bool = False, alt: bool = False, text: str = "") -> None:
-        mods = [m for m, on in ((imgui.Key.mod_ctrl, ctrl), (imgui.Key.mod_shift, shift), (imgui.Key.mod_alt, alt)) if on]
+    def key(
+        self, key: imgui.Key, *, ctrl: bool = False, shift: bool = False, alt: bool = False, text: str = ""
+    ) -> None:
+        mods = [
+            m for m, on in ((imgui.Key.mod_ctrl, ctrl), (imgui.Key.mod_shift, shift), (imgui.Key.mod_alt, alt)) if on
+        ]
         for mod in mods:
             self.io.add_key_event(mod, True)
         self.io.add_key_event(key, True)
