@@ -1,0 +1,363 @@
+"""The disassembly view: x86 instructions around an address, following the memory as it changes."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
+
+from imgui_bundle import imgui
+
+from app.theme import Theme, u32
+from app.widgets.byte_source import DEFAULT_UNMAPPED, ByteSource, ReadBytes
+from app.widgets.disassembly_model import DisassemblyModel
+from app.widgets.format import address_digits, format_address
+from app.widgets.jump_lanes import MAX_LANES, jump_lanes
+from app.widgets.mono import MonoGrid, mono_grid
+from app.widgets.row_scroll import RowScrollbar, scrollbar_width
+from app.widgets.x86_decode import MODES, Bits, Instruction
+
+WHEEL_ROWS = 3
+MNEMONIC_CELLS = 8
+_TOKEN = re.compile(
+    r"(?P<number>-?\b(?:0x[0-9a-f]+|\d+)\b)|(?P<size>\b(?:[a-z]*word|t?byte) ptr\b)"
+    r"|(?P<name>[a-z]\w*)|(?P<mark>[^\w\s])"
+)
+_NAME, _NUMBER, _SIZE, _MARK = range(4)
+_TOKEN_CLASS = {"number": _NUMBER, "size": _SIZE, "name": _NAME, "mark": _MARK}
+
+
+@dataclass(frozen=True, slots=True)
+class DisassemblyEvent:
+    """What the user did: `select` an instruction, or `go` to an address (double click or Enter: a jump's target)."""
+
+    kind: Literal["select", "go"]
+    address: int
+    length: int = 1
+
+
+@lru_cache(maxsize=8192)
+def operand_runs(operands: str) -> tuple[tuple[int, str], ...]:
+    """Return (class, text) for each class of token in an operand text, each padded from the text's start."""
+    texts: dict[int, str] = {}
+    for token in _TOKEN.finditer(operands):
+        kind = _TOKEN_CLASS[token.lastgroup or "name"]
+        texts[kind] = texts.get(kind, "").ljust(token.start()) + token.group()
+    return tuple(texts.items())
+
+
+class DisassemblyView:
+    """A disassembly; `unmapped` are the errors by which `read` says that there is no memory.
+
+    After `draw`, `animating` says that changed instructions still fade, `wants_keyboard` that the view has the
+    keyboard. `bits` is the decoding width; the user can change it in the view's header.
+    """
+
+    def __init__(self, bits: Bits = 64, unmapped: tuple[type[Exception], ...] = DEFAULT_UNMAPPED) -> None:
+        self.bits: Bits = bits
+        self.model = DisassemblyModel()
+        self.animating = False
+        self.wants_keyboard = False
+        self._unmapped = unmapped
+        self._scrollbar = RowScrollbar()
+        self._shown_address: int | None = None
+        self._wheel = 0.0
+        self._menu_instruction: Instruction | None = None
+
+    def draw(
+        self,
+        theme: Theme,
+        read: ReadBytes,
+        address: int,
+        *,
+        base: int = 0,
+        size_bytes: int = 1 << 64,
+        size: tuple[float, float] | None = None,
+    ) -> DisassemblyEvent | None:
+        """Draw the instructions around `address` within [base, base + size_bytes); return what the user did.
+
+        When `address` is another than in the frame before, the view goes there.
+        """
+        source = ByteSource(read, self._unmapped)
+        available = imgui.get_content_region_avail()
+        width, height = size or (available.x, available.y)
+        flags = (
+            imgui.WindowFlags_.no_scrollbar
+            | imgui.WindowFlags_.no_scroll_with_mouse
+            | imgui.WindowFlags_.no_nav
+            | imgui.WindowFlags_.no_move
+        )
+        imgui.push_style_var(imgui.StyleVar_.window_padding, imgui.ImVec2(0, 0))
+        shown = imgui.begin_child("##disassembly", imgui.ImVec2(max(width, 1), max(height, 1)), 0, flags)
+        imgui.pop_style_var()
+        self.wants_keyboard = imgui.is_window_focused()
+        self.animating = False
+        event = None
+        if shown:
+            event = self._draw_inside(theme, source, address, base, base + size_bytes, width, height)
+        imgui.end_child()
+        return event
+
+    def _draw_inside(
+        self, theme: Theme, source: ByteSource, address: int, base: int, end: int, width: float, height: float
+    ) -> DisassemblyEvent | None:
+        model = self.model
+        grid = mono_grid(theme, row_units=5)
+        corner = imgui.get_cursor_screen_pos()
+        bar = scrollbar_width(theme)
+        gutter = theme.px(2) + MAX_LANES * theme.px(1.5)
+        x, y = corner.x + gutter, corner.y + grid.row + theme.unit
+        rows_height = max(height - (y - corner.y), grid.row)
+        now_s = imgui.get_time()
+
+        model.set_view(base, end, self.bits, max(int(rows_height / grid.row), 1))
+        if address != self._shown_address:
+            self._shown_address = address
+            model.show(source, address)
+        top = base + self._scrollbar.draw(
+            theme,
+            imgui.ImVec2(corner.x + width - bar, y),
+            rows_height,
+            max(end - base, 1),
+            max(model.shown_bytes, 1),
+            min(max(model.top - base, 0), max(end - base - 1, 0)),
+        )
+        if top != model.top and self._scrollbar.held:
+            model.top = top
+        imgui.set_cursor_screen_pos(imgui.ImVec2(corner.x, y))
+        imgui.invisible_button(
+            "##instructions",
+            imgui.ImVec2(max(width - bar, 1), rows_height),
+            imgui.ButtonFlags_.mouse_button_left | imgui.ButtonFlags_.mouse_button_right,
+        )
+        hovered = imgui.is_item_hovered()
+        if hovered and imgui.get_io().mouse_wheel:
+            self._wheel -= imgui.get_io().mouse_wheel * WHEEL_ROWS
+            rows = int(self._wheel)
+            self._wheel -= rows
+            model.scroll(source, rows)
+        event = None
+        if self.wants_keyboard and not imgui.is_popup_open("##instruction-menu"):
+            event = self._keyboard(source)
+        lines = model.lines(source, now_s)
+        self.animating = model.animating
+        under = None
+        if hovered:
+            row = int((imgui.get_io().mouse_pos.y - y) // grid.row)
+            under = lines[row] if 0 <= row < len(lines) else None
+            event = self._mouse(under) or event
+
+        draw_list = imgui.get_window_draw_list()
+        draw_list.push_clip_rect(corner, imgui.ImVec2(corner.x + width, corner.y + height), True)
+        byte_cells = self._byte_cells(int((width - gutter - bar) / grid.cell))
+        self._draw_header(draw_list, theme, x, corner, width - bar, grid, byte_cells)
+        for index, line in enumerate(lines):
+            self._draw_line(
+                draw_list, theme, corner.x, x, y + index * grid.row, width - bar, grid, line, byte_cells, under, now_s
+            )
+        self._draw_lanes(draw_list, theme, x, y, grid, lines, under)
+        draw_list.pop_clip_rect()
+        self._draw_modes(theme, corner, width - bar)
+        self._menu()
+        return event
+
+    # Drawing.
+
+    def _digits(self) -> int:
+        return address_digits(min(self.model.end, 1 << 48) if self.model.end == 1 << 64 else self.model.end)
+
+    def _byte_cells(self, columns: int) -> int:
+        """Return the cells for instruction bytes that leave room for the text: 8 bytes, 5, or none."""
+        text = self._digits() + 2 + MNEMONIC_CELLS + 24
+        return next((count * 3 + 1 for count in (8, 5) if text + count * 3 + 1 <= columns), 0)
+
+    def _draw_header(
+        self,
+        draw_list: imgui.ImDrawList,
+        theme: Theme,
+        x: float,
+        corner: imgui.ImVec2,
+        width: float,
+        grid: MonoGrid,
+        byte_cells: int,
+    ) -> None:
+        faint = u32(theme.text_faint)
+        at = x + (self._digits() + 2) * grid.cell
+        grid.text(draw_list, x, corner.y, faint, "address")
+        if byte_cells:
+            grid.text(draw_list, at, corner.y, faint, "bytes")
+        grid.text(draw_list, at + byte_cells * grid.cell, corner.y, faint, "instruction")
+        line_y = corner.y + grid.row + theme.px(0.5)
+        draw_list.add_rect_filled((corner.x, line_y), (corner.x + width, line_y + 1), u32(theme.border))
+
+    def _draw_modes(self, theme: Theme, corner: imgui.ImVec2, width: float) -> None:
+        """The decoding width, as three small buttons in the header."""
+        imgui.push_font(theme.ui_font, theme.small_size)
+        button = imgui.ImVec2(imgui.calc_text_size("64").x + theme.px(2), imgui.get_text_line_height() + theme.px(0.5))
+        imgui.push_style_var(imgui.StyleVar_.frame_padding, imgui.ImVec2(0, 0))
+        for index, bits in enumerate(MODES):
+            imgui.set_cursor_screen_pos(
+                imgui.ImVec2(corner.x + width - (len(MODES) - index) * (button.x + theme.px(0.5)), corner.y)
+            )
+            on = bits == self.bits
+            imgui.push_style_color(imgui.Col_.button, u32(theme.active if on else theme.surface))
+            imgui.push_style_color(imgui.Col_.text, u32(theme.accent if on else theme.text_faint))
+            if imgui.button(f"{bits}##bits", button):
+                self.bits = bits
+            imgui.pop_style_color(2)
+            imgui.set_item_tooltip(f"Decode as {bits}-bit code")
+        imgui.pop_style_var()
+        imgui.pop_font()
+
+    def _draw_line(
+        self,
+        draw_list: imgui.ImDrawList,
+        theme: Theme,
+        left: float,
+        x: float,
+        y: float,
+        width: float,
+        grid: MonoGrid,
+        line: Instruction,
+        byte_cells: int,
+        under: Instruction | None,
+        now_s: float,
+    ) -> None:
+        model = self.model
+        selected = line.address <= model.selected < line.end
+        if selected:
+            draw_list.add_rect_filled((left, y), (left + width, y + grid.row), u32(theme.accent.alpha(0.14)))
+            draw_list.add_rect_filled((left, y), (left + 2, y + grid.row), u32(theme.accent))
+        elif under is not None and under.address == line.address:
+            draw_list.add_rect_filled((left, y), (left + width, y + grid.row), u32(theme.text.alpha(0.05)))
+        digits = self._digits()
+        text_x = x + (digits + 2 + byte_cells) * grid.cell
+        heat = model.heat(line, now_s)
+        if heat > 0:
+            from_x = x + (digits + 2) * grid.cell if byte_cells else text_x
+            to_x = text_x + max(len(line.text) + MNEMONIC_CELLS - len(line.mnemonic), MNEMONIC_CELLS) * grid.cell
+            ground = u32(theme.changed.alpha(0.4 * heat**1.5))
+            draw_list.add_rect_filled((from_x - 3, y + 1), (to_x + 3, y + grid.row - 1), ground, 2.0)
+        address = f"{line.address:0{digits}x}"
+        zeros = min(len(address) - len(address.lstrip("0")), digits - 1)
+        faint = u32(theme.text_faint.mix(theme.surface, 0.45))
+        if zeros:
+            grid.text(draw_list, x, y, faint, address[:zeros])
+        grid.text(draw_list, x, y, u32(theme.accent if selected else theme.text_dim), " " * zeros + address[zeros:])
+        if byte_cells:
+            room = byte_cells // 3
+            shown = line.data if len(line.data) <= room else line.data[: room - 1]
+            text = shown.hex(" ") + (" …" if len(shown) < len(line.data) else "")
+            grid.text(draw_list, x + (digits + 2) * grid.cell, y, u32(theme.text_faint), text)
+        self._draw_text(draw_list, theme, text_x, y, grid, line, faint)
+
+    def _draw_text(
+        self,
+        draw_list: imgui.ImDrawList,
+        theme: Theme,
+        x: float,
+        y: float,
+        grid: MonoGrid,
+        line: Instruction,
+        faint: int,
+    ) -> None:
+        if line.kind in ("invalid", "unmapped"):
+            grid.text(draw_list, x, y, faint, f"{line.mnemonic:<{MNEMONIC_CELLS}}{line.operands}")
+            return
+        flow = {"jump": theme.accent, "branch": theme.accent, "call": theme.ansi[5], "return": theme.ansi[5]}
+        grid.text(draw_list, x, y, u32(flow.get(line.kind, theme.text)), line.mnemonic)
+        start = x + max(MNEMONIC_CELLS, len(line.mnemonic) + 1) * grid.cell
+        colours = (theme.text.mix(theme.text_dim, 0.35), theme.ansi[2], theme.text_faint, theme.text_faint)
+        for kind, text in operand_runs(line.operands):
+            grid.text(draw_list, start, y, u32(flow[line.kind] if line.target is not None else colours[kind]), text)
+        if line.refers is not None:
+            note = f"→ {line.refers:#x}"
+            grid.text(draw_list, start + (len(line.operands) + 2) * grid.cell, y, u32(theme.text_faint), note)
+
+    def _draw_lanes(
+        self,
+        draw_list: imgui.ImDrawList,
+        theme: Theme,
+        x: float,
+        y: float,
+        grid: MonoGrid,
+        lines: list[Instruction],
+        under: Instruction | None,
+    ) -> None:
+        """Draw the jumps between visible lines in the gutter."""
+        step = theme.px(1.5)
+        right = x - theme.unit
+        for lane in jump_lanes(lines):
+            source = lines[lane.source]
+            strong = source.address <= self.model.selected < source.end or (under is not None and under == source)
+            colour = u32(theme.accent if strong else theme.border_strong)
+            at = right - (lane.lane + 1) * step
+            from_y = y + (lane.source + 0.5) * grid.row
+            to_y = y + (lane.target + 0.5) * grid.row
+            from_y, to_y = float(round(from_y)) + 0.5, float(round(to_y)) + 0.5
+            for x0, y0, x1, y1 in ((right, from_y, at, from_y), (at, from_y, at, to_y), (at, to_y, right, to_y)):
+                draw_list.add_line((x0, y0), (x1, y1), colour, 1.0)
+            draw_list.add_triangle_filled((right + 1, to_y), (right - 4, to_y - 3), (right - 4, to_y + 3), colour)
+
+    # Mouse, menu and keys.
+
+    def _mouse(self, under: Instruction | None) -> DisassemblyEvent | None:
+        if under is None or under.kind == "unmapped":
+            return None
+        if imgui.is_mouse_double_clicked(0):
+            return self._go(under)
+        if imgui.is_mouse_clicked(0) or imgui.is_mouse_released(1):
+            if imgui.is_mouse_released(1):
+                self._menu_instruction = under
+                imgui.open_popup("##instruction-menu")
+            return self._select(under)
+        if under.target is not None or under.refers is not None:
+            imgui.set_mouse_cursor(imgui.MouseCursor_.hand)
+        return None
+
+    def _select(self, line: Instruction) -> DisassemblyEvent:
+        self.model.select(line)
+        self._shown_address = line.address
+        return DisassemblyEvent("select", line.address, max(len(line.data), 1))
+
+    def _go(self, line: Instruction) -> DisassemblyEvent:
+        leads = line.target if line.target is not None else line.refers
+        return DisassemblyEvent("go", line.address if leads is None else leads)
+
+    def _menu(self) -> None:
+        if not imgui.begin_popup("##instruction-menu"):
+            return
+        line = self._menu_instruction
+        if line is not None:
+            leads = line.target if line.target is not None else line.refers
+            items = [
+                ("Copy address", format_address(line.address)),
+                ("Copy instruction", line.text),
+                ("Copy bytes", line.data.hex(" ")),
+            ]
+            if leads is not None:
+                items.append((f"Copy {leads:#x}", format_address(leads)))
+            for label, text in items:
+                if imgui.menu_item(label, "", False)[0]:
+                    imgui.set_clipboard_text(text)
+        imgui.end_popup()
+
+    def _keyboard(self, source: ByteSource) -> DisassemblyEvent | None:
+        model = self.model
+        page = max(model.rows - 1, 1)
+        for key, step in (
+            (imgui.Key.up_arrow, -1),
+            (imgui.Key.down_arrow, 1),
+            (imgui.Key.page_up, -page),
+            (imgui.Key.page_down, page),
+        ):
+            if imgui.is_key_pressed(key):
+                line = model.step(source, step)
+                return None if line is None else self._select(line)
+        current = model.current()
+        if current is not None and imgui.is_key_pressed(imgui.Key.enter, False):
+            return self._go(current)
+        if current is not None and imgui.get_io().key_ctrl and imgui.is_key_pressed(imgui.Key.c, False):
+            imgui.set_clipboard_text(f"{format_address(current.address)}  {current.text}")
+        return None
