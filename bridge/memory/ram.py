@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from bridge.memory.errors import FileNotFound, InvalidAddress, MapFailed, PermissionDenied, RamClosed
 from bridge.memory.physical_map import PAGE_BYTES, PhysicalMap
+from bridge.memory.snapshot import Snapshot, take_snapshot
 
 
 class GuestRam:
@@ -136,6 +137,10 @@ class GuestRam:
             extents.append((start, end - start))
             position = end
         return extents
+
+    def snapshot(self, *, pause: contextlib.AbstractContextManager[object] | None = None, retries: int = 3) -> Snapshot:
+        """A copy of all RAM, and whether it is of one instant; see `bridge.memory.snapshot`."""
+        return take_snapshot(self, pause=pause, retries=retries)
 
     def check_intact(self) -> os.stat_result:
         """Raises `MapFailed` when the file has become shorter than the mapping.

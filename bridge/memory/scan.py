@@ -202,7 +202,7 @@ def look_at_hot(ram: U64, shadow: Shadow, hot: U32, state: I64, budget_pages: in
     for _ in range(count):
         if cursor >= state[N_HOT]:
             cursor = 0
-        page = np.int64(hot[cursor])
+        page = int(hot[cursor])
         if _page_differs(shadow, ram, page, False):
             _store_page(shadow, ram, page, False, now_s)
             state[CHANGED] += 1
