@@ -12,6 +12,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -138,8 +139,12 @@ def check_qemu() -> Check:
 def check_accelerator() -> Check:
     """Whether KVM really runs guests here; without it they are emulated, which is slower and good enough."""
     from bridge.machine.accelerator import probe_kvm
+    from bridge.machine.errors import QemuMissing
 
-    found = probe_kvm()
+    try:
+        found = probe_kvm()
+    except QemuMissing:
+        return Check("accelerator", False, "cannot be tried without QEMU", "mend QEMU first")
     return Check("accelerator", True, f"{'KVM' if found.usable else 'TCG'}: {found.reason}", "")
 
 
@@ -153,7 +158,9 @@ def check_adapter() -> Check:
         return Check("vulkan", False, _last_line(child.stderr), fix)
     adapter = json_format.loads(_last_line(child.stdout))
     kind = "software" if adapter["is_software"] else "hardware"
-    return Check("vulkan", True, f"{adapter['name']}, {kind}, {adapter['driver']}", "")
+    detail = f"{adapter['name']}, {kind}, {adapter['backend']} by {adapter['driver']}"
+    ok = adapter["backend"] == "Vulkan"
+    return Check("vulkan", ok, detail, "" if ok else fix)
 
 
 def check_compiler() -> Check:
@@ -202,11 +209,10 @@ def check_shared_memory() -> Check:
     fix = f"make room in {SHARED_MEMORY}, or mount it bigger: mount -o remount,size=2G {SHARED_MEMORY}"
     try:
         usage = shutil.disk_usage(SHARED_MEMORY)
+        tempfile.TemporaryFile(dir=SHARED_MEMORY).close()
     except OSError as error:
-        return Check("shared memory", False, f"{SHARED_MEMORY}: {error.strerror}", fix)
+        return Check("shared memory", False, f"{SHARED_MEMORY} cannot be used: {error.strerror}", fix)
     detail = f"{format_bytes(usage.free)} free of {format_bytes(usage.total)} in {SHARED_MEMORY}"
-    if not os.access(SHARED_MEMORY, os.W_OK):
-        return Check("shared memory", False, f"{SHARED_MEMORY} cannot be written to", fix)
     ok = usage.free >= MIN_SHARED_MEMORY_BYTES
     return Check("shared memory", ok, detail, "" if ok else fix)
 
