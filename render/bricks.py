@@ -1,0 +1,356 @@
+"""A guest's RAM on the GPU: voxels in 3D textures, a brick a page, and the summaries that make them quick to march.
+
+Four levels, each a texture that covers the guest's whole box:
+
+- voxels, in one of two layouts that the shaders switch between by template. "texture": rgba8unorm in space, four voxels
+  along x a texel, cut along z where one texture would be too large; right for a GPU, whose caches know 3D textures.
+  "linear": buffers of pages as they are in RAM, put in place when they are looked at; right in software, where a texel
+  written costs more than everything else together (1,600 pages: 45 ms as a texture, 10 ms linear, on two cores);
+- cells (4^3): rgba8unorm of mean, share filled, highest byte;
+- bricks (16^3, a page): r32uint of filled | mean << 13 | highest << 21 | kind << 29, and r32float of when it was
+  written;
+- blocks (64^3): r32uint, how many of its bricks hold anything.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import deque
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import wgpu
+from numpy.typing import NDArray
+
+from render import hilbert, wgsl
+from render.content import N_COUNTERS, Kind
+from render.device import adapter_summary, gpu_work
+from render.errors import BadPages, OutOfVideoMemory
+
+PAGE_SIZE = hilbert.PAGE_SIZE
+CELL_SIDE = 4
+BRICK_SIDE = hilbert.BRICK_SIDE
+BLOCK_SIDE = 64
+
+BATCH_PAGES = 4096
+"""Pages a dispatch takes: 16 MiB of staging, far under every binding limit, and enough to drown a dispatch's fixed
+cost.
+"""
+SLAB_BYTES = 1 << 30
+"""The largest texture asked for: drivers commonly refuse an allocation of 2 GiB or more."""
+MAX_PARTS = {"texture": 4, "linear": 32}
+PART_BITS = 15
+"""A linear part holds 2^15 pages, 128 MiB: the largest storage buffer that WebGPU lets a shader see by default."""
+NEVER_S = -1.0e9
+"""When a brick that never flashed was written."""
+
+_TextureUsage = wgpu.TextureUsage
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One upload: the corners of its bricks in voxels, (n, 3) uint32, and when they lit up."""
+
+    revision: int
+    flashed_s: float
+    corners: NDArray[np.uint32]
+
+
+VoxelLayout = Literal["texture", "linear"]
+
+
+def hilbert_table_words() -> NDArray[np.uint32]:
+    """The contents of `HilbertTables` in `shaders/hilbert.wgsl`, (1536,) uint32, from the arrays that numpy walks."""
+    tables = hilbert.step_tables(2)
+    forward = tables.position | tables.state.astype(np.uint16) << np.uint16(8)
+    packed = np.concatenate([forward.ravel(), tables.address.ravel()]).astype("<u2")
+    return packed.view("<u4")
+
+
+class BrickStore:
+    """The RAM of one machine on the GPU. Not thread-safe: one thread uploads and draws."""
+
+    def __init__(
+        self, device: wgpu.GPUDevice, size_bytes: int, order: int | None = None, *, layout: VoxelLayout | None = None
+    ) -> None:
+        """Make room for `size_bytes`, all zero, in the layout that suits the adapter unless one is named.
+
+        Raises HilbertError, OutOfVideoMemory, DeviceLost.
+        """
+        self.device = device
+        self.size_bytes = size_bytes
+        self.layout: VoxelLayout = layout or ("linear" if adapter_summary(device).is_software else "texture")
+        self.order = hilbert.order_for_size(size_bytes) if order is None else order
+        self.n_pages = -(-size_bytes // PAGE_SIZE)
+        self.shape_voxels = hilbert.box_shape(size_bytes, self.order)
+        self.shape_bricks = tuple(side // BRICK_SIDE for side in self.shape_voxels)
+        self.clock_s = 0.0
+        """The time that written pages are stamped with; whoever draws sets it."""
+        self.revision = 0
+        """Grows with every change to what the volume shows."""
+        self._changes: deque[Change] = deque(maxlen=512)
+        bricks, states = hilbert.bricks_from_pages(self.n_pages, self.order)
+        places = np.empty((self.n_pages, 2), np.uint32)
+        places[:, 0] = bricks[:, 0] | bricks[:, 1] << 9 | bricks[:, 2] << 18 | states.astype(np.uint32) << 27
+        places[:, 1] = np.arange(self.n_pages)
+        self._places = places
+        self._blocks_stale = True
+        self._resources: list[wgpu.GPUTexture | wgpu.GPUBuffer] = []
+        with gpu_work("make room for a volume"):
+            try:
+                self._create()
+            except (wgpu.GPUOutOfMemoryError, wgpu.GPUValidationError) as error:
+                self.destroy()
+                if "memory" in str(error).lower():
+                    raise OutOfVideoMemory(self.size_bytes, "the volume") from error
+                raise
+
+    # ----- making
+
+    def _create(self) -> None:
+        x, y, z = self.shape_voxels
+        sampled, stored = _TextureUsage.TEXTURE_BINDING, _TextureUsage.STORAGE_BINDING
+        if self.layout == "texture":
+            depth = max(BRICK_SIDE, min(z, SLAB_BYTES // (x * y) // BRICK_SIDE * BRICK_SIDE))
+            self.part_starts = tuple(range(0, z, depth))
+            self.parts: tuple[wgpu.GPUTexture | wgpu.GPUBuffer, ...] = tuple(
+                self._texture(
+                    "voxels",
+                    (x // 4, y, min(depth, z - start)),
+                    "rgba8unorm",
+                    sampled | stored | _TextureUsage.COPY_SRC,
+                )
+                for start in self.part_starts
+            )
+        else:
+            self.part_starts = tuple(range(0, self.n_pages, 1 << PART_BITS))
+            self.parts = tuple(
+                self._buffer(
+                    PAGE_SIZE * min(1 << PART_BITS, self.n_pages - start),
+                    wgpu.BufferUsage.STORAGE | wgpu.BufferUsage.COPY_SRC,
+                )
+                for start in self.part_starts
+            )
+        if len(self.parts) > MAX_PARTS[self.layout]:
+            raise OutOfVideoMemory(self.size_bytes, "the volume")
+        self.cells = self._texture(
+            "cells", (x // 4, y // 4, z // 4), "rgba8unorm", sampled | stored | _TextureUsage.COPY_SRC
+        )
+        self.bricks = self._texture("bricks", self.shape_bricks, "r32uint", sampled | stored | _TextureUsage.COPY_SRC)
+        self.times = self._texture("times", self.shape_bricks, "r32float", sampled | stored | _TextureUsage.COPY_DST)
+        self.shape_blocks = tuple(-(-side // BLOCK_SIDE) for side in self.shape_voxels)
+        self.blocks = self._texture("blocks", self.shape_blocks, "r32uint", sampled | stored | _TextureUsage.COPY_SRC)
+        self._forget_times()
+        if self.layout == "linear":
+            self._place_pages()
+
+        usage = wgpu.BufferUsage
+        batch_pages = min(BATCH_PAGES, self.n_pages)
+        self._batch = self._buffer(32, usage.UNIFORM | usage.COPY_DST)
+        self._ids = self._buffer(8 * batch_pages, usage.STORAGE | usage.COPY_DST)
+        self._data = self._buffer(PAGE_SIZE * batch_pages, usage.STORAGE | usage.COPY_DST)
+        tables = hilbert_table_words()
+        self._tables = self._buffer(tables.nbytes, usage.STORAGE | usage.COPY_DST)
+        self.device.queue.write_buffer(self._tables, 0, tables)
+
+        self._update, self._update_bindings = self._update_pipeline()
+        self._count, self._count_bindings = self._count_pipeline()
+
+    def _texture(self, label: str, size: tuple[int, ...], texture_format: str, usage: int) -> wgpu.GPUTexture:
+        texture = self.device.create_texture(label=label, size=size, format=texture_format, dimension="3d", usage=usage)
+        self._resources.append(texture)
+        return texture
+
+    def _buffer(self, size: int, usage: int) -> wgpu.GPUBuffer:
+        buffer = self.device.create_buffer(size=size, usage=usage)
+        self._resources.append(buffer)
+        return buffer
+
+    def _forget_times(self) -> None:
+        x, y, z = self.shape_bricks
+        self.device.queue.write_texture(
+            {"texture": self.times},
+            np.full((z, y, x), NEVER_S, np.float32),
+            {"bytes_per_row": 4 * x, "rows_per_image": y},
+            (x, y, z),
+        )
+
+    def _place_pages(self) -> None:
+        x, y, z = self.shape_bricks
+        self.brick_pages = self._texture(
+            "pages", (x, y, z), "r32uint", _TextureUsage.TEXTURE_BINDING | _TextureUsage.COPY_DST
+        )
+        pages = np.zeros((z, y, x), np.uint32)
+        place = self._places[:, 0]
+        pages[place >> 18 & 511, place >> 9 & 511, place & 511] = self._places[:, 1] | place & np.uint32(31 << 27)
+        self.device.queue.write_texture(
+            {"texture": self.brick_pages}, pages, {"bytes_per_row": 4 * x, "rows_per_image": y}, (x, y, z)
+        )
+        order = hilbert.step_tables(4).address.ravel().astype("<u2").view("<u4")
+        self.byte_order = self._buffer(order.nbytes, wgpu.BufferUsage.STORAGE | wgpu.BufferUsage.COPY_DST)
+        self.device.queue.write_buffer(self.byte_order, 0, order)
+
+    def _update_pipeline(self) -> tuple[wgpu.GPUComputePipeline, wgpu.GPUBindGroup]:
+        code = wgsl.compose(
+            "bricks_update.wgsl",
+            hilbert_binding=0,
+            layout=self.layout,
+            n_parts=len(self.parts),
+            n_counters=N_COUNTERS,
+            kinds=Kind,
+        )
+        buffers = [self._tables, self._batch, self._ids, self._data]
+        outputs = [self.bricks, self.times, self.cells, *self.parts]
+        layout: list[dict[str, object]] = [
+            {"binding": i, "visibility": wgpu.ShaderStage.COMPUTE, "buffer": {"type": kind}}
+            for i, kind in enumerate(("read-only-storage", "uniform", "read-only-storage", "read-only-storage"))
+        ]
+        for binding, output in enumerate(outputs, len(buffers)):
+            entry: dict[str, object] = {"binding": binding, "visibility": wgpu.ShaderStage.COMPUTE}
+            if isinstance(output, wgpu.GPUBuffer):
+                entry["buffer"] = {"type": "storage"}
+            else:
+                entry["storage_texture"] = {"access": "write-only", "format": output.format, "view_dimension": "3d"}
+            layout.append(entry)
+        return self._pipeline(code, layout, [*buffers, *outputs])
+
+    def _count_pipeline(self) -> tuple[wgpu.GPUComputePipeline, wgpu.GPUBindGroup]:
+        layout = [
+            {
+                "binding": 0,
+                "visibility": wgpu.ShaderStage.COMPUTE,
+                "texture": {"sample_type": "uint", "view_dimension": "3d"},
+            },
+            {
+                "binding": 1,
+                "visibility": wgpu.ShaderStage.COMPUTE,
+                "storage_texture": {"access": "write-only", "format": "r32uint", "view_dimension": "3d"},
+            },
+        ]
+        return self._pipeline(wgsl.compose("blocks_count.wgsl"), layout, [self.bricks, self.blocks])
+
+    def _pipeline(
+        self, code: str, layout: list[dict[str, object]], resources: list[wgpu.GPUTexture | wgpu.GPUBuffer]
+    ) -> tuple[wgpu.GPUComputePipeline, wgpu.GPUBindGroup]:
+        module = self.device.create_shader_module(code=code)
+        group_layout = self.device.create_bind_group_layout(entries=layout)
+        pipeline = self.device.create_compute_pipeline(
+            layout=self.device.create_pipeline_layout(bind_group_layouts=[group_layout]),
+            compute={"module": module, "entry_point": "main"},
+        )
+        entries = [
+            {
+                "binding": i,
+                "resource": {"buffer": resource, "offset": 0, "size": resource.size}
+                if isinstance(resource, wgpu.GPUBuffer)
+                else resource.create_view(),
+            }
+            for i, resource in enumerate(resources)
+        ]
+        return pipeline, self.device.create_bind_group(layout=group_layout, entries=entries)
+
+    # ----- using
+
+    @property
+    def vram_bytes(self) -> int:
+        """All textures and buffers that this store holds on the GPU."""
+        return sum(_size_of(resource) for resource in self._resources)
+
+    def upload(self, pages: NDArray[np.uint32], data: NDArray[np.uint8], *, flash: bool = True) -> None:
+        """Show what `pages` now hold: pages (n,) uint32, data (n, 4096) uint8.
+
+        With `flash` they light up and cool down.
+
+        A page may occur once. Raises BadPages, DeviceLost.
+        """
+        n = len(pages)
+        if data.shape != (n, PAGE_SIZE) or data.dtype != np.uint8:
+            raise BadPages(f"{n} pages need data of shape ({n}, {PAGE_SIZE}) uint8, not {data.shape} {data.dtype}.")
+        if not n:
+            return
+        if int(pages.max()) >= self.n_pages:
+            raise BadPages(f"Page {int(pages.max()):,} was sent to a volume of {self.n_pages:,} pages.")
+        places = self._places[pages]
+        data = np.ascontiguousarray(data)
+        queue = self.device.queue
+        with gpu_work("upload written pages"):
+            batch = np.zeros(
+                1, [("now_s", "f4"), ("flash", "u4"), ("part_bits", "u4"), ("pad", "u4"), ("first_z", "u4", 4)]
+            )
+            batch["now_s"], batch["flash"], batch["part_bits"] = self.clock_s, flash, PART_BITS
+            if self.layout == "texture":
+                batch["first_z"][0, : len(self.parts)] = self.part_starts
+            queue.write_buffer(self._batch, 0, batch)
+            for first in range(0, n, BATCH_PAGES):
+                size = min(BATCH_PAGES, n - first)
+                queue.write_buffer(self._ids, 0, places, 8 * first, 8 * size)
+                queue.write_buffer(self._data, 0, data, PAGE_SIZE * first, PAGE_SIZE * size)
+                encoder = self.device.create_command_encoder()
+                compute = encoder.begin_compute_pass()
+                compute.set_pipeline(self._update)
+                compute.set_bind_group(0, self._update_bindings)
+                compute.dispatch_workgroups(size)
+                compute.end()
+                queue.submit([encoder.finish()])
+        self._blocks_stale = True
+        self.revision += 1
+        corners = np.stack([places[:, 0] >> shift & 511 for shift in (0, 9, 18)], axis=1) * BRICK_SIDE
+        self._changes.append(Change(self.revision, self.clock_s if flash else NEVER_S, corners))
+
+    def changes_since(self, revision: int) -> list[Change] | None:
+        """What was uploaded after `revision`, oldest first; None if that is longer ago than is remembered."""
+        if revision == self.revision:
+            return []
+        if not self._changes or self._changes[0].revision > revision + 1:
+            return None
+        return [change for change in self._changes if change.revision > revision]
+
+    def settle(self) -> None:
+        """Bring the coarsest level up to date with what was uploaded; cheap, and needed once before a march."""
+        if not self._blocks_stale:
+            return
+        with gpu_work("summarise the volume"):
+            encoder = self.device.create_command_encoder()
+            compute = encoder.begin_compute_pass()
+            compute.set_pipeline(self._count)
+            compute.set_bind_group(0, self._count_bindings)
+            compute.dispatch_workgroups(*(-(-side // 4) for side in self.shape_blocks))
+            compute.end()
+            self.device.queue.submit([encoder.finish()])
+        self._blocks_stale = False
+
+    def read_page(self, page: int) -> NDArray[np.uint8]:
+        """What the GPU shows for one page, (4096,) uint8 in address order.
+
+        Slow: for checks. Raises BadPages, DeviceLost.
+        """
+        if not 0 <= page < self.n_pages:
+            raise BadPages(f"Page {page:,} was asked of a volume of {self.n_pages:,} pages.")
+        with gpu_work("read a page back"):
+            if self.layout == "linear":
+                part, index = self.parts[page >> PART_BITS], page & ((1 << PART_BITS) - 1)
+                return np.frombuffer(self.device.queue.read_buffer(part, PAGE_SIZE * index, PAGE_SIZE), np.uint8)
+            place = int(self._places[page, 0])
+            x, y, z = (BRICK_SIDE * (place >> shift & 511) for shift in (0, 9, 18))
+            slab = bisect_right(self.part_starts, z) - 1
+            raw = self.device.queue.read_texture(
+                {"texture": self.parts[slab], "origin": (x // 4, y, z - self.part_starts[slab])},
+                {"bytes_per_row": BRICK_SIDE, "rows_per_image": BRICK_SIDE},
+                (BRICK_SIDE // 4, BRICK_SIDE, BRICK_SIDE),
+            )
+        content: NDArray[np.uint8] = np.frombuffer(raw, np.uint8)[hilbert.step_tables(4).position[place >> 27]]
+        return content
+
+    def destroy(self) -> None:
+        """Give the video memory back. The store is useless afterwards; a second call does nothing."""
+        for resource in self._resources:
+            resource.destroy()
+        self._resources.clear()
+
+
+def _size_of(resource: wgpu.GPUTexture | wgpu.GPUBuffer) -> int:
+    if isinstance(resource, wgpu.GPUBuffer):
+        return int(resource.size)
+    width, height, depth = resource.size
+    return 4 * int(width) * int(height) * int(depth)  # every format used here has four bytes a texel

@@ -1,0 +1,94 @@
+"""The one GPU device that everything draws with: how it is chosen, what it is, and how its loss is noticed.
+
+pygfx keeps one device for the whole process; asking through here makes sure that it is configured before pygfx first
+needs it, and that a lost one can be replaced.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import wgpu
+import wgpu.utils.device
+from pygfx.renderers.wgpu.engine import shared as _pygfx_shared
+from pygfx.renderers.wgpu.engine.utils import gpu_caches
+from pygfx.utils.text import glyph_atlas
+from wgpu.utils.device import helper as _default_device
+
+from render.errors import DeviceLost, NoAdapter
+
+_WANTED_FEATURES = {"timestamp-query"}
+"""Preferred, not needed: the march is timed on the device where it can be. Limits are left alone: wgpu gives all there
+are.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterSummary:
+    """What draws the picture, in words for the title bar and the benchmark's environment."""
+
+    name: str
+    is_software: bool
+    backend: str
+    driver: str
+
+
+def adapter_summary(device: wgpu.GPUDevice) -> AdapterSummary:
+    """Describe the adapter behind `device`."""
+    info: dict[str, Any] = device.adapter.info
+    return AdapterSummary(
+        name=str(info.get("device") or "unknown adapter"),
+        is_software=str(info.get("adapter_type", "")).upper() == "CPU",
+        backend=str(info.get("backend_type", "")),
+        driver=str(info.get("description", "")),
+    )
+
+
+def request_device() -> tuple[wgpu.GPUDevice, AdapterSummary]:
+    """The process's GPU device, made at the first call. A hardware adapter is preferred to a software one.
+
+    Raises NoAdapter.
+    """
+    if _pygfx_shared.Shared.get_instance() is None:
+        if _default_device._the_device is None:
+            wgpu.utils.device.preconfigure_default_device(
+                "glassbox", power_preference="high-performance", preferred_features=set(_WANTED_FEATURES)
+            )
+        try:
+            _pygfx_shared.get_shared()
+        except (RuntimeError, wgpu.GPUError) as error:
+            raise NoAdapter(str(error).strip() or type(error).__name__) from error
+    device = _pygfx_shared.get_shared().device
+    return device, adapter_summary(device)
+
+
+def replace_device() -> tuple[wgpu.GPUDevice, AdapterSummary]:
+    """Forget a lost device and open a new one. Everything that was made on the old one must be dropped first.
+
+    Raises NoAdapter.
+    """
+    # pygfx was not made to outlive its device: its singleton, its caches (keyed without the device) and the one texture
+    # that it shares between all scenes, the glyph atlas, still point at the old one.
+    _default_device._the_device = None
+    _pygfx_shared.Shared._instance = None
+    for cache in vars(gpu_caches).values():
+        cache.clear()
+    for resource in (glyph_atlas.texture, glyph_atlas.info_buffer):
+        resource._wgpu_object = None
+        resource.update_full()
+    _pygfx_shared._preconfigure_wgpu_device()
+    return request_device()
+
+
+@contextmanager
+def gpu_work(what: str) -> Iterator[None]:
+    """Turn wgpu's way of saying that the device is gone into DeviceLost; `what` completes "while trying to …"."""
+    try:
+        yield
+    except (wgpu.GPUError, RuntimeError) as error:
+        if "lost" in str(error).lower():
+            raise DeviceLost(what) from error
+        raise

@@ -1,0 +1,131 @@
+"""Thin lines around things: the frame of a volume with its labels, and the markers of the selected and the hovered
+byte.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pygfx as gfx
+from numpy.typing import NDArray
+
+from render.camera import Box
+
+_EDGES = [(a, b) for a in range(8) for b in range(8) if a < b and (a ^ b).bit_count() == 1]
+
+
+def box_lines(box: Box) -> NDArray[np.float32]:
+    """The twelve edges of a box as (24, 3) float32, pairs of points."""
+    corners = np.array([[box[corner >> axis & 1][axis] for axis in range(3)] for corner in range(8)], np.float32)
+    lines: NDArray[np.float32] = corners[np.array(_EDGES).ravel()]
+    return lines
+
+
+class BoxMarker(gfx.Group):
+    """A box of lines that can be seen at every zoom: bright where nothing hides it, faint through what does."""
+
+    def __init__(self, color: str, thickness: float, *, through: float = 0.25) -> None:
+        super().__init__(visible=False)
+        self._box: Box | None = None
+        self._lines = []
+        for opacity, tested in ((1.0, True), (through, False)):
+            material = gfx.LineSegmentMaterial(
+                thickness=thickness,
+                thickness_space="screen",
+                color=color,
+                opacity=opacity,
+                aa=True,
+                alpha_mode="blend",
+                depth_test=tested,
+                depth_write=False,
+                pick_write=False,
+                render_queue=3200,
+            )
+            line = gfx.Line(gfx.Geometry(positions=box_lines(((0, 0, 0), (1, 1, 1)))), material)
+            self._lines.append(line)
+            self.add(line)
+
+    @property
+    def box(self) -> Box | None:
+        """What is marked."""
+        return self._box
+
+    def mark(self, box: Box | None) -> None:
+        """Mark a box, or nothing."""
+        self._box = box
+        self.visible = box is not None
+        if box is not None:
+            for line in self._lines:
+                line.geometry.positions.data[:] = box_lines(box)
+                line.geometry.positions.update_full()
+
+    def set_color(self, color: str) -> None:
+        """Change the colour."""
+        for line in self._lines:
+            line.material.color = color
+
+
+class VolumeFrame(gfx.Group):
+    """The edges of a volume, ticks along three of them, and small labels: its name, and where it begins and ends."""
+
+    def __init__(self, shape: tuple[int, int, int], label: str, line_color: str, text_color: str) -> None:
+        super().__init__()
+        box: Box = ((0.0, 0.0, 0.0), (float(shape[0]), float(shape[1]), float(shape[2])))
+        self._lines = [self._segments(box_lines(box), 1.0, 0.55), self._segments(_ticks(shape), 1.0, 0.55)]
+        self._texts: list[gfx.Text] = []
+        margin = 0.025 * max(shape)
+        for axis in range(3):
+            at = [-margin, -margin, -margin]
+            at[axis] = float(shape[axis])
+            self._text(f"{'xyz'[axis]} {shape[axis]:,}", at, 11)
+        self._text("0", [-margin, -margin, -margin], 11)
+        if label:
+            self._text(label, [shape[0] / 2, shape[1] / 2, shape[2] + 3 * margin], 15)
+        self.set_colors(line_color, text_color)
+
+    def _segments(self, positions: NDArray[np.float32], thickness: float, opacity: float) -> gfx.Line:
+        material = gfx.LineSegmentMaterial(
+            thickness=thickness,
+            thickness_space="screen",
+            opacity=opacity,
+            aa=True,
+            alpha_mode="blend",
+            depth_write=False,
+            render_queue=2900,
+        )
+        line = gfx.Line(gfx.Geometry(positions=positions), material)
+        self.add(line)
+        return line
+
+    def _text(self, text: str, position: list[float], size: float) -> None:
+        label = gfx.Text(
+            text=text,
+            font_size=size,
+            screen_space=True,
+            anchor="middle-center",
+            material=gfx.TextMaterial(aa=True, depth_write=False, render_queue=3100),
+        )
+        label.local.position = position
+        self._texts.append(label)
+        self.add(label)
+
+    def set_colors(self, line_color: str, text_color: str) -> None:
+        """Change the colours."""
+        for line in self._lines:
+            line.material.color = line_color
+        for text in self._texts:
+            text.material.color = text_color
+
+
+def _ticks(shape: tuple[int, int, int]) -> NDArray[np.float32]:
+    """Short strokes outwards along the three edges at the origin, eight to the longest side."""
+    step = max(shape) / 8
+    length = 0.012 * max(shape)
+    points = []
+    for axis in range(3):
+        outward = np.zeros(3)
+        outward[[other for other in range(3) if other != axis]] = -length
+        for i in range(1, int(shape[axis] / step) + 1):
+            start = np.zeros(3)
+            start[axis] = i * step
+            points += [start, start + outward]
+    return np.array(points, np.float32)

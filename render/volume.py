@@ -1,0 +1,161 @@
+"""The volume as a pygfx world object: puts the marched picture into a scene, with its depth and pick values."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pygfx as gfx
+import wgpu
+from numpy.typing import NDArray
+from pygfx.renderers.wgpu import BaseShader, Binding, GfxSampler, GfxTextureView, register_wgpu_render_function
+from pygfx.renderers.wgpu.engine.update import ensure_wgpu_object
+
+from render import wgsl
+from render.camera import OrbitCamera
+from render.march import TARGET_FORMATS, Targets
+
+_VOXEL_BITS = 12
+"""Bits an axis in pygfx's pick value: 20 for the object and three times 12 of the 44 that are left."""
+_PREMULTIPLIED = {
+    "method": "blended",
+    "color_src": "one",
+    "color_dst": "one-minus-src-alpha",
+    "alpha_src": "one",
+    "alpha_dst": "one-minus-src-alpha",
+}
+
+
+class MatchedCamera(gfx.Camera):
+    """pygfx's side of an OrbitCamera: the same rays that the march takes, and depth from 0 (near) to 1."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._half_extent = (1.0, 1.0)
+        self._depth_range = (0.1, 100.0)
+
+    def follow(self, camera: OrbitCamera) -> None:
+        """Stand where `camera` stands."""
+        basis = camera.basis
+        matrix = np.eye(4)
+        matrix[:3, 0], matrix[:3, 1], matrix[:3, 2], matrix[:3, 3] = (
+            basis.right,
+            basis.up,
+            -basis.forward,
+            basis.position,
+        )
+        self.world.matrix = matrix
+        self._half_extent, self._depth_range = camera.half_extent(), camera.depth_range()
+        self.flag_update()
+
+    def _update_projection_matrix(self) -> NDArray[np.float64]:
+        near, far = self._depth_range
+        projection = np.zeros((4, 4))
+        projection[0, 0], projection[1, 1] = 1 / self._half_extent[0], 1 / self._half_extent[1]
+        projection[2, 2], projection[2, 3] = far / (near - far), far * near / (near - far)
+        projection[3, 2] = -1.0
+        return projection
+
+
+class MarchedImage:
+    """The textures that a march writes and the world object samples."""
+
+    def __init__(self, size: tuple[int, int]) -> None:
+        usage = wgpu.TextureUsage
+        self.size = size
+        self.textures = {
+            name: gfx.Texture(
+                dim=2,
+                size=(*size, 1),
+                format=texture_format,
+                colorspace="physical",
+                usage=usage.RENDER_ATTACHMENT | usage.TEXTURE_BINDING | usage.COPY_SRC | usage.COPY_DST,
+            )
+            for name, texture_format in TARGET_FORMATS.items()
+        }
+        self.views = {name: GfxTextureView(texture) for name, texture in self.textures.items()}
+
+    def targets(self) -> Targets:
+        """The same textures as render targets."""
+        return Targets(
+            self.size, **{name: ensure_wgpu_object(texture).create_view() for name, texture in self.textures.items()}
+        )
+
+    def destroy(self) -> None:
+        """Give the video memory back now, not at the next garbage collection."""
+        for texture in self.textures.values():
+            if texture._wgpu_object is not None:
+                texture._wgpu_object.destroy()
+
+
+class MemoryVolumeMaterial(gfx.Material):
+    """How the marched image is composited: colour over what is behind, depth and pick as if the voxels were there."""
+
+    def __init__(self, image: MarchedImage) -> None:
+        super().__init__(alpha_config=_PREMULTIPLIED, depth_write=True, depth_test=True, pick_write=True)
+        self._store.image = image
+        self._store.sharp = True
+
+    @property
+    def image(self) -> MarchedImage:
+        """What the march wrote."""
+        image: MarchedImage = self._store.image
+        return image
+
+    @image.setter
+    def image(self, image: MarchedImage) -> None:
+        self._store.image = image
+
+    @property
+    def sharp(self) -> bool:
+        """Whether the image has as many pixels as the picture, so that it needs no interpolation."""
+        return bool(self._store.sharp)
+
+    @sharp.setter
+    def sharp(self, sharp: bool) -> None:
+        self._store.sharp = sharp
+
+    def _wgpu_get_pick_info(self, pick_value: int) -> dict[str, Any]:
+        mask = (1 << _VOXEL_BITS) - 1
+        return {"voxel": tuple(pick_value >> (20 + _VOXEL_BITS * axis) & mask for axis in range(3))}
+
+
+class MemoryVolume(gfx.WorldObject):
+    """One machine's RAM in a scene. Its box spans from its position to its position plus its shape, in voxels."""
+
+    def __init__(self, material: MemoryVolumeMaterial, key: str) -> None:
+        super().__init__(None, material)
+        self.key = key
+
+
+@register_wgpu_render_function(MemoryVolume, MemoryVolumeMaterial)
+class MemoryVolumeShader(BaseShader):
+    """Draws one triangle over the whole picture; pixels without a hit are dropped."""
+
+    type = "render"
+
+    def get_bindings(self, wobject: MemoryVolume, shared: Any, _scene: Any) -> dict[int, dict[int, Binding]]:
+        material: MemoryVolumeMaterial = wobject.material
+        self["sharp"] = material.sharp
+        views = material.image.views
+        bindings = [
+            Binding("u_stdinfo", "buffer/uniform", shared.uniform_buffer),
+            Binding("u_wobject", "buffer/uniform", wobject.uniform_buffer),
+            Binding("u_material", "buffer/uniform", material.uniform_buffer),
+            Binding("t_color", "texture/auto", views["color"], wgpu.ShaderStage.FRAGMENT),
+            Binding("t_depth", "texture/auto", views["depth"], wgpu.ShaderStage.FRAGMENT),
+            Binding("t_voxel", "texture/auto", views["voxel"], wgpu.ShaderStage.FRAGMENT),
+            Binding("s_color", "sampler/filtering", GfxSampler("linear", "clamp"), wgpu.ShaderStage.FRAGMENT),
+        ]
+        numbered = dict(enumerate(bindings))
+        self.define_bindings(0, numbered)
+        return {0: numbered}
+
+    def get_pipeline_info(self, _wobject: MemoryVolume, _shared: Any) -> dict[str, Any]:
+        return {"primitive_topology": wgpu.PrimitiveTopology.triangle_list, "cull_mode": wgpu.CullMode.none}
+
+    def get_render_info(self, _wobject: MemoryVolume, _shared: Any) -> dict[str, Any]:
+        return {"indices": (3, 1)}
+
+    def get_code(self) -> str:
+        return wgsl.include("volume.wgsl")

@@ -1,0 +1,89 @@
+// What kind of bytes a page holds, guessed from counts alone, four bytes at a time.
+//
+// Adding 0x7f to the low seven bits of a byte carries into its top bit unless they were zero; with that, comparisons and
+// counts of four bytes are a few word operations and a population count (Warren, "Hacker's Delight", 6-1).
+
+struct Content {
+    total: u32,      // sum of the bytes
+    filled: u32,     // bytes that are not zero
+    highest: u32,
+    text: u32,       // printable ASCII and newline
+    high: u32,       // bytes with the top bit set
+    opcodes: u32,    // bytes that x86-64 code is full of: REX.W, mov r/m, call
+    pointers: u32,   // odd words that look like the upper half of a kernel or user address
+}
+
+const TOPS = 0x80808080u;
+
+fn bytes_not_zero(word: u32) -> u32 {
+    return (((word & 0x7f7f7f7fu) + 0x7f7f7f7fu) | word) & TOPS;
+}
+
+fn bytes_equal(word: u32, byte: u32) -> u32 {
+    return bytes_not_zero(word ^ (byte * 0x01010101u)) ^ TOPS;
+}
+
+fn content_of_cell(base: u32) -> Content {
+    var c = Content();
+    for (var i = 0u; i < 16u; i++) {
+        let word = data[base + i];
+        let even = word & 0x00ff00ffu;
+        let odd = (word >> 8u) & 0x00ff00ffu;
+        let sums = even + odd;
+        c.total += (sums & 0xffffu) + (sums >> 16u);
+        c.filled += countOneBits(bytes_not_zero(word));
+        c.highest = max(c.highest, max(max(even & 0xffffu, even >> 16u), max(odd & 0xffffu, odd >> 16u)));
+        let low = word & 0x7f7f7f7fu;
+        let printable = ~word & (low + 0x60606060u) & ~(low + 0x01010101u) & TOPS;
+        c.text += countOneBits(printable | bytes_equal(word, 0x0au));
+        c.high += countOneBits(word & TOPS);
+        c.opcodes += countOneBits(bytes_equal(word, 0x48u) | bytes_equal(word & 0xfdfdfdfdu, 0x89u) | bytes_equal(word, 0xe8u));
+        if ((i & 1u) == 1u) {
+            c.pointers += select(0u, 1u, ((word >> 16u) == 0xffffu && word < 0xfffffff0u) || (word >> 8u) == 0x7fu);
+        }
+    }
+    return c;
+}
+
+fn summary_of_cell(c: Content) -> vec4f {
+    // Mean of what is there, how full, the highest byte; each is a whole byte.
+    let mean = (c.total + c.filled / 2u) / max(c.filled, 1u);
+    return vec4f(f32(mean), f32((c.filled * 255u + 63u) / 64u), f32(c.highest), 255.0) / 255.0;
+}
+
+fn content_add(c: Content) {
+    // Counts of at most 4096 go two to a word: one atomic for each pair.
+    atomicAdd(&counts[0], c.total);
+    atomicAdd(&counts[1], c.filled | c.text << 16u);
+    atomicAdd(&counts[2], c.high | c.opcodes << 16u);
+    atomicAdd(&counts[3], c.pointers);
+    atomicMax(&counts[4], c.highest);
+}
+
+fn summary_of_brick() -> u32 {
+    let total = atomicLoad(&counts[0]);
+    let filled = atomicLoad(&counts[1]) & 0xffffu;
+    let text = atomicLoad(&counts[1]) >> 16u;
+    let high = atomicLoad(&counts[2]) & 0xffffu;
+    let opcodes = atomicLoad(&counts[2]) >> 16u;
+    let pointers = atomicLoad(&counts[3]);
+    let highest = atomicLoad(&counts[4]);
+    if (filled == 0u) {
+        return 0u;
+    }
+    // The order matters: the first that fits names the page.
+    var kind = {{ kinds.DATA }}u;
+    if (filled < 256u) {
+        kind = {{ kinds.SPARSE }}u;
+    } else if (text * 100u >= filled * 85u) {
+        kind = {{ kinds.TEXT }}u;
+    } else if (pointers >= 32u) {
+        kind = {{ kinds.POINTERS }}u;
+    } else if (opcodes * 100u >= filled * 11u && filled >= 2048u) {
+        kind = {{ kinds.CODE }}u;
+    } else if (filled >= 4010u && high * 100u >= filled * 42u && high * 100u <= filled * 58u && text * 100u >= filled * 28u) {
+        kind = {{ kinds.RANDOM }}u;
+    }
+    let mean = (total + filled / 2u) / filled;
+    return filled | mean << 13u | highest << 21u | kind << 29u;
+}

@@ -1,0 +1,9 @@
+// Dark gradients show bands in eight bits a channel; a half step of fixed noise hides them.
+// Interleaved gradient noise: Jimenez, "Next generation post processing in Call of Duty" (2014).
+
+fn dithered(linear_color: vec3f, pixel: vec2f) -> vec3f {
+    let noise = fract(52.9829189 * fract(dot(pixel, vec2f(0.06711056, 0.00583715)))) - 0.5;
+    // One step of sRGB is about this much linear light near black, and the derivative of its power law above.
+    let step = max(vec3f(0.0003), pow(max(linear_color, vec3f(0.0)), vec3f(0.5833)) * 0.0092);
+    return max(linear_color + noise * step, vec3f(0.0));
+}

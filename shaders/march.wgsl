@@ -1,0 +1,34 @@
+// The march: one ray a pixel through the bricks, into colour, depth and voxel.
+
+{$ include 'glassbox.march_common.wgsl' $}
+{$ include 'glassbox.march_' + mode + '.wgsl' $}
+
+struct Sample {
+    @location(0) color: vec4f,      // premultiplied, linear light
+$$ if with_hit
+    @location(1) depth: f32,        // 0: nothing
+    @location(2) voxel: vec4u,      // x, y, z, 1 if something
+$$ endif
+}
+
+@vertex
+fn vertex(@builtin(vertex_index) index: u32) -> @builtin(position) vec4f {
+    return vec4f(f32(i32(index & 1u) * 4 - 1), f32(i32(index >> 1u) * 4 - 1), 0.0, 1.0);
+}
+
+@fragment
+fn fragment(@builtin(position) position: vec4f) -> Sample {
+    let ray = ray_through(position.xy);
+    var result = Result(vec4f(0.0), 0.0, vec3i(0));
+    let walk = enter_volume(ray);
+    if (!misses_volume(ray, walk)) {
+        result = march_ray(ray, walk);
+    }
+    var out: Sample;
+    out.color = result.color;
+$$ if with_hit
+    out.depth = result.depth;
+    out.voxel = vec4u(vec3u(result.voxel), select(0u, 1u, result.depth > 0.0));
+$$ endif
+    return out;
+}

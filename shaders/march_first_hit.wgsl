@@ -1,0 +1,78 @@
+// First hit: the nearest byte that is not zero, lit so that its shape shows.
+
+struct Result {
+    color: vec4f,
+    depth: f32,
+    voxel: vec3i,
+}
+
+fn fill_at(position: vec3f) -> f32 {
+    // Nothing is outside; the sampler would repeat the edge.
+    let inside = all(position > vec3f(0.0)) && all(position < vec3f(march.shape));
+    return select(0.0, textureSampleLevel(cells, smooth_sampler, position / vec3f(march.shape), 0.0).g, inside);
+}
+
+fn march_ray(ray: Ray, start: Walk) -> Result {
+    var walk = start;
+    var brick = vec3i(-1);
+    var side = 1;
+    var packed = 0u;
+    var place = 0u;
+    var byte = 0u;
+    for (var i = 0; i < MAX_STEPS; i++) {
+        if (outside(walk.voxel)) {
+            break;
+        }
+        let here = walk.voxel >> vec3u(4u);
+        if (any(here != brick)) {
+            brick = here;
+            packed = textureLoad(bricks, brick, 0).r;
+            side = 1;
+            if (packed == 0u) {
+                side = select(64, 16, textureLoad(blocks, walk.voxel >> vec3u(6u), 0).r != 0u);
+            } else {
+                place = place_of(brick);
+            }
+        }
+        if (side == 1) {
+            byte = byte_of(walk.voxel, place);
+            if (byte != 0u) {
+                break;
+            }
+        }
+        let low = walk.voxel & vec3i(-side);
+        walk = step_out(ray, walk, low, side, leave_depth(ray, low, side));
+    }
+    if (byte == 0u) {
+        return Result(vec4f(0.0), 0.0, vec3i(0));
+    }
+    return Result(vec4f(shade(ray, walk, unpack_brick(packed), f32(byte) / 255.0), 1.0), walk.depth, walk.voxel);
+}
+
+fn shade(ray: Ray, walk: Walk, brick: Brick, value: f32) -> vec3f {
+    let position = march.camera_part + vec3f(march.camera_voxel) + ray.direction * walk.depth;
+    // From afar a pixel holds many bytes: their mean is the truth there, and a single byte is noise.
+    let pixels = 1.0 / max(march.pixel_voxels * walk.depth, 1e-6);
+    let near = smoothstep(0.8, 4.0, pixels);
+    let cell = textureLoad(cells, walk.voxel >> vec3u(2u), 0);
+    let shown = mix(cell.r, value, near);
+
+    let face = select(vec3f(0.0), -sign(ray.direction), walk.faces);
+    let face_normal = normalize(select(face, -march.forward, all(face == vec3f(0.0))));
+    // The gradient of how full the cells are is the shape's normal at a scale that pixels can show.
+    let reach = 5.0;
+    let gradient = vec3f(
+        fill_at(position - vec3f(reach, 0.0, 0.0)) - fill_at(position + vec3f(reach, 0.0, 0.0)),
+        fill_at(position - vec3f(0.0, reach, 0.0)) - fill_at(position + vec3f(0.0, reach, 0.0)),
+        fill_at(position - vec3f(0.0, 0.0, reach)) - fill_at(position + vec3f(0.0, 0.0, reach)));
+    let smooth_normal = normalize(gradient + face_normal * 0.15);
+    let normal = normalize(mix(smooth_normal, face_normal, 0.25 + 0.6 * near));
+
+    let open = 1.0 - 0.5 * (fill_at(position + smooth_normal * 8.0) + fill_at(position + smooth_normal * 20.0));
+    let diffuse = max(dot(normal, march.light), 0.0);
+    let sky = 0.5 + 0.5 * normal.z;
+    let light = (0.30 + 0.25 * sky) * open + 0.75 * diffuse * mix(open, 1.0, 0.4);
+    let color = color_of(brick.kind, shown).rgb;
+    let heat = heat_of(walk.voxel >> vec3u(4u));
+    return color * light + march.flash_color * heat * (0.25 + 0.75 * value);
+}
