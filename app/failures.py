@@ -7,9 +7,8 @@ from app.numbers import BadNumber
 def exit_code_of(error: BaseException) -> ExitCode | None:
     """Return the exit code for an error that was foreseen, or None for a defect, which is to be seen whole."""
     from bridge.machine.errors import MachineError, NoSuchMachine, QemuMissing
-    from bridge.memory.errors import GuestMemoryError
-
     from bridge.machine.guest import GuestError, GuestIngredientMissing
+    from bridge.memory.errors import GuestMemoryError
 
     if isinstance(error, NoSuchMachine):
         return ExitCode.NO_SUCH_MACHINE

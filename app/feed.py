@@ -6,8 +6,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from bridge.memory.dirty import DirtyTracker, ScanStats
-from bridge.memory.ram import GuestRam
 from render.bricks import BrickStore
+
+from bridge.memory.ram import GuestRam
 
 if TYPE_CHECKING:
     import wgpu

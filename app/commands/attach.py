@@ -3,13 +3,12 @@
 import argparse
 from pathlib import Path
 
-from bridge.machine.manager import MachineManager
-
 from app.commands.run import describe
 from app.commands.window import open_window
 from app.output import format_bytes, print_json, print_text
 from app.screen import screen_problem
 from app.window_options import WindowOptions
+from bridge.machine.manager import MachineManager
 
 
 def configure(parser: argparse.ArgumentParser, _command: str) -> None:

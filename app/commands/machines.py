@@ -2,9 +2,8 @@
 
 import argparse
 
-from bridge.machine.discovery import MachineSummary, command_machine, stop_machine, summarise_machines
-
 from app.output import format_bytes, format_duration, format_table, print_json, print_text
+from bridge.machine.discovery import MachineSummary, command_machine, stop_machine, summarise_machines
 
 _DONE = {"stop": "stopped", "pause": "paused", "resume": "running", "reset": "reset"}
 

@@ -3,11 +3,10 @@
 import argparse
 import sys
 
-from bridge.machine.discovery import find_record, open_ram
-
 from app.failures import UsageError
 from app.numbers import parse_address, parse_size
 from app.output import print_json, print_text
+from bridge.machine.discovery import find_record, open_ram
 
 LONGEST_DUMP = 64 << 20  # as text; --raw writes any length
 _ROW = 16

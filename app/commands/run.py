@@ -2,12 +2,11 @@
 
 import argparse
 
-from bridge.machine.machine import Machine
-from bridge.machine.manager import MachineManager
-
 from app.commands.console_session import ConsoleSession
 from app.commands.guest_options import add_guest_options, progress_printer, resolve_guest
 from app.output import format_bytes, print_json, print_text
+from bridge.machine.machine import Machine
+from bridge.machine.manager import MachineManager
 
 
 def configure(parser: argparse.ArgumentParser, _command: str) -> None:

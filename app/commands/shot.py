@@ -9,9 +9,6 @@ from time import monotonic, sleep
 
 import numpy as np
 from bridge.machine.catalogue import find_guest
-from bridge.machine.discovery import find_record, open_ram
-from bridge.machine.manager import MachineManager
-from bridge.memory.ram import GuestRam
 from numpy.typing import NDArray
 
 from app.commands.guest_options import add_guest_options, has_own_media, progress_printer, resolve_guest
@@ -19,6 +16,9 @@ from app.commands.window import picture_size
 from app.failures import CommandFailed, UsageError
 from app.output import format_bytes, print_json, print_text
 from app.window_options import WindowOptions
+from bridge.machine.discovery import find_record, open_ram
+from bridge.machine.manager import MachineManager
+from bridge.memory.ram import GuestRam
 
 READY_LIMIT_S = 60.0
 SETTLE_LIMIT_S = 20.0

@@ -10,19 +10,9 @@ import os
 import stat
 from pathlib import Path
 
+from bridge.machine.errors import UnsafeDirectory
+
 _PROGRAM = "glassbox"
-
-
-class UnsafeDirectory(Exception):
-    """A directory that must be private is not: it is a link, or another user's, or cannot be made."""
-
-    def __init__(self, path: Path, found: str) -> None:
-        super().__init__(
-            f"The runtime directory {path} must be a directory of your own with mode 0700, but {found}. "
-            f"Remove it, or set XDG_RUNTIME_DIR to a private directory."
-        )
-        self.path = path
-        self.found = found
 
 
 def _from_environment(variable: str, fallback: Path) -> Path:

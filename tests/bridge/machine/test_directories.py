@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bridge.machine import directories
-from bridge.machine.directories import UnsafeDirectory
+from bridge.machine.errors import UnsafeDirectory
 
 
 @pytest.mark.parametrize(

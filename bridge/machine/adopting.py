@@ -1,0 +1,88 @@
+"""Taking over a machine whose Glassbox has ended: its monitor, its console with all that was printed, its RAM."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import Any
+
+from bridge.machine import bounded_log, sockets
+from bridge.machine.background import BackgroundLoop
+from bridge.machine.command_line import BACKEND_ID
+from bridge.machine.console import HISTORY_BYTES
+from bridge.machine.errors import MachineError, MachineGone
+from bridge.machine.machine import Machine
+from bridge.machine.qmp import QmpConnection
+from bridge.machine.records import MachineRecord
+from bridge.machine.states import MachineState
+from bridge.machine.watched_process import WatchedProcess
+from bridge.memory.physical_map import query_physical_map
+from bridge.memory.ram import GuestRam
+
+_CONNECT_TIMEOUT_S = 3.0
+# Its Glassbox was killed while it saved the guest's state, or just before it let the guest run: it waits to go on.
+_INTERRUPTED = frozenset({"postmigrate", "finish-migrate", "prelaunch"})
+
+
+async def adopt_on_loop(machine: Machine, record: MachineRecord, background: BackgroundLoop) -> None:
+    """Connect `machine` to the running QEMU of `record`, which is this process's already.
+
+    When it fails, the machine is left as it was found, without an owner.
+    """
+    async with contextlib.AsyncExitStack() as undo:
+        undo.callback(_disown, machine, record)
+        process = WatchedProcess.of_running(record.qemu) if record.qemu is not None else None
+        if process is None:
+            raise MachineGone(record.name)
+        undo.callback(process.close)
+        qmp = await QmpConnection.open(
+            record.name, record.qmp_socket, on_event=machine.on_event, on_lost=machine.on_lost
+        )
+        undo.push_async_callback(qmp.close)
+        status = await _status(qmp)
+        running = status == "running"
+        if status == "inmigrate":
+            raise MachineError(f"'{record.name}' was cut off while it was being resumed, and has no state. Stop it.")
+        try:
+            connected = sockets.connect(record.console_socket, _CONNECT_TIMEOUT_S)
+        except OSError as error:
+            raise MachineError(f"The console of '{record.name}' cannot be reached: {error.strerror}.") from error
+        undo.callback(connected.close)
+        # The guest stands still for a moment, so that what is in the log and what comes by the socket is all, once.
+        if running:
+            await qmp.execute("stop")
+        try:
+            history = bounded_log.read_tail(record.console_log, HISTORY_BYTES)
+            machine.console.append(history)
+            machine.console.on_output = machine.on_output
+            await machine.console.connect(connected, background)
+        finally:
+            if running or status in _INTERRUPTED:
+                await qmp.execute("cont")
+                running = True
+        machine.ram = await _map_ram(background, qmp, record)
+        machine.take(qmp=qmp, process=process, state=MachineState.RUNNING if running else MachineState.PAUSED)
+        undo.pop_all()
+    if record.ready or (record.ready_marker is not None and record.ready_marker in history):
+        machine.mark_ready()
+
+
+async def _status(qmp: QmpConnection) -> str:
+    answer = await qmp.execute("query-status")
+    return str(answer.get("status")) if isinstance(answer, dict) else ""
+
+
+async def _map_ram(background: BackgroundLoop, qmp: QmpConnection, record: MachineRecord) -> GuestRam:
+    def blocking_qmp(command: str, **arguments: Any) -> Any:
+        return background.run(qmp.execute(command, arguments))
+
+    def mapped() -> GuestRam:
+        return GuestRam.open(record.ram_path, query_physical_map(blocking_qmp, BACKEND_ID))
+
+    return await asyncio.to_thread(mapped)
+
+
+def _disown(machine: Machine, record: MachineRecord) -> None:
+    machine.record = None  # its files are not ours to remove
+    with contextlib.suppress(OSError):
+        record.replace(owner=None).save()

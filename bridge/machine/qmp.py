@@ -1,0 +1,169 @@
+"""A QMP connection that trusts nobody: every wait has an end, every reply a largest size, every error a type."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from qemu.qmp import EventListener, ExecInterruptedError, ExecuteError, Message, QMPClient, QMPError, StateError
+
+from bridge.machine import sockets
+from bridge.machine.errors import MachineGone, NotQmp, QmpCommandFailed, QmpTimeout, SocketTaken
+
+# The largest reply that is of use (query-qmp-schema) has 0.3 MB.
+LARGEST_MESSAGE = 8 << 20
+GREETING_TIMEOUT_S = 2.5
+COMMAND_TIMEOUT_S = 5.0
+_CLOSE_TIMEOUT_S = 0.5
+
+EventHandler = Callable[[str, Mapping[str, Any]], None]
+
+# The library logs each end of a connection as an error; here it is an ordinary event, told by a typed error.
+logging.getLogger("qemu.qmp").setLevel(logging.CRITICAL)
+
+
+class _Events(EventListener):
+    """Hands events on as they come. The library's own listeners keep every event for ever."""
+
+    def __init__(self, handler: EventHandler) -> None:
+        super().__init__()
+        self._handler = handler
+
+    async def put(self, event: Message) -> None:
+        name, data = event.get("event"), event.get("data")
+        if isinstance(name, str) and name.isascii() and len(name) <= 64:
+            self._handler(name, data if isinstance(data, dict) else {})
+
+
+class QmpConnection:
+    """One monitor of one QEMU. To be used on the background loop only."""
+
+    def __init__(self, machine: str, client: QMPClient, connected: socket.socket, path: Path) -> None:
+        """Use `QmpConnection.open`."""
+        self.machine = machine
+        self.path = path
+        self.peer_pid = sockets.peer_pid(connected)
+        self._client = client
+        self._socket = connected
+        self._closed = asyncio.Event()
+        self._watcher: asyncio.Task[None] | None = None
+
+    @classmethod
+    async def open(
+        cls,
+        machine: str,
+        path: Path,
+        *,
+        on_event: EventHandler | None = None,
+        on_lost: Callable[[], None] | None = None,
+        timeout_s: float = GREETING_TIMEOUT_S,
+    ) -> QmpConnection:
+        """Connect, and wait for the greeting. `on_lost` is called when the connection ends without `close`.
+
+        Raises `NotQmp` when there is no such socket or something else behind it, `SocketTaken` when it is silent.
+        """
+        try:
+            connected = sockets.connect(path, timeout_s)
+        except TimeoutError as error:
+            raise SocketTaken(path, timeout_s) from error
+        except OSError as error:
+            # A full queue of waiting clients refuses at once.
+            if isinstance(error, BlockingIOError):
+                raise SocketTaken(path, timeout_s) from error
+            raise NotQmp(path, _why_not(error)) from error
+        client = await _greet(machine, connected, path, timeout_s)
+        connection = cls(machine, client, connected, path)
+        if on_event is not None:
+            client.register_listener(_Events(on_event))
+        connection._watcher = asyncio.create_task(connection._watch(on_lost))
+        return connection
+
+    async def execute(
+        self, command: str, arguments: Mapping[str, Any] | None = None, timeout_s: float = COMMAND_TIMEOUT_S
+    ) -> Any:
+        """Run a command and return what QEMU returns.
+
+        Raises `QmpCommandFailed`, `QmpTimeout`, or `MachineGone` when the connection ends meanwhile.
+        """
+        try:
+            return await asyncio.wait_for(self._client.execute(command, arguments or None), timeout_s)
+        except TimeoutError:
+            raise QmpTimeout(self.machine, command, timeout_s) from None
+        except ExecuteError as error:
+            raise QmpCommandFailed(self.machine, command, error.error_class, str(error)) from error
+        except (ExecInterruptedError, StateError) as error:
+            raise MachineGone(self.machine, f"hung up before it answered '{command}'") from error
+        except QMPError as error:
+            raise MachineGone(self.machine, f"answered '{command}' with what is not QMP: {str(error)[:200]}") from error
+
+    @property
+    def is_open(self) -> bool:
+        """True until the connection ends."""
+        return not self._closed.is_set()
+
+    async def wait_closed(self, timeout_s: float) -> None:
+        """Wait until QEMU has hung up, so that all its events are here; at most `timeout_s`."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._closed.wait(), timeout_s)
+
+    async def close(self) -> None:
+        """Hang up. Does nothing the second time."""
+        watcher, self._watcher = self._watcher, None
+        if watcher is not None:
+            watcher.cancel()
+        await _disconnect(self._client, self._socket)
+        self._closed.set()
+
+    async def _watch(self, on_lost: Callable[[], None] | None) -> None:
+        while self._client.runstate.name == "RUNNING":
+            await self._client.runstate_changed()
+        # Not by `close`, which would cancel the task that this is.
+        await _disconnect(self._client, self._socket)
+        self._closed.set()
+        if on_lost is not None:
+            on_lost()
+
+
+async def _greet(machine: str, connected: socket.socket, path: Path, timeout_s: float) -> QMPClient:
+    client = QMPClient(machine, readbuflen=LARGEST_MESSAGE)
+    # The default listener keeps all events in a list without end; it shall take none.
+    client.events.event_filter = lambda _event: False
+    try:
+        await asyncio.wait_for(client.connect(connected), timeout_s)
+    except TimeoutError as error:
+        raise SocketTaken(path, timeout_s) from error
+    except (QMPError, OSError, EOFError, ValueError, RecursionError, AssertionError) as error:
+        raise NotQmp(path, f"what answers there does not speak QMP ({type(_cause(error)).__name__})") from error
+    finally:
+        if client.runstate.name != "RUNNING":
+            await _disconnect(client, connected)
+            connected.close()
+    return client
+
+
+async def _disconnect(client: QMPClient, connected: socket.socket) -> None:
+    # Shut first: the library would wait until QEMU has taken all that was sent, and a stopped QEMU never does.
+    with contextlib.suppress(OSError):
+        connected.shutdown(socket.SHUT_RDWR)
+    # The library raises once more whatever ended the connection; who asked for something has been told already.
+    with contextlib.suppress(Exception):
+        await asyncio.wait_for(client.disconnect(), _CLOSE_TIMEOUT_S)
+
+
+def _cause(error: BaseException) -> BaseException:
+    return error.__cause__ or error
+
+
+def _why_not(error: OSError) -> str:
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        return "there is nothing at this path"
+    if isinstance(error, ConnectionRefusedError):
+        return "no process listens there (the QEMU that made it has ended, or it is not a listening socket)"
+    if isinstance(error, PermissionError):
+        return "you may not connect to it; it belongs to another user"
+    return f"connecting failed: {error.strerror or error}"
