@@ -29,10 +29,11 @@ class JobCancelled(Exception):
 class Job:
     """One piece of long work. Its thread reports; any thread may read, cancel or wait."""
 
-    def __init__(self, number: int, title: str, *, can_cancel: bool) -> None:
+    def __init__(self, number: int, title: str, *, can_cancel: bool, quiet: bool = False) -> None:
         self.number = number
         self.title = title
         self.can_cancel = can_cancel
+        self.quiet = quiet  # not worth a line in the status bar
         self.state = JobState.RUNNING
         self.note = ""
         self.fraction: float | None = None  # None: not known how far
@@ -90,9 +91,10 @@ class Jobs:
         *,
         on_end: Callable[[Job], None] = lambda _job: None,
         can_cancel: bool = True,
+        quiet: bool = False,
     ) -> Job:
         """Run `work(job)` in a thread; `on_end(job)` follows on the main thread, with `job.state` set."""
-        job = Job(next(self._numbers), title, can_cancel=can_cancel)
+        job = Job(next(self._numbers), title, can_cancel=can_cancel, quiet=quiet)
         if self._closed:
             job.state, job.ended_s = JobState.CANCELLED, time.monotonic()
             job.settle()
@@ -138,7 +140,7 @@ class Jobs:
 
     def shown(self) -> list[Job]:
         """Return the jobs that the status bar shows: running ones and those that just ended."""
-        return list(self._jobs)
+        return [j for j in self._jobs if not j.quiet]
 
     def running(self) -> list[Job]:
         """Return the jobs under way."""

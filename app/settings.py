@@ -33,6 +33,7 @@ class Settings:
     ui_scale: float = 1.0
     mode: str = "first hit"
     palette: str = ""  # empty: the view's own default
+    bits: int = 64  # how the inspector decodes instructions
     greeted: bool = False  # the first-start tour and hints were shown
     window_width: int = 0  # 0: not known yet
     window_height: int = 0
@@ -52,6 +53,7 @@ _CHECKS: dict[str, Callable[[Any], bool]] = {
     "ui_scale": lambda v: MIN_SCALE <= v <= MAX_SCALE,
     "mode": lambda v: v in MODES,
     "palette": lambda v: len(v) <= 40,
+    "bits": lambda v: v in (16, 32, 64),
     "window_width": lambda v: v == 0 or 320 <= v <= 16384,
     "window_height": lambda v: v == 0 or 240 <= v <= 16384,
 }

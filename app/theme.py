@@ -17,8 +17,8 @@ from imgui_bundle import imgui
 ThemeName = Literal["dark", "light"]
 
 UNIT_PX = 4.0  # everything sits on a 4-pixel grid
-UI_SIZE_PX = 15.0
-SMALL_SIZE_PX = 13.0
+UI_SIZE_PX = 16.0
+SMALL_SIZE_PX = 14.0
 TITLE_SIZE_PX = 22.0
 MONO_SIZE_PX = 15.0
 MIN_SCALE, MAX_SCALE = 0.75, 2.5
@@ -350,7 +350,7 @@ def apply_theme(theme: Theme) -> None:
     style.popup_rounding = px(2)
     style.scrollbar_rounding = px(2)
     style.grab_rounding = px(1)
-    style.tab_rounding = px(1)
+    style.tab_rounding = 0.0
     style.window_menu_button_position = imgui.Dir.none
     style.window_title_align = imgui.ImVec2(0.0, 0.5)
     style.hover_delay_normal = 0.35

@@ -1,0 +1,1 @@
+"""The actions themselves, one module a category."""

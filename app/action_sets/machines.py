@@ -1,0 +1,240 @@
+"""Actions on machines: launch, attach, adopt, pause, resume, reset, stop, select."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from imgui_bundle import icons_fontawesome_6 as icons
+
+from app.actions import Action, BadArguments, Param
+from app.jobs import Job
+from app.session import Session
+from bridge.machine.catalogue import guest_names
+from bridge.machine.states import MachineState
+
+CATEGORY = "Machine"
+
+
+def machine_actions(session: Session) -> list[Action]:
+    """Return the actions."""
+    state = session.state
+
+    def names() -> Sequence[str]:
+        return [m.name for m in state.manager.machines()]
+
+    def orphan_names() -> Sequence[str]:
+        return [r.name for r in state.orphans]
+
+    def in_state(*wanted: MachineState) -> Callable[[], str | None]:
+        def why_not() -> str | None:
+            machine = state.machine()
+            if machine is None:
+                return "There is no machine"
+            found = machine.info.state
+            return None if found in wanted else f"{machine.name} is {found.value}"
+
+        return why_not
+
+    def any_machine() -> str | None:
+        return None if state.manager.machines() else "There is no machine"
+
+    def any_orphan() -> str | None:
+        return None if state.orphans else "No machine runs without a window"
+
+    def toggle(machine: str | None = None) -> Job:
+        found = session.machine(machine)
+        if found.info.state is MachineState.PAUSED:
+            return session.operate("resume", "Resuming", found.name)
+        return session.operate("pause", "Pausing", found.name)
+
+    def launch(
+        guest: str,
+        ram: int | None = None,
+        name: str | None = None,
+        cold: bool | None = None,
+        network: bool | None = None,
+        detach: bool = False,
+    ) -> Job:
+        return session.launch(guest, name=name, ram_bytes=ram, cold=cold, network=network, detach=detach)
+
+    def attach(socket: str, name: str | None = None) -> Job:
+        return session.attach(Path(socket).expanduser().absolute(), name)
+
+    def cancel(job: int) -> bool:
+        found = state.jobs.get(job)
+        if found is None:
+            raise BadArguments(f"no job {job} is under way")
+        return found.cancel()
+
+    def listing() -> list[dict[str, Any]]:
+        return [describe_machine(session, m.name) for m in state.manager.machines()]
+
+    which = Param("machine", "choice", choices=names, help="the current machine when left out")
+    running, paused, starting = MachineState.RUNNING, MachineState.PAUSED, MachineState.STARTING
+    return [
+        Action(
+            id="machine.launch",
+            title="Launch…",
+            category=CATEGORY,
+            run=launch,
+            params=(
+                Param("guest", "choice", required=True, choices=guest_names),
+                Param("ram", "size", help="such as 128M; as described when left out"),
+                Param("name"),
+                Param("cold", "flag", help="boot anew even where a saved state could be resumed"),
+                Param("network", "flag"),
+                Param("detach", "flag", help="the machine outlives the window"),
+            ),
+            icon=icons.ICON_FA_PLAY,
+            keywords="start boot run guest",
+        ),
+        Action(
+            id="machine.launch_dialog",
+            title="Launch with choices…",
+            category=CATEGORY,
+            run=lambda: session.show_overlay("launch"),
+            shortcuts=("Ctrl+N",),
+            icon=icons.ICON_FA_PLAY,
+            help="Choose a guest, its memory, and how it starts",
+            keywords="start boot run guest new",
+        ),
+        Action(
+            id="machine.attach_dialog",
+            title="Attach…",
+            category=CATEGORY,
+            run=lambda: session.show_overlay("attach"),
+            shortcuts=("Ctrl+Shift+N",),
+            icon=icons.ICON_FA_PLUG,
+            help="Look into a QEMU that someone else started",
+            keywords="qemu qmp connect",
+        ),
+        Action(
+            id="machine.attach",
+            title="Attach to the QMP socket…",
+            category=CATEGORY,
+            run=attach,
+            params=(Param("socket", required=True), Param("name")),
+            icon=icons.ICON_FA_PLUG,
+        ),
+        Action(
+            id="machine.toggle",
+            title="Pause or resume",
+            category=CATEGORY,
+            run=toggle,
+            params=(which,),
+            shortcuts=("Space",),
+            why_not=in_state(running, paused),
+            icon=icons.ICON_FA_PAUSE,
+        ),
+        Action(
+            id="machine.pause",
+            title="Pause",
+            category=CATEGORY,
+            run=lambda machine=None: session.operate("pause", "Pausing", machine),
+            params=(which,),
+            why_not=any_machine,
+            icon=icons.ICON_FA_PAUSE,
+        ),
+        Action(
+            id="machine.resume",
+            title="Resume",
+            category=CATEGORY,
+            run=lambda machine=None: session.operate("resume", "Resuming", machine),
+            params=(which,),
+            why_not=any_machine,
+            icon=icons.ICON_FA_PLAY,
+        ),
+        Action(
+            id="machine.reset",
+            title="Reset",
+            category=CATEGORY,
+            run=lambda machine=None: session.operate("reset", "Resetting", machine),
+            params=(which,),
+            why_not=in_state(running, paused, starting),
+            icon=icons.ICON_FA_ROTATE_LEFT,
+            keywords="reboot restart",
+        ),
+        Action(
+            id="machine.stop",
+            title="Stop",
+            category=CATEGORY,
+            run=lambda machine=None: session.stop(machine),
+            params=(which,),
+            why_not=any_machine,
+            icon=icons.ICON_FA_STOP,
+            keywords="quit kill power off",
+        ),
+        Action(
+            id="machine.detach",
+            title="Let go",
+            category=CATEGORY,
+            run=lambda machine=None: session.detach(machine),
+            params=(which,),
+            why_not=any_machine,
+            icon=icons.ICON_FA_LINK_SLASH,
+            help="The machine runs on without this window",
+            keywords="detach release leave",
+        ),
+        Action(
+            id="machine.select",
+            title="Show machine…",
+            category=CATEGORY,
+            run=session.select_machine,
+            params=(Param("machine", "choice", required=True, choices=names),),
+            why_not=any_machine,
+            icon=icons.ICON_FA_MICROCHIP,
+        ),
+        Action(
+            id="machine.adopt",
+            title="Adopt…",
+            category=CATEGORY,
+            run=session.adopt,
+            params=(Param("machine", "choice", required=True, choices=orphan_names),),
+            why_not=any_orphan,
+            icon=icons.ICON_FA_HAND_HOLDING,
+            help="Take over a machine that runs without a window",
+        ),
+        Action(
+            id="machine.stop_orphan",
+            title="Stop a machine that was found…",
+            category=CATEGORY,
+            run=session.stop_orphan,
+            params=(Param("machine", "choice", required=True, choices=orphan_names),),
+            why_not=any_orphan,
+            icon=icons.ICON_FA_STOP,
+        ),
+        Action(id="machine.list", title="List machines", category=CATEGORY, run=listing, in_palette=False),
+        Action(
+            id="job.cancel",
+            title="Cancel a job…",
+            category=CATEGORY,
+            run=cancel,
+            params=(Param("job", "integer", required=True),),
+            in_palette=False,
+        ),
+    ]
+
+
+def describe_machine(session: Session, name: str) -> dict[str, Any]:
+    """Return what a script may know of a machine, as JSON values."""
+    machine = session.machine(name)
+    info = machine.info
+    vital = session.state.vitals.get(name)
+    usage = vital.usage if vital is not None else None
+    return {
+        "name": info.name,
+        "guest": info.guest,
+        "state": info.state.value,
+        "accelerator": info.accelerator,
+        "pid": info.pid,
+        "ram_bytes": info.ram_bytes,
+        "attached": info.attached,
+        "warm": info.warm,
+        "message": info.message,
+        "shown": name in session.state.stage.feeds,
+        "cpu_percent": usage.cpu_percent if usage else None,
+        "rss_bytes": usage.rss_bytes if usage else None,
+        "uptime_s": usage.uptime_s if usage else None,
+    }

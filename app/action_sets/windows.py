@@ -1,0 +1,393 @@
+"""Actions on the window: search, theme, size, panels, pictures, help; and on the console and the log."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+from imgui_bundle import icons_fontawesome_6 as icons
+
+from app.action_sets.machines import describe_machine
+from app.action_sets.views import describe_selection
+from app.actions import Action, BadArguments, Param
+from app.layout import CONSOLE, INSPECTOR, LOG, MACHINES, PERFORMANCE
+from app.panels.console import terminal_of
+from app.session import Session
+from app.theme import MAX_SCALE, MIN_SCALE
+from app.widgets.x86_decode import Bits
+
+WINDOW, SELECTION, HELP, CONSOLE_CATEGORY = "Window", "Selection", "Help", "Console"
+SCALE_STEP = 0.125
+PANELS = {
+    MACHINES: "show_machines",
+    INSPECTOR: "show_inspector",
+    CONSOLE: "show_console",
+    LOG: "show_log",
+    PERFORMANCE: "show_performance",
+}
+
+
+class Frame(Protocol):
+    """What the actions need of the window itself."""
+
+    def request_quit(self) -> None: ...
+    def reset_layout(self) -> None: ...
+    def toggle_fullscreen(self) -> bool: ...
+    def screenshot(self, path: Path) -> None: ...
+    def resize(self, width: int, height: int) -> None: ...
+    def describe(self) -> dict[str, Any]: ...
+
+
+def window_actions(session: Session, frame: Frame) -> list[Action]:
+    """Return the actions."""
+    state = session.state
+
+    def search(text: str | None = None) -> None:
+        state.overlay = None
+        if text is not None:
+            state.search.text = text
+        state.search.focus = True
+
+    def leave() -> None:
+        """What Escape does: the nearest thing that can be left is left."""
+        session.end_tour()
+        state.hints.born_s = None
+        if state.overlay is not None:
+            state.overlay = None
+        elif state.search.open or state.search.text:
+            state.search.open = False
+            state.search.text = ""
+        elif state.stage.view.camera.flying:
+            state.stage.view.camera.skip()
+        elif state.selection is not None:
+            session.select(None)
+
+    def toggle_theme() -> str:
+        name = "light" if state.settings.theme == "dark" else "dark"
+        session.change(theme=name)
+        return name
+
+    def scale_by(step: float) -> Callable[[], float]:
+        def run() -> float:
+            return set_scale(state.settings.ui_scale + step)
+
+        return run
+
+    def set_scale(scale: float) -> float:
+        bounded = round(min(max(scale, MIN_SCALE), MAX_SCALE), 3)
+        session.change(ui_scale=bounded)
+        return bounded
+
+    def toggle_panel(panel: str) -> bool:
+        shown = not getattr(state.settings, PANELS[panel])
+        session.change(**{PANELS[panel]: shown})
+        if shown:
+            state.focus_panel = panel
+        return shown
+
+    def show_panel(panel: str) -> None:
+        session.change(**{PANELS[panel]: True})
+        state.focus_panel = panel
+
+    def screenshot(path: str) -> str:
+        target = Path(path).expanduser().absolute()
+        if target.suffix.lower() != ".png":
+            raise BadArguments("path: a picture's name ends in .png")
+        if not target.parent.is_dir():
+            raise BadArguments(f"path: {target.parent} is no directory")
+        frame.screenshot(target)
+        return str(target)
+
+    def resize(width: int, height: int) -> None:
+        if not (320 <= width <= 16384 and 240 <= height <= 16384):
+            raise BadArguments("width and height must lie between 320x240 and 16384x16384")
+        frame.resize(width, height)
+
+    def describe() -> dict[str, Any]:
+        stats = state.frames.stats()
+        return {
+            **frame.describe(),
+            "machines": [describe_machine(session, m.name) for m in state.manager.machines()],
+            "current": state.current,
+            "orphans": [r.name for r in state.orphans],
+            "selection": describe_selection(session),
+            "hover": state.stage.paddr(state.hover) if state.hover is not None else None,
+            "camera": {
+                "azimuth_degrees": state.stage.camera.azimuth_degrees,
+                "elevation_degrees": state.stage.camera.elevation_degrees,
+                "distance": state.stage.camera.distance,
+                "target": list(state.stage.camera.target),
+                "flying": state.stage.view.camera.flying,
+            },
+            "volumes": {
+                name: {"bytes": size, "uploaded_pages": state.stage.feeds[name].stats.uploaded_pages}
+                for name, size in state.stage.volumes().items()
+            },
+            "frames": {
+                "count": stats.frames,
+                "fps": stats.fps,
+                "work_p50_s": stats.work_p50_s,
+                "work_p99_s": stats.work_p99_s,
+                "interval_p50_s": stats.interval_p50_s,
+                "interval_p99_s": stats.interval_p99_s,
+            },
+            "jobs": [
+                {"number": j.number, "title": j.title, "state": j.state.value, "note": j.note, "fraction": j.fraction}
+                for j in state.jobs.shown()
+            ],
+            "toasts": [{"level": t.level.value, "title": t.title, "detail": t.detail} for t in state.toasts.shown()],
+            "overlay": state.overlay,
+            "search": {"open": state.search.open, "text": state.search.text},
+            "settings": {
+                "theme": state.settings.theme,
+                "mode": state.settings.mode,
+                "palette": state.stage.view.palette,
+            },
+            "device": state.device_label,
+            "software": state.is_software,
+            "touring": session.touring,
+        }
+
+    def forget_frames() -> None:
+        state.frames.reset()
+
+    def send(text: str, machine: str | None = None) -> None:
+        session.machine(machine).console.write(text.encode())
+
+    def show_console(machine: str | None = None) -> None:
+        if machine is not None:
+            session.select_machine(machine)
+        show_panel(CONSOLE)
+        if state.current is not None:
+            terminal_of(state, state.current).focus()
+
+    def read_console(machine: str | None = None) -> str:
+        _, data = session.machine(machine).console.read_since(0)
+        return bytes(data).decode(errors="replace")
+
+    def decode_as(bits: str) -> None:
+        session.change(bits=int(bits))
+        for view in state.disassemblies.values():
+            view.bits = cast(Bits, int(bits))
+
+    def any_machine() -> str | None:
+        return None if state.manager.machines() else "There is no machine"
+
+    names = lambda: [m.name for m in state.manager.machines()]  # noqa: E731
+    which = Param("machine", "choice", choices=names)
+    return [
+        Action(
+            id="window.search",
+            title="Search actions…",
+            category=WINDOW,
+            run=search,
+            params=(Param("text"),),
+            shortcuts=("Ctrl+K", "/"),
+            icon=icons.ICON_FA_MAGNIFYING_GLASS,
+            in_palette=False,
+        ),
+        Action(id="window.leave", title="Leave", category=WINDOW, run=leave, shortcuts=("Escape",), in_palette=False),
+        Action(
+            id="window.toggle_theme",
+            title="Switch between dark and light",
+            category=WINDOW,
+            run=toggle_theme,
+            shortcuts=("Ctrl+L",),
+            icon=icons.ICON_FA_CIRCLE_HALF_STROKE,
+            keywords="theme colour color night day",
+        ),
+        Action(
+            id="window.larger",
+            title="Larger interface",
+            category=WINDOW,
+            run=scale_by(SCALE_STEP),
+            icon=icons.ICON_FA_MAGNIFYING_GLASS_PLUS,
+            keywords="scale font size zoom",
+        ),
+        Action(
+            id="window.smaller",
+            title="Smaller interface",
+            category=WINDOW,
+            run=scale_by(-SCALE_STEP),
+            icon=icons.ICON_FA_MAGNIFYING_GLASS_MINUS,
+            keywords="scale font size zoom",
+        ),
+        Action(
+            id="window.scale",
+            title="Interface scale…",
+            category=WINDOW,
+            run=set_scale,
+            params=(Param("scale", "number", required=True),),
+            icon=icons.ICON_FA_TEXT_HEIGHT,
+        ),
+        Action(
+            id="window.fullscreen",
+            title="Full screen",
+            category=WINDOW,
+            run=frame.toggle_fullscreen,
+            shortcuts=("F11",),
+            icon=icons.ICON_FA_MAXIMIZE,
+        ),
+        Action(
+            id="window.reset_layout",
+            title="Reset the layout of the panels",
+            category=WINDOW,
+            run=frame.reset_layout,
+            icon=icons.ICON_FA_TABLE_COLUMNS,
+            keywords="dock default",
+        ),
+        Action(
+            id="window.toggle_panel",
+            title="Show or hide the panel…",
+            category=WINDOW,
+            run=toggle_panel,
+            params=(Param("panel", "choice", required=True, choices=lambda: list(PANELS)),),
+            icon=icons.ICON_FA_TABLE_COLUMNS,
+        ),
+        *(
+            Action(
+                id=f"window.toggle_{panel.lower()}",
+                title=f"Show or hide {panel.lower()}",
+                category=WINDOW,
+                run=lambda panel=panel: toggle_panel(panel),
+                icon=icons.ICON_FA_TABLE_COLUMNS,
+                shortcuts=keys,
+                in_palette=False,
+            )
+            for panel, keys in ((CONSOLE, ("Ctrl+J",)), (MACHINES, ("Ctrl+B",)), (INSPECTOR, ("Ctrl+I",)))
+        ),
+        Action(
+            id="window.show",
+            title="Bring the panel to the front…",
+            category=WINDOW,
+            run=show_panel,
+            params=(Param("panel", "choice", required=True, choices=lambda: list(PANELS)),),
+            icon=icons.ICON_FA_TABLE_COLUMNS,
+            in_palette=False,
+        ),
+        Action(
+            id="window.screenshot",
+            title="Save a picture of the window…",
+            category=WINDOW,
+            run=screenshot,
+            params=(Param("path", required=True, help="a file that ends in .png"),),
+            icon=icons.ICON_FA_CAMERA,
+        ),
+        Action(
+            id="window.resize",
+            title="Size of the window",
+            category=WINDOW,
+            run=resize,
+            params=(Param("width", "integer", required=True), Param("height", "integer", required=True)),
+            in_palette=False,
+        ),
+        Action(id="window.state", title="Say what the window shows", category=WINDOW, run=describe, in_palette=False),
+        Action(
+            id="window.forget_frames",
+            title="Measure frame times anew",
+            category=WINDOW,
+            run=forget_frames,
+            icon=icons.ICON_FA_STOPWATCH,
+        ),
+        Action(
+            id="window.dismiss",
+            title="Dismiss all messages",
+            category=WINDOW,
+            run=state.toasts.dismiss,
+            icon=icons.ICON_FA_XMARK,
+        ),
+        Action(
+            id="window.quit",
+            title="Quit",
+            category=WINDOW,
+            run=frame.request_quit,
+            shortcuts=("Ctrl+Q",),
+            icon=icons.ICON_FA_POWER_OFF,
+            help="Stops the machines that belong to this window",
+            keywords="exit close",
+        ),
+        Action(
+            id="inspector.bits",
+            title="Decode instructions as…",
+            category=SELECTION,
+            run=decode_as,
+            params=(Param("bits", "choice", required=True, choices=lambda: ("16", "32", "64")),),
+            icon=icons.ICON_FA_MICROCHIP,
+            keywords="disassembly real protected long mode",
+        ),
+        Action(
+            id="console.show",
+            title="Go to the console",
+            category=CONSOLE_CATEGORY,
+            run=show_console,
+            params=(which,),
+            shortcuts=("C",),
+            why_not=any_machine,
+            icon=icons.ICON_FA_TERMINAL,
+            keywords="terminal serial shell",
+        ),
+        Action(
+            id="console.send",
+            title="Send to the console…",
+            category=CONSOLE_CATEGORY,
+            run=send,
+            params=(Param("text", required=True), which),
+            why_not=any_machine,
+            icon=icons.ICON_FA_PAPER_PLANE,
+        ),
+        Action(
+            id="console.text",
+            title="Say what the console printed",
+            category=CONSOLE_CATEGORY,
+            run=read_console,
+            params=(which,),
+            why_not=any_machine,
+            in_palette=False,
+        ),
+        Action(
+            id="log.clear",
+            title="Clear the log",
+            category=WINDOW,
+            run=state.log.clear,
+            icon=icons.ICON_FA_TRASH_CAN,
+        ),
+        Action(
+            id="log.text",
+            title="Say what the log holds",
+            category=WINDOW,
+            run=lambda: [f"{e.clock} {e.source}: {e.text}" for e in state.log.entries()],
+            in_palette=False,
+        ),
+        Action(
+            id="help.keys",
+            title="Keys and mouse",
+            category=HELP,
+            run=lambda: session.show_overlay("keys"),
+            shortcuts=("F1", "?"),
+            icon=icons.ICON_FA_KEYBOARD,
+            keywords="shortcuts help",
+        ),
+        Action(
+            id="help.about",
+            title="About Glassbox",
+            category=HELP,
+            run=lambda: session.show_overlay("about"),
+            icon=icons.ICON_FA_CIRCLE_INFO,
+            keywords="version licence",
+        ),
+        Action(
+            id="help.hints",
+            title="Show the first hints again",
+            category=HELP,
+            run=session.show_hints,
+            icon=icons.ICON_FA_LIGHTBULB,
+        ),
+        Action(
+            id="actions.list",
+            title="List all actions",
+            category=HELP,
+            run=lambda: [a.describe() for a in state.actions],
+            in_palette=False,
+        ),
+    ]

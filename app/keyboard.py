@@ -1,0 +1,71 @@
+"""Keyboard: turns key chords into actions, unless a text field or the terminal has the keys."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from imgui_bundle import imgui
+
+from app.shortcuts import KEYS, pressed_shortcuts
+
+if TYPE_CHECKING:
+    from app.state import AppState
+
+TURN_DEGREES_PER_S = 80.0
+# Chords that work even while text is typed: they name no character and no editing command.
+_ALWAYS = frozenset({"Ctrl+K", "F1", "F11", "Ctrl+Q", "Escape", "Ctrl+N", "Ctrl+Shift+N", "Ctrl+J", "Ctrl+B", "Ctrl+I"})
+# The guest's shell wants the rest itself while the terminal has the keys.
+_IN_TERMINAL = frozenset({"F1", "F11", "Ctrl+Shift+N"})
+_TURNS = {
+    "Left": (-1, 0),
+    "Right": (1, 0),
+    "Up": (0, 1),
+    "Down": (0, -1),
+    "A": (-1, 0),
+    "D": (1, 0),
+    "W": (0, 1),
+    "S": (0, -1),
+}
+
+
+def handle_keys(state: AppState, *, terminal_focused: bool) -> bool:
+    """Run the actions whose chords went down in this frame; returns whether any did. Called before the panels draw."""
+    typing = imgui.get_io().want_text_input
+    ran = False
+    for chord in pressed_shortcuts():
+        if terminal_focused and chord not in _IN_TERMINAL:
+            continue
+        if typing and not terminal_focused and chord not in _ALWAYS:
+            continue
+        if state.overlay is not None and chord not in _ALWAYS:
+            continue
+        if chord == "Escape" and (state.search.open or typing or imgui.is_popup_open("", imgui.PopupFlags_.any_popup)):
+            continue  # the box or popup that has the keyboard leaves by itself
+        action = state.actions.for_shortcut(chord)
+        if action is not None and action.enabled:
+            state.run(action.id, {})
+            ran = True
+    return ran
+
+
+def turn_while_held(state: AppState, *, terminal_focused: bool) -> bool:
+    """Turn the camera evenly while an arrow key or W, A, S, D is held; returns whether it turned.
+
+    The first step came from the key's action; the turn goes on after ImGui's repeat delay.
+    """
+    io = imgui.get_io()
+    if terminal_focused or io.want_text_input or state.overlay is not None or not state.stage.feeds:
+        return False
+    if io.key_ctrl or io.key_alt or io.key_shift:
+        return False
+    right = up = 0
+    for name, (dx, dy) in _TURNS.items():
+        key = KEYS[name]
+        if imgui.is_key_down(key) and imgui.internal.get_key_data(key).down_duration > io.key_repeat_delay:
+            right += dx
+            up += dy
+    if (right, up) == (0, 0):
+        return False
+    step = TURN_DEGREES_PER_S * io.delta_time
+    state.stage.view.camera.orbit(right * step, up * step)
+    return True

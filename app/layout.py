@@ -1,0 +1,58 @@
+"""Layout: where the panels lie at first: the volume in the middle, framed by machines, inspector and console."""
+
+from __future__ import annotations
+
+from imgui_bundle import imgui
+
+VOLUME, MACHINES, INSPECTOR, CONSOLE, LOG, PERFORMANCE = (
+    "Volume",
+    "Machines",
+    "Inspector",
+    "Console",
+    "Log",
+    "Performance",
+)
+LEFT_PX, RIGHT_PX, BOTTOM_PX = 272.0, 392.0, 248.0
+LEFT_MAX, RIGHT_MAX, BOTTOM_MAX = 0.21, 0.29, 0.34  # of the window: the volume keeps the greater part
+
+
+def dockspace_id() -> int:
+    """Return the id of the window's dock space. For within the window that holds it."""
+    return imgui.get_id("glassbox dock space")
+
+
+def has_layout(dockspace: int) -> bool:
+    """Return whether a layout was loaded or built."""
+    return imgui.internal.dock_builder_get_node(dockspace) is not None
+
+
+def build_default_layout(dockspace: int, size: tuple[float, float], scale: float) -> None:
+    """Dock all panels in their first places; `size` is that of the dock space in logical pixels."""
+    builder = imgui.internal
+    width, height = size
+    builder.dock_builder_remove_node(dockspace)
+    builder.dock_builder_add_node(dockspace, builder.DockNodeFlagsPrivate_.dock_space.value)
+    builder.dock_builder_set_node_size(dockspace, imgui.ImVec2(width, height))
+    left_share = min(LEFT_PX * scale / width, LEFT_MAX)
+    split = builder.dock_builder_split_node(dockspace, imgui.Dir.left, left_share)
+    left, rest = split.id_at_dir, split.id_at_opposite_dir
+    right_share = min(RIGHT_PX * scale / width, RIGHT_MAX) / (1 - left_share)
+    split = builder.dock_builder_split_node(rest, imgui.Dir.right, right_share)
+    right, middle = split.id_at_dir, split.id_at_opposite_dir
+    split = builder.dock_builder_split_node(middle, imgui.Dir.down, min(BOTTOM_PX * scale / height, BOTTOM_MAX))
+    bottom, centre = split.id_at_dir, split.id_at_opposite_dir
+    for name, place in (
+        (MACHINES, left),
+        (INSPECTOR, right),
+        (CONSOLE, bottom),
+        (LOG, bottom),
+        (PERFORMANCE, left),
+        (VOLUME, centre),
+    ):
+        builder.dock_builder_dock_window(name, place)
+    node = builder.dock_builder_get_node(centre)
+    private = builder.DockNodeFlagsPrivate_
+    node.set_local_flags(
+        node.local_flags | private.no_tab_bar.value | private.no_docking_over_me.value | private.no_close_button.value
+    )
+    builder.dock_builder_finish(dockspace)

@@ -1,0 +1,121 @@
+"""Off-screen window: the same window on a canvas that is no screen, for pictures and for tests."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rendercanvas.offscreen import OffscreenRenderCanvas
+
+from app.failures import CommandFailed
+from app.imgui_host import MemoryClipboard
+from app.jobs import JobState
+from app.window import Window
+from app.window_options import WindowOptions
+from bridge.machine.discovery import find_record
+
+STEP_S = 0.004
+CATCH_UP_S = 1.0
+LOOK_AFTER_READY_S = 1.0  # lets the guest's workloads write something worth seeing
+
+
+class OffscreenWindow:
+    """A window without a screen. Frames are drawn when they are asked for; `with` closes it."""
+
+    def __init__(self, options: WindowOptions, *, pixel_ratio: float = 1.0) -> None:
+        width, height = options.size
+        self.canvas = OffscreenRenderCanvas(size=(width / pixel_ratio, height / pixel_ratio), pixel_ratio=pixel_ratio)
+        self.clipboard = MemoryClipboard()
+        self.window = Window(self.canvas, options, clipboard=self.clipboard)
+        self.canvas.request_draw(self.window.frame)
+
+    def __enter__(self) -> OffscreenWindow:
+        return self
+
+    def __exit__(
+        self, _type: type[BaseException] | None, _error: BaseException | None, _tb: TracebackType | None
+    ) -> None:
+        self.window.close()
+        self.canvas.close()
+
+    def frame(self, count: int = 1) -> None:
+        """Tick and draw, whether or not anything changed."""
+        for _ in range(count):
+            self.window.tick()
+            self.canvas.force_draw()
+
+    def send(self, *events: Mapping[str, Any]) -> None:
+        """Send input events, each followed by a frame, as a person would."""
+        for event in events:
+            self.window.on_event(event)
+            self.frame()
+
+    def run_until(self, done: Callable[[], bool], limit_s: float, what: str) -> None:
+        """Draw frames until `done`. Raises CommandFailed when it takes longer than `limit_s`."""
+        deadline = time.monotonic() + limit_s
+        while not done():
+            if time.monotonic() > deadline:
+                raise CommandFailed(f"{what} within {limit_s:.0f} s: {self._why()}")
+            if self.window.tick():
+                self.canvas.force_draw()
+            time.sleep(STEP_S)
+
+    def _why(self) -> str:
+        state = self.window.state
+        failed = [f"{t.title}: {t.detail}" for t in state.toasts.shown()]
+        running = [f"{j.title} ({j.note})" for j in state.jobs.running()]
+        return "; ".join(failed + running) or "nothing was reported"
+
+    def show_running(self, name: str) -> None:
+        """Look into a machine that runs already, whoever owns it. Raises NoSuchMachine and other MachineErrors."""
+        record = find_record(name)
+        job = self.window.session.attach(record.control_socket, name)
+        self.run_until(lambda: job.wait(0), 10.0, f"{name} could not be looked into")
+        if job.state is not JobState.DONE and job.error is not None:
+            raise job.error
+
+    def settle(self, limit_s: float) -> None:
+        """Draw until the guest is up, all of its memory is shown, and the picture is as sharp as it gets."""
+        state = self.window.state
+        started = time.monotonic()
+
+        def launched() -> bool:
+            if state.launching:
+                return False
+            machines = state.manager.machines()
+            if not machines:
+                raise CommandFailed(f"The guest could not be started: {self._why()}")
+            return all(m.name in state.stage.feeds for m in machines)
+
+        self.run_until(launched, limit_s, "The guest did not start")
+        left = limit_s - (time.monotonic() - started)
+        for machine in state.manager.machines():
+            expected = machine.record is not None and machine.record.ready_marker is not None
+            if expected:
+                self.run_until(lambda m=machine: m.ready, left, f"{machine.name} did not come up")  # type: ignore[misc]
+        looked = time.monotonic() + LOOK_AFTER_READY_S
+        self.run_until(lambda: time.monotonic() > looked and _all_swept(self), left, "The memory was not read")
+        caught_up = time.monotonic() + CATCH_UP_S  # a busy guest always has written something more
+        while state.stage.pump(CATCH_UP_S / 4) and time.monotonic() < caught_up:
+            pass
+        self.sharpen()
+
+    def sharpen(self) -> None:
+        """Draw the picture of the volume as well as it gets, and the frame around it."""
+        self.frame(3)
+        self.window.state.stage.view.finish(time.monotonic())
+        self.window.state.toasts.dismiss()
+        self.frame(2)
+
+    def picture(self) -> NDArray[np.uint8]:
+        """Return the last frame, (height, width, 4) uint8."""
+        return self.window.picture()
+
+
+def _all_swept(offscreen: OffscreenWindow) -> bool:
+    feeds: Iterable[Any] = offscreen.window.state.stage.feeds.values()
+    return all(feed.stats.scan.sweeps >= 1 for feed in feeds)

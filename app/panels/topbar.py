@@ -1,0 +1,325 @@
+"""Top bar: menu, the search box that is always there, how the volume is drawn, frame time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from imgui_bundle import icons_fontawesome_6 as icons
+from imgui_bundle import imgui
+
+from app.command_palette import Entry, entries_for
+from app.settings import MODES
+from app.theme import u32
+
+if TYPE_CHECKING:
+    from app.state import AppState
+    from app.ui import Ui
+
+HEIGHT_UNITS = 12
+HINT = "Search actions, or go to an address"
+MENU_CATEGORIES = ("Machine", "View", "Selection", "Console", "Window", "Help")
+VISIBLE_ENTRIES = 9
+ROOMY_UNITS = 290  # narrower windows have an icon for the drawing mode instead of its names
+BAR_FLAGS = (
+    imgui.WindowFlags_.no_decoration
+    | imgui.WindowFlags_.no_docking
+    | imgui.WindowFlags_.no_saved_settings
+    | imgui.WindowFlags_.no_move
+    | imgui.WindowFlags_.no_bring_to_front_on_focus
+)
+
+
+def draw(state: AppState, ui: Ui) -> None:
+    """Draw the bar over the whole width, and the search results below the box while it is open."""
+    theme = ui.theme
+    width = imgui.get_io().display_size.x
+    height = theme.px(HEIGHT_UNITS)
+    imgui.set_next_window_pos(imgui.ImVec2(0, 0))
+    imgui.set_next_window_size(imgui.ImVec2(width, height))
+    with ui.style(window_padding=(theme.px(3), theme.px(2)), window_rounding=0.0, window_border_size=0.0):
+        imgui.begin("##top bar", None, BAR_FLAGS)
+    draw_list = imgui.get_window_draw_list()
+    draw_list.add_line(imgui.ImVec2(0, height - 1), imgui.ImVec2(width, height - 1), u32(theme.border))
+    _menu(state, ui)
+    left = imgui.get_item_rect_max().x + theme.px(4)
+    right = width - theme.px(3) - _right_width(state, ui, width) - theme.px(4)
+    box_width = max(theme.px(30), min(theme.px(120), right - left))
+    imgui.same_line(round(max(left, min((width - box_width) / 2, right - box_width))))
+    box_left = imgui.get_cursor_screen_pos().x
+    entered = _search_box(state, ui, box_width)
+    _right_side(state, ui, width)
+    imgui.end()
+    if state.search.open:
+        _results(state, ui, box_left, height, box_width, entered)
+
+
+def _menu(state: AppState, ui: Ui) -> None:
+    theme = ui.theme
+    if ui.icon_button(icons.ICON_FA_BARS, "Menu", id_="menu"):
+        imgui.open_popup("menu")
+    imgui.same_line(0, theme.px(2))
+    with ui.bold(theme.ui_size * 1.06):
+        imgui.align_text_to_frame_padding()
+        ui.text("Glassbox")
+    if (label := _subject(state)) and imgui.get_io().display_size.x > theme.px(250):
+        imgui.same_line(0, theme.px(2))
+        imgui.align_text_to_frame_padding()
+        ui.elided(label, theme.px(36), theme.text_faint)
+    imgui.set_next_window_pos(imgui.ImVec2(theme.px(2), theme.px(HEIGHT_UNITS)))
+    with ui.style(window_padding=(theme.px(2), theme.px(2)), item_spacing=(theme.px(2), theme.px(2.5))):
+        if imgui.begin_popup("menu"):
+            for category in MENU_CATEGORIES:
+                if imgui.begin_menu(category):
+                    for action in state.actions:
+                        if action.category == category and action.in_palette and not action.needs_input:
+                            ui.menu_item(action)
+                    imgui.end_menu()
+            imgui.separator()
+            ui.menu_item(state.actions.get("window.quit"))
+            imgui.end_popup()
+
+
+def _subject(state: AppState) -> str:
+    return state.current or ""
+
+
+def _search_box(state: AppState, ui: Ui, width: float) -> bool:
+    """Draw the box; returns whether Enter was pressed in it."""
+    theme, search = ui.theme, state.search
+    if search.focus:
+        imgui.set_keyboard_focus_here()
+        search.focus = False
+        search.open = True
+        search.chosen = 0
+    at = imgui.get_cursor_screen_pos()
+    pad = theme.px(8)
+    with (
+        ui.style(frame_padding=(pad, theme.px(1.75)), frame_rounding=theme.px(2), frame_border_size=1.0),
+        ui.colours(border=theme.accent.alpha(0.7) if search.open else theme.border_strong),
+    ):
+        imgui.set_next_item_width(width)
+        flags = imgui.InputTextFlags_.enter_returns_true | imgui.InputTextFlags_.escape_clears_all
+        before = search.text
+        entered, search.text = imgui.input_text_with_hint("##search", HINT, search.text, flags)
+    if search.text != before:
+        search.chosen = 0
+    if imgui.is_item_activated():
+        search.open = True
+    active = imgui.is_item_active()
+    box_height = imgui.get_item_rect_size().y
+    lines = imgui.get_window_draw_list()
+    middle = at.y + (box_height - imgui.get_text_line_height()) / 2
+    lines.add_text(
+        imgui.ImVec2(at.x + theme.px(2.5), middle),
+        u32(theme.accent if search.open else theme.text_faint),
+        icons.ICON_FA_MAGNIFYING_GLASS,
+    )
+    if not search.text and not active:
+        with ui.font(None, theme.small_size * 0.92):
+            cap = "Ctrl+K"
+            size = imgui.calc_text_size(cap)
+            right = at.x + width - theme.px(2.5)
+            lines.add_text(imgui.ImVec2(right - size.x, at.y + (box_height - size.y) / 2), u32(theme.text_faint), cap)
+    if search.open and imgui.is_key_pressed(imgui.Key.escape, False):
+        _close(state)
+    elif search.open and not active and not entered and not imgui.is_item_deactivated() and not search.focus:
+        # The keyboard went elsewhere; a click on a result is handled before this, in the frame of the click.
+        search.open = imgui.is_mouse_down(0) or search.chosen < 0
+    return entered
+
+
+def _close(state: AppState) -> None:
+    state.search.open = False
+    state.search.text = ""
+    state.search.chosen = 0
+    imgui.set_window_focus("Volume")
+
+
+def _results(state: AppState, ui: Ui, left: float, top: float, width: float, entered: bool) -> None:
+    theme, search = ui.theme, state.search
+    reason = state.actions.get("view.go_to").why_not()
+    entries = entries_for(search.text, state.actions, can_go=reason)
+    if entries:
+        step = imgui.is_key_pressed(imgui.Key.down_arrow) - imgui.is_key_pressed(imgui.Key.up_arrow)
+        search.chosen = (search.chosen + step) % len(entries)
+    line = theme.px(9)
+    shown = min(len(entries), VISIBLE_ENTRIES)
+    height = max(1, shown) * line + theme.px(4) + theme.px(7)
+    panel = min(theme.px(150), imgui.get_io().display_size.x - theme.px(8))
+    imgui.set_next_window_pos(imgui.ImVec2(round(left + (width - panel) / 2), top + theme.px(1)))
+    imgui.set_next_window_size(imgui.ImVec2(panel, height))
+    flags = BAR_FLAGS & ~imgui.WindowFlags_.no_bring_to_front_on_focus | imgui.WindowFlags_.no_focus_on_appearing
+    with (
+        ui.style(window_padding=(theme.px(2), theme.px(2)), window_rounding=theme.px(2), item_spacing=(0.0, 0.0)),
+        ui.colours(window_bg=theme.overlay, border=theme.border_strong),
+    ):
+        imgui.begin("##results", None, flags)
+        imgui.internal.bring_window_to_display_front(imgui.internal.get_current_window())
+        imgui.begin_child("lines", imgui.ImVec2(0, max(1, shown) * line))
+        run: Callable[[], None] | None = None
+        if not entries:
+            imgui.set_cursor_pos_y(theme.px(2))
+            ui.faint(f"  Nothing is called “{search.text.strip()[:40]}”. Addresses look like 0x7c00, 31744 or 16M.")
+        for index, entry in enumerate(entries):
+            if _line(ui, entry, index, line, chosen=index == search.chosen, scroll=entered or _moved()):
+                run = lambda entry=entry: _choose(state, entry)  # noqa: E731
+        if entered and entries:
+            run = lambda: _choose(state, entries[search.chosen])  # noqa: E731
+        imgui.end_child()
+        _footer(ui)
+        imgui.end()
+    if run is not None:
+        run()
+
+
+def _moved() -> bool:
+    return bool(imgui.is_key_pressed(imgui.Key.down_arrow) or imgui.is_key_pressed(imgui.Key.up_arrow))
+
+
+def _choose(state: AppState, entry: Entry) -> None:
+    if entry.fills:
+        state.search.text = entry.fills
+        state.search.focus = True
+        return
+    _close(state)
+    state.run(entry.action, entry.args)
+
+
+def _line(ui: Ui, entry: Entry, index: int, height: float, *, chosen: bool, scroll: bool) -> bool:
+    theme = ui.theme
+    at = imgui.get_cursor_screen_pos()
+    width = imgui.get_content_region_avail().x
+    with ui.style(selectable_text_align=(0.0, 0.5)), ui.colours(header=theme.active):
+        clicked, _ = imgui.selectable(f"##entry{index}", chosen, 0, imgui.ImVec2(width, height))
+    if chosen and scroll:
+        imgui.set_scroll_here_y(0.5)
+    draw_list = imgui.get_window_draw_list()
+    middle = at.y + (height - imgui.get_text_line_height()) / 2
+    usable = entry.disabled is None
+    colour = theme.text if usable else theme.text_faint
+    if entry.icon:
+        draw_list.add_text(
+            imgui.ImVec2(at.x + theme.px(2.5), middle), u32(theme.accent if usable else theme.text_faint), entry.icon
+        )
+    x = at.x + theme.px(9)
+    matched = set(entry.matched)
+    for position, letter in enumerate(entry.title):
+        ink = theme.accent if position in matched and usable else colour
+        draw_list.add_text(imgui.ImVec2(x, middle), u32(ink), letter)
+        x += imgui.calc_text_size(letter).x
+    right = at.x + width - theme.px(2.5)
+    with ui.small():
+        lower = at.y + (height - imgui.get_text_line_height()) / 2
+        if entry.shortcut:
+            size = imgui.calc_text_size(entry.shortcut)
+            draw_list.add_text(imgui.ImVec2(right - size.x, lower), u32(theme.text_dim), entry.shortcut)
+            right -= size.x + theme.px(3)
+        note = entry.disabled or entry.detail
+        size = imgui.calc_text_size(note)
+        if right - size.x > x + theme.px(3):
+            draw_list.add_text(imgui.ImVec2(right - size.x, lower), u32(theme.text_faint), note)
+    return bool(clicked)
+
+
+def _footer(ui: Ui) -> None:
+    theme = ui.theme
+    at = imgui.get_cursor_screen_pos()
+    imgui.get_window_draw_list().add_line(
+        imgui.ImVec2(at.x, at.y + theme.px(1)),
+        imgui.ImVec2(at.x + imgui.get_content_region_avail().x, at.y + theme.px(1)),
+        u32(theme.border),
+    )
+    imgui.set_cursor_pos(imgui.ImVec2(imgui.get_cursor_pos_x() + theme.px(2), imgui.get_cursor_pos_y() + theme.px(2.5)))
+    with ui.small():
+        ui.faint("Up, Down choose  ·  Enter runs  ·  Escape leaves  ·  an address goes there")
+
+
+def _right_width(state: AppState, ui: Ui, width: float) -> float:
+    theme = ui.theme
+    with ui.small():
+        label = imgui.calc_text_size(_frame_time(state)).x
+    return _switch_width(ui, width) + label + 4 * theme.px(7) + theme.px(2) * 4
+
+
+def _switch_width(ui: Ui, width: float) -> float:
+    if width < ui.theme.px(ROOMY_UNITS):
+        return ui.theme.px(7)
+    return sum(imgui.calc_text_size(m.capitalize()).x + ui.theme.px(5) for m in MODES)
+
+
+def _frame_time(state: AppState) -> str:
+    # A fixed number of digits, so that nothing beside it moves.
+    label = f"{min(state.frames.stats().work_p50_s * 1000, 999.9):5.1f} ms"
+    return f"{label}  ·  software" if state.is_software else label
+
+
+def _right_side(state: AppState, ui: Ui, width: float) -> None:
+    theme = ui.theme
+    gap = theme.px(2)
+    stats = state.frames.stats()
+    imgui.same_line(width - theme.px(3) - _right_width(state, ui, width))
+    if width >= theme.px(ROOMY_UNITS):
+        _segments(state, ui, [mode.capitalize() for mode in MODES])
+    else:
+        ui.action_icon("view.next_mode", {})
+    imgui.same_line(0, gap)
+    if ui.icon_button(icons.ICON_FA_PALETTE, "Palette of the volume", id_="palette"):
+        imgui.open_popup("palettes")
+    _palettes(state, ui)
+    imgui.same_line(0, gap)
+    with ui.small():
+        # Drawn by hand: on a line of taller items ImGui would put small text on their baseline.
+        label = _frame_time(state)
+        size, at = imgui.calc_text_size(label), imgui.get_cursor_screen_pos()
+        above = round((theme.px(7) - size.y) / 2)
+        imgui.get_window_draw_list().add_text(imgui.ImVec2(at.x, at.y + above), u32(theme.text_dim), label)
+        imgui.dummy(imgui.ImVec2(size.x, theme.px(7)))
+    ui.tooltip(
+        "Time to draw a frame (median)",
+        note=f"p99 {stats.work_p99_s * 1000:.1f} ms\nFrom frame to frame p99 {stats.interval_p99_s * 1000:.1f} ms"
+        f"\n{state.device_label}",
+    )
+    imgui.same_line(0, gap)
+    ui.action_icon("view.fit", {})
+    imgui.same_line(0, gap)
+    ui.action_icon("window.toggle_theme", {}, icon=icons.ICON_FA_SUN if theme.is_dark else icons.ICON_FA_MOON)
+    imgui.same_line(0, gap)
+    ui.action_icon("help.keys", {})
+
+
+def _segments(state: AppState, ui: Ui, labels: list[str]) -> None:
+    theme = ui.theme
+    at = imgui.get_cursor_screen_pos()
+    height = theme.px(7)
+    total = sum(imgui.calc_text_size(m).x + theme.px(5) for m in labels)
+    draw_list = imgui.get_window_draw_list()
+    draw_list.add_rect_filled(at, imgui.ImVec2(at.x + total, at.y + height), u32(theme.raised), theme.px(1.5))
+    for index, (mode, label) in enumerate(zip(MODES, labels, strict=True)):
+        chosen = state.settings.mode == mode
+        width = imgui.calc_text_size(label).x + theme.px(5)
+        clear = theme.raised.alpha(0)
+        with (
+            ui.style(frame_padding=(0.0, 0.0), frame_rounding=theme.px(1.5)),
+            ui.colours(
+                button=theme.active if chosen else clear,
+                button_hovered=theme.active if chosen else theme.hover,
+                text=theme.text if chosen else theme.text_dim,
+            ),
+        ):
+            if imgui.button(f"{label}##mode{index}", imgui.ImVec2(width, height)):
+                ui.run("view.mode", mode=mode)
+        tips = ("Opaque: the nearest byte that is not zero", "Light passes through: dense memory glows")
+        ui.tooltip(tips[index], shortcut="T")
+        if index + 1 < len(labels):
+            imgui.same_line(0, 0)
+
+
+def _palettes(state: AppState, ui: Ui) -> None:
+    theme = ui.theme
+    with ui.style(window_padding=(theme.px(2), theme.px(2)), item_spacing=(theme.px(2), theme.px(2))):
+        if imgui.begin_popup("palettes"):
+            for name in state.stage.palettes:
+                if imgui.menu_item(name.capitalize(), "", name == state.stage.view.palette, True)[0]:
+                    ui.run("view.palette", palette=name)
+            imgui.end_popup()

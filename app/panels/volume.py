@@ -1,0 +1,181 @@
+"""Volume panel: the picture of memory, and what mouse and pointer do on it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from imgui_bundle import icons_fontawesome_6 as icons
+from imgui_bundle import imgui
+
+from app.layout import VOLUME
+from app.place import Place
+
+if TYPE_CHECKING:
+    from app.state import AppState
+    from app.ui import Ui
+
+CLICK_SLOP_PX = 4.0
+DEGREES_PER_PX = 0.3
+ZOOM_PER_NOTCH = 1.18
+HOVER_REST_S = 0.12  # the pointer must rest this long before it is asked what lies under it
+LEFT, RIGHT, MIDDLE = 0, 1, 2
+
+
+def draw(state: AppState, ui: Ui) -> None:
+    """Draw the panel and act on the mouse."""
+    flags = imgui.WindowFlags_.no_scrollbar | imgui.WindowFlags_.no_scroll_with_mouse
+    with ui.panel(VOLUME, flags=flags, padding=(0.0, 0.0)) as visible:
+        if not visible:
+            state.volume_rect = (0.0, 0.0, 0.0, 0.0)
+            return
+        at, room = imgui.get_cursor_screen_pos(), imgui.get_content_region_avail()
+        width, height = max(1.0, room.x), max(1.0, room.y)
+        state.volume_rect = (at.x, at.y, width, height)
+        state.stage.show_in(width, height)
+        imgui.image(state.stage.texture(), imgui.ImVec2(width, height))
+        imgui.set_cursor_screen_pos(at)
+        # Above the image, so that all three buttons and the wheel are taken.
+        every = imgui.ButtonFlags_.mouse_button_left | imgui.ButtonFlags_.mouse_button_right
+        imgui.invisible_button("volume", imgui.ImVec2(width, height), every | imgui.ButtonFlags_.mouse_button_middle)
+        imgui.set_item_key_owner(imgui.Key.mouse_wheel_y)
+        _mouse(state, ui, at, height)
+        _context_menu(state, ui)
+        if not state.manager.machines():
+            _empty(state, ui, at, width, height)
+
+
+def _mouse(state: AppState, ui: Ui, at: imgui.ImVec2, height: float) -> None:
+    io = imgui.get_io()
+    camera = state.stage.view.camera
+    x, y = io.mouse_pos.x - at.x, io.mouse_pos.y - at.y
+    hovered = imgui.is_item_hovered()
+    if imgui.is_item_active():
+        if any(imgui.is_mouse_clicked(b) for b in (LEFT, RIGHT, MIDDLE)):
+            state.gesture.before, state.gesture.moved = state.look(), False
+        panning = io.mouse_down[RIGHT] or io.mouse_down[MIDDLE] or io.key_shift
+        moved = io.mouse_delta.x, io.mouse_delta.y
+        held = [b for b in (LEFT, RIGHT, MIDDLE) if io.mouse_down[b]]
+        dragged = max((io.mouse_drag_max_distance_sqr[b] for b in held), default=0.0)
+        if dragged > CLICK_SLOP_PX**2 and moved != (0, 0):
+            state.gesture.moved = True
+            state.stage.forget_rest()
+            if panning:
+                camera.pan(moved[0] / height, -moved[1] / height)
+            else:
+                camera.orbit(-moved[0] * DEGREES_PER_PX, moved[1] * DEGREES_PER_PX)
+    if imgui.is_item_deactivated() and state.gesture.moved and state.gesture.before is not None:
+        state.history.record(state.gesture.before)
+    if hovered and io.mouse_wheel:
+        state.remember()
+        hit = state.stage.hit(x, y)
+        camera.zoom(ZOOM_PER_NOTCH**io.mouse_wheel, None if hit is None else hit.position)
+        state.stage.forget_rest()
+    if hovered and imgui.is_mouse_released(LEFT) and not state.gesture.moved:
+        place = state.stage.pick(x, y)
+        if imgui.get_io().mouse_clicked_last_count[LEFT] >= 2:
+            if place is not None:
+                ui.run("view.fly_to", machine=place.machine, offset=place.offset)
+        else:
+            state.run("view.pick", {"x": x, "y": y})
+    if hovered and imgui.is_mouse_released(RIGHT) and not state.gesture.moved:
+        state.menu_place = state.stage.pick(x, y)
+        imgui.open_popup("volume menu")
+    _hover(state, ui, hovered, x, y)
+
+
+def _hover(state: AppState, ui: Ui, hovered: bool, x: float, y: float) -> None:
+    busy = any(imgui.is_mouse_down(b) for b in (LEFT, RIGHT, MIDDLE))
+    if not hovered or busy or imgui.is_popup_open("", imgui.PopupFlags_.any_popup):
+        state.hover = None
+        state.stage.view.set_hover(None)
+        return
+    hit = state.stage.resting_hit(x, y, HOVER_REST_S)
+    state.stage.view.set_hover(hit)
+    state.hover = Place(hit.key, hit.address) if hit is not None and hit.key in state.stage.feeds else None
+    place = state.hover
+    if place is None:
+        return
+    theme = ui.theme
+    address = state.stage.paddr(place)
+    ram = state.stage.ram(place.machine)
+    with ui.style(window_padding=(theme.px(2.5), theme.px(1.75)), item_spacing=(theme.px(2), theme.px(0.5))):
+        imgui.set_next_window_pos(
+            imgui.ImVec2(imgui.get_io().mouse_pos.x + theme.px(4), imgui.get_io().mouse_pos.y + theme.px(4))
+        )
+        if imgui.begin_tooltip():
+            with ui.mono():
+                ui.text(f"{address:#x}" if address is not None else f"file + {place.offset:#x}", theme.accent)
+                if ram is not None:
+                    imgui.same_line()
+                    ui.text(f"= 0x{int(ram.bytes[place.offset]):02x}")
+            if len(state.stage.feeds) > 1:
+                with ui.small():
+                    ui.dim(place.machine)
+            imgui.end_tooltip()
+
+
+def _context_menu(state: AppState, ui: Ui) -> None:
+    theme = ui.theme
+    with ui.style(window_padding=(theme.px(2), theme.px(2)), item_spacing=(theme.px(2), theme.px(2.5))):
+        if not imgui.begin_popup("volume menu"):
+            return
+        place = state.menu_place
+        if place is not None:
+            _place_items(state, ui, place)
+            imgui.separator()
+        ui.menu_item(state.actions.get("view.go_to_dialog"))
+        ui.menu_item(state.actions.get("view.fit"))
+        if imgui.begin_menu(f"{icons.ICON_FA_CUBE}  Look along"):
+            for axis in ("+x", "-x", "+y", "-y", "+z", "-z"):
+                ui.menu_item(state.actions.get("view.axis"), {"axis": axis}, axis)
+            imgui.end_menu()
+        ui.menu_item(state.actions.get("view.next_mode"))
+        imgui.end_popup()
+
+
+def _place_items(state: AppState, ui: Ui, place: Place) -> None:
+    address = state.stage.paddr(place)
+    args = {"machine": place.machine, "offset": place.offset}
+    with ui.mono(), ui.style(item_spacing=(0.0, 0.0)):
+        ui.text(f"  {address:#x}" if address is not None else f"  file + {place.offset:#x}", ui.theme.text_dim)
+    imgui.separator()
+    ui.menu_item(state.actions.get("view.fly_to"), args, "Fly there")
+    ui.menu_item(state.actions.get("view.show_in_hex"), args)
+    if address is not None and imgui.menu_item_simple(f"{icons.ICON_FA_COPY}  Copy address"):
+        imgui.set_clipboard_text(f"{address:#x}")
+
+
+def _empty(state: AppState, ui: Ui, at: imgui.ImVec2, width: float, height: float) -> None:
+    theme = ui.theme
+    launching = state.launch_jobs()
+    box = imgui.ImVec2(min(theme.px(96), width - theme.px(8)), theme.px(58))
+    imgui.set_cursor_screen_pos(
+        imgui.ImVec2(round(at.x + (width - box.x) / 2), round(at.y + max(0.0, (height - box.y) * 0.46)))
+    )
+    with ui.style(child_border_size=0.0, item_spacing=(theme.px(2), theme.px(2))):
+        imgui.begin_child("empty", box, 0, imgui.WindowFlags_.no_scrollbar)
+        with ui.font(None, theme.title_size * 1.8):
+            ui.centred(icons.ICON_FA_CUBES, theme.text_faint.mix(theme.bg, 0.35))
+        ui.gap(3)
+        if launching:
+            job = launching[0]
+            with ui.font(None, theme.title_size * 0.85):
+                ui.centred(job.title, theme.text)
+            ui.centred(job.note or "Starting", theme.text_dim)
+            ui.gap(2)
+            bar = min(theme.px(60), box.x)
+            imgui.set_cursor_pos_x((box.x - bar) / 2)
+            ui.progress(job.fraction, bar, theme.px(0.75))
+        else:
+            with ui.font(None, theme.title_size * 0.85):
+                ui.centred("Every byte of a running machine, as light", theme.text)
+            ui.centred("Launch a guest and look into its memory", theme.text_dim)
+            ui.gap(2)
+            button = theme.px(42)
+            imgui.set_cursor_pos_x(max(0.0, (box.x - 2 * button - theme.px(2)) / 2))
+            if ui.button(f"{icons.ICON_FA_PLAY}  Launch demo", kind="primary", width=button):
+                ui.run("machine.launch", guest="demo")
+            imgui.same_line(0, theme.px(2))
+            if ui.button("Other guests…", width=button):
+                ui.run("machine.launch_dialog")
+        imgui.end_child()

@@ -1,0 +1,145 @@
+"""State: everything that the panels show and the actions change, in one place on the main thread."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from app.actions import ActionRegistry
+from app.frame_times import FrameTimes
+from app.history import History
+from app.jobs import Job, Jobs
+from app.log import LogRing
+from app.place import Place
+from app.settings import Settings
+from app.toasts import Toasts
+from bridge.machine.manager import MachineManager
+
+if TYPE_CHECKING:
+    from app.stage import Stage
+    from app.widgets.disassembly import DisassemblyView
+    from app.widgets.hexview import HexView
+    from app.widgets.terminal import TerminalWidget
+    from bridge.machine.machine import Machine
+    from bridge.machine.records import MachineRecord
+    from bridge.machine.states import Usage
+    from render.camera import CameraState
+
+SAMPLES = 60  # one a second: the sparkline is the last minute
+
+Overlay = Literal["keys", "about", "launch", "attach"]
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What undo brings back: the selected byte and where the camera stands."""
+
+    selection: Place | None
+    camera: CameraState
+
+
+@dataclass(slots=True)
+class Vital:
+    """What a machine's row shows of its process."""
+
+    usage: Usage | None = None
+    cpu: deque[float] = field(default_factory=lambda: deque(maxlen=SAMPLES))
+
+
+@dataclass(slots=True)
+class LaunchForm:
+    """What is typed in the launch dialog."""
+
+    guest: str = "demo"
+    name: str = ""
+    ram: str = ""
+    cold: bool = False
+    network: bool = False
+    detach: bool = False
+
+
+@dataclass(slots=True)
+class SearchBox:
+    """The search box in the top bar, which is the command palette."""
+
+    text: str = ""
+    open: bool = False
+    focus: bool = False  # take the keyboard in the next frame
+    chosen: int = 0
+
+
+@dataclass(slots=True)
+class Gesture:
+    """A press on the volume that may become a drag: what was looked at before it, and whether it moved."""
+
+    before: Look | None = None
+    moved: bool = False
+
+
+@dataclass(slots=True)
+class Hints:
+    """The first-start hints; None: not shown."""
+
+    born_s: float | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class AppState:
+    """The main thread's own. Threads hand their results over by jobs, requests and events."""
+
+    settings: Settings
+    manager: MachineManager
+    jobs: Jobs
+    toasts: Toasts
+    log: LogRing
+    actions: ActionRegistry
+    frames: FrameTimes
+    stage: Stage
+    run: Callable[[str, Mapping[str, object] | Sequence[object]], Any]  # an action, its errors already shown
+    now_s: float = 0.0  # monotonic; one value a frame
+    device_label: str = ""
+    is_software: bool = False
+    current: str | None = None  # the machine that console, inspector and keys are about
+    selection: Place | None = None
+    hover: Place | None = None
+    history: History[Look] = field(default_factory=History)
+    vitals: dict[str, Vital] = field(default_factory=dict)
+    launching: dict[int, str] = field(default_factory=dict)  # job number -> what its card says
+    orphans: tuple[MachineRecord, ...] = ()
+    search: SearchBox = field(default_factory=SearchBox)
+    overlay: Overlay | None = None
+    launch_form: LaunchForm = field(default_factory=LaunchForm)
+    attach_path: str = ""
+    log_needle: str = ""
+    log_level: int = 0
+    address_text: str = ""
+    focus_address: bool = False
+    gesture: Gesture = field(default_factory=Gesture)
+    menu_place: Place | None = None  # what the volume's context menu is about
+    hints: Hints = field(default_factory=Hints)
+    terminals: dict[str, TerminalWidget] = field(default_factory=dict)
+    hex_views: dict[str, HexView] = field(default_factory=dict)
+    disassemblies: dict[str, DisassemblyView] = field(default_factory=dict)
+    focus_panel: str | None = None  # bring this panel to the front in the next frame
+    keyboard_taken: bool = False  # a text field or the terminal has the keys
+    volume_rect: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)  # x, y, width, height, logical pixels
+    quitting: bool = False
+
+    def machine(self, name: str | None = None) -> Machine | None:
+        """Return the machine called `name`, or the current one; None where it is gone."""
+        wanted = name or self.current
+        return next((m for m in self.manager.machines() if m.name == wanted), None)
+
+    def launch_jobs(self) -> list[Job]:
+        """Return the launches under way, which show as cards."""
+        return [j for j in self.jobs.running() if j.number in self.launching]
+
+    def look(self) -> Look:
+        """Return what undo would bring back to here."""
+        return Look(self.selection, self.stage.camera)
+
+    def remember(self) -> None:
+        """Record what is looked at now, before a change to it."""
+        self.history.record(self.look())

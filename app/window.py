@@ -1,0 +1,421 @@
+"""Window: the program's one window, on screen or off: frame loop, panels, layout, and the control socket."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import wgpu
+from imgui_bundle import imgui
+from numpy.typing import NDArray
+from PIL import Image
+
+from app.action_sets.machines import machine_actions
+from app.action_sets.views import view_actions
+from app.action_sets.windows import window_actions
+from app.control import ControlServer
+from app.imgui_host import EVENT_TYPES, Clipboard, ImguiHost
+from app.keyboard import handle_keys, turn_while_held
+from app.layout import CONSOLE, build_default_layout, dockspace_id, has_layout
+from app.panels import (
+    console,
+    dialogs,
+    help_overlays,
+    hints,
+    inspector,
+    log,
+    machines,
+    performance,
+    status,
+    toasts,
+    topbar,
+    volume,
+)
+from app.session import Session, describe
+from app.settings import forget_layout, load_layout, save_layout
+from app.theme import PALETTES, Fonts, Theme, ThemeName, apply_theme, load_fonts, make_theme
+from app.ui import Ui
+from app.window_options import WindowOptions
+from render.errors import DeviceLost, RenderError
+
+SETTLE_FRAMES = 4  # ImGui needs a few frames after an event until hover, layout and focus are at rest
+TICK_S = 1 / 60
+CARET_S = 0.25  # a text field's caret blinks
+MAX_FAILED_FRAMES = 5
+SHOT_LIMIT_S = 90.0
+MIN_SHOT_SWEEPS = 1
+
+logger = logging.getLogger("window")
+
+
+class TooManyFailures(Exception):
+    """Frame after frame failed: there is nothing left to show."""
+
+
+class Window:
+    """Everything that is on one canvas. Belongs to the main thread."""
+
+    def __init__(
+        self,
+        canvas: Any,
+        options: WindowOptions,
+        *,
+        clipboard: Clipboard | None = None,
+        wake: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.canvas = canvas
+        self.session = Session(options, wake=wake)
+        self.state = self.session.state
+        self.host = ImguiHost(self.state.stage.device, canvas, clipboard=clipboard)
+        self.state.stage.image = self.host.texture
+        self.state.stage.forget_image = self.host.forget_texture
+        self._fonts: Fonts = load_fonts()
+        self._ui = Ui(self._theme_now(), self.state)
+        self._use_theme()
+        self.state.actions.add(*machine_actions(self.session), *view_actions(self.session))
+        self.state.actions.add(*window_actions(self.session, self))
+        self.control: ControlServer | None = None
+        self._frames_left = SETTLE_FRAMES
+        self._next_frame_s = 0.0
+        self._failed_frames = 0
+        self._device_lost = False
+        self._title = ""
+        self._layout_stale = False
+        self._last_frame_animated = False
+        self.quit_requested = False
+        self._load_layout()
+        for kind in EVENT_TYPES:
+            canvas.add_event_handler(self.on_event, kind)
+        canvas.add_event_handler(self._on_resize, "resize")
+
+    # Events and ticks
+
+    def on_event(self, event: Mapping[str, Any]) -> None:
+        """Take an input event of the canvas."""
+        self.host.handle(event)
+        if event["event_type"] in ("pointer_down", "wheel", "key_down"):
+            self.session.end_tour()
+        self.touch()
+
+    def _on_resize(self, event: Mapping[str, Any]) -> None:
+        self.session.change(window_width=round(event["width"]), window_height=round(event["height"]))
+        self.touch()
+
+    def touch(self) -> None:
+        """Ask for the next frames: something changed that they should show."""
+        self._frames_left = SETTLE_FRAMES
+
+    def tick(self) -> bool:
+        """Take in what threads, machines and scripts sent; returns whether a frame should be drawn now."""
+        if self.control is not None and self.control.pump(self._run_for_script, describe=describe):
+            self.touch()
+        try:
+            if self.session.tick():
+                self._frames_left = max(self._frames_left, 1)
+        except DeviceLost as error:
+            self._lose_device(error)
+        self._show_title()
+        return self._frames_left > 0 or self.state.now_s >= self._next_frame_s
+
+    def _run_for_script(self, action: str, args: Any) -> Any:
+        return self.state.actions.run(action, args)
+
+    # Frames
+
+    def frame(self) -> None:
+        """Draw one frame: the canvas's draw function. A failing panel is reported; the window lives on."""
+        begin = time.perf_counter()
+        animated = self._last_frame_animated
+        try:
+            if self._device_lost:
+                self._rebuild_device()
+            if self.state.settings.theme != self._ui.theme.name or self.state.settings.ui_scale != self._ui.theme.scale:
+                self._use_theme()
+            self.state.now_s = time.monotonic()
+            self.state.stage.pixel_ratio = self.host.pixel_ratio
+            self.host.build(self._gui)
+            moved = self.state.stage.draw(self.state.now_s)
+            self.host.present(self._ui.theme.bg)
+            self._failed_frames = 0
+        except DeviceLost as error:
+            self._lose_device(error)
+            return
+        except wgpu.GPUError as error:
+            if "lost" in str(error).lower():
+                self._lose_device(error)
+            else:
+                self._fail(error)
+            return
+        except Exception as error:  # noqa: BLE001 - one bad frame must not close the window
+            self._fail(error)
+            return
+        self._frames_left = max(0, self._frames_left - 1)
+        self._last_frame_animated = self._plan_next_frame(moved)
+        self.state.frames.record(begin, time.perf_counter(), animating=animated)
+
+    def _fail(self, error: Exception) -> None:
+        self._failed_frames += 1
+        self.session.report(error)
+        self.touch()
+        if self._failed_frames > MAX_FAILED_FRAMES:
+            self.quit_requested = True
+            raise TooManyFailures(str(error)) from error
+
+    def _plan_next_frame(self, moved: bool) -> bool:
+        """Decide when the next frame is due; returns whether it is due at once."""
+        state, now = self.state, self.state.now_s
+        due = float("inf")
+        if moved or state.toasts.animating() or hints.active(state) or state.launching or state.stage.will_look():
+            due = now
+        due = min(due, now + state.toasts.next_change_s())
+        if imgui.get_io().want_text_input:
+            due = min(due, now + CARET_S)
+        if any(v.animating for v in state.hex_views.values()) or any(v.animating for v in state.disassemblies.values()):
+            due = now
+        for terminal in state.terminals.values():
+            if terminal.next_redraw_s is not None:
+                due = min(due, now + terminal.next_redraw_s)
+        if any(job.state == "running" for job in state.jobs.shown()):
+            due = now
+        self._next_frame_s = due
+        return due <= now
+
+    def _gui(self) -> None:
+        state, ui = self.state, self._ui
+        theme = ui.theme
+        terminal = state.terminals.get(state.current) if state.current is not None else None
+        terminal_focused = terminal is not None and terminal.wants_keyboard
+        if handle_keys(state, terminal_focused=terminal_focused):
+            self.touch()
+        if turn_while_held(state, terminal_focused=terminal_focused):
+            self.session.end_tour()
+            self.touch()
+        topbar.draw(state, ui)
+        status.draw(state, ui)
+        self._dock(theme)
+        volume.draw(state, ui)
+        settings = state.settings
+        for shown, panel in (
+            (settings.show_machines, machines),
+            (settings.show_inspector, inspector),
+            (settings.show_console, console),
+            (settings.show_log, log),
+            (settings.show_performance, performance),
+        ):
+            if shown:
+                panel.draw(state, ui)
+        hints.draw(state, ui)
+        overlay = {
+            "launch": dialogs.draw_launch,
+            "attach": dialogs.draw_attach,
+            "keys": help_overlays.draw_keys,
+            "about": help_overlays.draw_about,
+        }.get(state.overlay or "")
+        if overlay is not None:
+            overlay(state, ui)
+        toasts.draw(state, ui)
+        if self.host.io.want_save_ini_settings:
+            self.host.io.want_save_ini_settings = False
+            self._save_layout()
+
+    def _dock(self, theme: Theme) -> None:
+        """Hold the dock space between the two bars."""
+        size = imgui.get_io().display_size
+        top, bottom = theme.px(topbar.HEIGHT_UNITS), theme.px(status.HEIGHT_UNITS)
+        room = imgui.ImVec2(size.x, max(1.0, size.y - top - bottom))
+        imgui.set_next_window_pos(imgui.ImVec2(0, top))
+        imgui.set_next_window_size(room)
+        flags = topbar.BAR_FLAGS | imgui.WindowFlags_.no_background
+        with self._ui.style(window_padding=(0.0, 0.0), window_rounding=0.0, window_border_size=0.0):
+            imgui.begin("##dock", None, flags)
+        dockspace = dockspace_id()
+        if self._layout_stale or not has_layout(dockspace):
+            self._layout_stale = False
+            build_default_layout(dockspace, (room.x, room.y), theme.scale)
+            self.state.focus_panel = CONSOLE
+        imgui.dock_space(dockspace, imgui.ImVec2(0, 0))
+        imgui.end()
+
+    # Theme, title, layout
+
+    def _theme_now(self) -> Theme:
+        name: ThemeName = "light" if self.state.settings.theme == "light" else "dark"
+        return make_theme(name, self.state.settings.ui_scale, self._fonts)
+
+    def _use_theme(self) -> None:
+        self.host.make_current()
+        self._ui = Ui(self._theme_now(), self.state)
+        apply_theme(self._ui.theme)
+        self.state.stage.use_theme(PALETTES[self._ui.theme.name])
+        self.touch()
+
+    def _show_title(self) -> None:
+        parts = ["Glassbox", *([self.state.current] if self.state.current else [])]
+        if self.state.is_software:
+            parts.append("software")
+        title = " · ".join(parts)
+        if title != self._title:
+            self._title = title
+            self.canvas.set_title(title)
+
+    def _load_layout(self) -> None:
+        self.host.make_current()
+        layout, problem = load_layout(self.session.config)
+        if problem:
+            self.session.warn("The layout was reset", problem)
+        if layout is not None:
+            imgui.load_ini_settings_from_memory(layout)
+
+    def _save_layout(self) -> None:
+        try:
+            save_layout(self.session.config, imgui.save_ini_settings_to_memory())
+        except OSError as error:
+            self.session.report(error, "The layout could not be saved")
+
+    # Device
+
+    def _lose_device(self, error: Exception) -> None:
+        if not self._device_lost:
+            self._device_lost = True
+            logger.warning("the GPU device was lost: %s", error)
+        self.touch()
+
+    def _rebuild_device(self) -> None:
+        """Go on with a new device after the old one was lost; the guest's memory is still ours to draw."""
+        self._device_lost = False
+        try:
+            problems = self.state.stage.rebuild()
+        except RenderError as error:
+            self.quit_requested = True
+            raise TooManyFailures(str(error)) from error
+        self.host.use_device(self.state.stage.device)
+        self.state.is_software = self.state.stage.adapter.is_software
+        self.state.device_label = self.state.stage.device_label
+        self.state.stage.mark(self.state.selection)
+        self.session.tell("The GPU was lost and is back", "Everything was built anew on a new device.")
+        for name, problem in problems:
+            self.session.report(problem, f"The memory of {name} cannot be shown")
+
+    # What actions ask of the window
+
+    def request_quit(self) -> None:
+        """End the program after this frame."""
+        self.quit_requested = True
+
+    def reset_layout(self) -> None:
+        """Dock all panels in their first places, and show them."""
+        forget_layout(self.session.config)
+        self.session.change(show_machines=True, show_inspector=True, show_console=True, show_log=True)
+        self._layout_stale = True
+
+    def toggle_fullscreen(self) -> bool:
+        """Cover the screen or go back; an off-screen canvas has none."""
+        toggle = getattr(self.canvas, "toggle_fullscreen", None)
+        return bool(toggle()) if toggle is not None else False
+
+    def screenshot(self, path: Path) -> None:
+        """Save the last frame as PNG, whole or not at all. Raises OSError."""
+        partial = path.with_name(f".{path.name}.partial")
+        try:
+            Image.fromarray(self.picture()[..., :3]).save(partial, format="PNG")
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+
+    def picture(self) -> NDArray[np.uint8]:
+        """Return the last frame, (height, width, 4) uint8."""
+        return self.host.capture(self._ui.theme.bg)
+
+    def resize(self, width: int, height: int) -> None:
+        """Set the window's logical size."""
+        self.canvas.set_logical_size(width, height)
+        self.touch()
+
+    def describe(self) -> dict[str, Any]:
+        """Return the window's own facts for scripts."""
+        width, height = self.canvas.get_logical_size()
+        return {
+            "title": self._title,
+            "size": [width, height],
+            "pixel_ratio": self.host.pixel_ratio,
+            "volume_rect": list(self.state.volume_rect),
+        }
+
+    def close(self) -> None:
+        """Leave nothing behind: socket, jobs, machines, layout, GPU."""
+        if self.control is not None:
+            self.control.close()
+            self.control = None
+        self.host.make_current()
+        self._save_layout()
+        self.session.close()
+        self.host.close()
+
+
+def run_window(options: WindowOptions) -> int:
+    """Open the window and stay until it is closed. Returns the exit code."""
+    from rendercanvas.glfw import loop
+
+    from app.native_window import SystemClipboard, WindowCanvas
+
+    canvas = WindowCanvas(size=options.size, title="Glassbox")
+    window = Window(canvas, options, clipboard=SystemClipboard(), wake=_waker())
+    settings = window.state.settings
+    if settings.window_width and settings.window_height:
+        canvas.set_logical_size(settings.window_width, settings.window_height)
+    canvas.on_focus = window.host.focus
+    code = 0
+
+    async def ticker() -> None:
+        while not canvas.get_closed():
+            if window.tick():
+                canvas.request_draw()
+            if window.quit_requested:
+                canvas.close()
+                return
+            await asyncio.sleep(TICK_S)
+
+    try:
+        window.control = ControlServer()
+        if window.control.taken:
+            window.session.warn(
+                "Another window is open", f"`glassbox do` reaches that one; this one listens at {window.control.path}."
+            )
+        window.session.start()
+        canvas.request_draw(window.frame)
+        loop.add_task(ticker)
+        loop.run()
+    except TooManyFailures as error:
+        logger.critical("%s", error)
+        code = 1
+    finally:
+        if not canvas.get_closed():
+            canvas.close()
+        window.close()
+    return code
+
+
+def _waker() -> Callable[[], None]:
+    """Return what threads call to say that there is news. The ticker looks every 16 ms anyway."""
+    return lambda: None
+
+
+def window_screenshot(options: WindowOptions, *, machine: str | None = None) -> NDArray[np.uint8]:
+    """Draw the whole window off-screen, with its guest up and its memory shown, and return the picture.
+
+    The picture is (height, width, 4) uint8. With `machine`, one that runs already is shown instead of launching.
+    """
+    from app.offscreen import OffscreenWindow
+
+    with OffscreenWindow(options) as offscreen:
+        if machine is not None:
+            offscreen.show_running(machine)
+        else:
+            offscreen.window.session.start()
+        offscreen.settle(SHOT_LIMIT_S)
+        return offscreen.picture()
