@@ -77,7 +77,7 @@ def format_report(checks: list[Check]) -> str:
     n_bad = sum(not check.ok for check in checks)
     lines.append("")
     lines.append(
-        "Everything is here." if n_bad == 0 else f"{n_bad} of {len(checks)} are not good enough; see the fixes."
+        "Everything is here." if n_bad == 0 else f"{n_bad} of {len(checks)} not good enough; the fixes are above."
     )
     return "\n".join(lines)
 
@@ -219,7 +219,8 @@ def check_shared_memory() -> Check:
 
 def check_directories() -> Check:
     """The private directory of running machines, and the cache."""
-    from bridge.machine.directories import UnsafeDirectory, cache_dir, runtime_dir
+    from bridge.machine.directories import cache_dir, runtime_dir
+    from bridge.machine.errors import UnsafeDirectory
 
     try:
         places = runtime_dir(), cache_dir()

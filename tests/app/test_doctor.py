@@ -63,7 +63,7 @@ def test_the_report_lines_up_and_shows_each_fix_under_what_it_mends() -> None:
         "MISSING  longer  not there",
         "                 fix: get it",
         "",
-        "1 of 2 are not good enough; see the fixes.",
+        "1 of 2 not good enough; the fixes are above.",
     ]
     assert doctor.format_report(checks[:1]).splitlines()[-1] == "Everything is here."
 
