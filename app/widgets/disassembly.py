@@ -12,6 +12,7 @@ from imgui_bundle import imgui
 from app.theme import Theme, u32
 from app.widgets.byte_source import DEFAULT_UNMAPPED, ByteSource, ReadBytes
 from app.widgets.disassembly_model import DisassemblyModel
+from app.widgets.follow import FollowedAddress
 from app.widgets.format import address_digits, format_address
 from app.widgets.jump_lanes import MAX_LANES, jump_lanes
 from app.widgets.mono import MonoGrid, mono_grid
@@ -61,7 +62,7 @@ class DisassemblyView:
         self.wants_keyboard = False
         self._unmapped = unmapped
         self._scrollbar = RowScrollbar()
-        self._shown_address: int | None = None
+        self._followed = FollowedAddress()
         self._wheel = 0.0
         self._menu_instruction: Instruction | None = None
 
@@ -112,9 +113,8 @@ class DisassemblyView:
         now_s = imgui.get_time()
 
         model.set_view(base, end, self.bits, max(int(rows_height / grid.row), 1))
-        if address != self._shown_address:
-            self._shown_address = address
-            model.show(source, address)
+        if (news := self._followed.news(address)) is not None:
+            model.show(source, news)
         top = base + self._scrollbar.draw(
             theme,
             imgui.ImVec2(corner.x + width - bar, y),
@@ -318,7 +318,7 @@ class DisassemblyView:
 
     def _select(self, line: Instruction) -> DisassemblyEvent:
         self.model.select(line)
-        self._shown_address = line.address
+        self._followed.emit(line.address)
         return DisassemblyEvent("select", line.address, max(len(line.data), 1))
 
     def _go(self, line: Instruction) -> DisassemblyEvent:

@@ -7,6 +7,7 @@ from app.widgets.hex_model import ChangeTracker
 from app.widgets.x86_decode import (
     MAX_INSTRUCTION_BYTES,
     SYNC_BYTES,
+    SYNC_MARGIN_BYTES,
     Bits,
     Instruction,
     boundaries_before,
@@ -152,17 +153,25 @@ class DisassemblyModel:
     def _back(self, source: ByteSource, address: int, count: int) -> int:
         """Return where the instruction `count` before `address` begins, as far as memory is mapped."""
         while count > 0 and address > self.base:
-            length = min(SYNC_BYTES, address - self.base)
-            length = next((n for n in (length, ROW_BYTES, 1) if n <= length and source.piece(address - n, n)), 0)
-            code = source.piece(address - length, length) if length else None
+            code = self._before(source, address)
+            length = len(code)
             if not code:
                 return max(address - count * ROW_BYTES, self.base)  # across a hole there is nothing to agree on
             chain = boundaries_before(code, address, self.bits)
-            # The far end of the chain has had too few starts to agree; it is found again from nearer.
-            reliable = [at for at in chain if at >= 2 * MAX_INSTRUCTION_BYTES] or list(chain)
+            # The far end of the chain is found again from nearer.
+            reliable = [at for at in chain if at >= SYNC_MARGIN_BYTES] or list(chain)
             if address - length == self.base:
                 reliable = list(chain)
             taken = reliable[:count]
             count -= len(taken)
             address = address - length + taken[-1]
         return address
+
+    def _before(self, source: ByteSource, address: int) -> bytes:
+        """Return the mapped bytes that end at `address`, at most SYNC_BYTES."""
+        longest = min(SYNC_BYTES, address - self.base)
+        for length in (longest, *range(longest - longest % ROW_BYTES, 0, -ROW_BYTES), 1):
+            code = source.piece(address - length, length) if length else None
+            if code is not None:
+                return code
+        return b""

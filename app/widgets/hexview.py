@@ -11,6 +11,7 @@ from imgui_bundle import imgui
 from app.theme import Rgba, Theme, u32
 from app.widgets.byte_source import DEFAULT_UNMAPPED, ByteSource, ReadBytes
 from app.widgets.byte_values import COPY_FORMS, MAX_COPY_BYTES, copy_text, interpretations
+from app.widgets.follow import FollowedAddress
 from app.widgets.format import address_digits, format_address, format_size
 from app.widgets.hex_model import ChangeTracker, HexModel
 from app.widgets.mono import MonoGrid, mono_grid
@@ -120,7 +121,7 @@ class HexView:
         self.wants_keyboard = False
         self._tracker = ChangeTracker()
         self._scrollbar = RowScrollbar()
-        self._shown_selected: int | None = None
+        self._followed = FollowedAddress()
         self._layout = _Layout(8, 16)
         self._dragging = False
         self._wheel = 0.0
@@ -185,9 +186,8 @@ class HexView:
             self._layout = layout
         model.set_range(base, end)
         model.set_layout(layout.row_bytes, int(rows_height / grid.row))
-        if selected is not None and selected != self._shown_selected and selected != model.cursor:
-            model.reveal(selected)
-        self._shown_selected = selected
+        if (news := self._followed.news(selected)) is not None:
+            model.reveal(news)
 
         model.scroll_to(
             self._scrollbar.draw(
@@ -416,6 +416,7 @@ class HexView:
 
     def _selected(self) -> HexEvent:
         start, length = self.model.selection
+        self._followed.emit(start)
         return HexEvent("select", start, length)
 
     def _selected_bytes(self, source: ByteSource) -> bytes | None:

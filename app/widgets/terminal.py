@@ -281,7 +281,7 @@ class TerminalWidget:
         waits: list[float] = []
         now_s = imgui.get_time()
         if self.wants_keyboard and self.screen.modes.cursor_visible and (phase_s := self._blink_phase_s()) is not None:
-            waits.append(BLINK_S - phase_s % BLINK_S)
+            waits.append(BLINK_S - phase_s % BLINK_S + 1e-3)  # past the turn, not a hair before it
         if (bell_left_s := self._bell_s + BELL_S - now_s) > 0:
             waits.append(min(bell_left_s, 1 / 60))
         if self._wanted_size != (self.screen.columns, self.screen.rows):

@@ -13,6 +13,7 @@ Bits = Literal[16, 32, 64]
 MODES: tuple[Bits, ...] = (16, 32, 64)
 MAX_INSTRUCTION_BYTES = 15  # SDM volume 2, 2.3.11
 SYNC_BYTES = 192  # read before an address to find where instructions begin
+SYNC_MARGIN_BYTES = 48  # of those, the first have too few starts to agree: in /bin/sh errors end after 45 bytes
 
 Kind = Literal["plain", "jump", "branch", "call", "return", "invalid", "unmapped"]
 
@@ -102,20 +103,21 @@ def decode(code: bytes, address: int, bits: Bits, *, limit: int, boundary: int |
 
 
 def _lengths_and_votes(code: bytes, base: int, bits: Bits) -> tuple[list[int], list[int]]:
-    """Return the length of the instruction at each offset (0: none) and how many starts lead to each offset.
+    """Return the length of the line at each offset (a byte that begins no instruction: 1) and the votes of each offset.
 
     x86 can be decoded from any byte, and decodings from wrong starts soon fall in step with the right one (Linn and
-    Debray, "Obfuscation of executable code to improve resistance to static disassembly", 2003). So each byte is tried.
+    Debray, "Obfuscation of executable code to improve resistance to static disassembly", 2003). So each byte is tried,
+    and the votes of an offset are the starts that lead to it.
     """
     engine = _engine(bits)
     size = len(code)
     lengths = [
-        next((found[1] for found in engine.disasm_lite(code[at : at + MAX_INSTRUCTION_BYTES], base + at, 1)), 0)
+        next((found[1] for found in engine.disasm_lite(code[at : at + MAX_INSTRUCTION_BYTES], base + at, 1)), 1)
         for at in range(size)
     ]
     votes = [1] * (size + 1)
     for at, length in enumerate(lengths):
-        if length and at + length <= size:
+        if at + length <= size:
             votes[at + length] += votes[at]
     return lengths, votes
 
@@ -130,9 +132,7 @@ def boundaries_before(code: bytes, address: int, bits: Bits) -> tuple[int, ...]:
     chain: list[int] = []
     end = len(code)
     while end > 0:
-        starts = [
-            at for at in range(max(end - MAX_INSTRUCTION_BYTES, 0), end) if lengths[at] and at + lengths[at] == end
-        ]
+        starts = [at for at in range(max(end - MAX_INSTRUCTION_BYTES, 0), end) if at + lengths[at] == end]
         end = max(starts, key=lambda at: (votes[at], at), default=end - 1)
         chain.append(end)
     return tuple(chain)
