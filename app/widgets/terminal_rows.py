@@ -17,7 +17,7 @@ class _Row:
     """What a line draws; columns are cells."""
 
     key: tuple[object, ...]
-    texts: tuple[tuple[int, str, bool], ...]  # colour, text padded from column 0, bold
+    texts: tuple[tuple[int, float, str, bool], ...]  # colour, offset in pixels, text, bold
     grounds: tuple[tuple[int, int, int], ...]  # start, end, colour
     strokes: tuple[tuple[int, int, int, bool], ...]  # start, end, colour, struck through
     single: tuple[tuple[int, str, int], ...]  # column, character that is not on the grid of the face, colour
@@ -48,10 +48,10 @@ def draw_line(
         for x0, y0, x1, y1, opacity in box_rects(char, round(cell), round(height)):
             faded = colour & 0xFFFFFF | int((colour >> 24) * opacity) << 24
             draw_list.add_rect_filled((left + x0, y + y0), (left + x1, y + y1), faded)
-    for colour, text, bold in row.texts:
-        grid.text(draw_list, x, y, colour, text)
+    for colour, offset, text, bold in row.texts:
+        grid.text(draw_list, x + offset, y, colour, text)
         if bold:  # one face: a second stroke beside the first
-            grid.text(draw_list, x + 1, y, colour & 0xFFFFFF | 0x70000000, text)
+            grid.text(draw_list, x + offset + 1, y, colour & 0xFFFFFF | 0x70000000, text)
     for column, char, colour in row.single:
         grid.text(draw_list, x + column * cell, y, colour, char)
     for start, end, colour, struck in row.strokes:
@@ -100,12 +100,23 @@ def _build(line: Line, grid: MonoGrid, palette: TerminalPalette) -> _Row:
         start = stop
     return _Row(
         key=(palette.key, grid.size),
-        texts=tuple((colour, "".join(parts).rstrip(), bold) for (colour, bold), parts in texts.items()),
+        texts=tuple((colour, *_placed("".join(parts), grid), bold) for (colour, bold), parts in texts.items()),
         grounds=tuple(grounds),
         strokes=tuple(strokes),
         single=tuple(single),
         boxes=tuple(boxes),
     )
+
+
+def _placed(text: str, grid: MonoGrid) -> tuple[float, str]:
+    """Return (offset in pixels, text) of a padded text.
+
+    ImGui starts a text on a whole pixel; where a cell is not whole pixels wide, only text that starts at the row's edge
+    stays on the grid, so its padding is kept.
+    """
+    text = text.rstrip()
+    bare = text.lstrip(" ")
+    return (0.0, text) if grid.cell % 1 else ((len(text) - len(bare)) * grid.cell, bare)
 
 
 def _take_apart(

@@ -25,6 +25,7 @@ Parameters = tuple[tuple[int, ...], ...]
 _TEXT = re.compile("[^\x00-\x1f\x7f-\x9f]+")
 _WHOLE_CSI = re.compile(f"\x1b\\[([<-?]?)([0-9:;]{{0,{MAX_SEQUENCE_CHARS - 8}}})([ -/]{{0,2}})([@-~])")
 _CSI_BODY = re.compile("([<-?]?)([0-9:;]*)([ -/]*)")
+_CSI_RUN = re.compile("[ -?]+")
 _STRING_END = re.compile("[\x07\x18\x1a\x1b]")
 
 
@@ -105,6 +106,11 @@ class VtParser:
                 position += 1
             elif self._state in (_State.OSC, _State.STRING):
                 position = self._string(text, position)
+            elif self._state is _State.CSI and (found := _CSI_RUN.match(text, position)):
+                self._size_chars += found.end() - position
+                if self._size_chars <= MAX_SEQUENCE_CHARS:
+                    self._buffer.append(found.group())
+                position = found.end()
             else:
                 self._step(text[position])
                 position += 1
@@ -155,10 +161,6 @@ class VtParser:
                 self._handler.print_text(char)
         elif self._state is _State.ESCAPE:
             self._escape_step(char)
-        elif char < "@":
-            self._size_chars += 1
-            if self._size_chars <= MAX_SEQUENCE_CHARS:
-                self._buffer.append(char)
         else:
             self._finish_csi(char)
 
