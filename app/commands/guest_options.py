@@ -5,10 +5,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from bridge.machine.catalogue import find_guest, own_guest
-
 from app.failures import UsageError
 from app.numbers import BadNumber, parse_size
+from bridge.machine.catalogue import find_guest, own_guest
 from bridge.machine.guest import Guest
 
 _OWN = ("kernel", "initrd", "append", "disk", "cdrom", "floppy")

@@ -2,10 +2,9 @@
 
 import argparse
 
-from bridge.machine.catalogue import describe_guests, find_guest
-
 from app.commands.guest_options import progress_printer
 from app.output import format_bytes, format_table, print_json, print_text
+from bridge.machine.catalogue import describe_guests, find_guest
 
 
 def configure(parser: argparse.ArgumentParser, _command: str) -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 from time import monotonic, sleep
 
 import numpy as np
-from bridge.machine.catalogue import find_guest
 from numpy.typing import NDArray
 
 from app.commands.guest_options import add_guest_options, has_own_media, progress_printer, resolve_guest
@@ -16,6 +15,7 @@ from app.commands.window import picture_size
 from app.failures import CommandFailed, UsageError
 from app.output import format_bytes, print_json, print_text
 from app.window_options import WindowOptions
+from bridge.machine.catalogue import find_guest
 from bridge.machine.discovery import find_record, open_ram
 from bridge.machine.manager import MachineManager
 from bridge.memory.ram import GuestRam
@@ -132,10 +132,9 @@ def _machine_ram(request: ShotRequest) -> Iterator[tuple[str, GuestRam]]:
 
 def _volume_picture(label: str, ram: GuestRam, size: tuple[int, int]) -> NDArray[np.uint8]:
     """Return the (height, width, 4) uint8 picture of all of `ram`, fully refined."""
+    from app.feed import RamFeed
     from render.device import request_device
     from render.view import VolumeView
-
-    from app.feed import RamFeed
 
     device, _summary = request_device()
     view = VolumeView(device, size_px=size)
@@ -148,6 +147,7 @@ def _volume_picture(label: str, ram: GuestRam, size: tuple[int, int]) -> NDArray
                 sleep(0.005)
         while feed.pump(1.0) and monotonic() < deadline:
             pass
+        view.finish(monotonic())
         picture = view.screenshot()
         view.remove_volume(label)
     return picture

@@ -3,11 +3,11 @@
 import argparse
 
 import numpy as np
-from render.hilbert import address_from_voxel, voxel_from_address
 
 from app.failures import UsageError
 from app.numbers import parse_address
 from app.output import print_json, print_text
+from render.hilbert import address_from_voxel, voxel_from_address
 
 DEFAULT_ORDER = 10  # 1024^3: every guest up to 1 GiB
 _ORDERS = range(4, 17)

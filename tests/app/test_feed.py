@@ -1,0 +1,79 @@
+"""The feed: whatever was written to RAM is, after a moment, exactly what the GPU holds."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from time import monotonic, sleep
+
+import numpy as np
+import pytest
+
+from app.feed import RamFeed
+from bridge.memory.ram import GuestRam
+from render.device import request_device
+
+PAGE = 4096
+N_PAGES = 512
+
+
+@pytest.fixture
+def ram_file(tmp_path: Path) -> Path:
+    path = tmp_path / "guest.ram"
+    with path.open("wb") as file:
+        file.truncate(N_PAGES * PAGE)
+    return path
+
+
+@pytest.fixture
+def feed(ram_file: Path) -> Iterator[RamFeed]:
+    ram = GuestRam.open(ram_file)
+    with RamFeed(ram, request_device()[0]) as feed:
+        yield feed
+    ram.close()
+
+
+def _pump_until_shown(feed: RamFeed, expected: np.ndarray, pages: list[int], limit_s: float = 30) -> None:
+    """Pump until the GPU holds `expected` (n_pages, 4096) in all `pages`; fail when it does not come to that."""
+    deadline = monotonic() + limit_s
+    waiting = set(pages)
+    while waiting:
+        feed.pump(0.05)
+        waiting = {page for page in waiting if not np.array_equal(feed.store.read_page(page), expected[page])}
+        assert monotonic() < deadline, f"pages {sorted(waiting)[:8]} never came to be shown"
+        sleep(0.005)
+
+
+def test_what_is_written_is_what_the_gpu_holds(feed: RamFeed, ram_file: Path) -> None:
+    writable = np.memmap(ram_file, np.uint8, "r+").reshape(N_PAGES, PAGE)
+    random = np.random.default_rng(7)
+    for _ in range(3):
+        pages = random.choice(N_PAGES, 24, replace=False)
+        writable[pages] = random.integers(0, 256, (24, PAGE), np.uint8)
+        _pump_until_shown(feed, writable, [int(page) for page in pages])
+    writable[:] = 0
+    _pump_until_shown(feed, writable, list(range(0, N_PAGES, 37)))
+    assert feed.stats.uploaded_pages >= 72
+    assert feed.stats.upload_bytes_per_s > 0
+
+
+def test_a_single_changed_byte_is_shown(feed: RamFeed, ram_file: Path) -> None:
+    writable = np.memmap(ram_file, np.uint8, "r+").reshape(N_PAGES, PAGE)
+    for value in (1, 0, 255):
+        writable[N_PAGES - 1, PAGE - 1] = value
+        _pump_until_shown(feed, writable, [N_PAGES - 1])
+
+
+def test_a_quiet_guest_uploads_nothing(feed: RamFeed, ram_file: Path) -> None:
+    np.memmap(ram_file, np.uint8, "r+")[5 * PAGE] = 9
+    _pump_until_shown(feed, np.memmap(ram_file, np.uint8, "r").reshape(N_PAGES, PAGE), [5])
+    assert feed.stats.uploaded_pages == 1
+    sleep(0.2)
+    assert feed.pump(0.05) == 0
+
+
+def test_a_budget_of_nothing_still_makes_progress(feed: RamFeed, ram_file: Path) -> None:
+    writable = np.memmap(ram_file, np.uint8, "r+").reshape(N_PAGES, PAGE)
+    writable[:] = 3
+    deadline = monotonic() + 30
+    while feed.stats.uploaded_pages < N_PAGES and monotonic() < deadline:
+        assert feed.pump(0.0) <= N_PAGES
+    assert np.array_equal(feed.store.read_page(N_PAGES - 1), writable[N_PAGES - 1])

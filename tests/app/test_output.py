@@ -1,0 +1,41 @@
+"""What commands print."""
+
+import json
+
+import pytest
+
+from app import output
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (0, "0 B"),
+        (512, "512 B"),
+        (1536, "1.5 KiB"),
+        (128 << 20, "128 MiB"),
+        (int(1.4 * (1 << 30)), "1.4 GiB"),
+        (3 << 40, "3.0 TiB"),
+    ],
+)
+def test_bytes_are_printed_with_the_unit_that_suits(count: int, text: str) -> None:
+    assert output.format_bytes(count) == text
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(4.23, "4.2 s"), (185, "3 min 05 s"), (7800, "2 h 10 min")])
+def test_durations_read_as_people_say_them(seconds: float, text: str) -> None:
+    assert output.format_duration(seconds) == text
+
+
+def test_a_table_is_aligned_and_numbers_stand_right() -> None:
+    table = output.format_table(("NAME", "PID"), [("demo", "7"), ("boot-sector", "4711")], right=frozenset({1}))
+    assert table.splitlines() == ["NAME          PID", "demo            7", "boot-sector  4711"]
+
+
+def test_an_error_goes_to_standard_error_and_into_the_json(capsys: pytest.CaptureFixture[str]) -> None:
+    output.print_error("no such thing", as_json=True)
+    out, err = capsys.readouterr()
+    assert json.loads(out) == {"ok": False, "error": "no such thing"}
+    assert err == "glassbox: no such thing\n"
+    output.print_error("again")
+    assert capsys.readouterr().out == ""
