@@ -6,9 +6,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from bridge.memory.dirty import DirtyTracker, ScanStats
-from render.bricks import BrickStore
-
 from bridge.memory.ram import GuestRam
+from render.bricks import BrickStore
 
 if TYPE_CHECKING:
     import wgpu

@@ -21,7 +21,7 @@ def configure(parser: argparse.ArgumentParser, _command: str) -> None:
 def run(options: argparse.Namespace) -> int:
     """Open the window on the attached machine, or only say what it is. The machine is never stopped by leaving."""
     if not options.json and screen_problem() is None:
-        return open_window(WindowOptions(attach=options.socket.absolute(), attach_name=options.name))
+        return open_window(WindowOptions(attach=options.socket.absolute(), machine_name=options.name))
     manager = MachineManager()
     try:
         machine = manager.attach(options.socket.absolute(), name=options.name)
