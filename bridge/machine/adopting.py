@@ -39,7 +39,7 @@ async def adopt_on_loop(machine: Machine, record: MachineRecord, background: Bac
             record.name, record.qmp_socket, on_event=machine.on_event, on_lost=machine.on_lost
         )
         undo.push_async_callback(qmp.close)
-        status = await _status(qmp)
+        status = await qmp.status()
         running = status == "running"
         if status == "inmigrate":
             raise MachineError(f"'{record.name}' was cut off while it was being resumed, and has no state. Stop it.")
@@ -58,18 +58,13 @@ async def adopt_on_loop(machine: Machine, record: MachineRecord, background: Bac
             await machine.console.connect(connected, background)
         finally:
             if running or status in _INTERRUPTED:
-                await qmp.execute("cont")
+                await qmp.let_go_on()
                 running = True
         machine.ram = await _map_ram(background, qmp, record)
         machine.take(qmp=qmp, process=process, state=MachineState.RUNNING if running else MachineState.PAUSED)
         undo.pop_all()
     if record.ready or (record.ready_marker is not None and record.ready_marker in history):
         machine.mark_ready()
-
-
-async def _status(qmp: QmpConnection) -> str:
-    answer = await qmp.execute("query-status")
-    return str(answer.get("status")) if isinstance(answer, dict) else ""
 
 
 async def _map_ram(background: BackgroundLoop, qmp: QmpConnection, record: MachineRecord) -> GuestRam:

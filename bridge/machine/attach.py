@@ -48,8 +48,7 @@ async def attach_on_loop(
         )
         undo.push_async_callback(qmp.close)
         backend = await find_backend(qmp, qmp.peer_pid)
-        status = await qmp.execute("query-status")
-        running = isinstance(status, dict) and status.get("running") is True
+        running = await qmp.status() == "running"
         own_name = name or _free_name(await _guest_name(qmp) or socket_path.stem, taken)
         accelerator, reason = await _accelerator(qmp)
 

@@ -226,6 +226,8 @@ class Machine:
             self._spawn(self._watch_process(process))
         self._spawn(self._keep_house())
         self.update(state=state)
+        if self.ready:  # a guest that is up before its start is over
+            self._after_ready()
 
     def update(self, **changes: Any) -> None:
         """Change facts, and tell everybody."""
@@ -281,7 +283,10 @@ class Machine:
         self._keep_record(ready=True)
         self.emit("READY", {})
         if self._qmp is not None:
-            self._spawn(self._refresh_map_now())
+            self._after_ready()
+
+    def _after_ready(self) -> None:
+        self._spawn(self._refresh_map_now())
         if self.on_ready is not None:
             self.on_ready()
 
@@ -304,12 +309,10 @@ class Machine:
                 yield ran
             finally:
                 try:
-                    if ran and not self._info.state.ended:
-                        await self.execute("cont")
+                    if ran and not self._info.state.ended and self._qmp is not None:
+                        await self._qmp.let_go_on()
                 except MachineError:
-                    self.update(
-                        state=MachineState.PAUSED, message="QEMU did not let the guest go on. Try to resume it."
-                    )
+                    self.update(state=MachineState.PAUSED, message="QEMU did not let the guest go on. Resume it.")
                     raise
                 finally:
                     self._quiet = False
@@ -421,8 +424,7 @@ class Machine:
                 self._qmp = await QmpConnection.open(
                     self.name, self._qmp.path, on_event=self.on_event, on_lost=self.on_lost
                 )
-                status = await self.execute("query-status")
-                running = isinstance(status, dict) and status.get("running") is True
+                running = await self._qmp.status() == "running"
                 self.update(state=MachineState.RUNNING if running else MachineState.PAUSED)
                 return
         self.update(message="QEMU can no longer be talked to. It runs on; stop it, or wait.")

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import socket
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -100,6 +101,18 @@ class QmpConnection:
             raise MachineGone(self.machine, f"hung up before it answered '{command}'") from error
         except QMPError as error:
             raise MachineGone(self.machine, f"answered '{command}' with what is not QMP: {str(error)[:200]}") from error
+
+    async def let_go_on(self) -> None:
+        """Let a guest run that was stopped, also for a migration that QEMU has yet to put behind it."""
+        deadline = time.monotonic() + COMMAND_TIMEOUT_S
+        while await self.status() == "finish-migrate" and time.monotonic() < deadline:
+            await asyncio.sleep(0.002)
+        await self.execute("cont")
+
+    async def status(self) -> str:
+        """QEMU's run state: running, paused, prelaunch, inmigrate, …"""
+        answer = await self.execute("query-status")
+        return str(answer.get("status")) if isinstance(answer, dict) else ""
 
     @property
     def is_open(self) -> bool:

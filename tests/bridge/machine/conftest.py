@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import os
 import shutil
+import struct
+import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
-from bridge.machine import ram_file
 from bridge.machine.guest import GIB, MIB, Guest
+from bridge.machine.machine import Machine
 from bridge.machine.manager import MachineManager
+from bridge.machine.states import MachineState
 
 MakeGuest = Callable[..., Guest]
 
@@ -69,6 +72,70 @@ PRINT_READY = (
 )
 
 
+# Where the kernel below keeps what it knows, by physical address.
+COUNTER_ADDRESS = 0x200000
+BOOT_TIME_ADDRESS = 0x200008
+
+
+def counting_guest(directory: Path, **changes: object) -> Guest:
+    """A kernel (multiboot) that notes the time stamp counter, prints "ready\\n", and then counts in memory for ever
+    and echoes what is typed."""
+    code = bytes.fromhex(
+        "fa"  # cli
+        "0f31"  # rdtsc
+        "a308002000"  # mov [0x200008], eax
+        "89150c002000"  # mov [0x20000c], edx
+        "be58001000"  # mov esi, 0x100058
+        "66baf803"  # mov dx, 0x3f8
+        "ac"  # print: lodsb
+        "84c0"  # test al, al
+        "7403"  # jz count
+        "ee"  # out dx, al
+        "ebf8"  # jmp print
+        "ff0500002000"  # count: inc dword [0x200000]
+        "66bafd03"  # mov dx, 0x3fd
+        "ec"  # in al, dx
+        "a801"  # test al, 1
+        "74f1"  # jz count
+        "66baf803"  # mov dx, 0x3f8
+        "ec"  # in al, dx
+        "ee"  # out dx, al
+        "ebe9"  # jmp count
+    )
+    load, magic, flags = 0x100000, 0x1BADB002, 0x10000
+    header = struct.pack("<8I", magic, flags, -(magic + flags) & 0xFFFFFFFF, load, load, 0, 0, load + 0x20)
+    assert len(code) <= 0x58 - 0x20
+    path = directory / "counter.elf"
+    path.write_bytes((header + code).ljust(0x58, b"\x90") + b"ready\n\0")
+    facts: dict[str, object] = {"name": "counter", "kernel": path, "ready_marker": b"ready\n", "keeps_state": True}
+    return make_guest(**{**facts, **changes})
+
+
+def counter_of(machine: Machine) -> int:
+    """How far the counting guest has come."""
+    assert machine.ram is not None
+    return int.from_bytes(machine.ram.read_physical(COUNTER_ADDRESS, 4), "little")
+
+
+def boot_time_of(machine: Machine) -> int:
+    """When the counting guest was booted; a resumed one keeps it."""
+    assert machine.ram is not None
+    return int.from_bytes(machine.ram.read_physical(BOOT_TIME_ADDRESS, 8), "little")
+
+
+def wait_until(condition: Callable[[], bool], timeout_s: float = 5) -> None:
+    """Wait for something that has to happen."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.002)
+
+
+def state_of(machine: Machine) -> MachineState:
+    """The state now (asked anew, which a type checker would not believe of a property)."""
+    return machine.info.state
+
+
 @pytest.fixture(autouse=True)
 def private_directories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Point every XDG directory below tmp_path; the runtime directory's path is too long for a socket's address."""
@@ -102,21 +169,26 @@ def _kvm_answer(_kvm_is_known: Path, private_directories: Path, tmp_path: Path) 
 
 
 @pytest.fixture
-def manager(private_directories: Path) -> Iterator[MachineManager]:
+def shared_memory() -> Iterator[Path]:
+    """A directory of this test's own in /dev/shm, where other programs' RAM files are none of its business."""
+    with tempfile.TemporaryDirectory(prefix="glassbox-test-", dir="/dev/shm") as directory:
+        yield Path(directory)
+
+
+@pytest.fixture
+def manager(private_directories: Path, shared_memory: Path) -> Iterator[MachineManager]:
     """A manager; afterwards no process, file, socket, thread or descriptor of it is left."""
-    before = everything_of_ours(private_directories)
-    with MachineManager() as manager:
+    before = everything_of_ours(private_directories, shared_memory)
+    with MachineManager(shared_memory=shared_memory) as manager:
         yield manager
-    assert everything_of_ours(private_directories) == before
+    assert everything_of_ours(private_directories, shared_memory) == before
 
 
-def everything_of_ours(runtime: Path) -> dict[str, object]:
+def everything_of_ours(runtime: Path, shared_memory: Path) -> dict[str, object]:
     """What machines leave when they leave something."""
     return {
         "children": sorted(child.name() for child in psutil.Process().children(recursive=True)),
-        "ram": sorted(
-            path.name for path in ram_file.ram_files(ram_file.SHARED_MEMORY) if str(os.getuid()) in path.name
-        ),
+        "ram": sorted(path.name for path in shared_memory.iterdir()),
         "files": sorted(str(path) for path in runtime.rglob("*") if path.name not in ("glassbox", ".lock")),
         "threads": sorted(thread.name for thread in threading.enumerate()),
         "descriptors": psutil.Process().num_fds(),

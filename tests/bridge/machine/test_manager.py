@@ -7,7 +7,6 @@ import signal
 import stat
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -26,21 +25,9 @@ from bridge.machine.errors import (
     RamSizeInvalid,
     WrongThread,
 )
-from bridge.machine.machine import Machine
 from bridge.machine.manager import MachineManager
 from bridge.machine.states import MachineEvent, MachineState
-from tests.bridge.machine.conftest import PRINT_READY, floppy_guest, make_guest
-
-
-def wait_until(condition: Callable[[], bool], timeout_s: float = 5) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.002)
-
-
-def state_of(machine: Machine) -> MachineState:
-    return machine.info.state
+from tests.bridge.machine.conftest import PRINT_READY, floppy_guest, make_guest, state_of, wait_until
 
 
 def test_launch_gives_a_running_machine_with_its_ram(manager: MachineManager) -> None:
