@@ -16,6 +16,7 @@ from app.widgets.follow import FollowedAddress
 from app.widgets.format import address_digits, format_address
 from app.widgets.jump_lanes import MAX_LANES, jump_lanes
 from app.widgets.mono import MonoGrid, mono_grid
+from app.widgets.presence import Presence
 from app.widgets.row_scroll import RowScrollbar, scrollbar_width
 from app.widgets.x86_decode import MODES, Bits, Instruction
 
@@ -51,20 +52,28 @@ def operand_runs(operands: str) -> tuple[tuple[int, str], ...]:
 class DisassemblyView:
     """A disassembly; `unmapped` are the errors by which `read` says that there is no memory.
 
-    After `draw`, `animating` says that changed instructions still fade, `wants_keyboard` that the view has the
-    keyboard. `bits` is the decoding width; the user can change it in the view's header.
+    `bits` is the decoding width; the user can change it in the view's header.
     """
 
     def __init__(self, bits: Bits = 64, unmapped: tuple[type[Exception], ...] = DEFAULT_UNMAPPED) -> None:
         self.bits: Bits = bits
         self.model = DisassemblyModel()
-        self.animating = False
-        self.wants_keyboard = False
+        self._presence = Presence()
+        self._focused = False
         self._unmapped = unmapped
         self._scrollbar = RowScrollbar()
         self._followed = FollowedAddress()
         self._wheel = 0.0
         self._menu_instruction: Instruction | None = None
+
+    @property
+    def animating(self) -> bool:
+        """Whether changed bytes on the screen still fade, so that another frame is wanted soon."""
+        return self.model.animating and self._presence.here
+
+    @property
+    def wants_keyboard(self) -> bool:
+        return self._focused and self._presence.here
 
     def draw(
         self,
@@ -92,8 +101,8 @@ class DisassemblyView:
         imgui.push_style_var(imgui.StyleVar_.window_padding, imgui.ImVec2(0, 0))
         shown = imgui.begin_child("##disassembly", imgui.ImVec2(max(width, 1), max(height, 1)), 0, flags)
         imgui.pop_style_var()
-        self.wants_keyboard = imgui.is_window_focused()
-        self.animating = False
+        self._presence.mark()
+        self._focused = imgui.is_window_focused()
         event = None
         if shown:
             event = self._draw_inside(theme, source, address, base, base + size_bytes, width, height)
@@ -138,10 +147,9 @@ class DisassemblyView:
             self._wheel -= rows
             model.scroll(source, rows)
         event = None
-        if self.wants_keyboard and not imgui.is_popup_open("##instruction-menu"):
+        if self._focused and not imgui.is_popup_open("##instruction-menu"):
             event = self._keyboard(source)
         lines = model.lines(source, now_s)
-        self.animating = model.animating
         under = None
         if hovered:
             row = int((imgui.get_io().mouse_pos.y - y) // grid.row)

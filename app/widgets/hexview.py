@@ -15,6 +15,7 @@ from app.widgets.follow import FollowedAddress
 from app.widgets.format import address_digits, format_address, format_size
 from app.widgets.hex_model import ChangeTracker, HexModel
 from app.widgets.mono import MonoGrid, mono_grid
+from app.widgets.presence import Presence
 from app.widgets.row_scroll import RowScrollbar, scrollbar_width
 
 WHEEL_ROWS = 3
@@ -108,17 +109,13 @@ def _unmapped_text(count: int, layout: _Layout) -> str:
 
 
 class HexView:
-    """A hex view; `unmapped` are the errors by which `read` says that there is no memory.
-
-    After `draw`, `animating` says that changed bytes still fade (draw again soon), and `wants_keyboard` that the view
-    has the keyboard.
-    """
+    """A hex view; `unmapped` are the errors by which `read` says that there is no memory."""
 
     def __init__(self, unmapped: tuple[type[Exception], ...] = DEFAULT_UNMAPPED) -> None:
         self._unmapped = unmapped
         self.model = HexModel()
-        self.animating = False
-        self.wants_keyboard = False
+        self._presence = Presence()
+        self._focused = False
         self._tracker = ChangeTracker()
         self._scrollbar = RowScrollbar()
         self._followed = FollowedAddress()
@@ -126,6 +123,15 @@ class HexView:
         self._dragging = False
         self._wheel = 0.0
         self._menu_bytes: bytes | None = None
+
+    @property
+    def animating(self) -> bool:
+        """Whether changed bytes on the screen still fade, so that another frame is wanted soon."""
+        return self._tracker.animating and self._presence.here
+
+    @property
+    def wants_keyboard(self) -> bool:
+        return self._focused and self._presence.here
 
     def draw(
         self,
@@ -153,9 +159,9 @@ class HexView:
         imgui.push_style_var(imgui.StyleVar_.window_padding, imgui.ImVec2(0, 0))
         shown = imgui.begin_child("##hex", imgui.ImVec2(max(width, 1), max(height, 1)), 0, flags)
         imgui.pop_style_var()
-        self.wants_keyboard = imgui.is_window_focused()
+        self._presence.mark()
+        self._focused = imgui.is_window_focused()
         event = None
-        self.animating = False
         if shown:
             event = self._draw_inside(theme, source, base, base + size_bytes, selected, width, height)
         imgui.end_child()
@@ -207,7 +213,7 @@ class HexView:
         )
         hovered = imgui.is_item_hovered()
         event = self._mouse(hovered, imgui.is_item_active(), x, y, grid)
-        if self.wants_keyboard and not imgui.is_popup_open("##hex-menu"):
+        if self._focused and not imgui.is_popup_open("##hex-menu"):
             event = self._keyboard(source) or event
 
         now_s = imgui.get_time()
@@ -216,7 +222,6 @@ class HexView:
         rows = source.rows(top, layout.row_bytes, model.visible_rows + 1, end) if end > base else []
         mapped = {top + i * layout.row_bytes: row for i, row in enumerate(rows) if row is not None}
         self._tracker.observe(mapped, now_s)
-        self.animating = self._tracker.animating
 
         hover = self._byte_under_mouse(x, y, grid) if hovered else None
         draw_list = imgui.get_window_draw_list()
@@ -328,7 +333,7 @@ class HexView:
             self._span(draw_list, x, y, grid, hover - address, hover - address, theme.text.alpha(0.12))
         if address <= self.model.cursor <= last:
             index = self.model.cursor - address
-            colour = theme.accent if self.wants_keyboard else theme.accent.alpha(0.55)
+            colour = theme.accent if self._focused else theme.accent.alpha(0.55)
             for x0, x1 in self._boxes(x, grid, index, index):
                 draw_list.add_rect((x0 + 0.5, y + 1.5), (x1 - 0.5, y + grid.row - 1.5), u32(colour), 2.0)
 

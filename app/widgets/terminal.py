@@ -10,6 +10,7 @@ from imgui_bundle import imgui
 
 from app.theme import Theme, u32
 from app.widgets.mono import MonoGrid, mono_grid
+from app.widgets.presence import Presence
 from app.widgets.row_scroll import RowScrollbar, scrollbar_width
 from app.widgets.terminal_cells import DIM, ITALIC, Style
 from app.widgets.terminal_keys import (
@@ -41,8 +42,7 @@ class TerminalWidget:
     """A terminal over two callables.
 
     `read_since(position)` returns (new position, bytes since the old one that are still kept), quickly; `write(data)`
-    sends what is typed. Neither may raise. After `draw`, `wants_keyboard` says that typing belongs to the guest, and
-    `next_redraw_s` in how many seconds a frame is wanted although nothing happens (None: never).
+    sends what is typed. Neither may raise.
     """
 
     def __init__(
@@ -54,8 +54,9 @@ class TerminalWidget:
     ) -> None:
         self._read_since, self._write = read_since, write
         self.screen = TerminalScreen(columns, rows)
-        self.wants_keyboard = False
-        self.next_redraw_s: float | None = None
+        self._presence = Presence()
+        self._focused = False
+        self._wait_s: float | None = None
         self.skipped_bytes = 0
         self._position = 0
         self._pending = memoryview(b"")
@@ -76,6 +77,16 @@ class TerminalWidget:
         self._wheel = 0.0
 
     # What a panel may ask for.
+
+    @property
+    def wants_keyboard(self) -> bool:
+        """Whether typing belongs to the guest: then no shortcut of the program may fire."""
+        return self._focused and self._presence.here
+
+    @property
+    def next_redraw_s(self) -> float | None:
+        """In how many seconds after the last frame another is wanted although nothing happens; None: never."""
+        return self._wait_s if self._presence.here else None
 
     @property
     def title(self) -> str:
@@ -160,11 +171,12 @@ class TerminalWidget:
         imgui.push_style_var(imgui.StyleVar_.window_padding, imgui.ImVec2(0, 0))
         shown = imgui.begin_child("##terminal", imgui.ImVec2(max(width, 1), max(height, 1)), 0, flags)
         imgui.pop_style_var()
-        self.wants_keyboard = imgui.is_window_focused()
+        self._presence.mark()
+        self._focused = imgui.is_window_focused()
         if shown:
             self._draw_inside(theme, grid, width, height)
         imgui.end_child()
-        self.next_redraw_s = 0.0 if more else self._next_redraw_s()
+        self._wait_s = 0.0 if more else self._next_wait_s()
 
     def _draw_inside(self, theme: Theme, grid: MonoGrid, width: float, height: float) -> None:
         corner = imgui.get_cursor_screen_pos()
@@ -277,7 +289,7 @@ class TerminalWidget:
         phase_s = self._blink_phase_s()
         return phase_s is None or int(phase_s / BLINK_S) % 2 == 0
 
-    def _next_redraw_s(self) -> float | None:
+    def _next_wait_s(self) -> float | None:
         waits: list[float] = []
         now_s = imgui.get_time()
         if self.wants_keyboard and self.screen.modes.cursor_visible and (phase_s := self._blink_phase_s()) is not None:
