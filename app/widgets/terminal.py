@@ -36,6 +36,7 @@ BLINK_FOR_S = 10.0  # a cursor that nobody uses comes to rest
 RESIZE_AFTER_S = 0.12  # a panel's edge being dragged does not wrap 5,000 lines in every frame
 BELL_S = 0.2
 WHEEL_ROWS = 3
+OWNED_KEYS = (*SPECIAL_KEYS, imgui.Key.space, imgui.Key.mod_alt, imgui.Key.left_alt, imgui.Key.right_alt)
 
 
 class TerminalWidget:
@@ -444,7 +445,7 @@ class TerminalWidget:
 
     def _keyboard(self) -> None:
         io = imgui.get_io()
-        imgui.set_next_frame_want_capture_keyboard(True)
+        self._own_keys()
         ctrl, shift, alt = io.key_ctrl, io.key_shift, io.key_alt
         if ctrl and shift:
             if imgui.is_key_pressed(imgui.Key.c, False):
@@ -468,6 +469,16 @@ class TerminalWidget:
         if data:
             self._selection = None
             self._send(data)
+
+    def _own_keys(self) -> None:
+        """Keep ImGui's navigation off the keys: Escape would leave this window, Tab walk on, Alt open a menu.
+
+        An owner set now is the owner when the next frame begins, which is before navigation looks at the keys.
+        """
+        imgui.set_next_frame_want_capture_keyboard(True)
+        owner = imgui.get_id("##cells")
+        for key in OWNED_KEYS:
+            imgui.internal.set_key_owner(key, owner)
 
     def _shift_keys(self) -> bool:
         """Shift with a page key scrolls back; Shift+Insert pastes."""

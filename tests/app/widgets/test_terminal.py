@@ -96,7 +96,10 @@ def test_typing_reaches_the_guest_only_with_the_focus(at: _Stage) -> None:
     at.harness.key(Key.tab)
     at.harness.key(Key.up_arrow)
     at.harness.key(Key.backspace)
-    assert at.take() == "ls é\r\t\x1b[A\x7f".encode()
+    at.harness.key(Key.escape)
+    at.harness.key(Key.left_alt, alt=True)
+    at.harness.key(Key.space, text=" ")
+    assert at.take() == "ls é\r\t\x1b[A\x7f\x1b ".encode()
     assert _has_keyboard(at)  # no key of these moves the focus
     at.harness.key(Key.c, ctrl=True)
     at.harness.key(Key.f, alt=True)
