@@ -40,6 +40,9 @@ _HOT_CAPACITY = 16384
 _FIRST_GUESS_BYTES_PER_S = 2e9
 _SMOOTHING = 0.1
 
+# Other figures are averages over about so long.
+_LATELY_S = 0.5
+
 
 @dataclass(frozen=True, slots=True)
 class Measured:
@@ -83,8 +86,7 @@ class Scanner:
 
     def run(self, stopping: threading.Event) -> None:
         """Scans until told to stop. Raises `MapFailed` when the RAM file shrinks."""
-        last_s = time.monotonic()
-        busy_until_s = last_s + _QUIET_AFTER_S
+        busy_until_s = time.monotonic() + _QUIET_AFTER_S
         while not stopping.is_set():
             start_s, start_cpu_s = time.monotonic(), time.thread_time()
             quiet = start_s >= busy_until_s
@@ -93,14 +95,14 @@ class Scanner:
             if self.look(start_s, share, period_s):
                 busy_until_s = start_s + _QUIET_AFTER_S
             cpu_s = time.thread_time() - start_cpu_s
-            self._account(start_s - last_s, cpu_s, share, period_s, quiet)
-            last_s = start_s
             wait_s = start_s + max(period_s, cpu_s / share) - time.monotonic()
             stopping.wait(max(wait_s, 0.0))
+            self._account(time.monotonic() - start_s, cpu_s, share, period_s, quiet)
 
     def close(self) -> None:
-        """Gives up the RAM file."""
+        """Gives up the RAM file and its mapping."""
         os.close(self._fd)
+        self._words = np.zeros(0, np.uint64)
 
     def look(self, now_s: float, share: float, period_s: float) -> bool:
         """One round. Gives True when it found that the guest is busy."""
@@ -173,14 +175,15 @@ class Scanner:
         speed = min(self._bytes_per_s * share, self._budget_bytes_per_s)
         sweep_speed = speed - min(hot_pages * PAGE_BYTES / period_s, speed * _HOT_SHARE)
         before = self.measured
-        dirty_per_s = int(self._state[scan.CHANGED]) / max(elapsed_s, period_s)
+        weight = 1 - math.exp(-elapsed_s / _LATELY_S)
+        dirty_per_s = int(self._state[scan.CHANGED]) / elapsed_s
         self.measured = Measured(
             bytes_per_s=self._bytes_per_s,
-            core_share=before.core_share + _SMOOTHING * (cpu_s / max(elapsed_s, period_s) - before.core_share),
+            core_share=before.core_share + weight * (cpu_s / elapsed_s - before.core_share),
             # One more round for the page that changed just after it was looked at, one for a round that came late.
             worst_age_s=self._data_bytes / sweep_speed + 2 * period_s,
             measured_age_s=max(self._age_of_last_sweep_s, self._age_s),
-            dirty_pages_per_s=before.dirty_pages_per_s + _SMOOTHING * (dirty_per_s - before.dirty_pages_per_s),
+            dirty_pages_per_s=before.dirty_pages_per_s + weight * (dirty_per_s - before.dirty_pages_per_s),
             sweeps=self._sweeps,
             hot_pages=hot_pages,
             quiet=quiet,

@@ -1,0 +1,376 @@
+"""The compiled loops: the hash is the one that is defined, exactness does not rest on it, and hand-over never tears."""
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+import numba
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bridge.memory import native, scan
+from bridge.memory.physical_map import PAGE_BYTES
+from bridge.memory.ram import GuestRam
+from bridge.memory.shadow import CHUNK_PAGES, WORDS_A_PAGE, Shadow, create_shadow, hash_of_page
+from tests.bridge.memory.ram_file import RamFile, ram_file
+
+
+class Bench:
+    """RAM with a shadow, and the loops called by hand."""
+
+    def __init__(self, file: RamFile, *, n_hot: int = 16) -> None:
+        self.file = file
+        self.ram = GuestRam.open(file.path)
+        self.words = self.ram.bytes.view(np.uint64)
+        self.shadow: Shadow = create_shadow(self.ram)
+        self.hot = np.zeros(n_hot, np.uint32)
+        self.state = np.zeros(scan.N_STATE, np.int64)
+        self.next_page = 0
+
+    def sweep(self, budget: int = 1 << 30, *, cycle: int = 0, now_s: float = 0.0) -> bool:
+        if self.state[scan.POSITION] >= self.ram.n_pages:
+            self.state[[scan.POSITION, scan.DATA_END]] = 0
+        self.state[[scan.CHECKED, scan.CHANGED, scan.FRESH]] = 0
+        return scan.sweep(self.file.fd, True, self.words, self.shadow, self.hot, self.state, budget, cycle, now_s)
+
+    def look_at_hot(self, budget: int) -> None:
+        self.state[[scan.CHECKED, scan.CHANGED, scan.FRESH]] = 0
+        scan.look_at_hot(self.words, self.shadow, self.hot, self.state, budget, 0.0)
+
+    def take(self, limit: int) -> tuple[list[int], np.ndarray[Any, np.dtype[np.uint8]], float]:
+        pages, words = np.zeros(limit, np.uint32), np.zeros(limit * WORDS_A_PAGE, np.uint64)
+        count, self.next_page, oldest_s = scan.take_pending(self.shadow, pages, words, self.next_page)
+        return pages[:count].tolist(), words.view(np.uint8).reshape(-1, PAGE_BYTES)[:count], oldest_s
+
+    def shadow_pages(self) -> np.ndarray[Any, np.dtype[np.uint8]]:
+        return self.shadow.words.view(np.uint8).reshape(-1, PAGE_BYTES)
+
+
+_hash: Callable[..., Any] = cast(Any, scan)._page_hash
+_store_page: Callable[..., Any] = cast(Any, scan)._store_page
+
+
+@settings(deadline=None)  # the first call compiles
+@given(st.integers(0, 2**32), st.sampled_from([0, 1, 2**32 - 1, 2**63, 2**64 - 1]), st.integers(0, WORDS_A_PAGE))
+def test_the_hash_is_nh(seed: int, extreme: int, n_extreme: int) -> None:
+    rng = np.random.default_rng(seed)
+    words = rng.integers(0, 2**64, 2 * WORDS_A_PAGE, np.uint64)  # and a page ahead, as in RAM
+    words[rng.permutation(WORDS_A_PAGE)[:n_extreme]] = extreme
+    key = rng.integers(0, 2**64, WORDS_A_PAGE, np.uint64)
+    assert tuple(map(int, _hash(words, key, 0))) == hash_of_page(words[:WORDS_A_PAGE], key)
+
+
+def test_the_hash_sees_every_single_bit() -> None:
+    with ram_file(1) as file:
+        shadow = Bench(file).shadow
+    words = np.random.default_rng(1).integers(0, 2**64, 2 * WORDS_A_PAGE, np.uint64)
+    seen = {_hash(words, shadow.key, 0)}
+    for bit in range(PAGE_BYTES * 8):
+        words[bit // 64] ^= np.uint64(1 << bit % 64)
+        seen.add(_hash(words, shadow.key, 0))
+        words[bit // 64] ^= np.uint64(1 << bit % 64)
+    assert len(seen) == PAGE_BYTES * 8 + 1
+
+
+def test_every_shadow_has_a_key_of_its_own() -> None:
+    with ram_file(1) as file:
+        assert not np.array_equal(Bench(file).shadow.key, Bench(file).shadow.key)
+
+
+def test_a_sweep_makes_the_shadow_equal_to_ram() -> None:
+    with ram_file(200) as file:
+        bench = Bench(file)
+        rng = np.random.default_rng(2)
+        for _ in range(20):
+            for page in rng.integers(0, 200, 30):
+                if rng.random() < 0.3:
+                    file.punch_hole(int(page))
+                else:
+                    file.pages[page, rng.integers(PAGE_BYTES)] = rng.integers(256)
+            allocated = file.allocated_bytes
+            bench.state[scan.POSITION] = bench.state[scan.DATA_END] = 0
+            assert bench.sweep()
+            assert np.array_equal(bench.shadow_pages(), file.content())
+            assert file.allocated_bytes == allocated
+            zero = ~file.content().any(axis=1)
+            assert np.array_equal(bench.shadow.is_zero.astype(bool), zero)
+            for page in (0, 77, 199):
+                words = bench.shadow.words[page * WORDS_A_PAGE : (page + 1) * WORDS_A_PAGE]
+                assert tuple(bench.shadow.hashes[page].tolist()) == hash_of_page(words, bench.shadow.key)
+
+
+def test_what_the_hash_cannot_see_is_found_by_comparing() -> None:
+    """A forged collision: the page's new content has the very hash that is known of its old content."""
+    with ram_file(CHUNK_PAGES) as file:
+        bench = Bench(file)
+        for start in (0, 1):
+            file.pages[5] = start  # once from a page that was zero, once from one that was not
+            bench.sweep()
+            file.pages[5, 100] = 200
+            words = file.pages[5].view(np.uint64)
+            bench.shadow.hashes[5] = hash_of_page(words, bench.shadow.key)
+            found = []
+            for cycle in range(scan.EXACT_EVERY):
+                bench.sweep(cycle=cycle)
+                found.append(int(bench.state[scan.CHANGED]))
+            assert sum(found) == 1, "found once, in the one exact sweep of eight"
+            assert bench.shadow_pages()[5, 100] == 200
+
+
+def test_a_budget_ends_a_slice_at_a_chunk_and_the_next_goes_on_there() -> None:
+    with ram_file(10 * CHUNK_PAGES + 7) as file:
+        file.pages[:] = 1
+        bench = Bench(file)
+        positions = []
+        while bench.state[scan.POSITION] < bench.ram.n_pages:
+            bench.sweep(100)
+            positions.append(int(bench.state[scan.POSITION]))
+            assert bench.state[scan.CHECKED] == bench.state[scan.CHANGED] <= 2 * CHUNK_PAGES
+        assert positions == [128, 256, 384, 512, 640, 647]
+        assert np.array_equal(bench.shadow_pages(), file.content())
+
+
+def test_holes_cost_no_budget_but_end_no_slice_within_a_chunk() -> None:
+    with ram_file(1000) as file:
+        file.pages[[10, 500, 510, 640]] = 1
+        bench = Bench(file)
+        assert bench.sweep(1)
+        # On from 10, which used the budget, to the first border of a chunk that is reached: 640.
+        assert (bench.state[scan.POSITION], bench.state[scan.CHECKED]) == (640, 3)
+        while bench.state[scan.POSITION] < 1000:
+            bench.sweep(1)
+            assert bench.state[scan.POSITION] % CHUNK_PAGES == 0 or bench.state[scan.POSITION] == 1000
+        assert np.array_equal(bench.shadow_pages(), file.content())
+
+
+def test_a_file_without_holes_is_not_asked_for_them() -> None:
+    with ram_file(64) as file:
+        file.pages[:] = 3
+        bench = Bench(file)
+        assert scan.sweep(-1, False, bench.words, bench.shadow, bench.hot, bench.state, 64, 0, 0.0)
+        assert np.array_equal(bench.shadow_pages(), file.content())
+
+
+@pytest.mark.parametrize("left", [0, 3, 60])
+def test_a_shrunken_file_is_not_read(left: int) -> None:
+    with ram_file(64) as file:
+        file.pages[:4] = 3
+        bench = Bench(file)
+        bench.sweep()
+        os.ftruncate(file.fd, left * PAGE_BYTES)
+        assert not bench.sweep()
+        assert bench.state[scan.CHANGED] == 0, "what cannot be read is not taken for zero"
+
+
+def test_changed_pages_are_hot_until_they_cool_down() -> None:
+    with ram_file(256) as file:
+        file.pages[:] = 1
+        bench = Bench(file, n_hot=3)
+        bench.sweep()
+        assert bench.state[scan.FRESH] == 256
+        assert bench.hot[: bench.state[scan.N_HOT]].tolist() == [0, 1, 2], "the list is bounded"
+        file.pages[1] = 2
+        bench.look_at_hot(10)
+        assert (bench.state[scan.CHECKED], bench.state[scan.CHANGED]) == (3, 1)
+        for _ in range(scan.HOT_PATIENCE - 1):
+            bench.look_at_hot(10)
+        assert bench.hot[: bench.state[scan.N_HOT]].tolist() == [1], "this one changed once more"
+        assert bench.shadow.heat[[0, 1, 2]].tolist() == [0, 1, 0]
+        file.pages[[1, 200]] = 3
+        bench.sweep()
+        assert bench.state[scan.FRESH] == 1, "a hot page is no news"
+        assert sorted(bench.hot[: bench.state[scan.N_HOT]].tolist()) == [1, 200]
+        assert bench.shadow.heat[1] == scan.HOT_PATIENCE
+
+
+def test_a_small_budget_goes_round_the_hot_pages() -> None:
+    with ram_file(64) as file:
+        file.pages[:10] = 1
+        bench = Bench(file)
+        bench.sweep()
+        file.pages[:10] = 2
+        for looks in range(1, 6):
+            bench.look_at_hot(2)
+            assert bench.state[scan.CHANGED] == 2
+            assert (bench.shadow_pages()[:10, 0] == 2).sum() == 2 * looks
+
+
+def test_take_gives_each_pending_page_once_and_in_turn() -> None:
+    with ram_file(3 * CHUNK_PAGES + 5) as file:
+        bench = Bench(file)
+        assert bench.take(10)[0] == []
+        file.pages[:] = np.arange(bench.ram.n_pages, dtype=np.uint8)[:, None] | 1
+        bench.sweep(now_s=12.5)
+        assert bench.shadow.n_pending() == bench.ram.n_pages
+        seen: list[int] = []
+        while bench.shadow.n_pending():
+            # A page that keeps changing must not keep the others from their turn.
+            file.pages[0, 1] += 1
+            bench.sweep(now_s=99.0)
+            pages, data, oldest_s = bench.take(50)
+            assert np.array_equal(data, bench.shadow_pages()[pages])
+            assert oldest_s == 12.5 or 0 in seen
+            seen += pages
+        assert sorted(set(seen)) == list(range(bench.ram.n_pages))
+        assert len(seen) <= bench.ram.n_pages + 2
+        assert bench.take(50)[0] == []
+        assert np.array_equal(bench.shadow.chunk_taken, bench.shadow.chunk_version)
+
+
+def test_a_page_that_is_being_written_stays_pending() -> None:
+    with ram_file(4) as file:
+        bench = Bench(file)
+        file.pages[:3] = 1
+        bench.sweep()
+        bench.shadow.version[1] -= 1  # odd: the scanner is at it
+        assert bench.take(10)[0] == [0, 2]
+        assert bench.take(10)[0] == []
+        bench.shadow.version[1] += 1
+        assert bench.take(10)[0] == [1]
+
+
+def test_first_seen_is_the_first_change_that_was_not_taken() -> None:
+    with ram_file(4) as file:
+        bench = Bench(file)
+        for now_s in (10.0, 11.0, 12.0):
+            file.pages[2, 0] += 1
+            bench.sweep(now_s=now_s)
+        assert bench.take(4)[2] == 10.0
+        file.pages[2, 0] += 1
+        bench.sweep(now_s=13.0)
+        assert bench.take(4)[2] == 13.0
+        assert bench.take(4)[2] == np.inf
+
+
+@numba.njit(nogil=True)
+def _rewrite(shadow: Shadow, words: Any, stop: Any) -> int:  # pragma: no cover - compiled
+    """A scanner in front of which each page holds one value all over, and always another."""
+    value = 0
+    while not stop[0]:
+        value += 1
+        for i in range(len(words)):
+            words[i] = value
+        for page in range(len(shadow.version)):
+            _store_page(shadow, words, page, False, 0.0)
+    return value
+
+
+def test_no_page_tears_between_the_threads() -> None:
+    """The scanner writes as fast as it can: what is taken is always one value all over, and at last the last one."""
+    n_pages = 3
+    with ram_file(n_pages) as file:
+        bench = Bench(file)
+        words, stop = np.zeros((n_pages + 1) * WORDS_A_PAGE, np.uint64), np.ones(1, np.uint8)
+        _rewrite(bench.shadow, words, stop)  # compiles
+        stop[0] = 0
+        last_value: list[int] = []
+        thread = threading.Thread(target=lambda: last_value.append(_rewrite(bench.shadow, words, stop)))
+        thread.start()
+        latest = np.zeros(n_pages, np.uint64)
+        n_taken = 0
+        deadline = time.monotonic() + 1.5
+        try:
+            while time.monotonic() < deadline:
+                pages, data, _ = bench.take(n_pages)
+                values = data.view(np.uint64)
+                assert (values == values[:, :1]).all(), "torn"
+                assert (values[:, 0] > latest[pages]).all(), "no page goes back in time, or comes for nothing"
+                latest[pages] = values[:, 0]
+                n_taken += len(pages)
+        finally:
+            stop[0] = 1
+            thread.join()
+        pages, data, _ = bench.take(n_pages)
+        latest[pages] = data.view(np.uint64)[:, 0]
+        assert latest.tolist() == last_value * n_pages
+        assert n_taken > 20
+
+
+def test_memory_that_is_zero_costs_the_shadow_none() -> None:
+    with ram_file(CHUNK_PAGES) as file:
+        file.pages[:] = 0  # allocated, and zero
+        bench = Bench(file)
+        for cycle in range(scan.EXACT_EVERY):
+            bench.sweep(cycle=cycle)
+        assert bench.state[scan.CHECKED] == CHUNK_PAGES
+        assert _n_touched(bench.shadow) == 0
+        file.pages[7] = 1
+        bench.sweep()
+        assert _n_touched(bench.shadow) == 1
+
+
+def _n_touched(shadow: Shadow) -> int:
+    """Pages of the shadow that have a page table entry (bit 63 in /proc/self/pagemap)."""
+    with Path("/proc/self/pagemap").open("rb", buffering=0) as pagemap:
+        pagemap.seek(shadow.words.ctypes.data // PAGE_BYTES * 8)
+        entries = np.frombuffer(pagemap.read(len(shadow.version) * 8), np.uint64)
+    return int(np.count_nonzero(entries >> np.uint64(63)))
+
+
+def test_copy_changed_copies_what_differs() -> None:
+    rng = np.random.default_rng(3)
+    ram = rng.integers(0, 2**64, 20 * WORDS_A_PAGE, np.uint64)
+    copy, changed = ram.copy(), np.zeros(20, np.uint8)
+    differing = [3, 4, 9, 19]
+    copy.reshape(20, -1)[differing, rng.integers(WORDS_A_PAGE, size=4)] ^= np.uint64(1)
+    assert scan.copy_changed(ram, copy, 4, 20, changed) == 3
+    assert np.flatnonzero(changed).tolist() == [4, 9, 19]
+    assert np.flatnonzero((ram != copy).reshape(20, -1).any(axis=1)).tolist() == [3]
+
+
+def test_ordered_loads_and_stores_compile_to_what_they_say() -> None:
+    """Compiled here and now, since the kept code of the loops would hide what is generated."""
+
+    @numba.njit
+    def move(source: Any, target: Any) -> int:  # pragma: no cover - compiled
+        native.prefetch(source.ctypes.data)
+        value = native.load_acquire_u32(source.ctypes.data)
+        native.fence()
+        native.store_release_u32(target.ctypes.data, value)
+        return native.lseek(-1, 0, 0)
+
+    source, target = np.array([123], np.uint32), np.zeros(1, np.uint32)
+    assert move(source, target) == -1
+    assert target[0] == 123
+    (code,) = cast(Any, move).inspect_llvm().values()
+    assert "load atomic i32" in code
+    assert "acquire" in code
+    assert "store atomic i32" in code
+    assert "release" in code
+    assert "fence acq_rel" in code
+    assert "prefetch" in code
+
+
+@settings(deadline=None)  # the first call compiles
+@given(*[st.integers(0, 2**64 - 1)] * 4)
+def test_sums_of_products_of_128_bits(low: int, high: int, x: int, y: int) -> None:
+    result = _multiply_add(*map(np.uint64, (low, high, x, y)))
+    expected = ((high << 64 | low) + x * y) % (1 << 128)
+    assert int(result[0]) | int(result[1]) << 64 == expected
+
+
+@numba.njit
+def _multiply_add(low: Any, high: Any, x: Any, y: Any) -> Any:  # pragma: no cover - compiled
+    return native.multiply_add_128(low, high, x, y)
+
+
+def test_loops_compile_where_nothing_can_be_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = numba.njit
+
+    def njit(*arguments: Any, **options: Any) -> Any:
+        if options.get("cache"):
+            raise RuntimeError("cannot cache function: no locator available")
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(numba, "njit", njit)
+
+    @native.compiled(nogil=True)
+    def double(x: int) -> int:  # pragma: no cover - compiled
+        return 2 * x
+
+    assert double(21) == 42
