@@ -1,5 +1,6 @@
 """The disassembly: compared with what GNU as and objdump say of the same code; live, and right from wrong starts."""
 
+import platform
 import random
 import subprocess
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from app.widgets.x86_decode import MODES, SYNC_BYTES, Bits, Instruction, boundar
 from tests.app.widgets.harness import Harness
 
 Key = imgui.Key
+pytestmark = pytest.mark.skipif(platform.machine() != "x86_64", reason="as and objdump of this machine know no x86")
 
 SOURCE = """
     push %rbp
