@@ -5,7 +5,7 @@ import importlib
 
 from app.output import print_json, print_text
 
-_BENCHMARKS = {"memory": "app.benchmarks.memory"}
+_BENCHMARKS = {"memory": "app.benchmarks.memory", "window": "app.benchmarks.window"}
 
 
 def configure(parser: argparse.ArgumentParser, _command: str) -> None:

@@ -1,0 +1,140 @@
+"""`bench window`: does the window stay smooth while a guest works? Measured on the real window.
+
+The guest writes memory as fast as it can; the window is measured once left alone, once with its camera turning.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from time import monotonic, sleep
+from typing import Any
+
+from app.benchmarks.report import Report, Result
+from app.control import ControlError, send_action
+from app.failures import CommandFailed, ComponentMissing
+from app.screen import screen_problem
+
+START_LIMIT_S = 120.0
+BUSY_COMMAND = "while :; do dd if=/dev/urandom of=/tmp/busy bs=64k count=64 2>/dev/null; done &\n"
+SIZE = (1280, 720)
+_TURN_DEGREES = 2.0
+
+
+def run(*, seconds_each: float = 15.0, guest: str = "demo") -> Report:
+    """Open a window on a busy guest and measure its frames. Raises ComponentMissing without any screen to use."""
+    with ExitStack() as stack:
+        environment = dict(os.environ)
+        notes = [f"Window of {SIZE[0]}x{SIZE[1]} on a guest that overwrites 4 MiB over and over."]
+        if screen_problem() is not None:
+            environment["DISPLAY"] = stack.enter_context(_virtual_screen())
+            notes.append("No screen here: measured on a virtual one (Xvfb).")
+        private = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="glassbox-bench-")))
+        # A directory of its own: the user's window, settings and layout are none of the benchmark's business.
+        environment |= {"XDG_RUNTIME_DIR": str(private), "XDG_CONFIG_HOME": str(private / "config")}
+        socket = private / "glassbox" / "window.sock"
+        command = [sys.executable, "-m", "app", "window", "--guest", guest, "--size", f"{SIZE[0]}x{SIZE[1]}"]
+        window = subprocess.Popen(
+            command,
+            env=environment,
+            cwd=Path(__file__).resolve().parents[2],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        stack.callback(_close, window, socket)
+        state = _wait_for_guest(window, socket)
+        notes.append(f"Drawn on {state['device']}.")
+        send_action("console.send", [BUSY_COMMAND], socket=socket)
+        sleep(2)
+        still = _measure(socket, seconds_each, turning=False)
+        turning = _measure(socket, seconds_each, turning=True)
+    return Report("window", (*_results("still", still), *_results("turning", turning)), notes=tuple(notes))
+
+
+def _wait_for_guest(window: "subprocess.Popen[bytes]", socket: Path) -> dict[str, Any]:
+    deadline = monotonic() + START_LIMIT_S
+    while monotonic() < deadline:
+        if window.poll() is not None:
+            raise CommandFailed(f"the window ended with code {window.returncode} before the guest was up")
+        state = _state(socket) if socket.exists() else None
+        if state is not None and not state["jobs"] and any(m["state"] == "running" for m in state["machines"]):
+            return state
+        sleep(0.2)
+    raise CommandFailed(f"no guest was up in the window after {START_LIMIT_S:.0f} s")
+
+
+def _state(socket: Path) -> dict[str, Any] | None:
+    try:
+        result = send_action("window.state", [], socket=socket).get("result")
+    except (ControlError, OSError):
+        return None
+    return result if isinstance(result, dict) else None
+
+
+def _measure(socket: Path, seconds: float, *, turning: bool) -> dict[str, Any]:
+    send_action("window.forget_frames", [], socket=socket)
+    end = monotonic() + seconds
+    while monotonic() < end:
+        if turning:
+            send_action("volume.orbit", [_TURN_DEGREES, 0.0], socket=socket)
+        else:
+            sleep(0.1)
+    state = _state(socket)
+    if state is None:
+        raise CommandFailed("the window stopped answering while it was measured")
+    frames: dict[str, Any] = state["frames"]
+    return frames
+
+
+def _results(how: str, frames: dict[str, Any]) -> tuple[Result, ...]:
+    return (
+        Result(f"{how}_frames", float(frames["count"]), "frames"),
+        Result(f"{how}_frame_to_frame_p50", frames["interval_p50_s"] * 1e3, "ms"),
+        Result(f"{how}_frame_to_frame_p99", frames["interval_p99_s"] * 1e3, "ms"),
+        Result(f"{how}_frame_work_p50", frames["work_p50_s"] * 1e3, "ms"),
+        Result(f"{how}_frame_work_p99", frames["work_p99_s"] * 1e3, "ms"),
+    )
+
+
+def _close(window: "subprocess.Popen[bytes]", socket: Path) -> None:
+    try:
+        send_action("window.quit", [], socket=socket)
+        window.wait(20)
+    except (ControlError, OSError, subprocess.TimeoutExpired):
+        window.terminate()
+    try:
+        window.wait(20)
+    except subprocess.TimeoutExpired:
+        window.kill()
+        window.wait()
+
+
+@contextmanager
+def _virtual_screen() -> Iterator[str]:
+    """Give the DISPLAY of an Xvfb that lives as long as the block."""
+    program = shutil.which("Xvfb")
+    if program is None:
+        raise ComponentMissing("there is no screen, and no Xvfb to make one; install xvfb, or run it on a desktop")
+    read_end, write_end = os.pipe()
+    screen = subprocess.Popen(
+        [program, "-displayfd", str(write_end), "-screen", "0", "1600x900x24", "-nolisten", "tcp"],
+        pass_fds=[write_end],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    os.close(write_end)
+    try:
+        with os.fdopen(read_end) as answer:
+            number = answer.readline().strip()
+        if not number:
+            raise CommandFailed("Xvfb could not open a virtual screen")
+        yield f":{number}"
+    finally:
+        screen.terminate()
+        screen.wait()
