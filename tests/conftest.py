@@ -5,6 +5,11 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
+from hypothesis import settings
+
+# A time limit per example says more about a machine's other load than about the code; whole tests have their own limit.
+settings.register_profile("glassbox", deadline=None)
+settings.load_profile("glassbox")
 
 
 @pytest.fixture(autouse=True)

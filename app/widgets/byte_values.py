@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 
 MAX_COPY_BYTES = 1 << 20
-COPY_FORMS = ("Hex", "C array", "Python bytes", "ASCII")
+COPY_FORMS = ("hex", "C array", "Python bytes", "ASCII")
 
 _WIDTHS = (8, 16, 32, 64)
 _FLOATS = (("f32", "<f"), ("f64", "<d"))
@@ -52,7 +52,7 @@ def ascii_text(data: bytes) -> str:
 
 def copy_text(data: bytes, form: str) -> str:
     """Return `data` written in one of `COPY_FORMS`."""
-    if form == "Hex":
+    if form == "hex":
         return data.hex(" ")
     if form == "C array":
         rows = (", ".join(f"0x{byte:02x}" for byte in data[start : start + 12]) for start in range(0, len(data), 12))

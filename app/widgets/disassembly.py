@@ -49,6 +49,11 @@ def operand_runs(operands: str) -> tuple[tuple[int, str], ...]:
     return tuple(texts.items())
 
 
+def _operand_column(line: Instruction) -> int:
+    """Return the cell, from the mnemonic's first, at which the operands begin."""
+    return max(MNEMONIC_CELLS, len(line.mnemonic) + 1)
+
+
 class DisassemblyView:
     """A disassembly; `unmapped` are the errors by which `read` says that there is no memory.
 
@@ -244,7 +249,7 @@ class DisassemblyView:
         heat = model.heat(line, now_s)
         if heat > 0:
             from_x = x + (digits + 2) * grid.cell if byte_cells else text_x
-            to_x = text_x + max(len(line.text) + MNEMONIC_CELLS - len(line.mnemonic), MNEMONIC_CELLS) * grid.cell
+            to_x = text_x + (_operand_column(line) + len(line.operands)) * grid.cell
             ground = u32(theme.changed.alpha(0.4 * heat**1.5))
             draw_list.add_rect_filled((from_x - 3, y + 1), (to_x + 3, y + grid.row - 1), ground, 2.0)
         address = f"{line.address:0{digits}x}"
@@ -275,7 +280,7 @@ class DisassemblyView:
             return
         flow = {"jump": theme.accent, "branch": theme.accent, "call": theme.ansi[5], "return": theme.ansi[5]}
         grid.text(draw_list, x, y, u32(flow.get(line.kind, theme.text)), line.mnemonic)
-        start = x + max(MNEMONIC_CELLS, len(line.mnemonic) + 1) * grid.cell
+        start = x + _operand_column(line) * grid.cell
         colours = (theme.text.mix(theme.text_dim, 0.35), theme.ansi[2], theme.text_faint, theme.text_faint)
         for kind, text in operand_runs(line.operands):
             grid.text(draw_list, start, y, u32(flow[line.kind] if line.target is not None else colours[kind]), text)

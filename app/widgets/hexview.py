@@ -442,7 +442,7 @@ class HexView:
             self._menu_bytes = self._selected_bytes(source)
         data = self._menu_bytes
         for form in COPY_FORMS:
-            shortcut = "Ctrl+C" if form == "Hex" else ""
+            shortcut = "Ctrl+C" if form == "hex" else ""
             if imgui.menu_item(f"Copy {format_size(length)} as {form}", shortcut, False, data is not None)[0] and data:
                 imgui.set_clipboard_text(copy_text(data, form))
         if data is None:
@@ -456,7 +456,7 @@ class HexView:
         shift, row = io.key_shift, model.row_bytes
         if io.key_ctrl:
             if imgui.is_key_pressed(imgui.Key.c, False) and (data := self._selected_bytes(source)):
-                imgui.set_clipboard_text(copy_text(data, "Hex"))
+                imgui.set_clipboard_text(copy_text(data, "hex"))
             for key, target in ((imgui.Key.home, model.base), (imgui.Key.end, model.end - 1)):
                 if imgui.is_key_pressed(key):
                     model.move_to(target, extend=shift)

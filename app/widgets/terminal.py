@@ -325,15 +325,16 @@ class TerminalWidget:
         imgui.set_cursor_screen_pos(
             imgui.ImVec2(
                 corner.x + width - scrollbar_width(theme) - size.x - theme.px(6),
-                corner.y + height - size.y - theme.px(5),
+                corner.y + height - size.y - theme.px(4),
             )
         )
         imgui.push_style_var(imgui.StyleVar_.frame_rounding, theme.px(3))
+        imgui.push_style_var(imgui.StyleVar_.frame_padding, imgui.ImVec2(0, 0))
         imgui.push_style_color(imgui.Col_.button, u32(theme.active))
         if imgui.button(label, imgui.ImVec2(size.x + theme.px(5), size.y + theme.px(2))):
             self._top = None
         imgui.pop_style_color()
-        imgui.pop_style_var()
+        imgui.pop_style_var(2)
         imgui.pop_font()
 
     def _menu(self) -> None:

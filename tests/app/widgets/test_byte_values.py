@@ -50,7 +50,7 @@ def test_a_pointer_says_where_it_lies(value: int, half: str) -> None:
 
 @given(st.binary(max_size=60))
 def test_copied_bytes_read_back(data: bytes) -> None:
-    assert bytes.fromhex(copy_text(data, "Hex")) == data
+    assert bytes.fromhex(copy_text(data, "hex")) == data
     assert ast.literal_eval(copy_text(data, "Python bytes")) == data
     assert bytes(int(n, 16) for n in re.findall(r"0x[0-9a-f]{2}", copy_text(data, "C array"))) == data
     text = copy_text(data, "ASCII")

@@ -80,6 +80,9 @@ def test_no_paste_can_act_as_keys(text: str) -> None:
     assert data.endswith(b"\x1b[201~")
     inner = data[6:-6].decode()
     assert not [char for char in inner if unicodedata.category(char) == "Cc" and char not in "\r\t"]
+
+
+def test_pastes_are_short_and_end_lines_with_return() -> None:
     assert encode_paste("a\r\nb\nc", bracketed=False) == b"a\rb\rc"
     assert len(encode_paste("é" * MAX_PASTE_BYTES, bracketed=False)) <= MAX_PASTE_BYTES
 
