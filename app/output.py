@@ -18,6 +18,14 @@ def print_text(text: str) -> None:
     sys.stdout.flush()
 
 
+def write_bytes(data: bytes | memoryview) -> None:
+    """Write raw bytes to standard output, all of them: an unbuffered stream (PYTHONUNBUFFERED) takes what it can."""
+    view = memoryview(data)
+    while view:
+        view = view[sys.stdout.buffer.write(view) :]
+    sys.stdout.buffer.flush()
+
+
 def print_error(message: str, *, as_json: bool = False) -> None:
     """Write what went wrong: a sentence on standard error, and with `as_json` also an object on standard output."""
     if as_json:

@@ -233,7 +233,7 @@ class Session:
         """Look into a QEMU that someone else started, in a job."""
 
         def work(_job: Job) -> str:
-            return self.state.manager.attach(socket, name=name or self.options.attach_name).name
+            return self.state.manager.attach(socket, name=name or self.options.machine_name).name
 
         return self._machine_job(f"Attaching to {socket.name}", work, f"{socket} could not be attached to")
 

@@ -7,6 +7,7 @@ import termios
 import threading
 import tty
 
+from app.output import write_bytes
 from bridge.machine.machine import Machine
 from bridge.machine.states import MachineState
 
@@ -41,8 +42,7 @@ class ConsoleSession:
             ended = self._ended.is_set()
             position, data = self._machine.console.read_since(position)
             if data and self._show:
-                sys.stdout.buffer.write(data)
-                sys.stdout.buffer.flush()
+                write_bytes(data)
             if ended and not data:
                 return
             if self._interactive and select.select([sys.stdin], [], [], _POLL_S)[0]:

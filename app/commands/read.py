@@ -1,11 +1,10 @@
 """`glassbox read`: bytes of a machine's physical memory, as a hex dump, JSON, or raw."""
 
 import argparse
-import sys
 
 from app.failures import UsageError
 from app.numbers import parse_address, parse_size
-from app.output import print_json, print_text
+from app.output import print_json, print_text, write_bytes
 from bridge.machine.discovery import find_record, open_ram
 
 LONGEST_DUMP = 64 << 20  # as text; --raw writes any length
@@ -32,8 +31,7 @@ def run(options: argparse.Namespace) -> int:
         data = bytes(ram.read_physical(address, length)) if not options.raw else b""
         if options.raw:
             with ram.read_physical(address, length) as view:
-                sys.stdout.buffer.write(view)
-            sys.stdout.buffer.flush()
+                write_bytes(view)
         elif options.json:
             print_json({"name": options.name, "address": address, "length": length, "hex": data.hex()})
         else:
