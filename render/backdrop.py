@@ -1,4 +1,4 @@
-"""What is behind the volume: a quiet vertical gradient with a little light in the middle, without bands."""
+"""What is behind the volume: a quiet gradient without bands, on which the volume throws its light, or its shadow."""
 
 from __future__ import annotations
 
@@ -6,25 +6,37 @@ from typing import Any, ClassVar
 
 import pygfx as gfx
 import wgpu
-from pygfx.renderers.wgpu import BaseShader, Binding, register_wgpu_render_function
+from pygfx.renderers.wgpu import BaseShader, Binding, GfxSampler, GfxTextureView, register_wgpu_render_function
 
 from render import wgsl
 from render.palettes import linear_from_hex
 
 
 class BackdropMaterial(gfx.Material):
-    """Colours as "#rrggbb": at the top, at the bottom, and in the middle, where the volume stands."""
+    """The ground's colours, and what the volume throws on it."""
 
-    uniform_type: ClassVar[dict[str, str]] = dict(gfx.Material.uniform_type, top="4xf4", bottom="4xf4", middle="4xf4")
+    uniform_type: ClassVar[dict[str, str]] = dict(
+        gfx.Material.uniform_type, top="4xf4", bottom="4xf4", middle="4xf4", thrown="4xf4"
+    )
 
-    def __init__(self, top: str, bottom: str, middle: str) -> None:
+    def __init__(self, halo: GfxTextureView) -> None:
         super().__init__(depth_write=False, depth_test=False, alpha_mode="solid", render_queue=1000)
-        self.set_colors(top, bottom, middle)
+        self._store.halo = halo
 
-    def set_colors(self, top: str, bottom: str, middle: str) -> None:
-        """Change the colours."""
+    @property
+    def halo(self) -> GfxTextureView:
+        """The blurred picture of the volumes."""
+        return self._store.halo
+
+    @halo.setter
+    def halo(self, halo: GfxTextureView) -> None:
+        self._store.halo = halo
+
+    def set_colors(self, top: str, bottom: str, middle: str, light: float, shadow: float) -> None:
+        """Colours as "#rrggbb" at the top, at the bottom and in the middle; how strong light and shadow are."""
         for name, color in (("top", top), ("bottom", bottom), ("middle", middle)):
             self.uniform_buffer.data[name] = (*linear_from_hex(color), 1.0)
+        self.uniform_buffer.data["thrown"] = (light, shadow, 0.0, 0.0)
         self.uniform_buffer.update_full()
 
 
@@ -39,10 +51,13 @@ class BackdropShader(BaseShader):
     type = "render"
 
     def get_bindings(self, wobject: Backdrop, shared: Any, _scene: Any) -> dict[int, dict[int, Binding]]:
+        material: BackdropMaterial = wobject.material
         bindings = {
             0: Binding("u_stdinfo", "buffer/uniform", shared.uniform_buffer),
             1: Binding("u_wobject", "buffer/uniform", wobject.uniform_buffer),
-            2: Binding("u_material", "buffer/uniform", wobject.material.uniform_buffer),
+            2: Binding("u_material", "buffer/uniform", material.uniform_buffer),
+            3: Binding("t_halo", "texture/auto", material.halo, wgpu.ShaderStage.FRAGMENT),
+            4: Binding("s_halo", "sampler/filtering", GfxSampler("linear", "clamp"), wgpu.ShaderStage.FRAGMENT),
         }
         self.define_bindings(0, bindings)
         return {0: bindings}

@@ -23,6 +23,7 @@ CLEAR_FRACTION = 0.5
 """Nothing nearer than this share of the way to the target is shown: coming close opens the volume instead of hitting
 it.
 """
+_FIT_MARGIN = 1.14
 NEAREST = 2.5
 """Distance at which one voxel fills most of the picture."""
 
@@ -174,19 +175,12 @@ class OrbitCamera:
 
     def fit(self, now_s: float | None = None) -> None:
         """Show the whole world, flying there if a time is given."""
-        low, high = np.array(self._world[0]), np.array(self._world[1])
-        state = replace(
-            self.state,
-            target=_tuple((low + high) / 2),
-            distance=self._distance_for(float(np.linalg.norm(high - low)) / 2),
-            clear_depth=0.0,
-        )
-        self._go(state, now_s)
+        self._go(self._fitted(self._goal()), now_s)
 
     def axis_view(self, axis: str, now_s: float | None = None) -> None:
         """Look along an axis, from the side that `axis` ("+x" … "-z") names. Raises KeyError for another name."""
         azimuth, elevation = AXIS_VIEWS[axis]
-        self._go(replace(self._goal(), azimuth_degrees=azimuth, elevation_degrees=elevation), now_s)
+        self._go(self._fitted(replace(self._goal(), azimuth_degrees=azimuth, elevation_degrees=elevation)), now_s)
 
     def skip(self) -> None:
         """End a flight where it was going; stop coasting."""
@@ -239,6 +233,16 @@ class OrbitCamera:
         start = replace(self.state, azimuth_degrees=end.azimuth_degrees - turn)  # the short way round
         self._spin = (0.0, 0.0)
         self._flight = _Flight(start, end, now_s)
+
+    def _fitted(self, state: CameraState) -> CameraState:
+        """The same angles, from where the whole world just fits the picture with a margin for labels."""
+        low, high = np.array(self._world[0]), np.array(self._world[1])
+        corners = np.array([[(low, high)[i >> axis & 1][axis] for axis in range(3)] for i in range(8)])
+        corners -= (low + high) / 2
+        basis, (half_width, half_height) = basis_of(state), self.half_extent()
+        across, upright, away = corners @ basis.right, corners @ basis.up, corners @ basis.forward
+        distance = np.maximum(np.abs(across) / half_width, np.abs(upright) / half_height) * _FIT_MARGIN - away
+        return replace(state, target=_tuple((low + high) / 2), distance=float(distance.max()), clear_depth=0.0)
 
     def _distance_for(self, radius: float) -> float:
         half = math.atan(min(self.half_extent()))

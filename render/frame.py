@@ -76,10 +76,10 @@ class VolumeFrame(gfx.Group):
         for axis in range(3):
             at = [-margin, -margin, -margin]
             at[axis] = float(shape[axis])
-            self._text(f"{'xyz'[axis]} {shape[axis]:,}", at, 11)
+            self._text("xyz"[axis], at, 11)
         self._text("0", [-margin, -margin, -margin], 11)
         if label:
-            self._text(label, [shape[0] / 2, shape[1] / 2, shape[2] + 3 * margin], 15)
+            self._text(label, [-margin, -margin, shape[2] + 2 * margin], 14)
         self.set_colors(line_color, text_color)
 
     def _segments(self, positions: NDArray[np.float32], thickness: float, opacity: float) -> gfx.Line:

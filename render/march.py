@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -185,26 +186,25 @@ class Marcher:
         targets: Targets,
         eye: Eye,
         look: Look,
+        rects: Sequence[Rect],
         *,
         sample: int,
         jitter: tuple[float, float],
-        rect: Rect,
         pixel_height: int,
     ) -> None:
-        """March the pixels of `rect`.
+        """March the pixels of `rects`.
 
-        Sample 0 replaces what is there and finds depth and voxel; later ones are averaged in.
-
-        `pixel_height` is the height of the final picture, which decides how much detail is worth while.
+        Sample 0 replaces what is there and finds depth and voxel; later ones are averaged in. `pixel_height` is the
+        height of the final picture, which decides how much detail is worth while.
         """
-        if rect[2] <= 0 or rect[3] <= 0:
-            return
         self._write_uniform(eye, look, targets.size, jitter, pixel_height, 1.0)
         encoder = self.device.create_command_encoder()
-        self._record(encoder, targets, look.mode, sample, rect)
+        self._record(encoder, targets, look.mode, sample, rects)
         self.device.queue.submit([encoder.finish()])
 
-    def _record(self, encoder: wgpu.GPUCommandEncoder, targets: Targets, mode: Mode, sample: int, rect: Rect) -> None:
+    def _record(
+        self, encoder: wgpu.GPUCommandEncoder, targets: Targets, mode: Mode, sample: int, rects: Sequence[Rect]
+    ) -> None:
         views = [targets.color] if sample else [targets.color, targets.depth, targets.voxel]
         attachments = [
             {"view": view, "load_op": "load", "store_op": "store", "clear_value": (0, 0, 0, 0), "resolve_target": None}
@@ -213,11 +213,12 @@ class Marcher:
         render = encoder.begin_render_pass(color_attachments=attachments)
         render.set_pipeline(self._pipeline(mode, sample == 0))
         render.set_bind_group(0, self._bindings)
-        render.set_scissor_rect(*rect)
         if sample:
             share = 1.0 / (sample + 1)
             render.set_blend_constant((share, share, share, share))
-        render.draw(3)
+        for rect in rects:
+            render.set_scissor_rect(*rect)
+            render.draw(3)
         render.end()
 
     def pick(self, eye: Eye, look: Look, position: tuple[float, float], size: tuple[int, int]) -> Picked | None:
@@ -232,7 +233,7 @@ class Marcher:
         self._write_uniform(eye, look, (1, 1), jitter, height, 0.0)
         encoder = self.device.create_command_encoder()
         views = Targets((1, 1), *(texture.create_view() for texture in pixel))
-        self._record(encoder, views, look.mode, 0, (0, 0, 1, 1))
+        self._record(encoder, views, look.mode, 0, [(0, 0, 1, 1)])
         self.device.queue.submit([encoder.finish()])
         voxel = np.frombuffer(self._read_pixel(pixel[2], 8), np.uint16)
         if not voxel[3]:

@@ -63,24 +63,24 @@ def linear_from_hex(color: str) -> tuple[float, float, float]:
     return float(red), float(green), float(blue)
 
 
-_KIND_HUES: dict[Kind, tuple[float, float]] = {
-    # hue in degrees, chroma; spread so that neighbours differ also for people who confuse red and green
-    Kind.ZERO: (265, 0.02),
-    Kind.SPARSE: (265, 0.06),
-    Kind.DATA: (245, 0.13),
-    Kind.TEXT: (85, 0.15),
-    Kind.POINTERS: (185, 0.13),
-    Kind.CODE: (320, 0.16),
-    Kind.RANDOM: (25, 0.17),
+_KIND_RAMPS: dict[Kind, tuple[float, float, float, float]] = {
+    # hue in degrees, chroma, lightness of the lowest and of the highest byte. Hues are spread so that kinds which lie
+    # side by side differ also for people who confuse red and green: by blue against yellow, or by lightness.
+    Kind.ZERO: (268, 0.02, 0.30, 0.60),
+    Kind.SPARSE: (272, 0.07, 0.42, 0.86),
+    Kind.DATA: (248, 0.12, 0.40, 0.90),
+    Kind.TEXT: (78, 0.13, 0.66, 0.96),
+    Kind.POINTERS: (190, 0.12, 0.52, 0.95),
+    Kind.CODE: (306, 0.15, 0.42, 0.88),
+    Kind.RANDOM: (16, 0.15, 0.46, 0.86),
 }
 
 
 def _content() -> FloatArray:
     value = np.linspace(0, 1, 256)
     table = np.zeros((N_KINDS, 256, 3))
-    for kind, (hue, chroma) in _KIND_HUES.items():
-        lightness = 0.34 + 0.52 * value
-        table[kind] = linear_from_oklch(lightness, np.full(256, chroma), np.full(256, hue))
+    for kind, (hue, chroma, low, high) in _KIND_RAMPS.items():
+        table[kind] = linear_from_oklch(low + (high - low) * value, np.full(256, chroma), np.full(256, hue))
     return table
 
 

@@ -21,6 +21,7 @@ from render.bricks import BRICK_SIDE, BrickStore
 from render.camera import Basis, Box, OrbitCamera
 from render.device import adapter_summary, gpu_work
 from render.frame import BoxMarker, VolumeFrame
+from render.halo import Halo
 from render.march import MODES, Eye, Look, Marcher, Mode, palette_texture
 from render.palettes import PALETTES, linear_from_hex, palette_table
 from render.tiles import TILE, TileMap
@@ -48,10 +49,14 @@ class Background:
     selection: str
     hover: str
     flash: str
+    light: float
+    """How much of the volume's light falls on the ground."""
+    shadow: float
+    """How much it dims the ground around it."""
 
 
-DARK = Background("#0b101d", "#04060b", "#101a2e", "#51607e", "#8b98b4", "#ffd166", "#cdd7ee", "#ffe2a8")
-LIGHT = Background("#f4f6fa", "#dfe4ec", "#ffffff", "#8a95aa", "#56617a", "#b4460a", "#33405c", "#ffffff")
+DARK = Background("#0b101d", "#04060b", "#101a2e", "#51607e", "#8b98b4", "#ffd166", "#cdd7ee", "#ffe2a8", 0.22, 0.0)
+LIGHT = Background("#f4f6fa", "#dfe4ec", "#ffffff", "#8a95aa", "#56617a", "#b4460a", "#33405c", "#ffffff", 0.06, 0.22)
 BACKGROUNDS = {"dark": DARK, "light": LIGHT}
 
 
@@ -120,13 +125,15 @@ class VolumeView:
             self._lut = palette_texture(device, palette_table(self._palette))
             self._fence = device.create_buffer(size=4, usage=wgpu.BufferUsage.COPY_SRC | wgpu.BufferUsage.COPY_DST)
             self._pygfx_camera = MatchedCamera()
-            self._backdrop = BackdropMaterial(self._background.top, self._background.bottom, self._background.middle)
+            self._halo = Halo(device, self._size)
+            self._backdrop = BackdropMaterial(self._halo.view)
             self.scene.add(Backdrop(None, self._backdrop))
             self._selection_mark = BoxMarker(self._background.selection, 2.0, through=0.4)
             self._page_mark = BoxMarker(self._background.selection, 1.0, through=0.15)
             self._hover_mark = BoxMarker(self._background.hover, 1.5, through=0.1)
             self.scene.add(self._selection_mark, self._page_mark, self._hover_mark)
             self._make_targets()
+        self.set_background(background)
 
     # ----- what it shows
 
@@ -178,7 +185,7 @@ class VolumeView:
         """Change the colours around the volume: "dark", "light", or one's own."""
         colors = BACKGROUNDS[background] if isinstance(background, str) else background
         self._background = colors
-        self._backdrop.set_colors(colors.top, colors.bottom, colors.middle)
+        self._backdrop.set_colors(colors.top, colors.bottom, colors.middle, colors.light, colors.shadow)
         self._selection_mark.set_color(colors.selection)
         self._page_mark.set_color(colors.selection)
         self._hover_mark.set_color(colors.hover)
@@ -268,6 +275,9 @@ class VolumeView:
         with gpu_work("resize the view"):
             self._texture.destroy()
             self._make_targets()
+            self._halo.destroy()
+            self._halo = Halo(self.device, size)
+            self._backdrop.halo = self._halo.view
             for layer in self._layers.values():
                 layer.full.destroy()
                 if layer.quick is not None:
@@ -292,6 +302,9 @@ class VolumeView:
             marched = self._march_layers(camera_moved)
             if not (marched or self._dirty or camera_moved):
                 return False
+            if marched or self._dirty:
+                images = [layer.thing.material.image for layer in self._layers.values()]
+                self._halo.update([image.targets().color for image in images])
             self._compose()
         self._dirty = False
         return True
@@ -331,6 +344,7 @@ class VolumeView:
         self._texture.destroy()
         self._lut.destroy()
         self._fence.destroy()
+        self._halo.destroy()
         self.scene.clear()
 
     # ----- inside
@@ -370,7 +384,7 @@ class VolumeView:
 
     def _look(self) -> Look:
         return Look(
-            self._mode, opacity=0.09, glow=1.15, flash_s=_FLASH_S, flash_color=linear_from_hex(self._background.flash)
+            self._mode, opacity=0.09, glow=1.0, flash_s=_FLASH_S, flash_color=linear_from_hex(self._background.flash)
         )
 
     def _eye(self, layer: _Layer) -> Eye:
@@ -427,9 +441,9 @@ class VolumeView:
                 layer.quick.targets(),
                 self._eye(layer),
                 self._look(),
+                [(0, 0, *size)],
                 sample=0,
                 jitter=(0.0, 0.0),
-                rect=(0, 0, *size),
                 pixel_height=self._size[1],
             )
             total += size[0] * size[1]
@@ -482,10 +496,15 @@ class VolumeView:
         targets = layer.full.targets()
         started = time.perf_counter()
         jitter = _jitter(work.sample)
-        for rect in work.rects:
-            layer.marcher.march(
-                targets, eye, self._look(), sample=work.sample, jitter=jitter, rect=rect, pixel_height=self._size[1]
-            )
+        layer.marcher.march(
+            targets,
+            eye,
+            self._look(),
+            work.rects,
+            sample=work.sample,
+            jitter=jitter,
+            pixel_height=self._size[1],
+        )
         self._learn(sum(rect[2] * rect[3] for rect in work.rects), started)
         if tiles.lowest >= 1:
             self._show_full(layer, whole)

@@ -1,4 +1,4 @@
-// The background: a vertical gradient, a little lighter in the middle.
+// The background: a vertical gradient, a little lighter in the middle, with the volume's own light or shadow on it.
 
 {$ include 'pygfx.std.wgsl' $}
 {$ include 'glassbox.dither.wgsl' $}
@@ -19,8 +19,10 @@ fn fs_main(varyings: Varyings) -> FragmentOutput {
     let size = u_stdinfo.physical_size;
     let share = varyings.position.xy / size;
     let middle = (varyings.position.xy - size * vec2f(0.5, 0.48)) / size.y;
-    let near = exp(-dot(middle, middle) * 3.2);
-    let color = mix(mix(u_material.top.rgb, u_material.bottom.rgb, smoothstep(0.0, 1.0, share.y)), u_material.middle.rgb, near);
+    let near = 1.0 / (1.0 + 4.0 * dot(middle, middle));
+    let ground = mix(mix(u_material.top.rgb, u_material.bottom.rgb, share.y), u_material.middle.rgb, near * near);
+    let halo = textureSampleLevel(t_halo, s_halo, share, 0.0);
+    let color = ground * (1.0 - u_material.thrown.y * min(halo.a, 1.0)) + u_material.thrown.x * halo.rgb;
     var out: FragmentOutput;
     out.color = vec4f(dithered(color, varyings.position.xy), 1.0);
     return out;

@@ -3,7 +3,7 @@
 
 fn dithered(linear_color: vec3f, pixel: vec2f) -> vec3f {
     let noise = fract(52.9829189 * fract(dot(pixel, vec2f(0.06711056, 0.00583715)))) - 0.5;
-    // One step of sRGB is about this much linear light near black, and the derivative of its power law above.
-    let step = max(vec3f(0.0003), pow(max(linear_color, vec3f(0.0)), vec3f(0.5833)) * 0.0092);
+    // One step of sRGB in linear light: sRGB is nearly a square, so its derivative is nearly a root.
+    let step = 0.0003 + 0.0084 * sqrt(max(linear_color, vec3f(0.0)));
     return max(linear_color + noise * step, vec3f(0.0));
 }

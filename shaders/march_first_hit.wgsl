@@ -68,11 +68,18 @@ fn shade(ray: Ray, walk: Walk, brick: Brick, value: f32) -> vec3f {
     let smooth_normal = normalize(gradient + face_normal * 0.15);
     let normal = normalize(mix(smooth_normal, face_normal, 0.25 + 0.6 * near));
 
-    let open = 1.0 - 0.5 * (fill_at(position + smooth_normal * 8.0) + fill_at(position + smooth_normal * 20.0));
+    // How much of what is around is open, near and farther away.
+    let open = 1.0 - 0.34 * fill_at(position + smooth_normal * 7.0) - 0.33 * fill_at(position + smooth_normal * 20.0)
+        - 0.33 * fill_at(position + smooth_normal * 48.0);
+    let shade = open * open;
     let diffuse = max(dot(normal, march.light), 0.0);
     let sky = 0.5 + 0.5 * normal.z;
-    let light = (0.30 + 0.25 * sky) * open + 0.75 * diffuse * mix(open, 1.0, 0.4);
+    let ambient = vec3f(0.20, 0.23, 0.30) + vec3f(0.16, 0.17, 0.18) * sky;
+    let key = vec3f(0.86, 0.83, 0.78) * diffuse * mix(shade, 1.0, 0.35);
+    let edge = 1.0 - abs(dot(normalize(ray.direction), smooth_normal));
     let color = color_of(brick.kind, shown).rgb;
     let heat = heat_of(walk.voxel >> vec3u(4u));
-    return color * light + march.flash_color * heat * (0.25 + 0.75 * value);
+    // High bytes shine by themselves; grazing surfaces catch a little more light.
+    let own = march.glow * (0.06 + 0.5 * shown * shown * shown + 0.25 * edge * edge * edge);
+    return color * (ambient * shade + key + own) + march.flash_color * heat * (0.25 + 0.75 * value);
 }

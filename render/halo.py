@@ -1,0 +1,87 @@
+"""The halo: a small, wide blur of the marched pictures, which the backdrop shows as light on the ground."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pygfx as gfx
+import wgpu
+from pygfx.renderers.wgpu import GfxTextureView
+from pygfx.renderers.wgpu.engine.update import ensure_wgpu_object
+
+from render import wgsl
+
+_SHRINK = 12
+"""The halo's pixels are this many of the picture's: far below what a blur this wide can show."""
+_FORMAT = "rgba16float"
+
+
+class Halo:
+    """Textures and pipelines for one size of picture."""
+
+    def __init__(self, device: wgpu.GPUDevice, picture_size: tuple[int, int]) -> None:
+        self.device = device
+        self.size = tuple(max(1, -(-side // _SHRINK)) for side in picture_size)
+        usage = wgpu.TextureUsage
+        self._textures = [
+            gfx.Texture(
+                dim=2,
+                size=(*self.size, 1),
+                format=_FORMAT,
+                colorspace="physical",
+                usage=usage.RENDER_ATTACHMENT | usage.TEXTURE_BINDING,
+            )
+            for _ in range(2)
+        ]
+        self.view = GfxTextureView(self._textures[0])
+        """Where the finished halo is, for pygfx's bindings."""
+        self._native = [ensure_wgpu_object(texture) for texture in self._textures]
+        self._sampler = device.create_sampler(mag_filter="linear", min_filter="linear")
+        self._layout = device.create_bind_group_layout(
+            entries=[
+                {"binding": 0, "visibility": wgpu.ShaderStage.FRAGMENT, "texture": {"sample_type": "float"}},
+                {"binding": 1, "visibility": wgpu.ShaderStage.FRAGMENT, "sampler": {"type": "filtering"}},
+            ]
+        )
+        radius = max(2, self.size[1] // 4)
+        self._steps = {step: self._pipeline(step, radius) for step in ("shrink", "across", "down")}
+
+    def _pipeline(self, step: str, radius: int) -> wgpu.GPURenderPipeline:
+        code = wgsl.compose("halo.wgsl", step=step, width=self.size[0], height=self.size[1], radius=radius)
+        module = self.device.create_shader_module(code=code)
+        add = {"operation": "add", "src_factor": "one", "dst_factor": "one"}
+        target: dict[str, object] = {"format": _FORMAT}
+        if step == "shrink":  # every volume adds its own light
+            target["blend"] = {"color": add, "alpha": add}
+        return self.device.create_render_pipeline(
+            layout=self.device.create_pipeline_layout(bind_group_layouts=[self._layout]),
+            vertex={"module": module, "entry_point": "vertex"},
+            primitive={"topology": "triangle-list"},
+            fragment={"module": module, "entry_point": "fragment", "targets": [target]},
+        )
+
+    def update(self, pictures: Sequence[wgpu.GPUTextureView]) -> None:
+        """Blur what the marches wrote, all volumes together."""
+        first, second = self._native
+        encoder = self.device.create_command_encoder()
+        self._draw(encoder, "shrink", pictures, first)
+        self._draw(encoder, "across", [first.create_view()], second)
+        self._draw(encoder, "down", [second.create_view()], first)
+        self.device.queue.submit([encoder.finish()])
+
+    def _draw(
+        self, encoder: wgpu.GPUCommandEncoder, step: str, sources: Sequence[wgpu.GPUTextureView], target: wgpu.GPUTexture
+    ) -> None:
+        attachment = {"view": target.create_view(), "load_op": "clear", "store_op": "store", "clear_value": (0, 0, 0, 0)}
+        render = encoder.begin_render_pass(color_attachments=[{**attachment, "resolve_target": None}])
+        render.set_pipeline(self._steps[step])
+        for source in sources:
+            entries = [{"binding": 0, "resource": source}, {"binding": 1, "resource": self._sampler}]
+            render.set_bind_group(0, self.device.create_bind_group(layout=self._layout, entries=entries))
+            render.draw(3)
+        render.end()
+
+    def destroy(self) -> None:
+        """Give the video memory back."""
+        for texture in self._native:
+            texture.destroy()
