@@ -40,7 +40,7 @@ cost.
 SLAB_BYTES = 1 << 30
 """The largest texture asked for: drivers commonly refuse an allocation of 2 GiB or more."""
 MAX_PARTS = {"texture": 4, "linear": 32}
-PART_BITS = 15
+_PART_BITS = 15
 """A linear part holds 2^15 pages, 128 MiB: the largest storage buffer that WebGPU lets a shader see by default."""
 NEVER_S = -1.0e9
 """When a brick that never flashed was written."""
@@ -82,6 +82,7 @@ class BrickStore:
         self.size_bytes = size_bytes
         self.layout: VoxelLayout = layout or ("linear" if adapter_summary(device).is_software else "texture")
         self.order = hilbert.order_for_size(size_bytes) if order is None else order
+        self.part_bits = _PART_BITS
         self.n_pages = -(-size_bytes // PAGE_SIZE)
         self.shape_voxels = hilbert.box_shape(size_bytes, self.order)
         self.shape_bricks = tuple(side // BRICK_SIDE for side in self.shape_voxels)
@@ -124,10 +125,10 @@ class BrickStore:
                 for start in self.part_starts
             )
         else:
-            self.part_starts = tuple(range(0, self.n_pages, 1 << PART_BITS))
+            self.part_starts = tuple(range(0, self.n_pages, 1 << self.part_bits))
             self.parts = tuple(
                 self._buffer(
-                    PAGE_SIZE * min(1 << PART_BITS, self.n_pages - start),
+                    PAGE_SIZE * min(1 << self.part_bits, self.n_pages - start),
                     wgpu.BufferUsage.STORAGE | wgpu.BufferUsage.COPY_SRC,
                 )
                 for start in self.part_starts
@@ -278,7 +279,7 @@ class BrickStore:
             batch = np.zeros(
                 1, [("now_s", "f4"), ("flash", "u4"), ("part_bits", "u4"), ("pad", "u4"), ("first_z", "u4", 4)]
             )
-            batch["now_s"], batch["flash"], batch["part_bits"] = self.clock_s, flash, PART_BITS
+            batch["now_s"], batch["flash"], batch["part_bits"] = self.clock_s, flash, self.part_bits
             if self.layout == "texture":
                 batch["first_z"][0, : len(self.parts)] = self.part_starts
             queue.write_buffer(self._batch, 0, batch)
@@ -329,7 +330,7 @@ class BrickStore:
             raise BadPages(f"Page {page:,} was asked of a volume of {self.n_pages:,} pages.")
         with gpu_work("read a page back"):
             if self.layout == "linear":
-                part, index = self.parts[page >> PART_BITS], page & ((1 << PART_BITS) - 1)
+                part, index = self.parts[page >> self.part_bits], page & ((1 << self.part_bits) - 1)
                 return np.frombuffer(self.device.queue.read_buffer(part, PAGE_SIZE * index, PAGE_SIZE), np.uint8)
             place = int(self._places[page, 0])
             x, y, z = (BRICK_SIDE * (place >> shift & 511) for shift in (0, 9, 18))

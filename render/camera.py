@@ -20,10 +20,8 @@ FIELD_OF_VIEW_DEGREES = 34.0
 """Vertical. Narrow enough that a cube does not look warped, wide enough that depth shows."""
 FLIGHT_S = 0.3
 CLEAR_FRACTION = 0.5
-"""Nothing nearer than this share of the way to the target is shown: coming close opens the volume instead of hitting
-it.
-"""
-_FIT_MARGIN = 1.14
+"""Nothing nearer than this share of the way to the target is shown: coming close opens the volume."""
+_FIT_MARGIN = 1.1
 NEAREST = 2.5
 """Distance at which one voxel fills most of the picture."""
 
@@ -46,8 +44,8 @@ class CameraState:
     distance: float = 100.0
     azimuth_degrees: float = -52.0
     elevation_degrees: float = 24.0
-    clear_depth: float = 0.0
-    """Nothing nearer than this is shown."""
+    opening: Box | None = None
+    """A box that is laid open: what stands between it and the camera is cut away."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,13 +149,13 @@ class OrbitCamera:
             if depth > NEAREST:
                 distance = max(NEAREST, min(limit, distance + (depth - distance) * min(1.0, abs(math.log(factor)))))
                 target = eye + basis.forward * distance
-        self.state = replace(self.state, distance=distance, clear_depth=distance * CLEAR_FRACTION)
+        self.state = replace(self.state, distance=distance)
         self._move_target(target)
 
     def fly_to(
         self, box: Box, now_s: float, *, angles: tuple[float, float] | None = None, margin: float = 1.25
     ) -> None:
-        """Fly until `box` fills the picture. What hides it is cut away."""
+        """Fly until `box` fills the picture, laying it open: what hides it is cut away until `close` or `fit`."""
         low, high = np.array(box[0], float), np.array(box[1], float)
         center, radius = (low + high) / 2, max(float(np.linalg.norm(high - low)) / 2, 0.5)
         distance = max(NEAREST, self._distance_for(radius) * margin)
@@ -168,10 +166,15 @@ class OrbitCamera:
                 distance=distance,
                 azimuth_degrees=azimuth,
                 elevation_degrees=elevation,
-                clear_depth=max(0.0, distance - radius * 1.02) if distance < self._farthest() / 4 else 0.0,
+                opening=box,
             ),
             now_s,
         )
+
+    def close(self) -> None:
+        """Show again what was cut away."""
+        self.skip()
+        self.state = replace(self.state, opening=None)
 
     def fit(self, now_s: float | None = None) -> None:
         """Show the whole world, flying there if a time is given."""
@@ -242,7 +245,7 @@ class OrbitCamera:
         basis, (half_width, half_height) = basis_of(state), self.half_extent()
         across, upright, away = corners @ basis.right, corners @ basis.up, corners @ basis.forward
         distance = np.maximum(np.abs(across) / half_width, np.abs(upright) / half_height) * _FIT_MARGIN - away
-        return replace(state, target=_tuple((low + high) / 2), distance=float(distance.max()), clear_depth=0.0)
+        return replace(state, target=_tuple((low + high) / 2), distance=float(distance.max()), opening=None)
 
     def _distance_for(self, radius: float) -> float:
         half = math.atan(min(self.half_extent()))
@@ -289,5 +292,5 @@ def _between(start: CameraState, end: CameraState, share: float) -> CameraState:
         distance=distance,
         azimuth_degrees=start.azimuth_degrees + (end.azimuth_degrees - start.azimuth_degrees) * share,
         elevation_degrees=start.elevation_degrees + (end.elevation_degrees - start.elevation_degrees) * share,
-        clear_depth=start.clear_depth + (end.clear_depth - start.clear_depth) * share,
+        opening=end.opening,
     )

@@ -70,9 +70,18 @@ class Halo:
         self.device.queue.submit([encoder.finish()])
 
     def _draw(
-        self, encoder: wgpu.GPUCommandEncoder, step: str, sources: Sequence[wgpu.GPUTextureView], target: wgpu.GPUTexture
+        self,
+        encoder: wgpu.GPUCommandEncoder,
+        step: str,
+        sources: Sequence[wgpu.GPUTextureView],
+        target: wgpu.GPUTexture,
     ) -> None:
-        attachment = {"view": target.create_view(), "load_op": "clear", "store_op": "store", "clear_value": (0, 0, 0, 0)}
+        attachment = {
+            "view": target.create_view(),
+            "load_op": "clear",
+            "store_op": "store",
+            "clear_value": (0, 0, 0, 0),
+        }
         render = encoder.begin_render_pass(color_attachments=[{**attachment, "resolve_target": None}])
         render.set_pipeline(self._steps[step])
         for source in sources:

@@ -12,8 +12,8 @@ import wgpu
 from numpy.typing import NDArray
 
 from render import wgsl
-from render.bricks import PART_BITS, BrickStore
-from render.camera import Basis
+from render.bricks import BrickStore
+from render.camera import Basis, Box
 from render.content import Kind
 from render.palettes import N_KINDS
 
@@ -36,6 +36,9 @@ _UNIFORM = np.dtype(
         ("light", "f4", 3), ("flash_s", "f4"),
         ("flash_color", "f4", 3), ("glow", "f4"),
         ("part_starts", "i4", 4),
+        ("open_low", "i4", 3), ("pad0", "i4"),
+        ("open_high", "i4", 3), ("pad1", "i4"),
+        ("open_side", "i4", 3), ("pad2", "i4"),
     ]
 )  # fmt: skip
 """`March` in `shaders/march_common.wgsl`, with WGSL's own alignment."""
@@ -48,6 +51,9 @@ class Eye:
     basis: Basis
     half_extent: tuple[float, float]
     clear_depth: float
+    """Nothing nearer than this is shown."""
+    opening: Box | None = None
+    """A box, in voxels, that is laid open: what stands between it and the eye is cut away."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +169,7 @@ class Marcher:
         whole = np.floor(eye.basis.position)
         data["camera_voxel"] = np.clip(whole, -(2**30), 2**30)
         data["camera_part"] = eye.basis.position - whole
-        data["part_bits"] = PART_BITS
+        data["part_bits"] = store.part_bits
         data["clear_depth"] = max(eye.clear_depth, 1e-3)
         data["right"] = eye.basis.right * eye.half_extent[0]
         data["up"] = eye.basis.up * eye.half_extent[1]
@@ -177,6 +183,10 @@ class Marcher:
         light = -0.55 * eye.basis.forward - 0.45 * eye.basis.right + 0.7 * eye.basis.up
         data["light"] = light / np.linalg.norm(light)
         data["flash_s"], data["flash_color"] = look.flash_s, look.flash_color
+        if eye.opening is not None:
+            low, high = (np.array(corner) for corner in eye.opening)
+            data["open_low"], data["open_high"] = np.floor(low), np.ceil(high)
+            data["open_side"] = np.where(eye.basis.forward <= 0, 1, -1)
         if store.layout == "texture":
             data["part_starts"][0, : len(store.part_starts)] = store.part_starts
         self.device.queue.write_buffer(self._uniform, 0, data)

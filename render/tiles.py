@@ -57,7 +57,12 @@ class TileMap:
         samples = self.samples[self._visible]
         return int(samples.min()) if samples.size else 1 << 14
 
-    def next_work(self, n_tiles: int, most_samples: int) -> Work | None:
+    @property
+    def shown_pixels(self) -> int:
+        """About how many pixels can show anything."""
+        return int(self._visible.sum()) * TILE * TILE
+
+    def next_work(self, n_tiles: float, most_samples: int) -> Work | None:
         """Up to `n_tiles` of the tiles that hold the fewest samples, those in the middle first; None when all are
         done.
         """
@@ -65,7 +70,9 @@ class TileMap:
         if lowest >= most_samples:
             return None
         rows, columns = np.nonzero((self.samples == lowest) & self._visible)
-        order = np.argsort(self._from_center[rows, columns], kind="stable")[: max(1, n_tiles)]
+        order = np.argsort(self._from_center[rows, columns], kind="stable")[
+            : int(min(max(1.0, n_tiles), self._visible.size))
+        ]
         chosen = np.zeros_like(self._visible)
         chosen[rows[order], columns[order]] = True
         self.samples[chosen] = lowest + 1

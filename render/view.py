@@ -7,6 +7,7 @@ volume make only the tiles stale that show them. A view that has nothing to do c
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
 
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from render import hilbert
 from render.backdrop import Backdrop, BackdropMaterial
 from render.bricks import BRICK_SIDE, BrickStore
-from render.camera import Basis, Box, OrbitCamera
+from render.camera import CLEAR_FRACTION, Basis, Box, OrbitCamera
 from render.device import adapter_summary, gpu_work
 from render.frame import BoxMarker, VolumeFrame
 from render.halo import Halo
@@ -86,7 +87,9 @@ class _Layer:
     shown_revision: int
     flashes: list[tuple[float, NDArray[np.uint32]]]
     stale: bool = True
-    """The whole picture is: the camera moved or the way of looking changed."""
+    """Another picture is needed now: the camera moved or the way of looking changed."""
+    restart: bool = True
+    """The sharp picture shows something else by now."""
 
     @property
     def box(self) -> Box:
@@ -202,7 +205,7 @@ class VolumeView:
         place = origin if origin is not None else self._free_place()
         with gpu_work("show a volume"):
             full = MarchedImage(self._size)
-            thing = MemoryVolume(MemoryVolumeMaterial(full), key)
+            thing = MemoryVolume(MemoryVolumeMaterial(full, store.shape_voxels), key)
             frame = VolumeFrame(store.shape_voxels, label, self._background.line, self._background.text)
             thing.local.position = frame.local.position = place
             marcher = Marcher(store, self._lut)
@@ -299,7 +302,7 @@ class VolumeView:
             for layer in self._layers.values():
                 layer.stale = True
         with gpu_work("draw"):
-            marched = self._march_layers(camera_moved)
+            marched = self._march_layers()
             if not (marched or self._dirty or camera_moved):
                 return False
             if marched or self._dirty:
@@ -390,7 +393,12 @@ class VolumeView:
     def _eye(self, layer: _Layer) -> Eye:
         basis = self.camera.basis
         own = Basis(basis.position - np.array(layer.origin), basis.right, basis.up, basis.forward)
-        return Eye(own, self.camera.half_extent(), self.camera.state.clear_depth)
+        state = self.camera.state
+        opening: Box | None = None
+        if state.opening is not None:
+            low, high = (tuple(np.subtract(corner, layer.origin)) for corner in state.opening)
+            opening = (low[0], low[1], low[2]), (high[0], high[1], high[2])
+        return Eye(own, self.camera.half_extent(), state.distance * CLEAR_FRACTION, opening)
 
     def _world_at(self, x: float, y: float, depth: float) -> tuple[float, float, float]:
         basis, (half_width, half_height) = self.camera.basis, self.camera.half_extent()
@@ -402,22 +410,26 @@ class VolumeView:
         point = basis.position + direction * depth
         return float(point[0]), float(point[1]), float(point[2])
 
-    def _march_layers(self, camera_moved: bool) -> bool:
-        marched = False
+    def _march_layers(self) -> bool:
         for layer in self._layers.values():
             layer.store.clock_s = self._now_s
             layer.store.settle()
             self._note_writes(layer)
-        if camera_moved and self.camera_is_busy():
-            return self._march_quick()
+        if any(layer.stale for layer in self._layers.values()):
+            if self._too_slow():
+                return self._march_quick()
+            for layer in self._layers.values():
+                layer.restart |= layer.stale
+                layer.stale = False
+                self._refine(layer, math.inf)
+            return True
         budget = self.still_budget_s / max(1, len(self._layers))
-        for layer in self._layers.values():
-            marched |= self._refine(layer, budget)
-        return marched
+        marched = [self._refine(layer, budget) for layer in self._layers.values()]
+        return any(marched)
 
-    def camera_is_busy(self) -> bool:
-        """Whether a whole sharp picture would not fit a frame, so that a moving camera needs a quick one."""
-        pixels = sum(_area(layer.tiles) for layer in self._layers.values())
+    def _too_slow(self) -> bool:
+        """Whether a whole sharp picture would not fit a frame, so that a quick one is needed first."""
+        pixels = sum(layer.tiles.shown_pixels for layer in self._layers.values())
         return pixels * self._seconds_per_pixel > self.frame_budget_s
 
     def _march_quick(self) -> bool:
@@ -446,9 +458,10 @@ class VolumeView:
                 jitter=(0.0, 0.0),
                 pixel_height=self._size[1],
             )
+            layer.stale, layer.restart = False, True
             total += size[0] * size[1]
         self._learn(total, started)
-        return bool(self._layers)
+        return True
 
     def _learn(self, pixels: int, started: float) -> None:
         """Wait for the march, and remember what a pixel costs."""
@@ -471,7 +484,7 @@ class VolumeView:
             corners = [bricks for _, bricks in layer.flashes]
             # One last look at a page that has cooled, then it is forgotten.
             layer.flashes = [flash for flash in layer.flashes if self._now_s - flash[0] < _FLASH_SHOWN_S]
-        if corners and not layer.stale:
+        if corners and not (layer.stale or layer.restart):
             bricks = np.unique(np.concatenate(corners), axis=0).astype(np.float64)
             reach = _SHADE_REACH if self._mode == "first hit" else 0
             layer.tiles.forget(
@@ -480,42 +493,33 @@ class VolumeView:
 
     def _refine(self, layer: _Layer, budget_s: float) -> bool:
         """March what is stale of the sharp picture, or gather samples, for about `budget_s`."""
-        tiles = layer.tiles
-        eye = self._eye(layer)
-        if layer.stale:
-            layer.stale = False
+        tiles, eye = layer.tiles, self._eye(layer)
+        if layer.restart:
+            layer.restart = False
             tiles.forget_all()
-            shape = np.array([layer.store.shape_voxels], float)
-            tiles.show_only(tiles.tiles_of_boxes(np.zeros((1, 3)), shape, eye))
+            tiles.show_only(tiles.tiles_of_boxes(np.zeros((1, 3)), np.array([layer.store.shape_voxels], float), eye))
             self._clear(layer.full)
-        whole = layer.thing.material.image is layer.full
-        n_tiles = max(1, int(budget_s / (self._seconds_per_pixel * TILE * TILE)))
-        work = tiles.next_work(n_tiles, self.samples)
-        if work is None:
-            return self._show_full(layer, whole)
-        targets = layer.full.targets()
-        started = time.perf_counter()
-        jitter = _jitter(work.sample)
-        layer.marcher.march(
-            targets,
-            eye,
-            self._look(),
-            work.rects,
-            sample=work.sample,
-            jitter=jitter,
-            pixel_height=self._size[1],
-        )
-        self._learn(sum(rect[2] * rect[3] for rect in work.rects), started)
-        if tiles.lowest >= 1:
-            self._show_full(layer, whole)
-        return True
-
-    def _show_full(self, layer: _Layer, already: bool) -> bool:
-        if already:
-            return False
-        layer.thing.material.image = layer.full
-        layer.thing.material.sharp = True
-        return True
+        shown = layer.thing.material.image is layer.full
+        if not shown:  # a blurred picture is worth more haste
+            budget_s = max(budget_s, self.frame_budget_s)
+        work = tiles.next_work(budget_s / (self._seconds_per_pixel * TILE * TILE), self.samples)
+        if work is not None:
+            started = time.perf_counter()
+            layer.marcher.march(
+                layer.full.targets(),
+                eye,
+                self._look(),
+                work.rects,
+                sample=work.sample,
+                jitter=_jitter(work.sample),
+                pixel_height=self._size[1],
+            )
+            self._learn(sum(rect[2] * rect[3] for rect in work.rects), started)
+        if not shown and tiles.lowest >= 1:
+            layer.thing.material.image = layer.full
+            layer.thing.material.sharp = True
+            return True
+        return work is not None
 
     def _clear(self, image: MarchedImage) -> None:
         encoder = self.device.create_command_encoder()
@@ -551,10 +555,6 @@ def _jitter(sample: int) -> tuple[float, float]:
     if sample == 0:
         return (0.0, 0.0)
     return ((0.5 + 0.7548776662466927 * sample) % 1 - 0.5, (0.5 + 0.5698402909980532 * sample) % 1 - 0.5)
-
-
-def _area(tiles: TileMap) -> int:
-    return tiles.size[0] * tiles.size[1]
 
 
 def _cube(origin: tuple[float, float, float], corner: NDArray[np.uint32], side: int) -> Box:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pygfx as gfx
@@ -91,10 +91,13 @@ class MarchedImage:
 class MemoryVolumeMaterial(gfx.Material):
     """How the marched image is composited: colour over what is behind, depth and pick as if the voxels were there."""
 
-    def __init__(self, image: MarchedImage) -> None:
+    uniform_type: ClassVar[dict[str, str]] = dict(gfx.Material.uniform_type, shape="4xf4")
+
+    def __init__(self, image: MarchedImage, shape: tuple[int, int, int]) -> None:
         super().__init__(alpha_config=_PREMULTIPLIED, depth_write=True, depth_test=True, pick_write=True)
         self._store.image = image
         self._store.sharp = True
+        self.uniform_buffer.data["shape"] = (*shape, 0)
 
     @property
     def image(self) -> MarchedImage:
@@ -130,7 +133,7 @@ class MemoryVolume(gfx.WorldObject):
 
 @register_wgpu_render_function(MemoryVolume, MemoryVolumeMaterial)
 class MemoryVolumeShader(BaseShader):
-    """Draws one triangle over the whole picture; pixels without a hit are dropped."""
+    """Draws the far sides of the volume's box; pixels without a hit are dropped."""
 
     type = "render"
 
@@ -152,10 +155,10 @@ class MemoryVolumeShader(BaseShader):
         return {0: numbered}
 
     def get_pipeline_info(self, _wobject: MemoryVolume, _shared: Any) -> dict[str, Any]:
-        return {"primitive_topology": wgpu.PrimitiveTopology.triangle_list, "cull_mode": wgpu.CullMode.none}
+        return {"primitive_topology": wgpu.PrimitiveTopology.triangle_list, "cull_mode": wgpu.CullMode.front}
 
     def get_render_info(self, _wobject: MemoryVolume, _shared: Any) -> dict[str, Any]:
-        return {"indices": (3, 1)}
+        return {"indices": (36, 1)}
 
     def get_code(self) -> str:
         return wgsl.include("volume.wgsl")

@@ -23,6 +23,12 @@ struct March {
     flash_color: vec3f,
     glow: f32,
     part_starts: vec4i,
+    open_low: vec3i,         // the box that is laid open, or an empty one
+    pad0: i32,
+    open_high: vec3i,
+    pad1: i32,
+    open_side: vec3i,        // per axis, on which side of the box the camera is: 1 or -1
+    pad2: i32,
 }
 
 @group(0) @binding(0) var<uniform> march: March;
@@ -81,11 +87,66 @@ struct Walk {
 fn enter_volume(ray: Ray) -> Walk {
     let near = depth_of_planes(ray, select(march.shape, vec3i(0), ray.forwards));
     let depth = max(max(near.x, near.y), near.z);
-    var walk: Walk;
-    walk.depth = max(depth, march.clear_depth);
-    walk.faces = select(vec3<bool>(false), near == vec3f(depth), depth >= march.clear_depth);
+    var walk = Walk(vec3i(0), depth, near == vec3f(depth));
+    // Half a voxel's diagonal earlier than what may be shown: voxels are kept or taken away whole.
+    if (march.clear_depth - 1.0 > walk.depth) {
+        walk = Walk(vec3i(0), march.clear_depth - 1.0, vec3<bool>(false));
+    }
+    let opened = leave_opening(ray);
+    if (opened.depth > walk.depth) {
+        walk = opened;
+    }
     walk.voxel = clamp(voxel_at(ray, walk.depth), vec3i(0), march.shape - 1);
+    // At a face, rounding must not decide on which side of it the walk begins.
+    let low = select(march.shape - 1, vec3i(0), ray.forwards);
+    walk.voxel = select(walk.voxel, low, walk.faces & (near == vec3f(walk.depth)));
     return walk;
+}
+
+// ----- the opening: everything between the camera and a box is taken away, as a corner cut out of the volume at the box
+
+fn opening_walls() -> vec3i {
+    return select(march.open_high, march.open_low, march.open_side > vec3i(0));
+}
+
+fn is_opened() -> bool {
+    return march.open_high.x > march.open_low.x;
+}
+
+fn in_open_box(voxel: vec3i) -> bool {
+    return all(voxel >= march.open_low) && all(voxel < march.open_high);
+}
+
+fn hidden(voxel: vec3i) -> bool {
+    let walls = opening_walls();
+    let beyond = select((voxel < walls), (voxel >= walls), (march.open_side > vec3i(0)));
+    return is_opened() && all(beyond) && !in_open_box(voxel);
+}
+
+fn too_near(voxel: vec3i) -> bool {
+    let center = vec3f(voxel - march.camera_voxel) - march.camera_part + 0.5;
+    return dot(center, march.forward) < march.clear_depth;
+}
+
+// Where a ray that starts in the opening meets one of its walls or the box.
+fn leave_opening(ray: Ray) -> Walk {
+    let never = Walk(vec3i(0), -1.0, vec3<bool>(false));
+    let walls = opening_walls();
+    let side = vec3f(march.open_side);
+    let from_walls = (vec3f(march.camera_voxel - walls) + march.camera_part) * side;
+    if (!is_opened() || any(from_walls < vec3f(0.0))) {
+        return never;
+    }
+    let towards = ray.direction * side < vec3f(0.0);
+    let wall_depths = select(vec3f(1e9), depth_of_planes(ray, walls), towards);
+    let wall = min(min(wall_depths.x, wall_depths.y), wall_depths.z);
+    let near = depth_of_planes(ray, select(march.open_high, march.open_low, ray.forwards));
+    let far = depth_of_planes(ray, select(march.open_low, march.open_high, ray.forwards));
+    let box = max(max(near.x, near.y), near.z);
+    if (box > 0.0 && box < min(min(far.x, far.y), far.z) && box < wall) {
+        return Walk(vec3i(0), box, near == vec3f(box));
+    }
+    return Walk(vec3i(0), wall, wall_depths == vec3f(wall));
 }
 
 fn misses_volume(ray: Ray, walk: Walk) -> bool {

@@ -8,7 +8,7 @@ struct Result {
 
 fn fill_at(position: vec3f) -> f32 {
     // Nothing is outside; the sampler would repeat the edge.
-    let inside = all(position > vec3f(0.0)) && all(position < vec3f(march.shape));
+    let inside = all(position > vec3f(0.0)) && all(position < vec3f(march.shape)) && !hidden(vec3i(floor(position)));
     return select(0.0, textureSampleLevel(cells, smooth_sampler, position / vec3f(march.shape), 0.0).g, inside);
 }
 
@@ -36,9 +36,10 @@ fn march_ray(ray: Ray, start: Walk) -> Result {
         }
         if (side == 1) {
             byte = byte_of(walk.voxel, place);
-            if (byte != 0u) {
+            if (byte != 0u && !hidden(walk.voxel) && !too_near(walk.voxel)) {
                 break;
             }
+            byte = 0u;
         }
         let low = walk.voxel & vec3i(-side);
         walk = step_out(ray, walk, low, side, leave_depth(ray, low, side));
@@ -49,8 +50,24 @@ fn march_ray(ray: Ray, start: Walk) -> Result {
     return Result(vec4f(shade(ray, walk, unpack_brick(packed), f32(byte) / 255.0), 1.0), walk.depth, walk.voxel);
 }
 
+// Voxels that are large on the screen get a fine dark line around each face, so that equal bytes can be told apart.
+fn outline(inside: vec3f, faces: vec3<bool>, pixels: f32) -> f32 {
+    let to_edge = select(min(inside, 1.0 - inside), vec3f(1.0), faces);
+    let distance = min(min(to_edge.x, to_edge.y), to_edge.z) * pixels;
+    let strength = 0.28 * smoothstep(6.0, 18.0, pixels);
+    return 1.0 - strength * (1.0 - smoothstep(0.0, 1.4, distance));
+}
+
+// Bright colours bend towards white's limit instead of losing their hue to it.
+fn softened(color: vec3f) -> vec3f {
+    let peak = max(max(color.r, color.g), max(color.b, 1e-6));
+    let bent = select(peak, 0.7 + 0.3 * (1.0 - exp((0.7 - peak) / 0.3)), peak > 0.7);
+    return color * (bent / peak);
+}
+
 fn shade(ray: Ray, walk: Walk, brick: Brick, value: f32) -> vec3f {
-    let position = march.camera_part + vec3f(march.camera_voxel) + ray.direction * walk.depth;
+    let inside = march.camera_part + ray.direction * walk.depth - vec3f(walk.voxel - march.camera_voxel);
+    let position = vec3f(walk.voxel) + inside;
     // From afar a pixel holds many bytes: their mean is the truth there, and a single byte is noise.
     let pixels = 1.0 / max(march.pixel_voxels * walk.depth, 1e-6);
     let near = smoothstep(0.8, 4.0, pixels);
@@ -66,20 +83,23 @@ fn shade(ray: Ray, walk: Walk, brick: Brick, value: f32) -> vec3f {
         fill_at(position - vec3f(0.0, reach, 0.0)) - fill_at(position + vec3f(0.0, reach, 0.0)),
         fill_at(position - vec3f(0.0, 0.0, reach)) - fill_at(position + vec3f(0.0, 0.0, reach)));
     let smooth_normal = normalize(gradient + face_normal * 0.15);
-    let normal = normalize(mix(smooth_normal, face_normal, 0.25 + 0.6 * near));
+    let normal = normalize(mix(smooth_normal, face_normal, 0.25 + 0.75 * near));
 
-    // How much of what is around is open, near and farther away.
-    let open = 1.0 - 0.34 * fill_at(position + smooth_normal * 7.0) - 0.33 * fill_at(position + smooth_normal * 20.0)
-        - 0.33 * fill_at(position + smooth_normal * 48.0);
+    // How much of what is around is open, near and farther away, at a scale that follows the zoom.
+    let scale = clamp(8.0 / pixels, 1.2, 8.0);
+    let out = mix(smooth_normal, face_normal, near);
+    let open = 1.0 - 0.34 * fill_at(position + out * scale) - 0.33 * fill_at(position + out * scale * 2.7)
+        - 0.33 * fill_at(position + out * scale * 6.2);
     let shade = open * open;
     let diffuse = max(dot(normal, march.light), 0.0);
     let sky = 0.5 + 0.5 * normal.z;
     let ambient = vec3f(0.20, 0.23, 0.30) + vec3f(0.16, 0.17, 0.18) * sky;
-    let key = vec3f(0.86, 0.83, 0.78) * diffuse * mix(shade, 1.0, 0.35);
+    let key = vec3f(0.80, 0.78, 0.74) * diffuse * mix(shade, 1.0, 0.35);
     let edge = 1.0 - abs(dot(normalize(ray.direction), smooth_normal));
     let color = color_of(brick.kind, shown).rgb;
     let heat = heat_of(walk.voxel >> vec3u(4u));
     // High bytes shine by themselves; grazing surfaces catch a little more light.
-    let own = march.glow * (0.06 + 0.5 * shown * shown * shown + 0.25 * edge * edge * edge);
-    return color * (ambient * shade + key + own) + march.flash_color * heat * (0.25 + 0.75 * value);
+    let own = march.glow * (0.06 + 0.42 * shown * shown * shown + 0.25 * edge * edge * edge);
+    let lit = color * (ambient * shade + key + own) * outline(inside, walk.faces, pixels);
+    return softened(lit + march.flash_color * heat * (0.25 + 0.75 * value));
 }

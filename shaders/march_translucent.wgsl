@@ -7,7 +7,7 @@ struct Result {
 }
 
 fn density_of(filled: f32, mean: f32) -> f32 {
-    return march.opacity * filled * (0.15 + 0.85 * mean * mean);
+    return march.opacity * filled * (0.1 + 1.4 * mean * mean);
 }
 
 fn march_ray(ray: Ray, start: Walk) -> Result {
@@ -55,7 +55,7 @@ fn march_ray(ray: Ray, start: Walk) -> Result {
                 mean = cell.r;
                 filled = cell.g;
             }
-            if (filled > 0.0) {
+            if (filled > 0.0 && !hidden(walk.voxel) && !too_near(walk.voxel)) {
                 let stretch = (next.depth - walk.depth) * length(ray.direction);
                 let kept = exp(-density_of(filled, mean) * stretch);
                 let weight = passed * (1.0 - kept);

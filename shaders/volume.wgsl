@@ -9,8 +9,21 @@ struct VertexInput {
 
 @vertex
 fn vs_main(in: VertexInput) -> Varyings {
+    // The far sides of the volume's box, a voxel larger all round for the sake of soft edges: they cover its picture also
+    // when the camera is inside. Each face is two triangles, counter-clockwise from outside.
+    let face = in.index / 6u;
+    let axis = face >> 1u;
+    let high = face & 1u;
+    let corner = array<u32, 6>(0u, 1u, 3u, 0u, 3u, 2u)[in.index % 6u];
+    let a = select(corner >> 1u, corner & 1u, high == 1u);
+    let b = select(corner & 1u, corner >> 1u, high == 1u);
+    var at = vec3u(high, a, b);
+    at = select(at, vec3u(b, high, a), axis == 1u);
+    at = select(at, vec3u(a, b, high), axis == 2u);
+    let position = vec3f(at) * (u_material.shape.xyz + 2.0) - 1.0;
+    let world = u_wobject.world_transform * vec4f(position, 1.0);
     var varyings: Varyings;
-    varyings.position = vec4<f32>(f32(i32(in.index & 1u) * 4 - 1), f32(i32(in.index >> 1u) * 4 - 1), 0.0, 1.0);
+    varyings.position = vec4<f32>(u_stdinfo.projection_transform * u_stdinfo.cam_transform * world);
     return varyings;
 }
 
