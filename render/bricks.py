@@ -139,7 +139,9 @@ class BrickStore:
             "cells", (x // 4, y // 4, z // 4), "rgba8unorm", sampled | stored | _TextureUsage.COPY_SRC
         )
         self.bricks = self._texture("bricks", self.shape_bricks, "r32uint", sampled | stored | _TextureUsage.COPY_SRC)
-        self.times = self._texture("times", self.shape_bricks, "r32float", sampled | stored | _TextureUsage.COPY_DST)
+        self.times = self._texture(
+            "times", self.shape_bricks, "r32float", sampled | stored | _TextureUsage.COPY_DST | _TextureUsage.COPY_SRC
+        )
         self.shape_blocks = tuple(-(-side // BLOCK_SIDE) for side in self.shape_voxels)
         self.blocks = self._texture("blocks", self.shape_blocks, "r32uint", sampled | stored | _TextureUsage.COPY_SRC)
         self._forget_times()

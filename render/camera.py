@@ -152,24 +152,23 @@ class OrbitCamera:
         self.state = replace(self.state, distance=distance)
         self._move_target(target)
 
-    def fly_to(
-        self, box: Box, now_s: float, *, angles: tuple[float, float] | None = None, margin: float = 1.25
-    ) -> None:
-        """Fly until `box` fills the picture, laying it open: what hides it is cut away until `close` or `fit`."""
+    def fly_to(self, box: Box, now_s: float, *, margin: float = 1.25, open_up: bool | None = None) -> None:
+        """Fly until `box` fills the picture.
+
+        With `open_up` (by default for boxes that are small in their world) it is laid open: what hides it is cut away
+        until `close` or `fit`.
+        """
         low, high = np.array(box[0], float), np.array(box[1], float)
-        center, radius = (low + high) / 2, max(float(np.linalg.norm(high - low)) / 2, 0.5)
-        distance = max(NEAREST, self._distance_for(radius) * margin)
-        azimuth, elevation = angles or (self.state.azimuth_degrees, self.state.elevation_degrees)
-        self._fly(
-            CameraState(
-                target=_tuple(center),
-                distance=distance,
-                azimuth_degrees=azimuth,
-                elevation_degrees=elevation,
-                opening=box,
-            ),
-            now_s,
+        if open_up is None:
+            open_up = float((high - low).max()) * 4 <= float(np.subtract(self._world[1], self._world[0]).max())
+        radius = max(float(np.linalg.norm(high - low)) / 2, 0.5)
+        end = replace(
+            self._goal(),
+            target=_tuple((low + high) / 2),
+            distance=max(NEAREST, self._distance_for(radius) * margin),
+            opening=box if open_up else None,
         )
+        self._fly(end, now_s)
 
     def close(self) -> None:
         """Show again what was cut away."""

@@ -116,6 +116,7 @@ class VolumeView:
         self._layers: dict[str, _Layer] = {}
         self._mode: Mode = "first hit"
         self._palette = "content"
+        self._opacity = 0.08
         self._background = BACKGROUNDS[background]
         self._size = (max(1, size_px[0]), max(1, size_px[1]))
         self._dirty = True
@@ -164,8 +165,9 @@ class VolumeView:
     def mode(self, mode: Mode) -> None:
         if mode not in MODES:
             raise ValueError(f"Mode {mode!r} is not one of {', '.join(MODES)}.")
-        self._mode = mode
-        self._forget_pictures()
+        if mode != self._mode:
+            self._mode = mode
+            self._forget_pictures()
 
     @property
     def palette(self) -> str:
@@ -176,6 +178,8 @@ class VolumeView:
     def palette(self, name: str) -> None:
         if name not in PALETTES:
             raise ValueError(f"Palette {name!r} is not one of {', '.join(PALETTES)}.")
+        if name == self._palette:
+            return
         self._palette = name
         with gpu_work("change the palette"):
             old, self._lut = self._lut, palette_texture(self.device, palette_table(name))
@@ -183,6 +187,19 @@ class VolumeView:
                 layer.marcher.set_palette(self._lut)
             old.destroy()
         self._forget_pictures()
+
+    @property
+    def opacity(self) -> float:
+        """How much a voxel of the highest bytes hides in translucent mode, 0 to 1."""
+        return self._opacity
+
+    @opacity.setter
+    def opacity(self, opacity: float) -> None:
+        if not 0.0 < opacity <= 1.0:
+            raise ValueError(f"An opacity of {opacity} makes no sense; it lies above 0 and at most at 1.")
+        if opacity != self._opacity:
+            self._opacity = opacity
+            self._forget_pictures()
 
     def set_background(self, background: str | Background) -> None:
         """Change the colours around the volume: "dark", "light", or one's own."""
@@ -387,7 +404,11 @@ class VolumeView:
 
     def _look(self) -> Look:
         return Look(
-            self._mode, opacity=0.09, glow=1.0, flash_s=_FLASH_S, flash_color=linear_from_hex(self._background.flash)
+            self._mode,
+            opacity=-math.log1p(-min(self._opacity, 0.999)),
+            glow=1.0,
+            flash_s=_FLASH_S,
+            flash_color=linear_from_hex(self._background.flash),
         )
 
     def _eye(self, layer: _Layer) -> Eye:

@@ -1,0 +1,141 @@
+"""The GPU's march against the one in numpy, ray by ray."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import render.bricks
+from render import hilbert
+from render.bricks import BrickStore, VoxelLayout
+from render.camera import CameraState, basis_of
+from render.march import MODES, Eye, Look, Marcher, Mode, palette_texture
+from render.palettes import palette_table
+from tests.render import reference
+from tests.render.conftest import MakeStore, clustered_bytes, volume_of
+
+SIZE = (320, 200)
+LOOK = Look("first hit", 0.2, 1.0, 0.5, (1.0, 1.0, 1.0))
+
+
+def eye_at(state: CameraState, clear_depth: float = 0.0) -> Eye:
+    return Eye(basis_of(state), (0.48, 0.3), clear_depth, state.opening)
+
+
+def compare(store: BrickStore, volume: NDArray[np.uint8], eye: Eye, mode: Mode, n: int, seed: int) -> int:
+    """Pick `n` pixels both ways; returns how many met something."""
+    palette = palette_texture(store.device, palette_table("grey"))
+    marcher = Marcher(store, palette)
+    look = replace(LOOK, mode=mode)
+    rng = np.random.default_rng(seed)
+    met = 0
+    for _ in range(n):
+        pixel = (float(rng.random() * SIZE[0]), float(rng.random() * SIZE[1]))
+        direction = reference.ray_direction(eye, pixel, SIZE)
+        if mode == "first hit":
+            expected = reference.first_hit(volume, eye, direction)
+        else:
+            expected = reference.heaviest(volume, eye, direction, look.opacity)
+        if expected is not None and reference.is_delicate(eye, direction, expected):
+            continue
+        picked = marcher.pick(eye, look, pixel, SIZE)
+        if expected is None:
+            assert picked is None, f"pixel {pixel} met {picked}, nothing is there"
+            continue
+        assert picked is not None, f"pixel {pixel} missed {expected}"
+        assert picked.voxel == expected.voxel, f"pixel {pixel}"
+        assert picked.depth == pytest.approx(max(expected.enter, 1e-6), abs=0.01)
+        met += 1
+    palette.destroy()
+    return met
+
+
+VIEWS = [
+    CameraState((32, 32, 32), 180, -52, 24),
+    CameraState((32, 32, 32), 180, 130, -35),
+    CameraState((32, 32, 32), 200, 0, 0),
+    CameraState((32, 32, 32), 200, 90, 90),
+    CameraState((20, 20, 40), 25, 200, 12),
+]
+
+
+@pytest.mark.parametrize("layout", ["linear", "texture"])
+@pytest.mark.parametrize("view", VIEWS)
+def test_first_hit_equals_numpy(make_store: MakeStore, layout: VoxelLayout, view: CameraState) -> None:
+    content = clustered_bytes(64, seed=11)
+    store = make_store(content, layout)
+    volume = volume_of(content, store.order, store.shape_voxels)
+    assert compare(store, volume, eye_at(view), "first hit", 40, seed=1) > 5
+
+
+@pytest.mark.parametrize("view", VIEWS[:3])
+def test_translucent_equals_numpy(make_store: MakeStore, view: CameraState) -> None:
+    content = clustered_bytes(64, seed=12)
+    store = make_store(content)
+    volume = volume_of(content, store.order, store.shape_voxels)
+    assert compare(store, volume, eye_at(view), "translucent", 30, seed=2) > 8
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("angles", [(-52.0, 24.0), (60.0, -40.0), (170.0, 5.0), (0.0, 0.0), (0.0, 90.0)])
+def test_opening_equals_numpy(make_store: MakeStore, mode: Mode, angles: tuple[float, float]) -> None:
+    content = clustered_bytes(64, seed=13)
+    store = make_store(content)
+    volume = volume_of(content, store.order, store.shape_voxels)
+    box = ((16.0, 32.0, 16.0), (32.0, 48.0, 32.0))
+    eye = eye_at(CameraState((24, 40, 24), 120, *angles, opening=box))
+    assert compare(store, volume, eye, mode, 30, seed=3) > 5
+
+
+def test_near_limit_takes_whole_voxels(make_store: MakeStore) -> None:
+    content = clustered_bytes(64, seed=14)
+    store = make_store(content)
+    volume = volume_of(content, store.order, store.shape_voxels)
+    assert compare(store, volume, eye_at(VIEWS[0], clear_depth=175.0), "first hit", 40, seed=4) > 8
+
+
+def test_parts_make_no_difference(make_store: MakeStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(render.bricks, "SLAB_BYTES", 1 << 16)
+    monkeypatch.setattr(render.bricks, "_PART_BITS", 4)
+    content = clustered_bytes(64, seed=15)
+    for layout in ("texture", "linear"):
+        store = make_store(content, layout)
+        assert len(store.parts) == 4
+        volume = volume_of(content, store.order, store.shape_voxels)
+        assert compare(store, volume, eye_at(VIEWS[0]), "first hit", 25, seed=5) > 5
+
+
+def test_far_corner_of_a_gibibyte(device: object, make_store: MakeStore) -> None:
+    """Precision: a single byte at the far end of a 1024^3 volume is met by its ray and by none beside it."""
+    store = BrickStore(make_store(np.zeros(4096, np.uint8)).device, 1 << 30)
+    address = (1 << 30) - 5
+    page = np.zeros((1, 4096), np.uint8)
+    page[0, address % 4096] = 200
+    store.upload(np.array([address >> 12], np.uint32), page)
+    voxel = hilbert.voxel_from_address(np.array([address], np.uint64), store.order)[0]
+    center = (float(voxel[0]) + 0.5, float(voxel[1]) + 0.5, float(voxel[2]) + 0.5)
+    palette = palette_texture(store.device, palette_table("grey"))
+    marcher = Marcher(store, palette)
+    for distance in (3.0, 40.0, 900.0, 3000.0):
+        eye = eye_at(CameraState(center, distance, 40, 30))
+        picked = marcher.pick(eye, LOOK, (160, 100), SIZE)
+        assert picked is not None
+        assert picked.voxel == tuple(voxel)
+        pixels = SIZE[1] / (2 * 0.3 * distance)
+        assert marcher.pick(eye, LOOK, (160 + pixels + 2, 100), SIZE) is None
+    palette.destroy()
+    store.destroy()
+
+
+def test_empty_volume_ends_every_ray(make_store: MakeStore) -> None:
+    """Nothing is met, from outside, from inside, looking away, and with a camera that is nowhere sane."""
+    store = make_store(np.zeros(64 * 4096, np.uint8))
+    palette = palette_texture(store.device, palette_table("grey"))
+    marcher = Marcher(store, palette)
+    for state in (*VIEWS, CameraState((1e9, 0, 0), 3), CameraState((0, 0, 0), 1e12)):
+        for mode in MODES:
+            assert marcher.pick(eye_at(state), replace(LOOK, mode=mode), (160, 100), SIZE) is None
+    palette.destroy()
