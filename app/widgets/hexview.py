@@ -12,7 +12,7 @@ from app.theme import Rgba, Theme, u32
 from app.widgets.byte_source import DEFAULT_UNMAPPED, ByteSource, ReadBytes
 from app.widgets.byte_values import COPY_FORMS, MAX_COPY_BYTES, copy_text, interpretations
 from app.widgets.follow import FollowedAddress
-from app.widgets.format import address_digits, format_address, format_size
+from app.widgets.format import address_digits, format_address, format_byte_count
 from app.widgets.hex_model import ChangeTracker, HexModel
 from app.widgets.mono import MonoGrid, mono_grid
 from app.widgets.presence import Presence
@@ -443,10 +443,13 @@ class HexView:
         data = self._menu_bytes
         for form in COPY_FORMS:
             shortcut = "Ctrl+C" if form == "hex" else ""
-            if imgui.menu_item(f"Copy {format_size(length)} as {form}", shortcut, False, data is not None)[0] and data:
+            if (
+                imgui.menu_item(f"Copy {format_byte_count(length)} as {form}", shortcut, False, data is not None)[0]
+                and data
+            ):
                 imgui.set_clipboard_text(copy_text(data, form))
         if data is None:
-            why = f"more than {format_size(MAX_COPY_BYTES)}" if length > MAX_COPY_BYTES else "partly not mapped"
+            why = f"more than {format_byte_count(MAX_COPY_BYTES)}" if length > MAX_COPY_BYTES else "partly not mapped"
             imgui.text_disabled(f"The selection is {why}")
         imgui.end_popup()
 

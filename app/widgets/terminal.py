@@ -340,6 +340,9 @@ class TerminalWidget:
     def _menu(self) -> None:
         if not imgui.begin_popup("##terminal-menu"):
             return
+        if self.title:
+            imgui.text_disabled(self.title)
+            imgui.separator()
         if imgui.menu_item("Copy", "Ctrl+Shift+C", False, bool(self.selected_text()))[0]:
             self.copy()
         if imgui.menu_item("Paste", "Ctrl+Shift+V", False, bool(imgui.get_clipboard_text()))[0]:

@@ -1,29 +1,12 @@
-"""Small parts: the address label, following a selection, and what a hidden widget may ask for."""
+"""Small parts: following a selection, and what a hidden widget may ask for."""
 
 from collections.abc import Callable
 
-from app.widgets.address import address_label
 from app.widgets.disassembly import DisassemblyView
 from app.widgets.follow import FollowedAddress
 from app.widgets.hexview import HexView
 from app.widgets.terminal import TerminalWidget
 from tests.app.widgets.harness import Harness
-
-
-def test_click_and_copy(stage: Callable[..., Harness]) -> None:
-    clicks: list[bool] = []
-    harness = stage(
-        lambda h: clicks.append(address_label(h.theme, 0x7C00, digits=8, tooltip="Where the boot sector lies"))
-    )
-    harness.frame(2)
-    harness.click(30, 20)
-    assert clicks.count(True) == 1
-    harness.frame(60)  # the tooltip comes
-    harness.click(30, 20, button=1)
-    harness.frame(2)
-    harness.click(60, 40)
-    assert harness.clipboard == "0x00007c00"
-    assert clicks.count(True) == 1
 
 
 def test_only_news_moves_a_view() -> None:

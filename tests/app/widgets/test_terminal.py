@@ -327,6 +327,9 @@ def test_resizing_waits_until_the_panel_rests(at: _Stage) -> None:
 def test_the_title_is_the_guests(at: _Stage) -> None:
     at.print(b"\x1b]2;vi \x01notes\x07")
     assert at.terminal.title == "vi notes"  # without its control character
+    at.harness.click(*at.cell(5, 2), button=1)  # the menu shows it
+    at.harness.frame(2)
+    assert imgui.is_popup_open("", imgui.PopupFlags_.any_popup)
     at.print(b"\x1b]0;" + b"t" * 1000 + b"\x1b\\")
     assert at.terminal.title == "t" * 256
 
