@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-from typing import Any
 
 from bridge.machine import bounded_log, sockets
 from bridge.machine.background import BackgroundLoop
@@ -12,11 +10,11 @@ from bridge.machine.command_line import BACKEND_ID
 from bridge.machine.console import HISTORY_BYTES
 from bridge.machine.errors import MachineError, MachineGone
 from bridge.machine.machine import Machine
+from bridge.machine.mapping import physical_map_of
 from bridge.machine.qmp import QmpConnection
 from bridge.machine.records import MachineRecord
 from bridge.machine.states import MachineState
 from bridge.machine.watched_process import WatchedProcess
-from bridge.memory.physical_map import query_physical_map
 from bridge.memory.ram import GuestRam
 
 _CONNECT_TIMEOUT_S = 3.0
@@ -60,21 +58,12 @@ async def adopt_on_loop(machine: Machine, record: MachineRecord, background: Bac
             if running or status in _INTERRUPTED:
                 await qmp.let_go_on()
                 running = True
-        machine.ram = await _map_ram(background, qmp, record)
+        machine.ram = GuestRam.open(record.ram_path, await physical_map_of(background, qmp, BACKEND_ID))
+        undo.callback(machine.release_ram)
         machine.take(qmp=qmp, process=process, state=MachineState.RUNNING if running else MachineState.PAUSED)
         undo.pop_all()
     if record.ready or (record.ready_marker is not None and record.ready_marker in history):
         machine.mark_ready()
-
-
-async def _map_ram(background: BackgroundLoop, qmp: QmpConnection, record: MachineRecord) -> GuestRam:
-    def blocking_qmp(command: str, **arguments: Any) -> Any:
-        return background.run(qmp.execute(command, arguments))
-
-    def mapped() -> GuestRam:
-        return GuestRam.open(record.ram_path, query_physical_map(blocking_qmp, BACKEND_ID))
-
-    return await asyncio.to_thread(mapped)
 
 
 def _disown(machine: Machine, record: MachineRecord) -> None:

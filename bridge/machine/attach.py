@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import re
 import time
@@ -14,12 +13,12 @@ from typing import Any
 from bridge.machine.background import BackgroundLoop
 from bridge.machine.errors import MachineError, QmpCommandFailed, SharedMemoryMissing
 from bridge.machine.machine import Machine
+from bridge.machine.mapping import physical_map_of
 from bridge.machine.processes import ProcessIdentity
 from bridge.machine.qmp import QmpConnection
 from bridge.machine.records import LONGEST_NAME
 from bridge.machine.states import EventCallback, MachineInfo, MachineState
 from bridge.machine.watched_process import WatchedProcess
-from bridge.memory.physical_map import query_physical_map
 from bridge.memory.ram import GuestRam
 
 _MOST_BACKENDS = 256
@@ -51,14 +50,7 @@ async def attach_on_loop(
         running = await qmp.status() == "running"
         own_name = name or _free_name(await _guest_name(qmp) or socket_path.stem, taken)
         accelerator, reason = await _accelerator(qmp)
-
-        def blocking_qmp(command: str, **arguments: Any) -> Any:
-            return background.run(qmp.execute(command, arguments))
-
-        def mapped() -> GuestRam:
-            return GuestRam.open(backend.file, query_physical_map(blocking_qmp, backend.path))
-
-        ram = await asyncio.to_thread(mapped)
+        ram = GuestRam.open(backend.file, await physical_map_of(background, qmp, backend.path))
         undo.callback(ram.close)
         identity = ProcessIdentity.of(qmp.peer_pid) if qmp.peer_pid is not None else None
         info = MachineInfo(

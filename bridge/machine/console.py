@@ -78,7 +78,11 @@ class Console:
     async def connect(self, connected: socket.socket, background: BackgroundLoop) -> None:
         """Take over a connected socket as the serial line. On the loop's thread."""
         loop = asyncio.get_running_loop()
-        _, connection = await loop.create_connection(lambda: _SerialLine(self.append), sock=connected)
+        try:
+            _, connection = await loop.create_connection(lambda: _SerialLine(self.append), sock=connected)
+        except BaseException:
+            connected.close()
+            raise
         self._background = background
         self._connection = connection
 

@@ -10,7 +10,7 @@ import signal
 import socket
 import subprocess
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,6 +20,7 @@ from bridge.machine.background import BackgroundLoop
 from bridge.machine.command_line import BACKEND_ID, SocketFds, qemu_arguments
 from bridge.machine.errors import MachineError, QemuFailed, QemuMissing, QmpCommandFailed, QmpTimeout, ShmFull
 from bridge.machine.machine import Machine
+from bridge.machine.mapping import physical_map_of
 from bridge.machine.qemu_binary import QemuBinary
 from bridge.machine.qmp import QmpConnection
 from bridge.machine.ram_file import create_ram_file, remove_ram_file
@@ -28,7 +29,6 @@ from bridge.machine.saved_state import SavedState, SavedStateBroken, StateStore
 from bridge.machine.states import MachineState
 from bridge.machine.warm import DEVICES_FILE, resume_devices, save_when_ready
 from bridge.machine.watched_process import WatchedProcess
-from bridge.memory.physical_map import query_physical_map
 from bridge.memory.ram import GuestRam
 
 T = TypeVar("T")
@@ -103,8 +103,10 @@ async def _start_once(machine: Machine, plan: LaunchPlan, background: Background
                 on_lost=machine.on_lost,
                 timeout_s=_FIRST_ANSWER_TIMEOUT_S,
             ),
+            discard=QmpConnection.close,
         )
         undo.push_async_callback(qmp.close)
+        undo.callback(machine.console.close)
         await machine.console.connect(sockets.connect(record.console_socket, _KILL_WAIT_S), background)
         if saved is not None:
             plan.report("Resuming the saved state", 0.7)
@@ -113,9 +115,9 @@ async def _start_once(machine: Machine, plan: LaunchPlan, background: Background
             (record.directory / DEVICES_FILE).unlink(missing_ok=True)
             machine.console.append(console)
         machine.console.on_output = machine.on_output
-        ram = await _unless_ended(process, record, _map_ram(background, qmp, record))
-        undo.callback(ram.close)
-        machine.ram = ram
+        physical_map = await _unless_ended(process, record, physical_map_of(background, qmp, BACKEND_ID))
+        machine.ram = GuestRam.open(record.ram_path, physical_map)
+        undo.callback(machine.release_ram)
         await _unless_ended(process, record, qmp.execute("cont"))
         machine.take(qmp=qmp, process=process, state=MachineState.RUNNING)
         undo.pop_all()
@@ -167,8 +169,16 @@ def _listen(stack: contextlib.ExitStack, path: Path) -> socket.socket:
     return server
 
 
-async def _unless_ended(process: WatchedProcess, record: MachineRecord, work: Coroutine[Any, Any, T]) -> T:
-    """Do `work`, but stop at once when QEMU ends: then raise `QemuFailed` with what it said."""
+async def _unless_ended(
+    process: WatchedProcess,
+    record: MachineRecord,
+    work: Coroutine[Any, Any, T],
+    discard: Callable[[T], Awaitable[object]] | None = None,
+) -> T:
+    """Do `work`, but stop at once when QEMU ends: then raise `QemuFailed` with what it said.
+
+    `discard` is called on what was made, when it is not returned since the whole launch was given up meanwhile.
+    """
     task = asyncio.ensure_future(work)
     ended = asyncio.ensure_future(process.exited.wait())
     try:
@@ -178,21 +188,15 @@ async def _unless_ended(process: WatchedProcess, record: MachineRecord, work: Co
         if (ended.done() and not task.done()) or (failed and await process.wait(0.2)):
             raise QemuFailed("while it started", process.exit_code, bounded_log.last_lines(record.qemu_log))
         return await task
+    except asyncio.CancelledError:
+        if discard is not None and task.done() and not task.cancelled() and task.exception() is None:
+            await discard(task.result())
+        raise
     finally:
         for each in (task, ended):
             if not each.done():
                 each.cancel()
         await asyncio.gather(task, ended, return_exceptions=True)
-
-
-async def _map_ram(background: BackgroundLoop, qmp: QmpConnection, record: MachineRecord) -> GuestRam:
-    def blocking_qmp(command: str, **arguments: Any) -> Any:
-        return background.run(qmp.execute(command, arguments))
-
-    def mapped() -> GuestRam:
-        return GuestRam.open(record.ram_path, query_physical_map(blocking_qmp, BACKEND_ID))
-
-    return await asyncio.to_thread(mapped)
 
 
 async def _kill(process: WatchedProcess) -> None:

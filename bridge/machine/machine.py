@@ -278,9 +278,9 @@ class Machine:
         """The guest is up."""
         if self.ready:
             return
+        self._keep_record(ready=True)
         self._ready.set()
         self._settled.set()
-        self._keep_record(ready=True)
         self.emit("READY", {})
         if self._qmp is not None:
             self._after_ready()

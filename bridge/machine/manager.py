@@ -33,7 +33,7 @@ from bridge.machine.launching import LaunchPlan, start
 from bridge.machine.machine import Machine
 from bridge.machine.processes import ProcessIdentity
 from bridge.machine.qemu_binary import find_qemu
-from bridge.machine.ram_file import SHARED_MEMORY, ram_file_name
+from bridge.machine.ram_file import SHARED_MEMORY, free_for_ram, ram_file_name
 from bridge.machine.records import (
     MachineRecord,
     claim_directory,
@@ -99,6 +99,7 @@ class MachineManager:
             key = warm.key_of(guest, board, qemu, accelerator) if keep else None
         except OSError as error:
             raise MachineError(f"A file of {guest.name} cannot be read: {error}.") from error
+        self._make_room(size_bytes)
         with runtime_lock():
             directory = claim_directory(name, guest.name)
             record = MachineRecord(
@@ -256,6 +257,13 @@ class MachineManager:
             if self._background is None:
                 self._background = acquire_loop()
             return self._background
+
+    def _make_room(self, size_bytes: int) -> None:
+        # Ended machines' RAM is kept to be looked at, but not at the cost of a new one.
+        if free_for_ram(self._shared_memory) < size_bytes:
+            for machine in self.machines():
+                if machine.info.state.ended:
+                    machine.release_ram()
 
     def _machine_of(self, record: MachineRecord, background: BackgroundLoop) -> Machine:
         info = MachineInfo(

@@ -62,12 +62,13 @@ class QmpConnection:
         *,
         on_event: EventHandler | None = None,
         on_lost: Callable[[], None] | None = None,
-        timeout_s: float = GREETING_TIMEOUT_S,
+        timeout_s: float | None = None,
     ) -> QmpConnection:
         """Connect, and wait for the greeting. `on_lost` is called when the connection ends without `close`.
 
         Raises `NotQmp` when there is no such socket or something else behind it, `SocketTaken` when it is silent.
         """
+        timeout_s = GREETING_TIMEOUT_S if timeout_s is None else timeout_s
         try:
             connected = sockets.connect(path, timeout_s)
         except TimeoutError as error:
@@ -77,10 +78,8 @@ class QmpConnection:
             if isinstance(error, BlockingIOError):
                 raise SocketTaken(path, timeout_s) from error
             raise NotQmp(path, _why_not(error)) from error
-        client = await _greet(machine, connected, path, timeout_s)
+        client = await _greet(machine, connected, path, on_event, timeout_s)
         connection = cls(machine, client, connected, path)
-        if on_event is not None:
-            client.register_listener(_Events(on_event))
         connection._watcher = asyncio.create_task(connection._watch(on_lost))
         return connection
 
@@ -142,20 +141,25 @@ class QmpConnection:
             on_lost()
 
 
-async def _greet(machine: str, connected: socket.socket, path: Path, timeout_s: float) -> QMPClient:
+async def _greet(
+    machine: str, connected: socket.socket, path: Path, on_event: EventHandler | None, timeout_s: float
+) -> QMPClient:
     client = QMPClient(machine, readbuflen=LARGEST_MESSAGE)
     # The default listener keeps all events in a list without end; it shall take none.
     client.events.event_filter = lambda _event: False
+    if on_event is not None:
+        client.register_listener(_Events(on_event))
     try:
         await asyncio.wait_for(client.connect(connected), timeout_s)
-    except TimeoutError as error:
-        raise SocketTaken(path, timeout_s) from error
-    except (QMPError, OSError, EOFError, ValueError, RecursionError, AssertionError) as error:
-        raise NotQmp(path, f"what answers there does not speak QMP ({type(_cause(error)).__name__})") from error
-    finally:
-        if client.runstate.name != "RUNNING":
-            await _disconnect(client, connected)
-            connected.close()
+    except BaseException as error:
+        await _disconnect(client, connected)
+        connected.close()
+        if isinstance(error, TimeoutError):
+            raise SocketTaken(path, timeout_s) from error
+        if isinstance(error, QMPError | OSError | EOFError | ValueError | RecursionError | AssertionError):
+            kind = type(error.__cause__ or error).__name__
+            raise NotQmp(path, f"what answers there does not speak QMP ({kind})") from error
+        raise
     return client
 
 
@@ -166,10 +170,6 @@ async def _disconnect(client: QMPClient, connected: socket.socket) -> None:
     # The library raises once more whatever ended the connection; who asked for something has been told already.
     with contextlib.suppress(Exception):
         await asyncio.wait_for(client.disconnect(), _CLOSE_TIMEOUT_S)
-
-
-def _cause(error: BaseException) -> BaseException:
-    return error.__cause__ or error
 
 
 def _why_not(error: OSError) -> str:

@@ -19,7 +19,7 @@ class WatchedProcess:
         self.identity = identity
         self.exited = asyncio.Event()
         self.exit_code: int | None = None
-        """Known of children only; negative for a signal."""
+        """Known of children only; negative for a signal (-SIGKILL)."""
         self._pidfd = pidfd
         self._child = child
         self._loop = asyncio.get_running_loop()
@@ -60,5 +60,17 @@ class WatchedProcess:
     def _on_exit(self) -> None:
         if self._child is not None:
             self.exit_code = self._child.wait()  # it has ended: this only reaps it
+        else:
+            self.exit_code = self._reap()
         self.close()
         self.exited.set()
+
+    def _reap(self) -> int | None:
+        # One that was found running may be a child all the same: detached, and then taken back.
+        try:
+            ended = os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED | os.WNOHANG)
+        except ChildProcessError:
+            return None
+        if ended is None:
+            return None
+        return ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status

@@ -211,7 +211,13 @@ def test_detached_while_saving_goes_on(manager: MachineManager, tmp_path: Path) 
         assert adopted.wait_ready(1)
         before = counter_of(adopted)
         wait_until(lambda: counter_of(adopted) != before)  # noqa: B023
-        adopted.stop()
+        if moment % 2:
+            adopted.stop()
+            continue
+        assert adopted.info.pid is not None
+        os.kill(adopted.info.pid, signal.SIGKILL)
+        wait_until(lambda: state_of(adopted) is MachineState.CRASHED)  # noqa: B023
+        assert "SIGKILL" in adopted.info.message
 
 
 def test_no_room_for_the_state_is_only_told(

@@ -1,0 +1,97 @@
+"""The console's history against a plain model, and typing to guests that listen and guests that do not."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bridge.machine.console import HISTORY_BYTES, Console
+from bridge.machine.errors import MachineError, MachineGone
+from bridge.machine.manager import MachineManager
+from tests.bridge.machine.conftest import counting_guest, wait_until
+
+
+@given(pieces=st.lists(st.binary(max_size=50)), positions=st.lists(st.integers(-5, 2000)))
+def test_reader_gets_exactly_what_came_since(pieces: list[bytes], positions: list[int]) -> None:
+    console = Console("m")
+    everything = b""
+    reader = 0
+    got = b""
+    for piece in pieces:
+        console.append(piece)
+        everything += piece
+        reader, data = console.read_since(reader)
+        got += data
+        assert reader == len(everything) == console.position
+    assert got == everything
+    for position in positions:
+        assert console.read_since(position) == (len(everything), everything[max(0, position) :])
+
+
+@settings(max_examples=20, deadline=None)
+@given(lengths=st.lists(st.integers(0, HISTORY_BYTES), max_size=8), position=st.integers(0, 8 * HISTORY_BYTES))
+def test_history_is_bounded_and_its_end_is_right(lengths: list[int], position: int) -> None:
+    console = Console("m")
+    everything = b""
+    for number, length in enumerate(lengths):
+        piece = bytes([number + 1]) * length
+        console.append(piece)
+        everything += piece
+    end, data = console.read_since(position)
+    assert end == len(everything)
+    assert len(console._history) <= 2 * HISTORY_BYTES
+    assert data == everything[position:][-HISTORY_BYTES:]
+
+
+def test_writing_before_connecting(private_directories: Path) -> None:
+    with pytest.raises(MachineGone):
+        Console("m").write(b"x")
+
+
+def test_guest_that_does_not_read_is_told_of_not_waited_for(manager: MachineManager, tmp_path: Path) -> None:
+    machine = manager.launch(counting_guest(tmp_path, keeps_state=False))
+    assert machine.wait_ready(5)
+    start = machine.console.position
+    assert machine.info.pid is not None
+    os.kill(machine.info.pid, signal.SIGSTOP)
+    written = 0
+
+    def flood() -> None:
+        nonlocal written
+        while written < 16 << 20:
+            machine.console.write(b"a" * 4096)
+            written += 4096
+
+    with pytest.raises(MachineError, match="does not read its console"):
+        flood()
+    assert written >= 200 << 10
+    os.kill(machine.info.pid, signal.SIGCONT)
+    # Nothing that was accepted is lost, once the guest reads again.
+    wait_until(lambda: machine.console.position - start >= 40_000, timeout_s=20)
+    _, data = machine.console.read_since(start)
+    assert set(data) == {ord("a")}
+
+
+def test_many_readers_and_writers(manager: MachineManager, tmp_path: Path) -> None:
+    machine = manager.launch(counting_guest(tmp_path, keeps_state=False))
+    assert machine.wait_ready(5)
+    start = machine.console.position
+
+    def write(letter: str) -> None:
+        for _ in range(100):
+            machine.console.write(letter.encode())
+
+    threads = [threading.Thread(target=write, args=(letter,)) for letter in "abcd"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    wait_until(lambda: machine.console.position == start + 400)
+    _, data = machine.console.read_since(start)
+    assert sorted(data) == sorted(b"abcd" * 100)
