@@ -80,6 +80,10 @@ class GuestDescriptionError(GuestError):
         self.message = message
 
 
+class GuestOptionError(GuestError):
+    """Options that make no guest together, such as an initrd without a kernel."""
+
+
 class GuestIngredientMissing(GuestError):
     """Packages or tools that a built-in guest is made of could not be had."""
 

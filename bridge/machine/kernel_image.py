@@ -10,6 +10,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 from enum import StrEnum
+from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
@@ -161,6 +162,14 @@ def _has_pvh_note(segments: tuple[_Segment, ...], file: BinaryIO) -> bool:
                 return True
             position += 12 + (name_size + 3 & ~3) + (data_size + 3 & ~3)
     return False
+
+
+def has_pvh_entry(kernel: bytes) -> bool:
+    """Whether QEMU can start the ELF file ``kernel`` as it is."""
+    try:
+        return _format(kernel[:_MULTIBOOT_SEARCH_BYTES], BytesIO(kernel), len(kernel)) is KernelFormat.PVH
+    except _Invalid:
+        return False
 
 
 def unpack_kernel(path: Path, image: bytes) -> bytes:

@@ -1,0 +1,230 @@
+"""Find guests by name: the built-in ones, assembled in the cache when first asked for, and the user's own."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import difflib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from bridge.machine import boot_sector, demo_guest, guest_cache
+from bridge.machine.demo_ingredients import fetch_ingredients
+from bridge.machine.descriptions import (
+    MACHINE_TYPES,
+    MAX_CPUS,
+    MAX_RAM_BYTES,
+    Description,
+    check_files,
+    check_parts,
+    is_guest_name,
+    read_description,
+)
+from bridge.machine.directories import cache_dir, config_dir
+from bridge.machine.guest import MIB, Guest, GuestCancelled, GuestDescriptionError, GuestOptionError, UnknownGuest
+
+BUILT_IN = Path(__file__).resolve().parents[2] / "assets" / "guests"
+
+Progress = Callable[[str, float], None]
+Cancelled = Callable[[], bool]
+
+# Which key of a description sets which field of a guest.
+_FIELD_BY_KEY: Mapping[str, str] = {
+    "title": "title",
+    "ram": "ram_bytes",
+    "min_ram": "min_ram_bytes",
+    "max_ram": "max_ram_bytes",
+    "machine": "machine_type",
+    "cpus": "cpus",
+    "kernel": "kernel",
+    "initrd": "initrd",
+    "append": "append",
+    "disk": "disk",
+    "cdrom": "cdrom",
+    "floppy": "floppy",
+    "network": "network",
+    "ready_marker": "ready_marker",
+    "keeps_state": "keeps_state",
+}
+
+
+def user_guests_dir() -> Path:
+    """Where the user's own descriptions lie."""
+    return config_dir() / "guests"
+
+
+def guest_names() -> tuple[str, ...]:
+    """All guests that can be asked for: the built-in ones, then the user's, each sorted."""
+    return (*_names_in(BUILT_IN), *(name for name in _names_in(user_guests_dir()) if name not in _names_in(BUILT_IN)))
+
+
+def _names_in(directory: Path) -> tuple[str, ...]:
+    try:
+        return tuple(sorted(path.stem for path in directory.iterdir() if path.suffix == ".toml"))
+    except OSError:
+        return ()
+
+
+def find_guest(name: str, *, progress: Progress | None = None, cancelled: Cancelled | None = None) -> Guest:
+    """The guest ``name``, ready to be launched: all its files are there and can be read.
+
+    A built-in guest that is not in the cache yet, or is damaged, is assembled; ``progress`` hears about it, and
+    ``cancelled`` can end it with `GuestCancelled`. Raises `UnknownGuest`, `GuestDescriptionError`,
+    `GuestFileNotFound`, `GuestKernelInvalid` and `GuestIngredientMissing`.
+    """
+    description = describe_guest(name)
+    guest = description.guest
+    if description.recipe is not None:
+        made = _RECIPES[description.recipe](progress or _silent, cancelled or _never)
+        guest = _with_recipe(description, made)
+    check_files(guest)
+    return guest
+
+
+def describe_guest(name: str) -> Description:
+    """The description of guest ``name``, without assembling anything. Raises as `find_guest` does."""
+    names = guest_names()
+    if name not in names:
+        nearest = difflib.get_close_matches(name, names, n=1)
+        raise UnknownGuest(name, names, nearest[0] if nearest else None)
+    own = user_guests_dir() / f"{name}.toml"
+    if name in _names_in(BUILT_IN):
+        if own.exists():
+            raise GuestDescriptionError(own, 0, f"'{name}' is the name of a built-in guest; rename the file.")
+        return read_description(BUILT_IN / f"{name}.toml")
+    return read_description(own)
+
+
+def _silent(_sentence: str, _share: float) -> None:
+    pass
+
+
+def _never() -> bool:
+    return False
+
+
+def _with_recipe(description: Description, made: Mapping[str, Path]) -> Guest:
+    """The built-in guest of the recipe with what was ``made`` for it, overridden by what the description sets."""
+    assert description.recipe is not None
+    base = read_description(BUILT_IN / f"{description.recipe}.toml").guest
+    fields: dict[str, Any] = {"name": description.guest.name, **made}
+    for key in description.given - {"recipe"}:
+        field = _FIELD_BY_KEY[key]
+        fields[field] = getattr(description.guest, field)
+    guest = dataclasses.replace(base, **fields)
+    try:
+        check_parts(guest)
+    except GuestOptionError as error:
+        raise GuestDescriptionError(description.path, 0, str(error)) from None
+    return guest
+
+
+def _make_demo(progress: Progress, cancelled: Cancelled) -> dict[str, Path]:
+    parent = cache_dir() / "guests"
+    directory = parent / f"demo-{guest_cache.key_of(*demo_guest.SOURCES)}"
+    files = {"kernel": directory / "vmlinux", "initrd": directory / "initrd.cpio"}
+    if guest_cache.is_intact(directory):
+        return files
+    with guest_cache.lock(parent, cancelled):
+        if guest_cache.is_intact(directory):
+            return files  # another process made it while this one waited
+        ingredients = fetch_ingredients(
+            cache_dir() / "packages",
+            progress=lambda sentence, share: progress(sentence, share * 0.7),
+            cancelled=cancelled,
+        )
+        with guest_cache.work_directory(parent) as work:
+            content = {}
+            progress("Unpacking the guest's kernel", 0.7)
+            content["vmlinux"] = demo_guest.make_kernel(ingredients)
+            _stop_if(cancelled)
+            progress("Making the guest's file system", 0.9)
+            content["initrd.cpio"] = demo_guest.make_initramfs(ingredients, work)
+            _stop_if(cancelled)
+        guest_cache.put(directory, content)
+        guest_cache.remove_old(parent, "demo-", directory)
+        progress("The demo guest is assembled", 1.0)
+    return files
+
+
+def _make_boot_sector(progress: Progress, cancelled: Cancelled) -> dict[str, Path]:
+    parent = cache_dir() / "guests"
+    directory = parent / f"boot-sector-{guest_cache.key_of(boot_sector.SOURCE)}"
+    files = {"floppy": directory / "boot_sector.img"}
+    if guest_cache.is_intact(directory):
+        return files
+    with guest_cache.lock(parent, cancelled), guest_cache.work_directory(parent) as work:
+        progress("Assembling the boot sector", 0.0)
+        guest_cache.put(directory, {"boot_sector.img": boot_sector.assemble(boot_sector.SOURCE, work)})
+        guest_cache.remove_old(parent, "boot-sector-", directory)
+        progress("The boot sector is assembled", 1.0)
+    return files
+
+
+def _stop_if(cancelled: Cancelled) -> None:
+    if cancelled():
+        raise GuestCancelled("Assembling the guest was stopped; what was downloaded is kept for the next time.")
+
+
+_RECIPES: Mapping[str, Callable[[Progress, Cancelled], dict[str, Path]]] = {
+    "demo": _make_demo,
+    "boot-sector": _make_boot_sector,
+}
+
+
+def own_guest(
+    *,
+    name: str = "own",
+    kernel: Path | None = None,
+    initrd: Path | None = None,
+    append: str = "",
+    disk: Path | None = None,
+    cdrom: Path | None = None,
+    floppy: Path | None = None,
+    ram_bytes: int = 256 * MIB,
+    machine_type: str = "pc",
+    cpus: int = 1,
+    network: bool = False,
+    ready_marker: bytes | None = None,
+    keeps_state: bool = False,
+) -> Guest:
+    """A guest from options instead of a description; paths are relative to the working directory, ``~`` is expanded.
+
+    Raises `GuestOptionError`, `GuestFileNotFound` and `GuestKernelInvalid`.
+    """
+    if not is_guest_name(name):
+        raise GuestOptionError(f"'{name}' is no name: lower case letters, digits, '.', '_' and '-', at most 32.")
+    if machine_type not in MACHINE_TYPES:
+        raise GuestOptionError(f"There is no machine type '{machine_type}'; use one of: {', '.join(MACHINE_TYPES)}.")
+    if not 1 <= cpus <= MAX_CPUS:
+        raise GuestOptionError(f"A guest has from 1 to {MAX_CPUS} CPUs, not {cpus}.")
+    if ram_bytes % MIB or not MIB <= ram_bytes <= MAX_RAM_BYTES:
+        raise GuestOptionError(f"RAM must be a whole number of MiB, from 1M to 1T, not {ram_bytes:,} bytes.")
+    if "\0" in append:
+        raise GuestOptionError("Kernel arguments hold no NUL.")
+    parts = {"kernel": kernel, "initrd": initrd, "disk": disk, "cdrom": cdrom, "floppy": floppy}
+    paths = {role: _absolute(path) if path is not None else None for role, path in parts.items()}
+    guest = Guest(
+        name=name,
+        title=", ".join(path.name for path in paths.values() if path is not None) or name,
+        ram_bytes=ram_bytes,
+        min_ram_bytes=MIB,
+        max_ram_bytes=MAX_RAM_BYTES,
+        machine_type=machine_type,
+        cpus=cpus,
+        append=append,
+        network=network,
+        ready_marker=ready_marker,
+        keeps_state=keeps_state,
+        **paths,
+    )
+    check_parts(guest)
+    check_files(guest)
+    return guest
+
+
+def _absolute(path: Path) -> Path:
+    with contextlib.suppress(RuntimeError):  # ~ and no such user
+        path = path.expanduser()
+    return Path.cwd() / path
