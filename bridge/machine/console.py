@@ -90,7 +90,8 @@ class Console:
         """Wait until the other end has closed and all that it sent is here. On the loop's thread."""
         if self._connection is not None:
             try:
-                await asyncio.wait_for(self._connection.lost.wait(), timeout_s)
+                async with asyncio.timeout(timeout_s):
+                    await self._connection.lost.wait()
             except TimeoutError:
                 self.close()
 

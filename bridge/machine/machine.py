@@ -84,7 +84,7 @@ class Machine:
         self._run_state = asyncio.Lock()
         self._quiet = False
         self._stop_wanted = False
-        self._shutdown_seen = False
+        self._shutdown: Mapping[str, Any] | None = None
 
     # --- for everybody
 
@@ -255,7 +255,7 @@ class Machine:
             return
         self.emit(kind, data)
         if kind == "SHUTDOWN":
-            self._shutdown_seen = True
+            self._shutdown = data
         elif kind == "STOP":
             self.update(state=MachineState.PAUSED)
         elif kind == "RESUME":
@@ -387,8 +387,9 @@ class Machine:
             await self._qmp.close()
         await self.console.drain(0.5)
         code = process.exit_code
-        if self._stop_wanted or code == 0 or (code is None and self._shutdown_seen):
-            self._end(MachineState.STOPPED, "")
+        if self._stop_wanted or code == 0 or (code is None and self._shutdown is not None):
+            by_guest = self._shutdown is not None and self._shutdown.get("guest") is True
+            self._end(MachineState.STOPPED, "The guest has switched itself off." if by_guest else "")
         else:
             self._end(MachineState.CRASHED, self._obituary(code))
 

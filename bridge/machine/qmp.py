@@ -1,4 +1,7 @@
-"""A QMP connection that trusts nobody: every wait has an end, every reply a largest size, every error a type."""
+"""A QMP connection that trusts nobody: every wait has an end, every reply a largest size, every error a type.
+
+Waits end by `asyncio.timeout`, never by `asyncio.wait_for`, which until Python 3.12 can swallow a cancellation.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +55,8 @@ class QmpConnection:
         self._client = client
         self._socket = connected
         self._closed = asyncio.Event()
-        self._watcher: asyncio.Task[None] | None = None
+        self._closing = False
+        self._watcher: asyncio.Task[None] | None = None  # held, since the loop holds tasks weakly
 
     @classmethod
     async def open(
@@ -91,7 +95,8 @@ class QmpConnection:
         Raises `QmpCommandFailed`, `QmpTimeout`, or `MachineGone` when the connection ends meanwhile.
         """
         try:
-            return await asyncio.wait_for(self._client.execute(command, arguments or None), timeout_s)
+            async with asyncio.timeout(timeout_s):
+                return await self._client.execute(command, arguments or None)
         except TimeoutError:
             raise QmpTimeout(self.machine, command, timeout_s) from None
         except ExecuteError as error:
@@ -121,23 +126,24 @@ class QmpConnection:
     async def wait_closed(self, timeout_s: float) -> None:
         """Wait until QEMU has hung up, so that all its events are here; at most `timeout_s`."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._closed.wait(), timeout_s)
+            async with asyncio.timeout(timeout_s):
+                await self._closed.wait()
 
     async def close(self) -> None:
         """Hang up. Does nothing the second time."""
-        watcher, self._watcher = self._watcher, None
-        if watcher is not None:
-            watcher.cancel()
-        await _disconnect(self._client, self._socket)
-        self._closed.set()
+        self._closing = True
+        _shut(self._socket)
+        # The watcher sees the end and does the rest: the library's disconnecting may only be done once.
+        await self.wait_closed(2 * _CLOSE_TIMEOUT_S)
 
     async def _watch(self, on_lost: Callable[[], None] | None) -> None:
-        while self._client.runstate.name == "RUNNING":
-            await self._client.runstate_changed()
-        # Not by `close`, which would cancel the task that this is.
-        await _disconnect(self._client, self._socket)
-        self._closed.set()
-        if on_lost is not None:
+        try:
+            while self._client.runstate.name == "RUNNING":
+                await self._client.runstate_changed()
+            await _disconnect(self._client, self._socket)
+        finally:
+            self._closed.set()
+        if on_lost is not None and not self._closing:
             on_lost()
 
 
@@ -150,7 +156,8 @@ async def _greet(
     if on_event is not None:
         client.register_listener(_Events(on_event))
     try:
-        await asyncio.wait_for(client.connect(connected), timeout_s)
+        async with asyncio.timeout(timeout_s):
+            await client.connect(connected)
     except BaseException as error:
         await _disconnect(client, connected)
         connected.close()
@@ -165,11 +172,16 @@ async def _greet(
 
 async def _disconnect(client: QMPClient, connected: socket.socket) -> None:
     # Shut first: the library would wait until QEMU has taken all that was sent, and a stopped QEMU never does.
-    with contextlib.suppress(OSError):
-        connected.shutdown(socket.SHUT_RDWR)
+    _shut(connected)
     # The library raises once more whatever ended the connection; who asked for something has been told already.
     with contextlib.suppress(Exception):
-        await asyncio.wait_for(client.disconnect(), _CLOSE_TIMEOUT_S)
+        async with asyncio.timeout(_CLOSE_TIMEOUT_S):
+            await client.disconnect()
+
+
+def _shut(connected: socket.socket) -> None:
+    with contextlib.suppress(OSError):  # it is shut already
+        connected.shutdown(socket.SHUT_RDWR)
 
 
 def _why_not(error: OSError) -> str:

@@ -47,7 +47,8 @@ class WatchedProcess:
     async def wait(self, timeout_s: float) -> bool:
         """Wait for its end. True when it has ended."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self.exited.wait(), timeout_s)
+            async with asyncio.timeout(timeout_s):
+                await self.exited.wait()
         return self.exited.is_set()
 
     def close(self) -> None:

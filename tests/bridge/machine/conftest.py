@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import logging
 import shutil
 import struct
 import tempfile
@@ -134,6 +136,16 @@ def wait_until(condition: Callable[[], bool], timeout_s: float = 5) -> None:
 def state_of(machine: Machine) -> MachineState:
     """The state now (asked anew, which a type checker would not believe of a property)."""
     return machine.info.state
+
+
+@pytest.fixture(autouse=True)
+def _no_complaints_of_asyncio(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """An error that nobody fetched, or a task that was forgotten, is logged by asyncio when it is collected."""
+    yield
+    gc.collect()
+    for phase in ("setup", "call", "teardown"):
+        complaints = [record for record in caplog.get_records(phase) if record.name == "asyncio"]
+        assert not [record.getMessage() for record in complaints if record.levelno >= logging.WARNING]
 
 
 @pytest.fixture(autouse=True)

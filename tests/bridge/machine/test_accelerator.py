@@ -43,7 +43,8 @@ def test_emulation_passes_the_trial() -> None:
 
 
 @pytest.mark.skipif(not os.access(KVM_DEVICE, os.R_OK | os.W_OK), reason="no KVM to try out")
-def test_the_answer_follows_the_trial_and_is_kept() -> None:
+def test_the_answer_follows_the_trial_and_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(accelerator, "TRIAL_LIMIT_S", 0.7)
     cache = cache_dir() / "kvm-probe.json"
     cache.unlink()
     probe = probe_kvm()
@@ -83,7 +84,7 @@ def test_no_kvm_and_forbidden_kvm(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     assert "join the group kvm" in probe_kvm().reason
 
 
-def test_what_a_failed_trial_says(tmp_path: Path) -> None:
+def test_what_a_failed_trial_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "exit code 1" in accelerator._verdict(Trial(False, 1, 0.1, "")).reason
     assert "no such thing" in accelerator._verdict(Trial(False, 1, 0.1, "no such thing")).reason
     assert "did not finish" in accelerator._verdict(Trial(False, None, 1.5, "")).reason
@@ -93,6 +94,7 @@ def test_what_a_failed_trial_says(tmp_path: Path) -> None:
     trial = try_accelerator(QemuBinary(broken, (10, 0, 0), "", ""), "kvm")
     assert (trial.passed, trial.exit_code, trial.said) == (False, 1, "no accelerator here")
     broken.write_text("#!/bin/sh\nexec sleep 60\n")
+    monkeypatch.setattr(accelerator, "TRIAL_LIMIT_S", 0.1)
     assert try_accelerator(QemuBinary(broken, (10, 0, 0), "", ""), "kvm").exit_code is None
     with pytest.raises(QemuMissing):
         try_accelerator(QemuBinary(tmp_path / "none", (10, 0, 0), "", ""), "kvm")

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import signal
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from bridge.machine import qmp
+from bridge.machine import qmp, sockets
 from bridge.machine.errors import (
     MachineError,
     MachineGone,
@@ -24,7 +28,8 @@ from bridge.machine.errors import (
     SocketTaken,
 )
 from bridge.machine.manager import MachineManager
-from bridge.machine.states import MachineEvent, MachineState
+from bridge.machine.states import MachineEvent, MachineState, Usage
+from bridge.memory.errors import FileNotFound, MapFailed, PhysicalMapUnreadable
 from tests.bridge.machine.conftest import counter_of, counting_guest, make_guest, state_of, wait_until
 
 StartQemu = Callable[..., subprocess.Popen[bytes]]
@@ -37,6 +42,11 @@ def foreign(tmp_path: Path) -> Iterator[StartQemu]:
     """Starts QEMUs as somebody else would, with a QMP socket at tmp_path/qmp."""
     children: list[subprocess.Popen[bytes]] = []
 
+    def listening() -> bool:
+        # Flags of a listening socket (SO_ACCEPTCON) at its path.
+        lines = Path("/proc/net/unix").read_text().splitlines()
+        return any(line.endswith(f" {tmp_path}/qmp") and line.split()[3] == "00010000" for line in lines)
+
     def start(*arguments: str) -> subprocess.Popen[bytes]:
         base = ["qemu-system-x86_64", "-nodefaults", "-display", "none", "-accel", "tcg", "-qmp"]
         child = subprocess.Popen([*base, f"unix:{tmp_path}/qmp,server=on,wait=off", *arguments], cwd=tmp_path)
@@ -45,7 +55,7 @@ def foreign(tmp_path: Path) -> Iterator[StartQemu]:
             tmp_path / "qmp",
             *(tmp_path / word.split("mem-path=")[1] for word in arguments if "share=on,mem" in word),
         ]
-        wait_until(lambda: all(file.exists() for file in files) or child.poll() is not None)
+        wait_until(lambda: (all(file.exists() for file in files) and listening()) or child.poll() is not None)
         assert child.poll() is None
         return child
 
@@ -225,3 +235,118 @@ def test_no_socket_there(manager: MachineManager, tmp_path: Path) -> None:
         server.bind(str(tmp_path / "deaf"))
         with pytest.raises(NotQmp, match="no process listens"):
             manager.attach(tmp_path / "deaf")
+
+
+class Liar(threading.Thread):
+    """Speaks QMP well enough to be let in, and then says what the test wants."""
+
+    def __init__(self, path: Path, answers: dict[str, Any]) -> None:
+        super().__init__()
+        self.listening = socket.socket(socket.AF_UNIX)
+        self.listening.bind(str(path))
+        self.listening.listen(1)
+        self.answers = answers
+
+    def run(self) -> None:
+        client, _ = self.listening.accept()
+        with client, contextlib.suppress(OSError):
+            version = {"qemu": {"micro": 0, "minor": 0, "major": 10}, "package": ""}
+            client.sendall(json.dumps({"QMP": {"version": version, "capabilities": []}}).encode() + b"\n")
+            while data := client.recv(1 << 16):  # one command each time, since the next waits for the answer
+                command = json.loads(data)
+                name = command["execute"]
+                if name == "qom-get":
+                    name = command["arguments"]["property"]
+                answer = self.answers.get(name, {"error": {"class": "CommandNotFound", "desc": "what?"}})
+                if answer is HANG_UP:
+                    break
+                client.sendall(json.dumps({**answer, "id": command.get("id")}).encode() + b"\n")
+        self.listening.close()
+
+
+HANG_UP: dict[str, Any] = {}
+WELL = {
+    "qmp_capabilities": {"return": {}},
+    "query-memdev": {"return": [{"id": "mem"}]},
+    "memory-backend": {"return": "mem"},
+    "type": {"return": "memory-backend-file"},
+    "size": {"return": 1 << 20},
+    "share": {"return": True},
+    "mem-path": {"return": "/nowhere/ram"},
+    "query-status": {"return": {"status": "running"}},
+    "human-monitor-command": {
+        "return": 'FlatView #0\n AS "memory", root: system\n  0000000000000000-00000000000fffff (prio 0, ram): mem\n'
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("lies", "error"),
+    [
+        ({"query-memdev": {"return": 5}}, MachineError),
+        ({"query-memdev": {"return": [{}] * 1000}}, MachineError),
+        ({"query-memdev": {"error": {"class": "x", "desc": "y"}}}, MachineError),
+        ({"memory-backend": {"return": []}}, SharedMemoryMissing),
+        ({"memory-backend": {"return": ""}}, SharedMemoryMissing),
+        ({"type": {"return": ["x"]}}, SharedMemoryMissing),
+        ({"type": {"return": "x" * 10_000}}, SharedMemoryMissing),
+        ({"size": {"return": -1}}, SharedMemoryMissing),
+        ({"size": {"return": "1M"}}, SharedMemoryMissing),
+        ({"share": {"return": 1}}, SharedMemoryMissing),
+        ({"mem-path": {"return": None}}, SharedMemoryMissing),
+        ({"mem-path": {"return": "/nowhere/ram"}}, FileNotFound),
+        ({"mem-path": {"return": "a\0b"}}, MapFailed),
+        ({"mem-path": {"return": "/dev/null"}}, MapFailed),
+        ({"type": {"return": "memory-backend-memfd"}}, MachineError),
+        ({"human-monitor-command": {"return": 5}}, PhysicalMapUnreadable),
+        ({"human-monitor-command": {"return": "no map"}}, PhysicalMapUnreadable),
+        ({"query-status": {"error": {"class": "x", "desc": "y"}}}, MachineError),
+    ],
+)
+def test_lies_give_typed_errors(
+    manager: MachineManager, tmp_path: Path, lies: dict[str, Any], error: type[Exception]
+) -> None:
+    liar = Liar(tmp_path / "qmp", WELL | lies)
+    liar.start()
+    with pytest.raises(error) as caught:
+        manager.attach(tmp_path / "qmp")
+    assert len(str(caught.value)) < 1000
+    liar.join(5)
+    assert not liar.is_alive(), "the connection was not hung up"
+    assert manager.machines() == ()
+
+
+def test_machine_without_a_process_to_watch(
+    manager: MachineManager, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In another container the peer's process id is not known; its end shows by its hanging up."""
+    (tmp_path / "ram").write_bytes(bytes(1 << 20))
+    monkeypatch.setattr(sockets, "peer_pid", lambda _: None)
+    answers = {"mem-path": {"return": str(tmp_path / "ram")}, "query-name": {"return": {"name": "x" * 100_000}}}
+    liar = Liar(tmp_path / "qmp", {**WELL, **answers, "stop": HANG_UP})
+    liar.start()
+    machine = manager.attach(tmp_path / "qmp")
+    assert machine.name == "x" * 27
+    assert machine.info.pid is None
+    assert machine.usage() == Usage(0.0, 0, 0.0)
+    with pytest.raises(MachineGone):
+        machine.pause()
+    wait_until(lambda: state_of(machine) is MachineState.STOPPED)
+    assert machine.info.message == "QEMU has ended."
+    liar.join()
+
+
+def test_memfd_needs_its_process(manager: MachineManager, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sockets, "peer_pid", lambda _: None)
+    liar = Liar(tmp_path / "qmp", WELL | {"type": {"return": "memory-backend-memfd"}})
+    liar.start()
+    with pytest.raises(MachineError, match="not known"):
+        manager.attach(tmp_path / "qmp")
+    liar.join(5)
+
+
+def test_names_do_not_collide(manager: MachineManager, foreign: StartQemu, tmp_path: Path, shared_memory: Path) -> None:
+    manager.launch(make_guest(), name="theirs")
+    foreign(*with_file(tmp_path, shared_memory), "-name", "theirs")
+    assert manager.attach(tmp_path / "qmp").name == "theirs-2"
+    (shared_memory / "ram").unlink()

@@ -263,6 +263,7 @@ def test_guest_that_switches_itself_off_has_stopped_not_crashed(manager: Machine
     machine = manager.launch(make_guest(kernel=kernel))
     wait_until(lambda: state_of(machine).ended)
     assert state_of(machine) is MachineState.STOPPED
+    assert machine.info.message == "The guest has switched itself off."
     assert "SHUTDOWN" in kinds
     assert "CRASH" not in kinds
 

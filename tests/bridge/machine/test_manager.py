@@ -27,7 +27,15 @@ from bridge.machine.errors import (
 )
 from bridge.machine.manager import MachineManager
 from bridge.machine.states import MachineEvent, MachineState
-from tests.bridge.machine.conftest import PRINT_READY, floppy_guest, make_guest, state_of, wait_until
+from tests.bridge.machine.conftest import (
+    PRINT_READY,
+    counter_of,
+    counting_guest,
+    floppy_guest,
+    make_guest,
+    state_of,
+    wait_until,
+)
 
 
 def test_launch_gives_a_running_machine_with_its_ram(manager: MachineManager) -> None:
@@ -83,6 +91,44 @@ def test_state_is_exact_after_every_command(manager: MachineManager) -> None:
     assert kinds == ["STOP", "RESUME"] * 21 + ["RESET"]
     states = [event.detail["state"] for event in events if event.kind == "STATE"]
     assert states == ["paused", "running"] * 21
+
+
+def test_held_guest_stands_still_and_goes_on_if_it_ran(manager: MachineManager, tmp_path: Path) -> None:
+    machine = manager.launch(counting_guest(tmp_path, keeps_state=False))
+    assert machine.wait_ready(5)
+    with machine.held():
+        assert state_of(machine) is MachineState.PAUSED
+        frozen = counter_of(machine)
+        time.sleep(0.02)
+        assert counter_of(machine) == frozen
+    assert state_of(machine) is MachineState.RUNNING
+    wait_until(lambda: counter_of(machine) != frozen)
+    machine.pause()
+    with machine.held():
+        pass
+    assert state_of(machine) is MachineState.PAUSED
+    machine.resume()
+    with machine.held():
+        machine.stop()
+    assert state_of(machine) is MachineState.STOPPED
+
+
+def test_memory_map_follows_the_firmware(
+    manager: MachineManager, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bridge.machine.machine._MAP_SETTLED_S", 0.3)
+    machine = manager.launch(make_guest())
+    assert machine.ram is not None
+    at_first = machine.ram.physical_map
+    # The firmware copies itself to RAM below 1 MiB and makes that visible.
+    wait_until(lambda: machine.ram is not None and machine.ram.physical_map.regions != at_first.regions)
+    settled = machine.ram.physical_map
+    machine.ram.physical_map = at_first
+    machine.reset()
+    wait_until(lambda: machine.ram is not None and machine.ram.physical_map.regions == settled.regions)
+    machine.ram.physical_map = at_first
+    machine.refresh_physical_map()
+    assert machine.ram.physical_map.regions == settled.regions
 
 
 def test_stop_leaves_nothing_and_is_idempotent(manager: MachineManager, private_directories: Path) -> None:

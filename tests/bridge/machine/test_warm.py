@@ -180,7 +180,7 @@ def test_guests_that_write_to_media_are_not_kept(tmp_path: Path) -> None:
 def test_killed_or_stopped_at_any_moment_of_saving(manager: MachineManager, tmp_path: Path) -> None:
     guest = counting_guest(tmp_path)
     states = cache_dir() / "states"
-    for moment in range(16):
+    for moment in range(12):
         machine = manager.launch(guest, cold=True)
         assert machine.info.pid is not None
         assert machine.wait_ready(5)
