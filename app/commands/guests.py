@@ -1,10 +1,13 @@
 """`glassbox guests`: the guests that can be started; `--prepare` assembles the built-in ones now."""
 
 import argparse
+from typing import Any
 
 from app.commands.guest_options import progress_printer
 from app.output import format_bytes, format_table, print_json, print_text
-from bridge.machine.catalogue import describe_guests, find_guest
+from bridge.machine.catalogue import describe_guest, find_guest, guest_names
+from bridge.machine.descriptions import RECIPES
+from bridge.machine.guest import GuestError
 
 
 def configure(parser: argparse.ArgumentParser, _command: str) -> None:
@@ -17,18 +20,25 @@ def configure(parser: argparse.ArgumentParser, _command: str) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """List or prepare guests. Returns 0."""
-    summaries = describe_guests()
     if options.prepare is not None:
-        names = options.prepare or [summary.name for summary in summaries if summary.built_in]
-        for name in names:
+        for name in options.prepare or RECIPES:
             find_guest(name, progress=progress_printer())
+    rows = [_row(name) for name in guest_names()]
     if options.json:
-        rows = [
-            {"name": s.name, "title": s.title, "ram_bytes": s.ram_bytes, "built_in": s.built_in, "problem": s.problem}
-            for s in summaries
-        ]
         print_json({"guests": rows})
     elif options.prepare is None:
-        table = [(s.name, format_bytes(s.ram_bytes), s.problem or s.title) for s in summaries]
+        table = [
+            (row["name"], format_bytes(row["ram_bytes"]) if row["ram_bytes"] else "", row["problem"] or row["title"])
+            for row in rows
+        ]
         print_text(format_table(("NAME", "RAM", "WHAT"), table, right=frozenset({1})))
     return 0
+
+
+def _row(name: str) -> dict[str, Any]:
+    built_in = name in RECIPES
+    try:
+        guest = describe_guest(name).guest
+    except GuestError as error:
+        return {"name": name, "title": "", "ram_bytes": None, "built_in": built_in, "problem": str(error)}
+    return {"name": name, "title": guest.title, "ram_bytes": guest.ram_bytes, "built_in": built_in, "problem": ""}
