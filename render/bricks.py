@@ -101,9 +101,9 @@ class BrickStore:
         with gpu_work("make room for a volume"):
             try:
                 self._create()
-            except (wgpu.GPUOutOfMemoryError, wgpu.GPUValidationError) as error:
+            except BaseException as error:
                 self.destroy()
-                if "memory" in str(error).lower():
+                if isinstance(error, wgpu.GPUError) and "memory" in str(error).lower():
                     raise OutOfVideoMemory(self.size_bytes, "the volume") from error
                 raise
 

@@ -79,7 +79,7 @@ class VolumeFrame(gfx.Group):
             self._text("xyz"[axis], at, 11)
         self._text("0", [-margin, -margin, -margin], 11)
         if label:
-            self._text(label, [-margin, -margin, shape[2] + 2 * margin], 14)
+            self._text(label, [-margin, -margin, shape[2] + 3.2 * margin], 14)
         self.set_colors(line_color, text_color)
 
     def _segments(self, positions: NDArray[np.float32], thickness: float, opacity: float) -> gfx.Line:

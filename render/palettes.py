@@ -64,15 +64,15 @@ def linear_from_hex(color: str) -> tuple[float, float, float]:
 
 
 _KIND_RAMPS: dict[Kind, tuple[float, float, float, float]] = {
-    # hue in degrees, chroma, lightness of the lowest and of the highest byte. Hues are spread so that kinds which lie
-    # side by side differ also for people who confuse red and green: by blue against yellow, or by lightness.
-    Kind.ZERO: (268, 0.02, 0.30, 0.60),
-    Kind.SPARSE: (272, 0.07, 0.42, 0.86),
-    Kind.DATA: (248, 0.12, 0.40, 0.90),
-    Kind.TEXT: (78, 0.13, 0.66, 0.96),
-    Kind.POINTERS: (190, 0.12, 0.52, 0.95),
-    Kind.CODE: (306, 0.15, 0.42, 0.88),
-    Kind.RANDOM: (16, 0.15, 0.46, 0.86),
+    # hue in degrees, chroma, lightness of the lowest and of the highest byte. Chosen so that any two stay well apart in
+    # OKLab, as they look with full colour vision, with deuteranopia and with protanopia (Viénot 1999).
+    Kind.ZERO: (286, 0.02, 0.30, 0.60),
+    Kind.SPARSE: (286, 0.04, 0.28, 0.66),
+    Kind.DATA: (246, 0.12, 0.50, 0.90),
+    Kind.TEXT: (80, 0.135, 0.72, 0.96),
+    Kind.POINTERS: (182, 0.12, 0.65, 0.95),
+    Kind.CODE: (300, 0.17, 0.36, 0.72),
+    Kind.RANDOM: (18, 0.155, 0.48, 0.76),
 }
 
 

@@ -120,6 +120,7 @@ class VolumeView:
         self._background = BACKGROUNDS[background]
         self._size = (max(1, size_px[0]), max(1, size_px[1]))
         self._dirty = True
+        self._renderer: gfx.WgpuRenderer | None = None
         self._seconds_per_pixel = 1e-7
         self._quick_scale = 0.5 if self.is_software else 1.0
         self._last_state: object = None
@@ -379,7 +380,10 @@ class VolumeView:
         # pygfx asks its target only for its size here: what it draws is copied out before its output pass, which would
         # resample and re-encode.
         target = gfx.Texture(dim=2, size=(*self._size, 1), format="rgba8unorm")
-        self._renderer = gfx.WgpuRenderer(target, pixel_scale=1, ppaa="none")
+        if self._renderer is None:
+            self._renderer = gfx.WgpuRenderer(target, pixel_scale=1, ppaa="none")
+        else:  # another renderer would compile every pipeline again
+            self._renderer._target = target
 
     def _world_changed(self) -> None:
         boxes = [layer.box for layer in self._layers.values()]
@@ -563,6 +567,7 @@ class VolumeView:
     def _compose(self) -> None:
         """pygfx draws the scene; its picture is copied as it is."""
         self._pygfx_camera.follow(self.camera)
+        assert self._renderer is not None
         self._renderer.render(self.scene, self._pygfx_camera, flush=False)
         self._renderer._renders_since_last_flush = 0
         encoder = self.device.create_command_encoder()

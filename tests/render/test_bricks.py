@@ -15,6 +15,7 @@ import render.bricks
 from render import hilbert
 from render.bricks import NEVER_S, BrickStore, VoxelLayout, hilbert_table_words
 from render.content import Kind
+from render.device import adapter_summary
 from render.errors import BadPages, OutOfVideoMemory
 from tests.render.conftest import MakeStore, clustered_bytes, volume_of
 
@@ -212,6 +213,14 @@ def test_too_large_is_said_and_leaves_nothing(device: wgpu.GPUDevice, monkeypatc
     with pytest.raises(OutOfVideoMemory, match="Close other volumes") as error:
         BrickStore(device, 1 << 20, layout="linear")
     assert error.value.need_bytes == 1 << 20
+
+
+def test_an_allocation_that_the_driver_refuses_is_said(device: wgpu.GPUDevice, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not adapter_summary(device).is_software:
+        pytest.skip("a GPU may well hold one texture of 4 GiB; lavapipe refuses above 2 GiB")
+    monkeypatch.setattr(render.bricks, "SLAB_BYTES", 1 << 32)
+    with pytest.raises(OutOfVideoMemory, match="4,096 MiB"):
+        BrickStore(device, 1 << 32, layout="texture")
 
 
 def test_memory_is_counted(device: wgpu.GPUDevice) -> None:

@@ -1,0 +1,152 @@
+"""Pictures of tiny volumes against references; each docstring says what you should see.
+
+They run on the software adapter only, at a frozen time. On failure, the picture and its amplified difference are left
+in `build/image-diffs/`. After a change that is meant, look at those, then run with GLASSBOX_NEW_IMAGES=1 and commit
+the result.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import wgpu
+from numpy.typing import NDArray
+from PIL import Image
+
+from render import hilbert
+from render.camera import CameraState
+from render.device import adapter_summary
+from render.view import VolumeView
+from tests.render.conftest import MakeStore, MakeView, content_of
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+REFERENCES = ROOT / "tests" / "images"
+DIFFERENCES = ROOT / "build" / "image-diffs"
+SIZE = (320, 200)
+TOLERANCE = 2.0
+"""Mean difference a channel, in steps of 255.
+
+Other versions of the driver round differently; another look is far more.
+"""
+
+
+@pytest.fixture(autouse=True)
+def _software_only(device: wgpu.GPUDevice) -> None:
+    if not adapter_summary(device).is_software:
+        pytest.skip("references were made on the software adapter")
+
+
+def check(view: VolumeView, name: str) -> NDArray[np.uint8]:
+    """Finish the picture and compare it with `tests/images/NAME.png`."""
+    view.finish(100.0)
+    picture = view.screenshot()[..., :3]
+    path = REFERENCES / f"{name}.png"
+    if os.environ.get("GLASSBOX_NEW_IMAGES"):
+        Image.fromarray(picture).save(path, optimize=True)
+    reference = np.asarray(Image.open(path))[..., :3]
+    difference = np.abs(picture.astype(int) - reference.astype(int))
+    if difference.mean() > TOLERANCE or (difference > 60).mean() > 0.01:
+        DIFFERENCES.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture).save(DIFFERENCES / f"{name}.png")
+        Image.fromarray(np.clip(difference * 8, 0, 255).astype(np.uint8)).save(DIFFERENCES / f"{name}-difference.png")
+        pytest.fail(f"{name} differs by {difference.mean():.2f} steps; see {DIFFERENCES}")
+    return picture
+
+
+def stairs() -> NDArray[np.uint8]:
+    """Eight steps of four voxels each along x, in a cube of 64^3, each of another byte."""
+    volume = np.zeros((64, 64, 64), np.uint8)
+    for step in range(8):
+        volume[step * 8 : step * 8 + 8, :, : (step + 1) * 8] = 30 + step * 30
+    return content_of(volume, 64 * 4096, 10)
+
+
+def kinds() -> NDArray[np.uint8]:
+    """64 pages: text, machine code, random bytes and pointers, 16 of each."""
+    rng = np.random.default_rng(6)
+    pages = np.zeros((64, 4096), np.uint8)
+    pages[:16] = np.frombuffer((b"Glassbox shows what a machine remembers. " * 101)[:4096], np.uint8)
+    code = bytes.fromhex("554889e54883ec10488b45f8e80000000089c7488d45f0c9c3")
+    pages[16:32] = np.frombuffer((code * 200)[:4096], np.uint8)
+    pages[32:48] = rng.integers(0, 256, (16, 4096))
+    pages[48:] = (0xFFFF888000000000 + 64 * np.arange(512, dtype=np.uint64)).view(np.uint8)
+    return pages.ravel()
+
+
+def test_stairs_lit(make_view: MakeView, make_store: MakeStore) -> None:
+    """Stairs that rise to the right, from dark to light blue, on near-black blue with a soft halo.
+
+    The third and fourth step are amber: their bytes could be text. Upper faces are the lightest, the walls to the left
+    of the edge are lighter than those to its right, and a thin frame with a label at its upper left corner surrounds
+    the cube.
+    """
+    view = make_view(SIZE)
+    view.add_volume("m", make_store(stairs()), label="stairs")
+    picture = check(view, "stairs-lit").astype(int)
+    assert picture[:8, :8].max() < 40, "the ground is dark"
+    assert picture[90:110, 150:170].sum(axis=-1).mean() > 150, "the middle is lit"
+
+
+def test_stairs_on_light_ground(make_view: MakeView, make_store: MakeStore) -> None:
+    """The same stairs on nearly white ground, with a faint shadow around them and darker lines."""
+    view = make_view(SIZE, background="light")
+    view.add_volume("m", make_store(stairs()), label="stairs")
+    picture = check(view, "stairs-light").astype(int)
+    assert picture[:8, :8].min() > 220
+
+
+def test_stairs_translucent(make_view: MakeView, make_store: MakeStore) -> None:
+    """The stairs as coloured glass: low steps nearly clear, high steps dense; the frame's far edges show through."""
+    view = make_view(SIZE)
+    view.add_volume("m", make_store(stairs()))
+    view.mode = "translucent"
+    check(view, "stairs-translucent")
+
+
+def test_kinds_have_their_colours(make_view: MakeView, make_store: MakeStore) -> None:
+    """A cube in parts: amber (text), violet (machine code), red (random), and blue-green (pointers) if in sight."""
+    view = make_view(SIZE)
+    view.add_volume("m", make_store(kinds()))
+    picture = check(view, "kinds").astype(int)
+    red, green, blue = picture[..., 0], picture[..., 1], picture[..., 2]
+    assert ((red > 150) & (green > 100) & (blue < 110)).sum() > 1000, "amber"
+    assert ((blue > 110) & (green < 90) & (red < blue)).sum() > 1000, "violet"
+
+
+def test_single_voxels_from_near(make_view: MakeView, make_store: MakeStore) -> None:
+    """A 3-by-3 lattice of separate cubes, large, with crisp edges; the middle one is selected by an amber frame."""
+    volume = np.zeros((64, 64, 64), np.uint8)
+    volume[30:36:2, 30:36:2, 30:36:2] = 120
+    view = make_view(SIZE)
+    view.add_volume("m", make_store(content_of(volume, 64 * 4096, 10)))
+    address = int(hilbert.address_from_voxel(np.array([[32, 32, 32]], np.uint32), 10)[0])
+    view.set_selection("m", address)
+    view.camera.state = CameraState((32.5, 32.5, 32.5), 13.0, -52, 24)
+    check(view, "voxels-near")
+
+
+def test_opened_at_a_page(make_view: MakeView, make_store: MakeStore) -> None:
+    """A red brick with an amber frame in a corner of three walls: what stood before it is cut away along planes."""
+    rng = np.random.default_rng(7)
+    store = make_store(rng.integers(0, 256, 64 * 4096).astype(np.uint8))
+    view = make_view(SIZE)
+    view.add_volume("m", store)
+    address = int(hilbert.address_from_voxel(np.array([[24, 40, 24]], np.uint32), 10)[0])
+    view.set_selection("m", address)
+    view.camera.fly_to(view.page_box("m", address), 0.0)
+    view.camera.skip()
+    check(view, "opened-at-page")
+
+
+def test_flash(make_view: MakeView, make_store: MakeStore) -> None:
+    """The stairs, with the bricks that were just written shining in warm white."""
+    store = make_store(stairs())
+    view = make_view(SIZE)
+    view.add_volume("m", store)
+    view.draw(100.0)
+    pages = np.arange(0, 64, 5, dtype=np.uint32)
+    store.upload(pages, stairs().reshape(-1, 4096)[pages])
+    check(view, "flash")

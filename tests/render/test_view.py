@@ -1,0 +1,415 @@
+"""The view as an application uses it: what it draws, when it draws nothing, what it picks, how it lives with others."""
+
+from __future__ import annotations
+
+import gc
+from dataclasses import replace
+
+import numpy as np
+import pygfx as gfx
+import pytest
+import wgpu
+from numpy.typing import NDArray
+from pygfx.renderers.wgpu.engine.utils import gpu_caches
+
+from render import hilbert
+from render.bricks import BrickStore
+from render.camera import CameraState
+from render.device import adapter_summary, replace_device, request_device
+from render.errors import DeviceLost, RenderError
+from render.march import MODES
+from render.view import BACKGROUNDS, DARK, VolumeView
+from tests.render import reference
+from tests.render.conftest import MakeStore, MakeView, clustered_bytes, content_of, volume_of
+
+SOLID = np.full(64 * 4096, 180, np.uint8)
+"""64 pages: a full cube of 64^3 voxels."""
+
+
+def half_full() -> NDArray[np.uint8]:
+    """A cube of 64^3 whose lower half (z < 32) holds 200 and whose upper half holds nothing."""
+    volume = np.zeros((64, 64, 64), np.uint8)
+    volume[:, :, :32] = 200
+    return content_of(volume, 64 * 4096, 10)
+
+
+def differs(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> int:
+    return int((np.abs(a.astype(int) - b.astype(int)).max(axis=-1) > 8).sum())
+
+
+def test_a_still_view_draws_nothing(make_view: MakeView, make_store: MakeStore) -> None:
+    view = make_view()
+    assert view.draw(0.0), "the first picture"
+    assert not view.draw(0.1)
+    view.add_volume("a", make_store(clustered_bytes(64, 1)), label="demo")
+    n = 0
+    while view.draw(0.2):
+        n += 1
+        assert n < 500, "refining ends"
+    assert n > 1
+    picture = view.screenshot()
+    for now in (0.3, 1.0, 100.0):
+        assert not view.draw(now)
+    np.testing.assert_array_equal(view.screenshot(), picture)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_whatever_changes_is_drawn(make_view: MakeView, make_store: MakeStore, mode: str) -> None:
+    view = make_view()
+    store = make_store(half_full())
+    view.add_volume("a", store)
+    view.mode = mode  # type: ignore[assignment]
+    view.finish(0.0)
+
+    def changed_by(what: str) -> int:
+        before = view.screenshot()
+        assert view.draw(0.0), what
+        view.finish(0.0)
+        return differs(view.screenshot(), before)
+
+    view.camera.orbit(20, 5)
+    assert changed_by("orbit") > 500
+    view.palette = "ember"
+    assert changed_by("palette") > 500
+    view.set_background("light")
+    assert changed_by("background") > 5000
+    view.set_selection("a", 4096 * 3)
+    assert changed_by("selection") > 20
+    hit = view.pick(128, 110)
+    assert hit is not None
+    view.set_hover(hit)
+    assert changed_by("hover") > 5
+    view.set_hover(hit)
+    assert not view.draw(0.0), "the same byte again is no change"
+    view.set_hover(None)
+    view.set_selection(None, None)
+    assert changed_by("no selection") > 20
+    store.upload(np.arange(64, dtype=np.uint32), np.zeros((64, 4096), np.uint8), flash=False)
+    assert changed_by("write") > 2000
+    for same in (view.mode, view.palette):
+        setattr(view, "mode" if same in MODES else "palette", same)
+    assert not view.draw(0.0), "setting what is set is no change"
+
+
+def test_opacity_changes_the_translucent_picture(make_view: MakeView, make_store: MakeStore) -> None:
+    view = make_view()
+    view.add_volume("a", make_store(half_full()))
+    view.mode = "translucent"
+    assert view.opacity < 0.5
+    view.opacity = 0.01
+    view.finish(0.0)
+    thin = view.screenshot()
+    view.opacity = 0.9
+    view.finish(0.0)
+    assert differs(view.screenshot(), thin) > 3000
+    for wrong in (0.0, -1.0, 1.1, float("nan")):
+        with pytest.raises(ValueError, match="opacity"):
+            view.opacity = wrong
+
+
+def test_a_written_page_flashes_and_cools(make_view: MakeView, make_store: MakeStore) -> None:
+    view = make_view()
+    store = make_store(np.full(64 * 4096, 60, np.uint8))
+    view.add_volume("a", store)
+    view.finish(10.0)
+    calm = view.screenshot().astype(int)
+    pages = np.arange(64, dtype=np.uint32)
+    store.upload(pages, np.full((64, 4096), 60, np.uint8))
+    light = []
+    for step in range(12):
+        view.draw(10.01 + 0.2 * step)
+        light.append(int((view.screenshot().astype(int) - calm)[..., :3].sum()))
+    assert light[0] > 100_000, "it flashes"
+    assert light[0] > light[2] > light[4] > light[6] >= 0, "and cools"
+    view.finish(30.0)
+    assert differs(view.screenshot(), calm.astype(np.uint8)) == 0
+    assert not view.draw(40.0)
+
+
+def test_a_write_elsewhere_leaves_the_picture_alone(make_view: MakeView, make_store: MakeStore) -> None:
+    """A page behind others is not seen; its tiles are marched again and look the same."""
+    view = make_view()
+    store = make_store(SOLID)
+    view.add_volume("a", store)
+    view.finish(0.0)
+    before = view.screenshot()
+    inner = hilbert.address_from_voxel(np.array([[32, 32, 32]], np.uint32), store.order)[0] // 4096
+    store.upload(np.array([inner], np.uint32), np.full((1, 4096), 9, np.uint8), flash=False)
+    assert view.draw(1.0)
+    view.finish(1.0)
+    assert differs(view.screenshot(), before) == 0
+
+
+def test_pick_is_the_byte_that_the_reference_sees(make_view: MakeView, make_store: MakeStore) -> None:
+    view = make_view((320, 200))
+    content = clustered_bytes(64, seed=21)
+    store = make_store(content)
+    view.add_volume("m", store, origin=(100.0, -50.0, 7.0))
+    volume = volume_of(content, store.order, store.shape_voxels)
+    view.finish(0.0)
+    eye = view._eye(view._layers["m"])
+    rng = np.random.default_rng(4)
+    met = 0
+    for x, y in rng.random((120, 2)) * view.size_px:
+        direction = reference.ray_direction(eye, (x, y), view.size_px)
+        expected = reference.first_hit(volume, eye, direction)
+        if expected is not None and reference.is_delicate(eye, direction, expected):
+            continue
+        hit = view.pick(float(x), float(y))
+        assert (hit is None) == (expected is None)
+        if hit is None or expected is None:
+            continue
+        met += 1
+        assert (hit.key, hit.voxel) == ("m", expected.voxel)
+        assert content[hit.address] == volume[hit.voxel]
+        low, high = view.byte_box("m", hit.address)
+        assert all(low[i] - 0.02 <= hit.position[i] <= high[i] + 0.02 for i in range(3))
+    assert met >= 20
+
+
+def test_pygfx_picks_the_same_voxels(make_view: MakeView, make_store: MakeStore) -> None:
+    """At full resolution the picture's own pick values are those of an exact pick."""
+    view = make_view((320, 200))
+    view.add_volume("m", make_store(clustered_bytes(64, seed=22)))
+    view.finish(0.0)
+    found = 0
+    for x in range(10, 320, 25):
+        for y in range(10, 200, 25):
+            assert view._renderer is not None
+            info = view._renderer.get_pick_info((x + 0.5, y + 0.5))
+            hit = view.pick(x + 0.5, y + 0.5)
+            if hit is not None and info["world_object"] is not None and "voxel" in info:
+                assert info["world_object"].key == "m"
+                assert info["voxel"] == hit.voxel
+                found += 1
+            else:
+                assert "voxel" not in info or hit is None
+    assert found > 10
+
+
+def test_depth_is_right_both_ways(make_view: MakeView, make_store: MakeStore) -> None:
+    """A red ball in front of the volume hides it; one behind is hidden; one half inside is cut by the volume's
+    surface.
+    """
+    view = make_view((200, 200))
+    view.add_volume("m", make_store(SOLID), origin=(0.0, 0.0, 0.0))
+    view.camera.axis_view("+x")
+    view.camera.skip()
+    red = gfx.MeshBasicMaterial(color="#ff0000")
+    ball = gfx.Mesh(gfx.sphere_geometry(12), red)
+    view.scene.add(ball)
+
+    def red_pixels(x: float) -> int:
+        ball.local.position = (x, 32.0, 32.0)
+        view._dirty = True
+        view.finish(0.0)
+        picture = view.screenshot().astype(int)
+        return int(((picture[..., 0] > 240) & (picture[..., 1] < 20)).sum())
+
+    before = red_pixels(100.0)
+    assert before > 500
+    assert red_pixels(30.0) == 0, "inside"
+    assert red_pixels(-40.0) == 0, "behind"
+    half = red_pixels(64.0 + 8.0)
+    assert 0 < half < before
+    assert red_pixels(64.0 - 8.0) < half
+    view.scene.remove(ball)
+
+
+def test_several_volumes_stand_side_by_side(make_view: MakeView, make_store: MakeStore) -> None:
+    view = make_view((400, 200))
+    stores = [make_store(SOLID), make_store(SOLID // 2), make_store(SOLID // 3)]
+    for key, store in zip("abc", stores, strict=True):
+        view.add_volume(key, store, label=key)
+    view.camera.axis_view("-y")
+    assert view.volumes == ("a", "b", "c")
+    boxes = [view.volume_box(key) for key in "abc"]
+    assert boxes[0][1][0] < boxes[1][0][0] < boxes[1][1][0] < boxes[2][0][0]
+    view.finish(0.0)
+    keys = [hit.key if (hit := view.pick(x, 100)) else None for x in range(0, 400, 4)]
+    order = [key for i, key in enumerate(keys) if key is not None and (i == 0 or keys[i - 1] != key)]
+    assert order == ["a", "b", "c"]
+    view.remove_volume("b")
+    view.set_selection("c", 0)
+    view.remove_volume("c")
+    assert view._selection is None, "the selection goes with its volume"
+    with pytest.raises(KeyError):
+        view.remove_volume("c")
+    with pytest.raises(ValueError, match="already shown"):
+        view.add_volume("a", stores[0])
+
+
+def test_opening_shows_what_was_buried(make_view: MakeView, make_store: MakeStore) -> None:
+    content = np.full(512 * 4096, 90, np.uint8)
+    store = make_store(content)
+    view = make_view((200, 200))
+    view.add_volume("m", store)
+    address = int(hilbert.address_from_voxel(np.array([[60, 60, 60]], np.uint32), store.order)[0])
+    view.camera.fly_to(view.page_box("m", address), now_s=0.0)
+    view.camera.skip()
+    view.finish(0.0)
+    hit = view.pick(100, 100)
+    assert hit is not None
+    low, high = view.page_box("m", address)
+    assert all(low[i] - 0.1 <= hit.position[i] <= high[i] + 0.1 for i in range(3)), "the page is in plain sight"
+    view.camera.close()
+    hit = view.pick(100, 100)
+    assert hit is not None
+    assert any(not low[i] <= hit.position[i] <= high[i] for i in range(3)), "buried again"
+
+
+def test_selection_shows_at_every_zoom(make_view: MakeView, make_store: MakeStore) -> None:
+    """A buried byte's marker can be seen from afar, from near, and when one voxel fills the picture."""
+    view = make_view()
+    view.add_volume("m", make_store(SOLID))
+    address = int(hilbert.address_from_voxel(np.array([[30, 30, 30]], np.uint32), 10)[0])
+    for distance in (300.0, 60.0, 12.0, 4.0):
+        view.camera.state = CameraState((30.5, 30.5, 30.5), distance)
+        view.set_selection(None, None)
+        view.finish(0.0)
+        plain = view.screenshot()
+        view.set_selection("m", address)
+        view.finish(0.0)
+        assert differs(view.screenshot(), plain) > 10, f"at {distance}"
+
+
+def test_every_size_of_window(make_view: MakeView, make_store: MakeStore) -> None:
+    view = make_view((64, 64))
+    view.add_volume("m", make_store(SOLID))
+    for size in ((1, 1), (0, 0), (3, 500), (500, 3), (257, 129)):
+        view.resize(*size)
+        view.finish(0.0)
+        assert view.screenshot().shape == (max(1, size[1]), max(1, size[0]), 4)
+        assert view.texture.size[:2] == view.size_px
+        view.pick(0.5, 0.5)
+    texture = view.texture
+    view.resize(257, 129)
+    assert view.texture is texture, "the same size is no change"
+
+
+def test_moving_camera_keeps_to_its_budget(make_view: MakeView, make_store: MakeStore) -> None:
+    """When a whole picture is too slow, a moving camera gets a smaller one, and a still one the whole again."""
+    view = make_view((320, 200))
+    view.add_volume("m", make_store(clustered_bytes(64, seed=23)))
+    view.finish(0.0)
+    layer = view._layers["m"]
+    sharp = view.screenshot()
+    view.frame_budget_s = 1e-4
+    state = view.camera.state
+    for turn in range(6):
+        view.camera.orbit(3, 0)
+        assert view.draw(0.01 * turn)
+        assert layer.quick is not None
+        assert layer.thing.material.image is layer.quick
+    assert layer.quick is not None
+    assert layer.quick.size[0] < 320
+    view.camera.state = state
+    view.draw(1.0)
+    assert 0 < differs(view.screenshot(), sharp) < 0.5 * 320 * 200, "coarser, and the same thing"
+    view.finish(1.0)
+    assert layer.thing.material.image is layer.full
+    assert differs(view.screenshot(), sharp) == 0
+    view.frame_budget_s = 10.0
+    view.camera.orbit(5, 0)
+    view.draw(2.0)
+    assert layer.thing.material.image is layer.full, "fast enough: no need for less"
+
+
+def test_wrong_names_are_said(make_view: MakeView) -> None:
+    view = make_view()
+    with pytest.raises(ValueError, match="Mode 'x-ray' is not one of first hit, translucent"):
+        view.mode = "x-ray"  # type: ignore[assignment]
+    with pytest.raises(ValueError, match="Palette 'jet' is not one of content"):
+        view.palette = "jet"
+    with pytest.raises(KeyError):
+        view.set_background("pink")
+    view.set_background(replace(DARK, top="#000000"))
+
+
+def test_lost_device_is_said_and_can_be_replaced() -> None:
+    """DeviceLost from every door; afterwards a new device draws the same picture."""
+
+    def build() -> tuple[wgpu.GPUDevice, BrickStore, VolumeView]:
+        device, _ = request_device()
+        store = BrickStore(device, SOLID.size)
+        store.upload(np.arange(64, dtype=np.uint32), SOLID.reshape(-1, 4096), flash=False)
+        view = VolumeView(device, (160, 120))
+        view.add_volume("m", store, label="demo")
+        return device, store, view
+
+    device, store, view = build()
+    view.finish(0.0)
+    before = view.screenshot()
+    device.destroy()
+    one = np.ones((1, 4096), np.uint8)
+    view.camera.orbit(10, 0)
+    for what in (
+        lambda: view.draw(1.0),
+        lambda: view.pick(80, 60),
+        lambda: store.upload(np.zeros(1, np.uint32), one),
+        lambda: store.read_page(0),
+        view.screenshot,
+        lambda: view.resize(50, 50),
+        lambda: BrickStore(device, 4096),
+        lambda: VolumeView(device, (50, 50)),
+    ):
+        with pytest.raises(DeviceLost, match="The GPU device was lost while trying to") as error:
+            what()
+        assert isinstance(error.value, RenderError)
+    view.destroy()
+    store.destroy()
+    replace_device()
+    device, store, view = build()
+    view.finish(0.0)
+    assert differs(view.screenshot(), before) == 0
+    view.destroy()
+    store.destroy()
+
+
+def test_adapter_is_described(device: wgpu.GPUDevice) -> None:
+    summary = adapter_summary(device)
+    assert summary == request_device()[1]
+    assert summary.name
+    assert summary.backend == "Vulkan"
+    assert summary.is_software == ("llvmpipe" in summary.name or "SwiftShader" in summary.name)
+
+
+def test_nothing_is_left_on_the_gpu(make_store: MakeStore) -> None:
+    """Native objects after building, drawing, resizing and destroying are as many as before, also after many times."""
+    store = make_store(SOLID)
+    device = store.device
+
+    def once() -> None:
+        extra = BrickStore(device, SOLID.size)
+        extra.upload(np.arange(64, dtype=np.uint32), SOLID.reshape(-1, 4096))
+        view = VolumeView(device, (96, 64))
+        view.add_volume("a", extra)
+        view.add_volume("b", store, label="b")
+        for size in ((96, 64), (128, 100)):
+            view.resize(*size)
+            view.finish(0.0)
+            view.pick(50, 30)
+        view.destroy()
+        extra.destroy()
+
+    def counts() -> dict[str, int]:
+        for cache in vars(gpu_caches).values():  # pygfx keeps what it may need again, up to a bound
+            cache.clear()
+        gc.collect()
+        report = wgpu.diagnostics.wgpu_native_counts.get_dict()
+        names = ("Texture", "TextureView", "Buffer", "Sampler", "BindGroup", "RenderPipeline", "ComputePipeline")
+        return {name: report[name]["count"] for name in names}
+
+    once()
+    before = counts()
+    for _ in range(5):
+        once()
+    after = counts()
+    assert after == before
+
+
+def test_backgrounds_are_whole() -> None:
+    for background in BACKGROUNDS.values():
+        for value in (background.top, background.bottom, background.middle, background.line, background.text):
+            assert len(value) == 7
+            assert value.startswith("#")
