@@ -8,7 +8,7 @@ import concurrent.futures
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +84,20 @@ class MachineManager:
         outlives this process. `progress` is called on this thread; `cancelled` is asked some 50 times a second.
         Raises MachineError, GuestMemoryError.
         """
-        report = _Report(progress)
+        with _typed(f"{guest.name} could not be started"):
+            return self._launch(guest, name, ram_bytes, cold, detach, network, _Report(progress), cancelled)
+
+    def _launch(
+        self,
+        guest: Guest,
+        name: str | None,
+        ram_bytes: int | None,
+        cold: bool,
+        detach: bool,
+        network: bool,
+        report: _Report,
+        cancelled: Callable[[], bool] | None,
+    ) -> Machine:
         background = self._hold_loop()
         report.tell("Looking for QEMU", 0.0)
         qemu = find_qemu()
@@ -93,15 +106,11 @@ class MachineManager:
         report.tell("Trying out KVM", 0.05)
         kvm = probe_kvm()
         accelerator: Accelerator = "kvm" if kvm.usable else "tcg"
-        try:
-            board = board_arguments(guest, ram_bytes=size_bytes, accelerator=accelerator, network=with_network)
-            keep = warm.can_keep_state(guest)
-            key = warm.key_of(guest, board, qemu, accelerator) if keep else None
-        except OSError as error:
-            raise MachineError(f"A file of {guest.name} cannot be read: {error}.") from error
+        board = board_arguments(guest, ram_bytes=size_bytes, accelerator=accelerator, network=with_network)
+        key = warm.key_of(guest, board, qemu, accelerator) if warm.can_keep_state(guest) else None
         self._make_room(size_bytes)
         with runtime_lock():
-            directory = claim_directory(name, guest.name)
+            directory = claim_directory(name, guest.name, self._live_names())
             record = MachineRecord(
                 name=directory.name,
                 guest=guest.name,
@@ -145,13 +154,13 @@ class MachineManager:
         background = self._hold_loop()
         if name is not None and not is_valid_name(name):
             raise NameInvalid(name)
-        with self._lock:
-            taken = frozenset(self._live_names())
+        taken = self._live_names()
         if name is not None and name in taken:
             raise NameTaken(name)
-        machine = background.run(
-            attach_on_loop(background, Path(qmp_socket).absolute(), name=name, taken=taken, emit=self._emit)
-        )
+        with _typed(f"{qmp_socket} could not be attached to"):
+            machine = background.run(
+                attach_on_loop(background, Path(qmp_socket).absolute(), name=name, taken=taken, emit=self._emit)
+            )
         try:
             self._register(machine)
         except BaseException:
@@ -165,6 +174,10 @@ class MachineManager:
 
         Raises `NoSuchMachine`, `MachineOwned`, other MachineError, GuestMemoryError.
         """
+        with _typed(f"'{name}' could not be taken over"):
+            return self._adopt(name)
+
+    def _adopt(self, name: str) -> Machine:
         background = self._hold_loop()
         with runtime_lock() as runtime:
             record = load_record(runtime / name) if is_valid_name(name) else None
@@ -308,8 +321,9 @@ class MachineManager:
                 before.release_ram()
             self._machines[machine.name] = machine
 
-    def _live_names(self) -> list[str]:
-        return [name for name, machine in self._machines.items() if not machine.info.state.ended]
+    def _live_names(self) -> frozenset[str]:
+        with self._lock:
+            return frozenset(name for name, machine in self._machines.items() if not machine.info.state.ended)
 
     def _emit(self, event: MachineEvent) -> None:
         with self._lock:
@@ -370,6 +384,15 @@ class _Report:
         latest, self._latest = self._latest, None
         if latest is not None:
             self.tell(*latest)
+
+
+@contextlib.contextmanager
+def _typed(failed: str) -> Iterator[None]:
+    """Tell trouble with files (no room, no right, no such directory) as what it made impossible."""
+    try:
+        yield
+    except OSError as error:
+        raise MachineError(f"{failed}: {error}.") from error
 
 
 def _checked_ram(guest: Guest, ram_bytes: int | None) -> int:

@@ -10,7 +10,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -206,15 +206,18 @@ def machine_directories() -> list[Path]:
     return sorted(entry for entry in entries if entry.is_dir() and not entry.is_symlink())
 
 
-def claim_directory(wanted: str | None, guest: str) -> Path:
+def claim_directory(wanted: str | None, guest: str, taken: Collection[str] = ()) -> Path:
     """Make the directory of a new machine, and with it take its name. To be called under `runtime_lock`.
 
-    Without a wanted name it is the guest's, or that and a number. Raises `NameInvalid`, or `NameTaken`.
+    Without a wanted name it is the guest's, or that and a number. `taken` are names in use otherwise. Raises
+    `NameInvalid`, or `NameTaken`.
     """
     runtime = runtime_dir()
     if wanted is not None:
         if not is_valid_name(wanted):
             raise NameInvalid(wanted)
+        if wanted in taken:
+            raise NameTaken(wanted)
         path = runtime / wanted
         if path.is_dir() and not path.is_symlink():
             remove_if_dead(path)
@@ -226,7 +229,7 @@ def claim_directory(wanted: str | None, guest: str) -> Path:
     base = re.sub(r"[^a-z0-9._-]", "-", guest.lower()).lstrip("._-")[: LONGEST_NAME - 5] or "machine"
     for number in range(1, 10_000):
         with contextlib.suppress(NameTaken):
-            return claim_directory(base if number == 1 else f"{base}-{number}", guest)
+            return claim_directory(base if number == 1 else f"{base}-{number}", guest, taken)
     raise NameTaken(base, "and 9,999 more like it are running already")
 
 

@@ -99,7 +99,7 @@ def compress_zero_pages(extents: Sequence[tuple[int, int]], data: npt.NDArray[np
 class StateStore:
     """The saved states in one directory, the least recently used of which go when they are too many."""
 
-    def __init__(self, directory: Path, *, largest_bytes: int = 4 << 30) -> None:
+    def __init__(self, directory: Path, *, largest_bytes: int = 2 << 30) -> None:
         self.directory = directory
         self.largest_bytes = largest_bytes
 

@@ -349,4 +349,7 @@ def test_names_do_not_collide(manager: MachineManager, foreign: StartQemu, tmp_p
     manager.launch(make_guest(), name="theirs")
     foreign(*with_file(tmp_path, shared_memory), "-name", "theirs")
     assert manager.attach(tmp_path / "qmp").name == "theirs-2"
+    with pytest.raises(NameTaken):
+        manager.launch(make_guest(), name="theirs-2")
+    assert manager.launch(make_guest(name="theirs")).name == "theirs-3"
     (shared_memory / "ram").unlink()

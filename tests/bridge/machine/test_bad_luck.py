@@ -268,6 +268,24 @@ def test_guest_that_switches_itself_off_has_stopped_not_crashed(manager: Machine
     assert "CRASH" not in kinds
 
 
+def test_no_shared_memory_at_all(private_directories: Path, tmp_path: Path) -> None:
+    with MachineManager(shared_memory=tmp_path / "none") as manager:
+        with pytest.raises(MachineError, match=r"bare could not be started: .*none"):
+            manager.launch(make_guest())
+        assert manager.machines() == ()
+    assert list(runtime_dir().glob("[a-z]*")) == []
+
+
+def test_full_runtime_directory(small_tmpfs: Path, shared_memory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(small_tmpfs))
+    runtime_dir()
+    fill(small_tmpfs)
+    with MachineManager(shared_memory=shared_memory) as manager, pytest.raises(MachineError, match="No space left"):
+        manager.launch(make_guest())
+    assert list(runtime_dir().glob("[a-z]*")) == []
+    assert list(shared_memory.iterdir()) == []
+
+
 def test_link_in_place_of_a_machines_directory(manager: MachineManager, tmp_path: Path) -> None:
     (tmp_path / "precious").mkdir()
     (runtime_dir() / "bare").symlink_to(tmp_path / "precious")
