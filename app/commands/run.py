@@ -1,12 +1,17 @@
 """`glassbox run`: start a machine without the window; its console on this terminal, or detached."""
 
 import argparse
+import sys
+import threading
 
 from app.commands.console_session import ConsoleSession
 from app.commands.guest_options import add_guest_options, progress_printer, resolve_guest
 from app.output import format_bytes, print_json, print_text
 from bridge.machine.machine import Machine
 from bridge.machine.manager import MachineManager
+
+READY_LIMIT_S = 60.0
+SAVE_LIMIT_S = 10.0
 
 
 def configure(parser: argparse.ArgumentParser, _command: str) -> None:
@@ -21,6 +26,8 @@ def run(options: argparse.Namespace) -> int:
     """Launch, say what runs, and stay with the console until the guest or the user ends it. Returns 0."""
     guest = resolve_guest(options, options.guest)
     manager = MachineManager()
+    saved = threading.Event()
+    manager.subscribe(lambda event: saved.set() if event.kind == "SAVED" else None)
     try:
         machine = manager.launch(
             guest,
@@ -31,6 +38,8 @@ def run(options: argparse.Namespace) -> int:
             network=options.network,
             progress=None if options.json else progress_printer(),
         )
+        if options.detach and guest.ready_marker is not None:
+            _wait_until_up(machine, saved if guest.keeps_state and not machine.info.warm else None)
         if options.json:
             print_json(describe(machine))
         else:
@@ -40,6 +49,14 @@ def run(options: argparse.Namespace) -> int:
     finally:
         manager.close()
     return 0
+
+
+def _wait_until_up(machine: Machine, saved: threading.Event | None) -> None:
+    """Come back when the guest is up, as whoever starts it in a script expects, and its state is kept for next time."""
+    if not machine.wait_ready(READY_LIMIT_S):
+        sys.stderr.write(f"glassbox: {machine.name} runs, but said nothing of being up in {READY_LIMIT_S:.0f} s\n")
+    elif saved is not None:
+        saved.wait(SAVE_LIMIT_S)
 
 
 def describe(machine: Machine) -> dict[str, object]:
