@@ -15,6 +15,9 @@ from bridge.machine.guest import GIB, MIB, GuestIngredientMissing
 
 SOURCE = Path(__file__).resolve().parents[2] / "assets" / "guests" / "boot_sector.S"
 
+SOURCES = (SOURCE, Path(__file__))
+"""What the image is made from: when one changes, it is made anew."""
+
 BANNER = b"Glassbox\x1b[0m boot sector\r\nRAM is signed, the timer counts at 0x11008.\r\n"
 """Ends what the guest prints on its serial console, when every signed page is in place."""
 

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import difflib
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,15 @@ from bridge.machine.descriptions import (
     read_description,
 )
 from bridge.machine.directories import cache_dir, config_dir
-from bridge.machine.guest import MIB, Guest, GuestCancelled, GuestDescriptionError, GuestOptionError, UnknownGuest
+from bridge.machine.guest import (
+    MIB,
+    Guest,
+    GuestCancelled,
+    GuestDescriptionError,
+    GuestError,
+    GuestOptionError,
+    UnknownGuest,
+)
 
 BUILT_IN = Path(__file__).resolve().parents[2] / "assets" / "guests"
 
@@ -76,8 +85,9 @@ def find_guest(name: str, *, progress: Progress | None = None, cancelled: Cancel
     description = describe_guest(name)
     guest = description.guest
     if description.recipe is not None:
-        made = _RECIPES[description.recipe](progress or _silent, cancelled or _never)
-        guest = _with_recipe(description, made)
+        recipe = _RECIPES[description.recipe]
+        _make(recipe, progress or _silent, cancelled or _never)
+        guest = _with_recipe(description, recipe.files())
     check_files(guest)
     return guest
 
@@ -94,6 +104,39 @@ def describe_guest(name: str) -> Description:
             raise GuestDescriptionError(own, 0, f"'{name}' is the name of a built-in guest; rename the file.")
         return read_description(BUILT_IN / f"{name}.toml")
     return read_description(own)
+
+
+@dataclass(frozen=True, slots=True)
+class GuestSummary:
+    """One line of the catalogue."""
+
+    name: str
+    title: str
+    ram_bytes: int
+    built_in: bool
+    problem: str
+    """Why it cannot be launched right now; empty when it can."""
+
+
+def describe_guests() -> tuple[GuestSummary, ...]:
+    """Every guest of the catalogue, without assembling anything; a bad description is a problem of that guest alone."""
+    return tuple(_summary(name) for name in guest_names())
+
+
+def _summary(name: str) -> GuestSummary:
+    built_in = name in _names_in(BUILT_IN)
+    try:
+        description = describe_guest(name)
+        if description.recipe is None:
+            check_files(description.guest)
+            guest, problem = description.guest, ""
+        else:
+            recipe = _RECIPES[description.recipe]
+            guest = _with_recipe(description, recipe.files())
+            problem = "" if guest_cache.is_intact(recipe.directory()) else "It is assembled when it is first launched."
+    except GuestError as error:
+        return GuestSummary(name, name, 0, built_in, str(error))
+    return GuestSummary(name, guest.title, guest.ram_bytes, built_in, problem)
 
 
 def _silent(_sentence: str, _share: float) -> None:
@@ -120,46 +163,61 @@ def _with_recipe(description: Description, made: Mapping[str, Path]) -> Guest:
     return guest
 
 
-def _make_demo(progress: Progress, cancelled: Cancelled) -> dict[str, Path]:
-    parent = cache_dir() / "guests"
-    directory = parent / f"demo-{guest_cache.key_of(*demo_guest.SOURCES)}"
-    files = {"kernel": directory / "vmlinux", "initrd": directory / "initrd.cpio"}
-    if guest_cache.is_intact(directory):
-        return files
-    with guest_cache.lock(parent, cancelled):
-        if guest_cache.is_intact(directory):
-            return files  # another process made it while this one waited
-        ingredients = fetch_ingredients(
-            cache_dir() / "packages",
-            progress=lambda sentence, share: progress(sentence, share * 0.7),
-            cancelled=cancelled,
-        )
-        with guest_cache.work_directory(parent) as work:
-            content = {}
-            progress("Unpacking the guest's kernel", 0.7)
-            content["vmlinux"] = demo_guest.make_kernel(ingredients)
-            _stop_if(cancelled)
-            progress("Making the guest's file system", 0.9)
-            content["initrd.cpio"] = demo_guest.make_initramfs(ingredients, work)
-            _stop_if(cancelled)
-        guest_cache.put(directory, content)
-        guest_cache.remove_old(parent, "demo-", directory)
-        progress("The demo guest is assembled", 1.0)
-    return files
+@dataclass(frozen=True, slots=True)
+class _Recipe:
+    """How a built-in guest's files come to be, and where they lie then."""
+
+    name: str
+    sources: tuple[Path, ...]
+    file_names: Mapping[str, str]
+    """The file of each field of the guest."""
+    make: Callable[[Path, Progress, Cancelled], Mapping[str, bytes]]
+    """The content of each file; the path is an empty directory to work in."""
+
+    def directory(self) -> Path:
+        # The name says what it was made from: another version of the sources looks elsewhere, and makes its own.
+        return _made_dir() / f"{self.name}-{guest_cache.key_of(*self.sources)}"
+
+    def files(self) -> dict[str, Path]:
+        directory = self.directory()
+        return {field: directory / name for field, name in self.file_names.items()}
 
 
-def _make_boot_sector(progress: Progress, cancelled: Cancelled) -> dict[str, Path]:
-    parent = cache_dir() / "guests"
-    directory = parent / f"boot-sector-{guest_cache.key_of(boot_sector.SOURCE)}"
-    files = {"floppy": directory / "boot_sector.img"}
+def _made_dir() -> Path:
+    return cache_dir() / "guests"
+
+
+def _make(recipe: _Recipe, progress: Progress, cancelled: Cancelled) -> None:
+    """Have the files of ``recipe`` in the cache."""
+    parent, directory = _made_dir(), recipe.directory()
     if guest_cache.is_intact(directory):
-        return files
+        return
     with guest_cache.lock(parent, cancelled), guest_cache.work_directory(parent) as work:
-        progress("Assembling the boot sector", 0.0)
-        guest_cache.put(directory, {"boot_sector.img": boot_sector.assemble(boot_sector.SOURCE, work)})
-        guest_cache.remove_old(parent, "boot-sector-", directory)
-        progress("The boot sector is assembled", 1.0)
-    return files
+        if guest_cache.is_intact(directory):
+            return  # another process made it while this one waited
+        guest_cache.put(directory, recipe.make(work, progress, cancelled))
+        guest_cache.remove_old(parent, f"{recipe.name}-", directory)
+        progress("The guest is assembled", 1.0)
+
+
+def _make_demo(work: Path, progress: Progress, cancelled: Cancelled) -> Mapping[str, bytes]:
+    ingredients = fetch_ingredients(
+        cache_dir() / "packages",
+        progress=lambda sentence, share: progress(sentence, share * 0.7),
+        cancelled=cancelled,
+    )
+    progress("Unpacking the guest's kernel", 0.7)
+    kernel = demo_guest.make_kernel(ingredients)
+    _stop_if(cancelled)
+    progress("Making the guest's file system", 0.9)
+    initramfs = demo_guest.make_initramfs(ingredients, work)
+    _stop_if(cancelled)
+    return {"vmlinux": kernel, "initrd.cpio": initramfs}
+
+
+def _make_boot_sector(work: Path, progress: Progress, _cancelled: Cancelled) -> Mapping[str, bytes]:
+    progress("Assembling the boot sector", 0.0)
+    return {"boot_sector.img": boot_sector.assemble(boot_sector.SOURCE, work)}
 
 
 def _stop_if(cancelled: Cancelled) -> None:
@@ -167,9 +225,12 @@ def _stop_if(cancelled: Cancelled) -> None:
         raise GuestCancelled("Assembling the guest was stopped; what was downloaded is kept for the next time.")
 
 
-_RECIPES: Mapping[str, Callable[[Progress, Cancelled], dict[str, Path]]] = {
-    "demo": _make_demo,
-    "boot-sector": _make_boot_sector,
+_RECIPES: Mapping[str, _Recipe] = {
+    recipe.name: recipe
+    for recipe in (
+        _Recipe("demo", demo_guest.SOURCES, {"kernel": "vmlinux", "initrd": "initrd.cpio"}, _make_demo),
+        _Recipe("boot-sector", boot_sector.SOURCES, {"floppy": "boot_sector.img"}, _make_boot_sector),
+    )
 }
 
 

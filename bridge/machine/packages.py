@@ -145,6 +145,7 @@ def _never() -> bool:
 
 def _download(packages: Sequence[Package], directory: Path, progress: Progress, cancelled: Cancelled) -> None:
     total_bytes = sum(package.size_bytes for package in packages)
+    sentence = f"Downloading the guest's packages ({total_bytes / 1e6:.1f} MB)"
     names = [f"{package.name}:{ARCHITECTURE}" for package in packages]
     log = directory / "apt.log"
     with log.open("w+") as output:
@@ -161,10 +162,7 @@ def _download(packages: Sequence[Package], directory: Path, progress: Progress, 
                 if cancelled():
                     raise GuestCancelled("The download was stopped; what is complete is kept for the next time.")
                 arrived = sum(_size(directory / package.file_name) for package in packages)
-                progress(
-                    f"Downloading the guest's packages, {arrived / 1e6:.1f} of {total_bytes / 1e6:.1f} MB",
-                    min(arrived / total_bytes, 1.0),
-                )
+                progress(sentence, min(arrived / total_bytes, 1.0))
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(_POLL_S)
         finally:
