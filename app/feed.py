@@ -12,9 +12,11 @@ from render.bricks import BrickStore
 if TYPE_CHECKING:
     import wgpu
 
-_SMALLEST_BATCH = 64
+_SMALLEST_BATCH = 128
 _LARGEST_BATCH = 4096  # 16 MiB: above this a batch gains nothing and costs latency
 _FIRST_BATCH = 512
+_BACKLOG_PAGES = 2048
+_BACKLOG_BUDGET_S = 0.05  # a volume that is still coming up is worth slower frames than one that is only changing
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +48,11 @@ class RamFeed:
         """Upload pending pages for about `budget_s` seconds and return how many.
 
         The batch size follows the measured cost, so that a single batch stays within the budget on a slow GPU.
+        A long backlog, as after the start, gets a bigger budget: the whole picture soon beats smooth frames of a part.
         """
         begin = perf_counter()
+        if self.tracker.stats.pending_pages > _BACKLOG_PAGES:
+            budget_s = max(budget_s, _BACKLOG_BUDGET_S)
         uploaded = 0
         while True:
             dirty = self.tracker.take(self._batch_pages)

@@ -77,3 +77,18 @@ def test_a_budget_of_nothing_still_makes_progress(feed: RamFeed, ram_file: Path)
     while feed.stats.uploaded_pages < N_PAGES and monotonic() < deadline:
         assert feed.pump(0.0) <= N_PAGES
     assert np.array_equal(feed.store.read_page(N_PAGES - 1), writable[N_PAGES - 1])
+
+
+def test_a_long_backlog_is_carried_faster_than_a_short_one(tmp_path: Path) -> None:
+    """At a budget of nothing, 16 MiB of new content must not take hundreds of frames."""
+    path = tmp_path / "big.ram"
+    n_pages = 4096
+    np.full(n_pages * PAGE, 7, np.uint8).tofile(path)
+    ram = GuestRam.open(path)
+    with RamFeed(ram, request_device()[0]) as feed:
+        deadline = monotonic() + 60
+        while feed.tracker.stats.pending_pages < n_pages:
+            assert monotonic() < deadline
+            sleep(0.005)
+        assert feed.pump(0.0) >= 512, "one frame of a backlog carries more than one smallest batch"
+    ram.close()
