@@ -27,15 +27,20 @@ import numpy as np
 import numpy.typing as npt
 
 from bridge.memory.native import (
+    PRODUCT_WORDS,
+    VECTOR_WORDS,
+    add_products,
+    any_bits,
     compiled,
+    differing_bits,
     fence,
     inlined,
     load_acquire_u32,
     lseek,
-    multiply_add_128,
     prefetch,
     store_release_u32,
 )
+from bridge.memory.physical_map import PAGE_BYTES
 from bridge.memory.shadow import CHUNK_PAGES, WORDS_A_PAGE, Shadow
 
 U8 = npt.NDArray[np.uint8]
@@ -61,36 +66,28 @@ _SEEK_END, _SEEK_DATA, _SEEK_HOLE = 2, 3, 4
 def _page_hash(words: U64, key: U64, page: int) -> tuple[np.uint64, np.uint64]:
     low = np.uint64(0)
     high = np.uint64(0)
-    base = page * WORDS_A_PAGE
-    ahead = words.ctypes.data + base * 8 + _AHEAD_BYTES
-    for start in range(0, WORDS_A_PAGE, 16):
-        prefetch(np.uintp(ahead + start * 8))
-        prefetch(np.uintp(ahead + start * 8 + 64))
-        for i in range(start, start + 16, 2):
-            low, high = multiply_add_128(low, high, words[base + i] + key[i], words[base + i + 1] + key[i + 1])
+    address = words.ctypes.data + page * PAGE_BYTES
+    for at in range(0, PAGE_BYTES, PRODUCT_WORDS * 8):
+        for line in range(0, PRODUCT_WORDS * 8, 64):
+            prefetch(np.uintp(address + at + line + _AHEAD_BYTES))
+        low, high = add_products(low, high, np.uintp(address + at), np.uintp(key.ctypes.data + at))
     return low, high
 
 
 @inlined
 def _page_equals(ram: U64, shadow: U64, page: int) -> bool:
-    base = page * WORDS_A_PAGE
-    for start in range(base, base + WORDS_A_PAGE, 64):
-        difference = np.uint64(0)
-        for i in range(start, start + 64):
-            difference |= ram[i] ^ shadow[i]
-        if difference != 0:
+    start = page * PAGE_BYTES
+    for at in range(start, start + PAGE_BYTES, VECTOR_WORDS * 8):
+        if differing_bits(np.uintp(ram.ctypes.data + at), np.uintp(shadow.ctypes.data + at)) != 0:
             return False
     return True
 
 
 @inlined
 def _page_is_zero(words: U64, page: int) -> bool:
-    base = page * WORDS_A_PAGE
-    for start in range(base, base + WORDS_A_PAGE, 64):
-        bits = np.uint64(0)
-        for i in range(start, start + 64):
-            bits |= words[i]
-        if bits != 0:
+    start = page * PAGE_BYTES
+    for at in range(start, start + PAGE_BYTES, VECTOR_WORDS * 8):
+        if any_bits(np.uintp(words.ctypes.data + at)) != 0:
             return False
     return True
 
@@ -125,14 +122,17 @@ def _store_page(shadow: Shadow, ram: U64, page: int, zero: bool, now_s: float) -
 
 
 @inlined
-def _page_differs(shadow: Shadow, ram: U64, page: int, exact: bool) -> bool:
-    if exact:
-        # A page of the shadow that was never written is not read either, so that it costs no memory.
-        if shadow.is_zero[page]:
-            return not _page_is_zero(ram, page)
-        return not _page_equals(ram, shadow.words, page)
-    low, high = _page_hash(ram, shadow.key, page)
-    return bool(low != shadow.hashes[page, 0] or high != shadow.hashes[page, 1])
+def _hash_differs(ram: U64, key: U64, hashes: U64, page: int) -> bool:
+    low, high = _page_hash(ram, key, page)
+    return bool(low != hashes[page, 0] or high != hashes[page, 1])
+
+
+@inlined
+def _bytes_differ(ram: U64, words: U64, is_zero: U8, page: int) -> bool:
+    # A page of the shadow that was never written is not read either, so that it costs no memory.
+    if is_zero[page]:
+        return not _page_is_zero(ram, page)
+    return not _page_equals(ram, words, page)
 
 
 @compiled(nogil=True)
@@ -154,14 +154,14 @@ def sweep(
             data_start = n_pages
             data_end = n_pages
             if sparse:
-                if lseek(fd, 0, _SEEK_END) < n_pages * 4096:
+                if lseek(fd, 0, _SEEK_END) < n_pages * PAGE_BYTES:
                     intact = False
                     break
-                offset = lseek(fd, position * 4096, _SEEK_DATA)
+                offset = lseek(fd, position * PAGE_BYTES, _SEEK_DATA)
                 if offset >= 0:
-                    data_start = min(offset // 4096, n_pages)
+                    data_start = min(offset // PAGE_BYTES, n_pages)
                     # A hole that came between the two calls ends the data where it starts: the next round looks again.
-                    data_end = min((lseek(fd, offset, _SEEK_HOLE) + 4095) // 4096, n_pages)
+                    data_end = min((lseek(fd, offset, _SEEK_HOLE) + PAGE_BYTES - 1) // PAGE_BYTES, n_pages)
             else:
                 data_start = position
             for page in range(position, data_start):
@@ -173,8 +173,11 @@ def sweep(
         stop = position + max(budget_pages - checked, 1)
         stop = min((stop + CHUNK_PAGES - 1) // CHUNK_PAGES * CHUNK_PAGES, data_end)
         for page in range(int(position), int(stop)):
-            exact = (page // CHUNK_PAGES + cycle) % EXACT_EVERY == 0
-            if not _page_differs(shadow, ram, page, exact):
+            if (page // CHUNK_PAGES + cycle) % EXACT_EVERY == 0:
+                differs = _bytes_differ(ram, shadow.words, shadow.is_zero, page)
+            else:
+                differs = _hash_differs(ram, shadow.key, shadow.hashes, page)
+            if not differs:
                 continue
             _store_page(shadow, ram, page, False, now_s)
             state[CHANGED] += 1
@@ -203,7 +206,7 @@ def look_at_hot(ram: U64, shadow: Shadow, hot: U32, state: I64, budget_pages: in
         if cursor >= state[N_HOT]:
             cursor = 0
         page = int(hot[cursor])
-        if _page_differs(shadow, ram, page, False):
+        if _hash_differs(ram, shadow.key, shadow.hashes, page):
             _store_page(shadow, ram, page, False, now_s)
             state[CHANGED] += 1
             shadow.heat[page] = HOT_PATIENCE

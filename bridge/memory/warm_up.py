@@ -18,10 +18,12 @@ from bridge.memory.ram import GuestRam
 
 def warm_up() -> None:
     """Compiles and keeps every loop that a window needs; does nothing when that was done before."""
+    from bridge.memory.native import forget_old_code
     from bridge.memory.scan import copy_changed
     from bridge.memory.scanner import Scanner
     from bridge.memory.shadow import create_shadow
 
+    forget_old_code()
     fd = os.memfd_create("glassbox warm-up")
     try:
         os.ftruncate(fd, PAGE_BYTES)

@@ -346,17 +346,74 @@ def test_ordered_loads_and_stores_compile_to_what_they_say() -> None:
     assert "prefetch" in code
 
 
-@settings(deadline=None)  # the first call compiles
-@given(*[st.integers(0, 2**64 - 1)] * 4)
-def test_sums_of_products_of_128_bits(low: int, high: int, x: int, y: int) -> None:
-    result = _multiply_add(*map(np.uint64, (low, high, x, y)))
-    expected = ((high << 64 | low) + x * y) % (1 << 128)
-    assert int(result[0]) | int(result[1]) << 64 == expected
+@numba.njit
+def _add_products(low: Any, high: Any, words: Any, key: Any) -> Any:  # pragma: no cover - compiled
+    return native.add_products(low, high, words.ctypes.data, key.ctypes.data)
 
 
 @numba.njit
-def _multiply_add(low: Any, high: Any, x: Any, y: Any) -> Any:  # pragma: no cover - compiled
-    return native.multiply_add_128(low, high, x, y)
+def _bits(words: Any, others: Any) -> Any:  # pragma: no cover - compiled
+    return native.any_bits(words.ctypes.data), native.differing_bits(words.ctypes.data, others.ctypes.data)
+
+
+word = st.integers(0, 2**64 - 1) | st.sampled_from([0, 1, 2**63, 2**64 - 1])
+
+
+@settings(deadline=None)  # the first call compiles
+@given(word, word, *[st.lists(word, min_size=native.PRODUCT_WORDS, max_size=native.PRODUCT_WORDS)] * 2)
+def test_sums_of_products_of_128_bits(low: int, high: int, words: list[int], key: list[int]) -> None:
+    result = _add_products(np.uint64(low), np.uint64(high), np.array(words, np.uint64), np.array(key, np.uint64))
+    keyed = [(left + right) % 2**64 for left, right in zip(words, key, strict=True)]
+    total = (high << 64 | low) + sum(keyed[i] * keyed[i + 1] for i in range(0, native.PRODUCT_WORDS, 2))
+    assert int(result[0]) | int(result[1]) << 64 == total % 2**128
+
+
+@settings(deadline=None)
+@given(st.integers(0, native.VECTOR_WORDS - 1), st.integers(0, 63), st.integers(0, 2**32))
+def test_every_bit_of_a_vector_counts(at: int, bit: int, seed: int) -> None:
+    words = np.random.default_rng(seed).integers(0, 2**64, native.VECTOR_WORDS + 1, np.uint64)
+    others = words.copy()
+    others[-1] ^= np.uint64(1)  # past the end, and none of its business
+    assert _bits(words, others) == (np.bitwise_or.reduce(words[:-1]), 0)
+    others[at] ^= np.uint64(1 << bit)
+    assert _bits(words, others)[1] == 1 << bit
+    nothing = np.zeros(native.VECTOR_WORDS, np.uint64)
+    assert _bits(nothing, nothing) == (0, 0)
+    nothing[at] = 1 << bit
+    assert _bits(nothing, nothing) == (1 << bit, 0)
+
+
+def test_kept_code_belongs_to_the_sources_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = Path(native.__file__).parent
+    for name in native._SOURCES:
+        (tmp_path / f"{name}.py").write_bytes((here / f"{name}.py").read_bytes())
+    monkeypatch.setattr(native, "__file__", str(tmp_path / "native.py"))
+    names = {native.kept_code_dir().name}
+    assert native.kept_code_dir().parent == tmp_path / "__pycache__"
+    assert names == {native.kept_code_dir().name}
+    for name in native._SOURCES:
+        with (tmp_path / f"{name}.py").open("a") as source:
+            source.write("# changed\n")
+        names.add(native.kept_code_dir().name)
+    assert len(names) == 1 + len(native._SOURCES)
+
+    old, other = tmp_path / "__pycache__" / "loops-0123", tmp_path / "__pycache__" / "scan.py311.pyc"
+    for path in (old, native.kept_code_dir()):
+        path.mkdir(parents=True)
+        (path / "file").touch()
+    other.touch()
+    native.forget_old_code()
+    assert not old.exists()
+    assert native.kept_code_dir().exists()
+    assert other.exists()
+
+
+def test_code_is_kept_in_the_cache_when_the_source_cannot_be_written_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    assert native.kept_code_dir().parent == tmp_path / "glassbox" / "compiled"
 
 
 def test_loops_compile_where_nothing_can_be_kept(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -364,6 +421,7 @@ def test_loops_compile_where_nothing_can_be_kept(monkeypatch: pytest.MonkeyPatch
 
     def njit(*arguments: Any, **options: Any) -> Any:
         if options.get("cache"):
+            assert str(native.kept_code_dir()) == cast(Any, numba.config).CACHE_DIR
             raise RuntimeError("cannot cache function: no locator available")
         return real(*arguments, **options)
 
@@ -374,3 +432,4 @@ def test_loops_compile_where_nothing_can_be_kept(monkeypatch: pytest.MonkeyPatch
         return 2 * x
 
     assert double(21) == 42
+    assert str(native.kept_code_dir()) != cast(Any, numba.config).CACHE_DIR, "others keep their setting"
