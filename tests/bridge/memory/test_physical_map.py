@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bridge.machine import boot_sector
 from bridge.memory.errors import InvalidAddress, PhysicalMapUnreadable
 from bridge.memory.physical_map import PAGE_BYTES, PhysicalMap, RamRegion, query_physical_map
 from bridge.memory.ram import GuestRam
@@ -96,6 +97,37 @@ def test_a_running_guest_reads_what_we_read(ram_path: Path) -> None:
                     assert bytes(ram.read_physical(address, length)) == expected, hex(address)
                     compared += length - expected.count(0)
             assert compared > 30_000, "bytes that are not zero took part"
+
+
+@pytest.mark.parametrize("machine", ["pc", "q35"])
+def test_what_a_guest_wrote_on_both_sides_of_the_hole_is_found(ram_path: Path, machine: str, tmp_path: Path) -> None:
+    """The boot sector writes pages full of their own addresses all over 4 GiB, by the addresses that its CPU sees."""
+    floppy, work = tmp_path / "floppy", tmp_path / "work"
+    work.mkdir()
+    floppy.write_bytes(boot_sector.assemble(boot_sector.SOURCE, work))
+    serial = tmp_path / "serial"
+    devices = ["-drive", f"if=none,id=disk,format=raw,snapshot=on,file={floppy}", "-serial", f"file:{serial}"]
+    devices += ["-device", "floppy,drive=disk"] if machine == "pc" else ["-device", "ide-hd,drive=disk"]
+    with qemu(ram_path, "4G", machine, *devices) as guest:
+        guest.qmp("cont")
+        deadline = time.monotonic() + 60
+        while not serial.exists() or boot_sector.BANNER not in serial.read_bytes():
+            assert time.monotonic() < deadline, "the boot sector has written everything"
+            time.sleep(0.05)
+        guest.qmp("stop")
+        with GuestRam.open(ram_path, query_physical_map(guest.qmp, "ram")) as ram:
+            low_end, high_end = boot_sector.ram_ends(4 * GIB, machine)
+            sides = [0, 0]
+            for address, content in boot_sector.known_bytes(4 * GIB, machine):
+                assert bytes(ram.read_physical(address, len(content))) == content, hex(address)
+                offset = ram.physical_map.offset_from_paddr(address)
+                assert bytes(ram.bytes[offset : offset + len(content)]) == content
+                assert (offset == address) == (address < low_end)
+                sides[address >= 4 * GIB] += 1
+            assert min(sides) > 1000
+            for outside in (low_end, 4 * GIB - 1, high_end):
+                with pytest.raises(InvalidAddress):
+                    ram.read_physical(outside, 1)
 
 
 def test_other_backends_have_maps_of_their_own(ram_path: Path) -> None:
