@@ -11,6 +11,9 @@ from pygfx.renderers.wgpu import BaseShader, Binding, GfxSampler, GfxTextureView
 from render import wgsl
 from render.palettes import linear_from_hex
 
+_GRID = (64, 36)
+"""Cells across and down: finer than the halo's blur is wide."""
+
 
 class BackdropMaterial(gfx.Material):
     """The ground's colours, and what the volume throws on it."""
@@ -46,18 +49,19 @@ class Backdrop(gfx.WorldObject):
 
 @register_wgpu_render_function(Backdrop, BackdropMaterial)
 class BackdropShader(BaseShader):
-    """One triangle behind everything."""
+    """A coarse grid behind everything."""
 
     type = "render"
 
     def get_bindings(self, wobject: Backdrop, shared: Any, _scene: Any) -> dict[int, dict[int, Binding]]:
         material: BackdropMaterial = wobject.material
+        self["columns"], self["rows"] = _GRID
         bindings = {
             0: Binding("u_stdinfo", "buffer/uniform", shared.uniform_buffer),
             1: Binding("u_wobject", "buffer/uniform", wobject.uniform_buffer),
             2: Binding("u_material", "buffer/uniform", material.uniform_buffer),
-            3: Binding("t_halo", "texture/auto", material.halo, wgpu.ShaderStage.FRAGMENT),
-            4: Binding("s_halo", "sampler/filtering", GfxSampler("linear", "clamp"), wgpu.ShaderStage.FRAGMENT),
+            3: Binding("t_halo", "texture/auto", material.halo, wgpu.ShaderStage.VERTEX),
+            4: Binding("s_halo", "sampler/filtering", GfxSampler("linear", "clamp"), wgpu.ShaderStage.VERTEX),
         }
         self.define_bindings(0, bindings)
         return {0: bindings}
@@ -66,7 +70,7 @@ class BackdropShader(BaseShader):
         return {"primitive_topology": wgpu.PrimitiveTopology.triangle_list, "cull_mode": wgpu.CullMode.none}
 
     def get_render_info(self, _wobject: Backdrop, _shared: Any) -> dict[str, Any]:
-        return {"indices": (3, 1)}
+        return {"indices": (6 * _GRID[0] * _GRID[1], 1)}
 
     def get_code(self) -> str:
         return wgsl.include("backdrop.wgsl")

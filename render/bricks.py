@@ -45,6 +45,11 @@ _PART_BITS = 15
 NEVER_S = -1.0e9
 """When a brick that never flashed was written."""
 
+_SLOT = 256
+"""Bytes between the batch's uniforms of one part and the next: WebGPU's alignment of dynamic offsets."""
+_BATCH = np.dtype([("now_s", "f4"), ("flash", "u4"), ("first", "u4"), ("part_start", "u4"), ("pad", f"V{_SLOT - 16}")])
+_PLACE = np.dtype([("brick", "u4"), ("page", "u4"), ("source", "u4"), ("pad", "u4")])
+
 _TextureUsage = wgpu.TextureUsage
 
 
@@ -92,10 +97,7 @@ class BrickStore:
         """Grows with every change to what the volume shows."""
         self._changes: deque[Change] = deque(maxlen=512)
         bricks, states = hilbert.bricks_from_pages(self.n_pages, self.order)
-        places = np.empty((self.n_pages, 2), np.uint32)
-        places[:, 0] = bricks[:, 0] | bricks[:, 1] << 9 | bricks[:, 2] << 18 | states.astype(np.uint32) << 27
-        places[:, 1] = np.arange(self.n_pages)
-        self._places = places
+        self._places = bricks[:, 0] | bricks[:, 1] << 9 | bricks[:, 2] << 18 | states.astype(np.uint32) << 27
         self._blocks_stale = True
         self._resources: list[wgpu.GPUTexture | wgpu.GPUBuffer] = []
         with gpu_work("make room for a volume"):
@@ -150,8 +152,8 @@ class BrickStore:
 
         usage = wgpu.BufferUsage
         batch_pages = min(BATCH_PAGES, self.n_pages)
-        self._batch = self._buffer(32, usage.UNIFORM | usage.COPY_DST)
-        self._ids = self._buffer(8 * batch_pages, usage.STORAGE | usage.COPY_DST)
+        self._batch = self._buffer(_SLOT * len(self.parts), usage.UNIFORM | usage.COPY_DST)
+        self._ids = self._buffer(_PLACE.itemsize * batch_pages, usage.STORAGE | usage.COPY_DST)
         self._data = self._buffer(PAGE_SIZE * batch_pages, usage.STORAGE | usage.COPY_DST)
         tables = hilbert_table_words()
         self._tables = self._buffer(tables.nbytes, usage.STORAGE | usage.COPY_DST)
@@ -185,8 +187,10 @@ class BrickStore:
             "pages", (x, y, z), "r32uint", _TextureUsage.TEXTURE_BINDING | _TextureUsage.COPY_DST
         )
         pages = np.zeros((z, y, x), np.uint32)
-        place = self._places[:, 0]
-        pages[place >> 18 & 511, place >> 9 & 511, place & 511] = self._places[:, 1] | place & np.uint32(31 << 27)
+        place = self._places
+        pages[place >> 18 & 511, place >> 9 & 511, place & 511] = np.arange(
+            self.n_pages, dtype=np.uint32
+        ) | place & np.uint32(31 << 27)
         self.device.queue.write_texture(
             {"texture": self.brick_pages}, pages, {"bytes_per_row": 4 * x, "rows_per_image": y}, (x, y, z)
         )
@@ -194,64 +198,51 @@ class BrickStore:
         self.byte_order = self._buffer(order.nbytes, wgpu.BufferUsage.STORAGE | wgpu.BufferUsage.COPY_DST)
         self.device.queue.write_buffer(self.byte_order, 0, order)
 
-    def _update_pipeline(self) -> tuple[wgpu.GPUComputePipeline, wgpu.GPUBindGroup]:
+    def _update_pipeline(self) -> tuple[wgpu.GPUComputePipeline, list[wgpu.GPUBindGroup]]:
+        """The update's pipeline, and its bindings for each part."""
         code = wgsl.compose(
-            "bricks_update.wgsl",
-            hilbert_binding=0,
-            layout=self.layout,
-            n_parts=len(self.parts),
-            n_counters=N_COUNTERS,
-            kinds=Kind,
+            "bricks_update.wgsl", hilbert_binding=0, layout=self.layout, n_counters=N_COUNTERS, kinds=Kind
         )
-        buffers = [self._tables, self._batch, self._ids, self._data]
-        outputs = [self.bricks, self.times, self.cells, *self.parts]
-        layout: list[dict[str, object]] = [
-            {"binding": i, "visibility": wgpu.ShaderStage.COMPUTE, "buffer": {"type": kind}}
-            for i, kind in enumerate(("read-only-storage", "uniform", "read-only-storage", "read-only-storage"))
-        ]
-        for binding, output in enumerate(outputs, len(buffers)):
-            entry: dict[str, object] = {"binding": binding, "visibility": wgpu.ShaderStage.COMPUTE}
+        read: dict[str, object] = {"buffer": {"type": "read-only-storage"}}
+        uniform: dict[str, object] = {"buffer": {"type": "uniform", "has_dynamic_offset": True}}
+        kinds = [read, uniform, read, read]
+        for output in (self.bricks, self.times, self.cells, self.parts[0]):
             if isinstance(output, wgpu.GPUBuffer):
-                entry["buffer"] = {"type": "storage"}
+                kinds.append({"buffer": {"type": "storage"}})
             else:
-                entry["storage_texture"] = {"access": "write-only", "format": output.format, "view_dimension": "3d"}
-            layout.append(entry)
-        return self._pipeline(code, layout, [*buffers, *outputs])
+                storage = {"access": "write-only", "format": output.format, "view_dimension": "3d"}
+                kinds.append({"storage_texture": storage})
+        batch = {"buffer": self._batch, "offset": 0, "size": 16}
+        common = [self._tables, batch, self._ids, self._data, self.bricks, self.times, self.cells]
+        return self._pipeline(code, kinds, [[*common, part] for part in self.parts])
 
-    def _count_pipeline(self) -> tuple[wgpu.GPUComputePipeline, wgpu.GPUBindGroup]:
-        layout = [
-            {
-                "binding": 0,
-                "visibility": wgpu.ShaderStage.COMPUTE,
-                "texture": {"sample_type": "uint", "view_dimension": "3d"},
-            },
-            {
-                "binding": 1,
-                "visibility": wgpu.ShaderStage.COMPUTE,
-                "storage_texture": {"access": "write-only", "format": "r32uint", "view_dimension": "3d"},
-            },
+    def _count_pipeline(self) -> tuple[wgpu.GPUComputePipeline, list[wgpu.GPUBindGroup]]:
+        kinds: list[dict[str, object]] = [
+            {"texture": {"sample_type": "uint", "view_dimension": "3d"}},
+            {"storage_texture": {"access": "write-only", "format": "r32uint", "view_dimension": "3d"}},
         ]
-        return self._pipeline(wgsl.compose("blocks_count.wgsl"), layout, [self.bricks, self.blocks])
+        return self._pipeline(wgsl.compose("blocks_count.wgsl"), kinds, [[self.bricks, self.blocks]])
 
     def _pipeline(
-        self, code: str, layout: list[dict[str, object]], resources: list[wgpu.GPUTexture | wgpu.GPUBuffer]
-    ) -> tuple[wgpu.GPUComputePipeline, wgpu.GPUBindGroup]:
+        self, code: str, kinds: list[dict[str, object]], groups: list[list[object]]
+    ) -> tuple[wgpu.GPUComputePipeline, list[wgpu.GPUBindGroup]]:
+        """A compute pipeline with bindings of `kinds`, and a bind group for each list of resources in `groups`."""
         module = self.device.create_shader_module(code=code)
-        group_layout = self.device.create_bind_group_layout(entries=layout)
+        layout = self.device.create_bind_group_layout(
+            entries=[{"binding": i, "visibility": wgpu.ShaderStage.COMPUTE, **kind} for i, kind in enumerate(kinds)]
+        )
         pipeline = self.device.create_compute_pipeline(
-            layout=self.device.create_pipeline_layout(bind_group_layouts=[group_layout]),
+            layout=self.device.create_pipeline_layout(bind_group_layouts=[layout]),
             compute={"module": module, "entry_point": "main"},
         )
-        entries = [
-            {
-                "binding": i,
-                "resource": {"buffer": resource, "offset": 0, "size": resource.size}
-                if isinstance(resource, wgpu.GPUBuffer)
-                else resource.create_view(),
-            }
-            for i, resource in enumerate(resources)
+        bindings = [
+            self.device.create_bind_group(
+                layout=layout,
+                entries=[{"binding": i, "resource": _bindable(resource)} for i, resource in enumerate(resources)],
+            )
+            for resources in groups
         ]
-        return pipeline, self.device.create_bind_group(layout=group_layout, entries=entries)
+        return pipeline, bindings
 
     # ----- using
 
@@ -274,32 +265,40 @@ class BrickStore:
             return
         if int(pages.max()) >= self.n_pages:
             raise BadPages(f"Page {int(pages.max()):,} was sent to a volume of {self.n_pages:,} pages.")
-        places = self._places[pages]
+        places = np.zeros(n, _PLACE)
+        places["brick"], places["page"] = self._places[pages], pages
         data = np.ascontiguousarray(data)
-        queue = self.device.queue
         with gpu_work("upload written pages"):
-            batch = np.zeros(
-                1, [("now_s", "f4"), ("flash", "u4"), ("part_bits", "u4"), ("pad", "u4"), ("first_z", "u4", 4)]
-            )
-            batch["now_s"], batch["flash"], batch["part_bits"] = self.clock_s, flash, self.part_bits
-            if self.layout == "texture":
-                batch["first_z"][0, : len(self.parts)] = self.part_starts
-            queue.write_buffer(self._batch, 0, batch)
             for first in range(0, n, BATCH_PAGES):
-                size = min(BATCH_PAGES, n - first)
-                queue.write_buffer(self._ids, 0, places, 8 * first, 8 * size)
-                queue.write_buffer(self._data, 0, data, PAGE_SIZE * first, PAGE_SIZE * size)
-                encoder = self.device.create_command_encoder()
-                compute = encoder.begin_compute_pass()
-                compute.set_pipeline(self._update)
-                compute.set_bind_group(0, self._update_bindings)
-                compute.dispatch_workgroups(size)
-                compute.end()
-                queue.submit([encoder.finish()])
+                self._upload_batch(places[first : first + BATCH_PAGES], data[first : first + BATCH_PAGES], flash)
         self._blocks_stale = True
         self.revision += 1
-        corners = np.stack([places[:, 0] >> shift & 511 for shift in (0, 9, 18)], axis=1) * BRICK_SIDE
+        corners = np.stack([self._places[pages] >> shift & 511 for shift in (0, 9, 18)], axis=1) * BRICK_SIDE
         self._changes.append(Change(self.revision, self.clock_s if flash else NEVER_S, corners))
+
+    def _upload_batch(self, places: NDArray[np.void], data: NDArray[np.uint8], flash: bool) -> None:
+        places["source"] = np.arange(len(places))
+        counts = np.array([len(places)])
+        if len(self.parts) > 1:
+            at = places["page"] if self.layout == "linear" else (places["brick"] >> 18 & 511) * BRICK_SIDE
+            part = np.searchsorted(self.part_starts, at, side="right") - 1
+            places = places[np.argsort(part, kind="stable")]
+            counts = np.bincount(part, minlength=len(self.parts))
+        slots = np.zeros(len(self.parts), _BATCH)
+        slots["now_s"], slots["flash"], slots["part_start"] = self.clock_s, flash, self.part_starts
+        slots["first"] = np.cumsum(counts) - counts
+        queue = self.device.queue
+        queue.write_buffer(self._batch, 0, slots)
+        queue.write_buffer(self._ids, 0, places)
+        queue.write_buffer(self._data, 0, data)
+        encoder = self.device.create_command_encoder()
+        compute = encoder.begin_compute_pass()
+        compute.set_pipeline(self._update)
+        for index in np.flatnonzero(counts):
+            compute.set_bind_group(0, self._update_bindings[index], [_SLOT * int(index)])
+            compute.dispatch_workgroups(int(counts[index]))
+        compute.end()
+        queue.submit([encoder.finish()])
 
     def changes_since(self, revision: int) -> list[Change] | None:
         """What was uploaded after `revision`, oldest first; None if that is longer ago than is remembered."""
@@ -317,7 +316,7 @@ class BrickStore:
             encoder = self.device.create_command_encoder()
             compute = encoder.begin_compute_pass()
             compute.set_pipeline(self._count)
-            compute.set_bind_group(0, self._count_bindings)
+            compute.set_bind_group(0, self._count_bindings[0])
             compute.dispatch_workgroups(*(-(-side // 4) for side in self.shape_blocks))
             compute.end()
             self.device.queue.submit([encoder.finish()])
@@ -334,7 +333,7 @@ class BrickStore:
             if self.layout == "linear":
                 part, index = self.parts[page >> self.part_bits], page & ((1 << self.part_bits) - 1)
                 return np.frombuffer(self.device.queue.read_buffer(part, PAGE_SIZE * index, PAGE_SIZE), np.uint8)
-            place = int(self._places[page, 0])
+            place = int(self._places[page])
             x, y, z = (BRICK_SIDE * (place >> shift & 511) for shift in (0, 9, 18))
             slab = bisect_right(self.part_starts, z) - 1
             raw = self.device.queue.read_texture(
@@ -350,6 +349,12 @@ class BrickStore:
         for resource in self._resources:
             resource.destroy()
         self._resources.clear()
+
+
+def _bindable(resource: object) -> object:
+    if isinstance(resource, wgpu.GPUBuffer):
+        return {"buffer": resource, "offset": 0, "size": resource.size}
+    return resource.create_view() if isinstance(resource, wgpu.GPUTexture) else resource
 
 
 def _size_of(resource: wgpu.GPUTexture | wgpu.GPUBuffer) -> int:

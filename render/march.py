@@ -95,7 +95,7 @@ class Marcher:
         self._uniform = self.device.create_buffer(size=_UNIFORM.itemsize, usage=usage.UNIFORM | usage.COPY_DST)
         self._sampler = self.device.create_sampler(mag_filter="linear", min_filter="linear")
         self._layout, self._bindings = self._bind(palette)
-        self._pipelines: dict[tuple[Mode, bool], wgpu.GPURenderPipeline] = {}
+        self._pipelines: dict[tuple[Mode, bool, bool], wgpu.GPURenderPipeline] = {}
 
     def set_palette(self, palette: wgpu.GPUTexture) -> None:
         """Show the bytes in other colours."""
@@ -135,10 +135,10 @@ class Marcher:
         # A ray crosses at most one voxel face of each axis a voxel: no walk is longer, so the loop is bounded by this.
         return sum(self.store.shape_voxels) + 8
 
-    def _pipeline(self, mode: Mode, with_hit: bool) -> wgpu.GPURenderPipeline:
-        key = (mode, with_hit)
+    def _pipeline(self, mode: Mode, with_hit: bool, cut: bool) -> wgpu.GPURenderPipeline:
+        key = (mode, with_hit, cut)
         if key not in self._pipelines:
-            code = march_code(mode, self.store.layout, len(self.store.parts), self._max_steps, with_hit)
+            code = march_code(mode, self.store.layout, len(self.store.parts), self._max_steps, with_hit, cut)
             module = self.device.create_shader_module(code=code)
             # Later samples of the same picture are averaged in: new = old + (sample - old) * share.
             mix = {"operation": "add", "src_factor": "constant", "dst_factor": "one-minus-constant"}
@@ -209,11 +209,17 @@ class Marcher:
         """
         self._write_uniform(eye, look, targets.size, jitter, pixel_height, 1.0)
         encoder = self.device.create_command_encoder()
-        self._record(encoder, targets, look.mode, sample, rects)
+        self._record(encoder, targets, look.mode, sample, rects, self._is_cut(eye))
         self.device.queue.submit([encoder.finish()])
 
     def _record(
-        self, encoder: wgpu.GPUCommandEncoder, targets: Targets, mode: Mode, sample: int, rects: Sequence[Rect]
+        self,
+        encoder: wgpu.GPUCommandEncoder,
+        targets: Targets,
+        mode: Mode,
+        sample: int,
+        rects: Sequence[Rect],
+        cut: bool,
     ) -> None:
         views = [targets.color] if sample else [targets.color, targets.depth, targets.voxel]
         attachments = [
@@ -221,7 +227,7 @@ class Marcher:
             for view in views
         ]
         render = encoder.begin_render_pass(color_attachments=attachments)
-        render.set_pipeline(self._pipeline(mode, sample == 0))
+        render.set_pipeline(self._pipeline(mode, sample == 0, cut))
         render.set_bind_group(0, self._bindings)
         if sample:
             share = 1.0 / (sample + 1)
@@ -230,6 +236,15 @@ class Marcher:
             render.set_scissor_rect(*rect)
             render.draw(3)
         render.end()
+
+    def _is_cut(self, eye: Eye) -> bool:
+        """Whether anything of the volume is taken away, so that each voxel must be asked about."""
+        if eye.opening is not None:
+            return True
+        # The corner of the box that is nearest along the line of sight.
+        forward = eye.basis.forward
+        corner = np.where(forward > 0, 0.0, self.store.shape_voxels)
+        return bool((corner - eye.basis.position) @ forward < eye.clear_depth + 1.0)
 
     def pick(self, eye: Eye, look: Look, position: tuple[float, float], size: tuple[int, int]) -> Picked | None:
         """What the ray through a pixel position of a picture of `size` meets: always a single voxel. Waits for the
@@ -243,7 +258,7 @@ class Marcher:
         self._write_uniform(eye, look, (1, 1), jitter, height, 0.0)
         encoder = self.device.create_command_encoder()
         views = Targets((1, 1), *(texture.create_view() for texture in pixel))
-        self._record(encoder, views, look.mode, 0, [(0, 0, 1, 1)])
+        self._record(encoder, views, look.mode, 0, [(0, 0, 1, 1)], self._is_cut(eye))
         self.device.queue.submit([encoder.finish()])
         voxel = np.frombuffer(self._read_pixel(pixel[2], 8), np.uint16)
         if not voxel[3]:
@@ -269,7 +284,7 @@ class Marcher:
         )
 
 
-def march_code(mode: Mode, layout: str, n_parts: int, max_steps: int, with_hit: bool) -> str:
+def march_code(mode: Mode, layout: str, n_parts: int, max_steps: int, with_hit: bool, cut: bool) -> str:
     """The march's WGSL for one combination of switches."""
     return wgsl.compose(
         "march.wgsl",
@@ -278,6 +293,7 @@ def march_code(mode: Mode, layout: str, n_parts: int, max_steps: int, with_hit: 
         n_parts=n_parts,
         max_steps=max_steps,
         with_hit=with_hit,
+        cut=cut,
         kinds=Kind,
     )
 

@@ -122,6 +122,7 @@ class VolumeView:
         self._dirty = True
         self._renderer: gfx.WgpuRenderer | None = None
         self._seconds_per_pixel = 1e-7
+        self._compose_s = 0.0
         self._quick_scale = 0.5 if self.is_software else 1.0
         self._last_state: object = None
         self._flash_drawn_s = -1e9
@@ -320,13 +321,18 @@ class VolumeView:
             for layer in self._layers.values():
                 layer.stale = True
         with gpu_work("draw"):
+            stale = any(layer.stale for layer in self._layers.values())
             marched = self._march_layers()
             if not (marched or self._dirty or camera_moved):
                 return False
             if marched or self._dirty:
                 images = [layer.thing.material.image for layer in self._layers.values()]
                 self._halo.update([image.targets().color for image in images])
+            started = time.perf_counter()
             self._compose()
+            if stale:  # what is left of a frame's budget for the next quick march
+                self.device.queue.read_buffer(self._fence)
+                self._compose_s = 0.6 * self._compose_s + 0.4 * (time.perf_counter() - started)
         self._dirty = False
         return True
 
@@ -460,7 +466,8 @@ class VolumeView:
     def _march_quick(self) -> bool:
         """The whole picture now, at the resolution that fits the budget."""
         pixels = self._size[0] * self._size[1] * max(1, len(self._layers))
-        scale = float(np.sqrt(self.frame_budget_s * 0.7 / (pixels * self._seconds_per_pixel)))
+        budget_s = max(0.25 * self.frame_budget_s, 0.9 * self.frame_budget_s - self._compose_s)
+        scale = float(np.sqrt(budget_s / (pixels * self._seconds_per_pixel)))
         # Steps keep textures and pipelines from being made anew every frame.
         self._quick_scale = max(_SMALLEST_SCALE, min(1.0, 0.5 * self._quick_scale + 0.5 * scale))
         scale = max(_SMALLEST_SCALE, round(self._quick_scale * 10) / 10)

@@ -1,7 +1,8 @@
 // Written pages into the volume: one workgroup a page, one invocation a 4^3 cell (64 consecutive bytes).
 //
 // Besides the voxels it leaves, for whoever looks from afar, a summary of each cell and of each brick.
-// `layout` says where voxels live: "texture" (in space) or "linear" (buffers of pages in address order).
+// `layout` says where voxels live: "texture" (in space) or "linear" (buffers of pages in address order). Either may be cut
+// into parts; a dispatch writes one part, so that an invocation never has to choose among many.
 
 {$ include 'glassbox.hilbert.wgsl' $}
 {$ include 'glassbox.content.wgsl' $}
@@ -9,24 +10,28 @@
 struct Batch {
     now_s: f32,
     flash: u32,
-    part_bits: u32,        // linear: a part holds 2^part_bits pages
+    first: u32,          // the batch's first entry for this dispatch's part
+    part_start: u32,     // where the part begins: its first z in voxels, or its first page
+}
+
+struct Place {
+    brick: u32,          // x | y << 9 | z << 18 | state << 27
+    page: u32,
+    source: u32,         // which of the pages in `data`
     pad: u32,
-    first_z: vec4u,        // texture: where each part begins, in voxels
 }
 
 @group(0) @binding(1) var<uniform> batch: Batch;
-@group(0) @binding(2) var<storage, read> places: array<vec2u>;  // brick x | y << 9 | z << 18 | state << 27, and the page
+@group(0) @binding(2) var<storage, read> places: array<Place>;
 @group(0) @binding(3) var<storage, read> data: array<u32>;      // the pages, 1024 words each
 @group(0) @binding(4) var bricks: texture_storage_3d<r32uint, write>;
 @group(0) @binding(5) var times: texture_storage_3d<r32float, write>;
 @group(0) @binding(6) var cells: texture_storage_3d<rgba8unorm, write>;
-$$ for part in range(n_parts)
 $$ if layout == "texture"
-@group(0) @binding({{ 7 + part }}) var voxels_{{ part }}: texture_storage_3d<rgba8unorm, write>;
+@group(0) @binding(7) var voxels: texture_storage_3d<rgba8unorm, write>;
 $$ else
-@group(0) @binding({{ 7 + part }}) var<storage, read_write> voxels_{{ part }}: array<u32>;
+@group(0) @binding(7) var<storage, read_write> voxels: array<u32>;
 $$ endif
-$$ endfor
 
 var<workgroup> counts: array<atomic<u32>, {{ n_counters }}>;
 
@@ -35,52 +40,38 @@ fn byte_at(base: u32, offset: u32) -> u32 {
     return (data[base + (offset >> 2u)] >> ((offset & 3u) * 8u)) & 0xffu;
 }
 
-fn store_row(voxel: vec3u, word: u32) {
-    // Four voxels along x are one texel.
-    let value = unpack4x8unorm(word);
-$$ for part in range(n_parts - 1)
-    if (voxel.z < batch.first_z[{{ part + 1 }}]) {
-        textureStore(voxels_{{ part }}, vec3u(voxel.x >> 2u, voxel.y, voxel.z - batch.first_z[{{ part }}]), value);
-        return;
-    }
-$$ endfor
-    textureStore(voxels_{{ n_parts - 1 }}, vec3u(voxel.x >> 2u, voxel.y, voxel.z - batch.first_z[{{ n_parts - 1 }}]), value);
-}
-
 fn store_cell(base: u32, cell: vec3u, state: u32) {
     for (var row = 0u; row < 16u; row++) {
         var word = 0u;
         for (var x = 0u; x < 4u; x++) {
             word |= byte_at(base, hilbert_inverse(state, row * 4u + x)) << (x * 8u);
         }
-        store_row(cell * 4u + vec3u(0u, row & 3u, row >> 2u), word);
+        // Four voxels along x are one texel.
+        let at = vec3u(cell.x, cell.y * 4u + (row & 3u), cell.z * 4u + (row >> 2u) - batch.part_start);
+        textureStore(voxels, at, unpack4x8unorm(word));
     }
 }
 $$ else
 fn store_cell(base: u32, page: u32, digits: u32) {
-    let to = (page & ((1u << batch.part_bits) - 1u)) * 1024u + digits * 16u;
-$$ for part in range(n_parts)
-    if ((page >> batch.part_bits) == {{ part }}u) {
-        for (var i = 0u; i < 16u; i++) {
-            voxels_{{ part }}[to + i] = data[base + i];
-        }
+    let to = (page - batch.part_start) * 1024u + digits * 16u;
+    for (var i = 0u; i < 16u; i++) {
+        voxels[to + i] = data[base + i];
     }
-$$ endfor
 }
 $$ endif
 
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) digits: u32) {
-    let place = places[group.x];
-    let brick = vec3u(place.x, place.x >> 9u, place.x >> 18u) & vec3u(511u);
-    let entry = hilbert_forward(place.x >> 27u, digits);
+    let place = places[batch.first + group.x];
+    let brick = vec3u(place.brick, place.brick >> 9u, place.brick >> 18u) & vec3u(511u);
+    let entry = hilbert_forward(place.brick >> 27u, digits);
     let cell = brick * 4u + hilbert_cell(entry);
-    let base = group.x * 1024u + digits * 16u;
+    let base = place.source * 1024u + digits * 16u;
 
 $$ if layout == "texture"
     store_cell(base, cell, entry >> 8u);
 $$ else
-    store_cell(base, place.y, digits);
+    store_cell(base, place.page, digits);
 $$ endif
 
     let content = content_of_cell(base);

@@ -89,13 +89,16 @@ fn enter_volume(ray: Ray) -> Walk {
     let depth = max(max(near.x, near.y), near.z);
     var walk = Walk(vec3i(0), depth, near == vec3f(depth));
     // Half a voxel's diagonal earlier than what may be shown: voxels are kept or taken away whole.
-    if (march.clear_depth - 1.0 > walk.depth) {
-        walk = Walk(vec3i(0), march.clear_depth - 1.0, vec3<bool>(false));
+    let limit = max(march.clear_depth - 1.0, 1e-3);
+    if (limit > walk.depth) {
+        walk = Walk(vec3i(0), limit, vec3<bool>(false));
     }
+$$ if cut
     let opened = leave_opening(ray);
     if (opened.depth > walk.depth) {
         walk = opened;
     }
+$$ endif
     walk.voxel = clamp(voxel_at(ray, walk.depth), vec3i(0), march.shape - 1);
     // At a face, rounding must not decide on which side of it the walk begins.
     let low = select(march.shape - 1, vec3i(0), ray.forwards);
@@ -103,8 +106,10 @@ fn enter_volume(ray: Ray) -> Walk {
     return walk;
 }
 
-// ----- the opening: everything between the camera and a box is taken away, as a corner cut out of the volume at the box
+// ----- what is taken away: all that is too near, and everything between the camera and a box that is laid open, as a
+// corner cut out of the volume at the box
 
+$$ if cut
 fn opening_walls() -> vec3i {
     return select(march.open_high, march.open_low, march.open_side > vec3i(0));
 }
@@ -148,6 +153,19 @@ fn leave_opening(ray: Ray) -> Walk {
     }
     return Walk(vec3i(0), wall, wall_depths == vec3f(wall));
 }
+
+fn is_shown(voxel: vec3i) -> bool {
+    return !hidden(voxel) && !too_near(voxel);
+}
+$$ else
+fn hidden(voxel: vec3i) -> bool {
+    return false;
+}
+
+fn is_shown(voxel: vec3i) -> bool {
+    return true;
+}
+$$ endif
 
 fn misses_volume(ray: Ray, walk: Walk) -> bool {
     let far = depth_of_planes(ray, select(vec3i(0), march.shape, ray.forwards));

@@ -36,7 +36,7 @@ fn march_ray(ray: Ray, start: Walk) -> Result {
         }
         if (side == 1) {
             byte = byte_of(walk.voxel, place);
-            if (byte != 0u && !hidden(walk.voxel) && !too_near(walk.voxel)) {
+            if (byte != 0u && is_shown(walk.voxel)) {
                 break;
             }
             byte = 0u;

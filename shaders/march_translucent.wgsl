@@ -12,6 +12,7 @@ fn density_of(filled: f32, mean: f32) -> f32 {
 
 fn march_ray(ray: Ray, start: Walk) -> Result {
     var walk = start;
+    let length_per_depth = length(ray.direction);
     var brick = vec3i(-1);
     var side = 1;
     var info = Brick(0.0, 0.0, 0);
@@ -55,8 +56,8 @@ fn march_ray(ray: Ray, start: Walk) -> Result {
                 mean = cell.r;
                 filled = cell.g;
             }
-            if (filled > 0.0 && !hidden(walk.voxel) && !too_near(walk.voxel)) {
-                let stretch = (next.depth - walk.depth) * length(ray.direction);
+            if (filled > 0.0 && is_shown(walk.voxel)) {
+                let stretch = (next.depth - walk.depth) * length_per_depth;
                 let kept = exp(-density_of(filled, mean) * stretch);
                 let weight = passed * (1.0 - kept);
                 let color = color_of(info.kind, mean).rgb;

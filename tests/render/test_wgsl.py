@@ -14,10 +14,11 @@ from render.content import N_COUNTERS, Kind
 from render.march import MODES, march_code
 
 EVERY_MARCH = [
-    (mode, layout, parts, with_hit)
+    (mode, layout, parts, with_hit, cut)
     for mode in MODES
     for layout, parts in (("texture", 1), ("texture", 4), ("linear", 1), ("linear", 9))
     for with_hit in (True, False)
+    for cut in (True, False)
 ]
 
 
@@ -25,24 +26,23 @@ def bindings(code: str) -> list[int]:
     return [int(number) for number in re.findall(r"@binding\((\d+)\)", code)]
 
 
-@pytest.mark.parametrize(("mode", "layout", "parts", "with_hit"), EVERY_MARCH)
-def test_march_composes(mode: str, layout: str, parts: int, with_hit: bool) -> None:
-    code = march_code(mode, layout, parts, 1000, with_hit)  # type: ignore[arg-type]
+@pytest.mark.parametrize(("mode", "layout", "parts", "with_hit", "cut"), EVERY_MARCH)
+def test_march_composes(mode: str, layout: str, parts: int, with_hit: bool, cut: bool) -> None:
+    code = march_code(mode, layout, parts, 1000, with_hit, cut)  # type: ignore[arg-type]
     assert not re.search(r"\{\{|\{\$|\$\$", code), "a template mark was left"
     assert "const MAX_STEPS = 1000;" in code
     assert bindings(code) == list(range((7 if layout == "texture" else 9) + parts))
     assert ("@location(2) voxel" in code) == with_hit
     assert ("textureLoad(brick_pages" in code) == (layout == "linear")
+    assert ("leave_opening(ray)" in code) == cut
     assert code.count("fn march_ray(") == 1
 
 
 @pytest.mark.parametrize("layout", ["texture", "linear"])
-@pytest.mark.parametrize("parts", [1, 3])
-def test_update_composes(layout: str, parts: int) -> None:
-    code = wgsl.compose(
-        "bricks_update.wgsl", hilbert_binding=0, layout=layout, n_parts=parts, n_counters=N_COUNTERS, kinds=Kind
-    )
-    assert bindings(code) == list(range(7 + parts))
+def test_update_composes(layout: str) -> None:
+    code = wgsl.compose("bricks_update.wgsl", hilbert_binding=0, layout=layout, n_counters=N_COUNTERS, kinds=Kind)
+    assert bindings(code) == list(range(8))
+    assert ("textureStore(voxels" in code) == (layout == "texture")
     assert f"kind = {int(Kind.RANDOM)}u;" in code
 
 
