@@ -197,11 +197,11 @@ def check_guests() -> Check:
 
 def check_fonts() -> Check:
     """The faces that the window draws text with."""
-    from app.theme import BUNDLED_FONTS, find_font
+    from app.theme import BUNDLED_FONTS, MONO_FONTS, find_font
 
     if not BUNDLED_FONTS.is_dir():
         return Check("fonts", False, f"imgui-bundle's own fonts are not in {BUNDLED_FONTS}", _REBUILD)
-    mono = find_font("JetBrainsMono-Regular.ttf", "DejaVuSansMono.ttf")
+    mono = find_font(*MONO_FONTS)
     return Check("fonts", True, f"Roboto, Font Awesome, {mono.stem if mono else 'Inconsolata'}", "")
 
 

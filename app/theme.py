@@ -24,6 +24,8 @@ MONO_SIZE_PX = 15.0
 MIN_SCALE, MAX_SCALE = 0.75, 2.5
 
 BUNDLED_FONTS = Path(imgui_bundle.__file__).parent / "assets" / "fonts"
+MONO_FONTS = ("DejaVuSansMono.ttf", "JetBrainsMono-Regular.ttf")
+"""In order of preference: what set-up installs, so that Glassbox looks the same everywhere, then what may be there."""
 SYSTEM_FONTS = (Path("/usr/share/fonts"), Path("/usr/local/share/fonts"))
 
 
@@ -316,9 +318,9 @@ def load_fonts() -> Fonts:
 
     ui = with_icons("Roboto/Roboto-Regular.ttf")
     bold = with_icons("Roboto/Roboto-Bold.ttf")
-    mono_file = find_font("JetBrainsMono-Regular.ttf", "DejaVuSansMono.ttf") or BUNDLED_FONTS / "Inconsolata-Medium.ttf"
+    mono_file = find_font(*MONO_FONTS) or BUNDLED_FONTS / "Inconsolata-Medium.ttf"
     # DejaVu's letters are large for their size; at 0.9 they match Roboto's x-height.
-    shrink = 0.9 if mono_file.name.startswith(("DejaVu", "JetBrains")) else 1.0
+    shrink = 0.9 if mono_file.name.startswith("DejaVu") else 1.0
     mono_config = imgui.ImFontConfig()
     mono_config.extra_size_scale = shrink
     mono = atlas.add_font_from_file_ttf(str(mono_file), MONO_SIZE_PX, mono_config)
