@@ -11,7 +11,7 @@ from app.actions import Action, ActionRegistry
 from app.numbers import BadNumber, parse_address
 
 MAX_ENTRIES = 60
-MAX_QUERY = 200
+MAX_QUERY = 60
 _BARE_HEX = re.compile(r"[0-9a-fA-F]{1,16}")
 
 
@@ -31,10 +31,10 @@ class Entry:
 
 
 def fuzzy_match(needle: str, text: str) -> tuple[float, tuple[int, ...]] | None:
-    """Return a score and the matched positions when the letters of `needle` occur in `text` in order, else None.
+    """Return a score and the matched positions when `needle` names `text`, else None.
 
-    Every word of the needle is sought by itself. Beginnings of words and unbroken runs score higher; a whole
-    substring beats scattered letters; shorter texts win ties.
+    Every word of the needle is sought by itself: whole, or as beginnings of words ("gota" for "Go to address").
+    Beginnings score higher, and shorter texts win ties.
     """
     lowered = text.lower()
     total, positions = 0.0, set[int]()
@@ -48,39 +48,35 @@ def fuzzy_match(needle: str, text: str) -> tuple[float, tuple[int, ...]] | None:
 
 
 def _match_word(word: str, text: str) -> tuple[float, list[int]] | None:
-    best: tuple[float, list[int]] | None = None
     start = text.find(word)
+    best = -1
     while start >= 0:
-        score = 3.0 * len(word) + (6.0 if _begins_word(text, start) else 0.0)
-        if best is None or score > best[0]:
-            best = (score, list(range(start, start + len(word))))
+        if best < 0 or (_begins_word(text, start) and not _begins_word(text, best)):
+            best = start
         start = text.find(word, start + 1)
-    if best is not None:
-        return best
-    positions: list[int] = []
-    score, at = 0.0, 0
-    for letter in word:
-        # Prefer the beginning of a later word to a letter in the middle of this one.
-        hits = [i for i in range(at, len(text)) if text[i] == letter]
-        if not hits:
-            return None
-        run = positions and hits[0] == positions[-1] + 1
-        hit = hits[0] if run else next((i for i in hits if _begins_word(text, i)), hits[0])
-        if hit != hits[0] and not _is_subsequence(word[len(positions) + 1 :], text[hit + 1 :]):
-            hit = hits[0]
-        score += 2.0 if run else 3.5 if _begins_word(text, hit) else 0.3
-        positions.append(hit)
-        at = hit + 1
-    return score, positions
+    if best >= 0:
+        return 3.0 * len(word) + (6.0 if _begins_word(text, best) else 0.0), list(range(best, best + len(word)))
+    positions = _match_beginnings(word, text, 0, follows=False)
+    return None if positions is None else (2.5 * len(word), positions)
+
+
+def _match_beginnings(word: str, text: str, at: int, *, follows: bool) -> list[int] | None:
+    """Return where the letters of `word` lie in `text[at:]`, each at a word's beginning or right after the one before.
+
+    `follows`: the letter at `at` comes right after a matched one. "gota" finds "GO To Address".
+    """
+    if not word:
+        return []
+    for index in range(at, len(text)):
+        if text[index] == word[0] and (_begins_word(text, index) or (follows and index == at)):
+            rest = _match_beginnings(word[1:], text, index + 1, follows=True)
+            if rest is not None:
+                return [index, *rest]
+    return None
 
 
 def _begins_word(text: str, index: int) -> bool:
     return index == 0 or not text[index - 1].isalnum()
-
-
-def _is_subsequence(word: str, text: str) -> bool:
-    rest = iter(text)
-    return all(letter in rest for letter in word)
 
 
 def entries_for(query: str, actions: ActionRegistry, *, can_go: str | None = None) -> list[Entry]:

@@ -20,6 +20,11 @@ class FrameStats:
     work_p50_s: float
     work_p99_s: float
 
+    @classmethod
+    def none(cls) -> FrameStats:
+        """Return the figures of no frames."""
+        return cls(0, 0.0, 0.0, 0.0, 0.0)
+
     @property
     def fps(self) -> float:
         """Frames a second at the median interval."""

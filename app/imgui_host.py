@@ -100,6 +100,34 @@ def imgui_key(name: str) -> imgui.Key | None:
     return None
 
 
+class Backend(ImguiWgpuBackend):  # type: ignore[misc]
+    """wgpu's ImGui backend, with whole uploads of new textures.
+
+    As it comes, a texture that is created takes only the rectangle that changed last, so that the glyphs of an atlas
+    that had to grow are lost.
+    """
+
+    def _update_texture(self, tex: imgui.ImTextureData) -> None:
+        if tex.status == imgui.ImTextureStatus.want_create:
+            texture = self._device.create_texture(
+                label="ImGui",
+                size=(tex.width, tex.height, 1),
+                format=wgpu.TextureFormat.rgba8unorm,
+                usage=wgpu.TextureUsage.COPY_DST | wgpu.TextureUsage.TEXTURE_BINDING,
+            )
+            self._device.queue.write_texture(
+                {"texture": texture, "mip_level": 0, "origin": (0, 0, 0)},
+                tex.get_pixels_array(),
+                {"offset": 0, "bytes_per_row": tex.width * tex.bytes_per_pixel},
+                (tex.width, tex.height, 1),
+            )
+            tex.set_tex_id(self.register_texture(texture.create_view()).get_tex_id())
+            self._textures[tex.tex_id] = texture
+            tex.set_status(imgui.ImTextureStatus.ok)
+        else:
+            super()._update_texture(tex)
+
+
 class Clipboard(Protocol):
     """Where copied text goes."""
 
@@ -150,7 +178,7 @@ class ImguiHost:
         self._format = preferred.removesuffix("-srgb")
         self._surface.configure(device=device, format=self._format)
         self._device = device
-        self._backend = ImguiWgpuBackend(device, self._format)
+        self._backend = Backend(device, self._format)
 
     def use_device(self, device: wgpu.GPUDevice) -> None:
         """Go on with another device: the old one was lost, and all textures with it."""

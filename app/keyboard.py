@@ -15,7 +15,7 @@ TURN_DEGREES_PER_S = 80.0
 # Chords that work even while text is typed: they name no character and no editing command.
 _ALWAYS = frozenset({"Ctrl+K", "F1", "F11", "Ctrl+Q", "Escape", "Ctrl+N", "Ctrl+Shift+N", "Ctrl+J", "Ctrl+B", "Ctrl+I"})
 # The guest's shell wants the rest itself while the terminal has the keys.
-_IN_TERMINAL = frozenset({"F1", "F11", "Ctrl+Shift+N"})
+_IN_TERMINAL = frozenset({"F1", "F11", "Ctrl+Shift+N", "Shift+Escape"})
 _TURNS = {
     "Left": (-1, 0),
     "Right": (1, 0),

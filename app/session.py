@@ -34,6 +34,7 @@ from bridge.memory.errors import GuestMemoryError
 from render.errors import DeviceLost, RenderError
 
 VITALS_EVERY_S = 1.0
+FIGURES_EVERY_S = 0.5
 DISCOVER_EVERY_S = 10.0
 SAVE_AFTER_S = 1.0  # settings are written when they have been quiet this long
 UPLOAD_BUDGET_S = 0.006  # of a frame of 16 ms
@@ -86,6 +87,7 @@ class Session:
         self._settings_changed_s: float | None = None
         self._next_vitals_s = 0.0
         self._next_discover_s = 0.0
+        self._next_figures_s = 0.0
         self._tour_from: tuple[float, float] | None = None  # when it began, degrees turned so far
         self._greet = options.tour and not settings.greeted
         self._apply_settings()
@@ -124,6 +126,9 @@ class Session:
             self._next_vitals_s = state.now_s + VITALS_EVERY_S
             self._sample()
             changed |= bool(state.vitals)
+        if state.now_s >= self._next_figures_s:
+            self._next_figures_s = state.now_s + FIGURES_EVERY_S
+            state.frame_stats = state.frames.stats()
         if state.now_s >= self._next_discover_s:
             self._next_discover_s = state.now_s + DISCOVER_EVERY_S
             self._discover()

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from app.actions import ActionRegistry
-from app.frame_times import FrameTimes
+from app.frame_times import FrameStats, FrameTimes
 from app.history import History
 from app.jobs import Job, Jobs
 from app.log import LogRing
@@ -67,7 +67,9 @@ class SearchBox:
     text: str = ""
     open: bool = False
     focus: bool = False  # take the keyboard in the next frame
+    leave: bool = False  # give it back, and forget the text
     chosen: int = 0
+    generation: int = 0
 
 
 @dataclass(slots=True)
@@ -96,6 +98,7 @@ class AppState:
     log: LogRing
     actions: ActionRegistry
     frames: FrameTimes
+    frame_stats: FrameStats = field(default_factory=FrameStats.none)  # a few times a second: figures must be readable
     stage: Stage
     run: Callable[[str, Mapping[str, object] | Sequence[object]], Any]  # an action, its errors already shown
     now_s: float = 0.0  # monotonic; one value a frame

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -51,6 +52,7 @@ def rgb(hex_rgb: int, a: float = 1.0) -> Rgba:
     return Rgba((hex_rgb >> 16 & 255) / 255, (hex_rgb >> 8 & 255) / 255, (hex_rgb & 255) / 255, a)
 
 
+@lru_cache(maxsize=4096)
 def u32(colour: Rgba) -> int:
     """Pack a colour for `ImDrawList` calls: 0xAABBGGRR."""
     r, g, b, a = (min(max(round(c * 255), 0), 255) for c in colour)
@@ -342,7 +344,7 @@ def apply_theme(theme: Theme) -> None:
     style.scrollbar_size = px(2.5)
     style.grab_min_size = px(3)
     style.window_border_size = style.child_border_size = style.popup_border_size = 1.0
-    style.frame_border_size = 0.0
+    style.frame_border_size = 1.0
     style.tab_border_size = style.tab_bar_border_size = 0.0
     style.tab_bar_overline_size = 2.0
     style.docking_separator_size = 1.0

@@ -230,7 +230,7 @@ class Ui:
             self.colours(
                 button=clear, button_hovered=theme.hover, button_active=theme.active, text=colour or theme.text_dim
             ),
-            self.style(frame_padding=(0.0, 0.0), button_text_align=(0.5, 0.5)),
+            self.style(frame_padding=(0.0, 0.0), button_text_align=(0.5, 0.5), frame_border_size=0.0),
             self.disabled(not enabled),
         ):
             clicked = imgui.button(f"{icon}##{id_ or tip}", imgui.ImVec2(side, side))

@@ -21,7 +21,7 @@ from app.action_sets.windows import window_actions
 from app.control import ControlServer
 from app.imgui_host import EVENT_TYPES, Clipboard, ImguiHost
 from app.keyboard import handle_keys, turn_while_held
-from app.layout import CONSOLE, build_default_layout, dockspace_id, has_layout
+from app.layout import CONSOLE, VOLUME, build_default_layout, dockspace_id, has_layout
 from app.panels import (
     console,
     dialogs,
@@ -86,6 +86,7 @@ class Window:
         self._device_lost = False
         self._title = ""
         self._layout_stale = False
+        self._console_first = 0
         self._last_frame_animated = False
         self.quit_requested = False
         self._load_layout()
@@ -188,8 +189,8 @@ class Window:
     def _gui(self) -> None:
         state, ui = self.state, self._ui
         theme = ui.theme
-        terminal = state.terminals.get(state.current) if state.current is not None else None
-        terminal_focused = terminal is not None and terminal.wants_keyboard
+        terminal_focused = self._terminal_focused()
+        state.keyboard_taken = terminal_focused
         if handle_keys(state, terminal_focused=terminal_focused):
             self.touch()
         if turn_while_held(state, terminal_focused=terminal_focused):
@@ -237,7 +238,11 @@ class Window:
         if self._layout_stale or not has_layout(dockspace):
             self._layout_stale = False
             build_default_layout(dockspace, (room.x, room.y), theme.scale)
-            self.state.focus_panel = CONSOLE
+            self._console_first = SETTLE_FRAMES
+        if self._console_first:  # panels that appear take the front; the last word is ours
+            self._console_first -= 1
+            if not self._console_first:
+                self.state.focus_panel = CONSOLE
         imgui.dock_space(dockspace, imgui.ImVec2(0, 0))
         imgui.end()
 
@@ -317,6 +322,17 @@ class Window:
         """Cover the screen or go back; an off-screen canvas has none."""
         toggle = getattr(self.canvas, "toggle_fullscreen", None)
         return bool(toggle()) if toggle is not None else False
+
+    def leave_console(self) -> bool:
+        """Take the keyboard from the terminal, where it has it."""
+        if not self._terminal_focused():
+            return False
+        imgui.set_window_focus(VOLUME)
+        return True
+
+    def _terminal_focused(self) -> bool:
+        terminal = self.state.terminals.get(self.state.current or "")
+        return terminal is not None and terminal.wants_keyboard
 
     def screenshot(self, path: Path) -> None:
         """Save the last frame as PNG, whole or not at all. Raises OSError."""

@@ -136,6 +136,7 @@ def machine_actions(session: Session) -> list[Action]:
             params=(which,),
             why_not=any_machine,
             icon=icons.ICON_FA_PAUSE,
+            in_palette=False,
         ),
         Action(
             id="machine.resume",
@@ -145,6 +146,7 @@ def machine_actions(session: Session) -> list[Action]:
             params=(which,),
             why_not=any_machine,
             icon=icons.ICON_FA_PLAY,
+            in_palette=False,
         ),
         Action(
             id="machine.reset",

@@ -239,12 +239,13 @@ def view_actions(session: Session) -> list[Action]:
         ),
         Action(
             id="edit.undo",
-            title="Undo selection or camera",
+            title="Undo",
             category=SELECTION,
             run=lambda: session.time_travel(forward=False),
             shortcuts=("Ctrl+Z",),
             why_not=lambda: None if state.history.can_undo else "There is nothing to undo",
             icon=icons.ICON_FA_ROTATE_LEFT,
+            help="Brings back the selection and where the camera stood",
         ),
         Action(
             id="edit.redo",
@@ -266,7 +267,7 @@ def view_actions(session: Session) -> list[Action]:
         ),
         Action(
             id="view.next_mode",
-            title="Switch between first hit and translucent",
+            title="First hit or translucent",
             category=VIEW,
             run=next_mode,
             shortcuts=("T",),

@@ -34,6 +34,7 @@ class Frame(Protocol):
     def request_quit(self) -> None: ...
     def reset_layout(self) -> None: ...
     def toggle_fullscreen(self) -> bool: ...
+    def leave_console(self) -> bool: ...
     def screenshot(self, path: Path) -> None: ...
     def resize(self, width: int, height: int) -> None: ...
     def describe(self) -> dict[str, Any]: ...
@@ -53,11 +54,12 @@ def window_actions(session: Session, frame: Frame) -> list[Action]:
         """What Escape does: the nearest thing that can be left is left."""
         session.end_tour()
         state.hints.born_s = None
+        if frame.leave_console():
+            return
         if state.overlay is not None:
             state.overlay = None
         elif state.search.open or state.search.text:
-            state.search.open = False
-            state.search.text = ""
+            state.search.leave = True
         elif state.stage.view.camera.flying:
             state.stage.view.camera.skip()
         elif state.selection is not None:
@@ -187,10 +189,17 @@ def window_actions(session: Session, frame: Frame) -> list[Action]:
             icon=icons.ICON_FA_MAGNIFYING_GLASS,
             in_palette=False,
         ),
-        Action(id="window.leave", title="Leave", category=WINDOW, run=leave, shortcuts=("Escape",), in_palette=False),
+        Action(
+            id="window.leave",
+            title="Leave",
+            category=WINDOW,
+            run=leave,
+            shortcuts=("Escape", "Shift+Escape"),
+            in_palette=False,
+        ),
         Action(
             id="window.toggle_theme",
-            title="Switch between dark and light",
+            title="Dark or light theme",
             category=WINDOW,
             run=toggle_theme,
             shortcuts=("Ctrl+L",),

@@ -22,6 +22,11 @@ ABOUT_GUESTS = {
     "demo": "Linux with small endless workloads that make memory interesting",
     "boot-sector": "512 bytes that leave known bytes at known addresses",
 }
+ATTACHABLE = (
+    "-object memory-backend-memfd,id=ram,size=1G,share=on",
+    "-machine memory-backend=ram",
+    "-qmp unix:qmp.sock,server=on,wait=off",
+)
 RAM_CHOICES = ("96M", "128M", "256M", "512M", "1G", "2G", "4G")
 
 
@@ -91,7 +96,7 @@ def draw_launch(state: AppState, ui: Ui) -> None:
         problem = ram_problem(form.ram)
         for choice in RAM_CHOICES[1:5]:
             imgui.same_line(0, theme.px(1))
-            if ui.button(choice, kind="quiet", small=True):
+            if ui.button(choice, kind="quiet"):
                 form.ram = choice
         if problem:
             imgui.dummy(imgui.ImVec2(label - theme.px(8), 0))
@@ -171,12 +176,9 @@ def draw_attach(state: AppState, ui: Ui) -> None:
         if not visible:
             return
         ui.wrapped("The path of its QMP socket. It must run with shared memory:", theme.text_dim)
-        with ui.mono(theme.small_size):
-            ui.wrapped(
-                "-object memory-backend-memfd,id=ram,size=1G,share=on -machine memory-backend=ram\n"
-                "-qmp unix:/tmp/qmp.sock,server=on,wait=off",
-                theme.text_faint,
-            )
+        with ui.mono(theme.small_size), ui.style(item_spacing=(0.0, 0.0)):
+            for line in ATTACHABLE:
+                ui.text(line, theme.text_dim)
         ui.gap(1)
         imgui.set_next_item_width(imgui.get_content_region_avail().x)
         if imgui.is_window_appearing():

@@ -64,7 +64,8 @@ def _line(ui: Ui, keys: str, title: str) -> None:
         if index:
             imgui.same_line(0, theme.px(1))
         ui.key_cap(cap)
-    imgui.same_line(left + theme.px(32))
+    imgui.same_line()
+    imgui.set_cursor_pos_x(left + theme.px(34))
     ui.elided(title, imgui.get_content_region_avail().x, theme.text_dim)
 
 

@@ -19,7 +19,7 @@ def draw(state: AppState, ui: Ui) -> None:
     with ui.panel(PERFORMANCE) as visible:
         if not visible:
             return
-        stats = state.frames.stats()
+        stats = state.frame_stats
         label = ui.theme.px(34)
         with ui.bold():
             ui.text("Frames", ui.theme.text_dim)

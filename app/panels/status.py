@@ -103,6 +103,8 @@ def _job(ui: Ui, job: Job) -> None:
 def _right(state: AppState, ui: Ui) -> None:
     theme = ui.theme
     parts: list[tuple[str, bool]] = []
+    if state.keyboard_taken:
+        parts.append((f"Keys go to {state.current}, Shift+Escape takes them back", False))
     if state.hover is not None and (address := state.stage.paddr(state.hover)) is not None:
         parts.append((f"{address:#x}", True))
     elif state.selection is not None and (address := state.stage.paddr(state.selection)) is not None:

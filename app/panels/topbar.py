@@ -9,6 +9,7 @@ from imgui_bundle import icons_fontawesome_6 as icons
 from imgui_bundle import imgui
 
 from app.command_palette import Entry, entries_for
+from app.layout import VOLUME
 from app.settings import MODES
 from app.theme import u32
 
@@ -87,6 +88,14 @@ def _subject(state: AppState) -> str:
 def _search_box(state: AppState, ui: Ui, width: float) -> bool:
     """Draw the box; returns whether Enter was pressed in it."""
     theme, search = ui.theme, state.search
+    if search.leave:
+        search.leave = search.open = False
+        search.text = ""
+        search.chosen = 0
+        # A field that was active writes its own copy of the text back when it ends, unless it is another one by then.
+        search.generation += 1
+        imgui.internal.clear_active_id()
+        imgui.set_window_focus(VOLUME)
     if search.focus:
         imgui.set_keyboard_focus_here()
         search.focus = False
@@ -101,7 +110,7 @@ def _search_box(state: AppState, ui: Ui, width: float) -> bool:
         imgui.set_next_item_width(width)
         flags = imgui.InputTextFlags_.enter_returns_true | imgui.InputTextFlags_.escape_clears_all
         before = search.text
-        entered, search.text = imgui.input_text_with_hint("##search", HINT, search.text, flags)
+        entered, search.text = imgui.input_text_with_hint(f"##search{search.generation}", HINT, search.text, flags)
     if search.text != before:
         search.chosen = 0
     if imgui.is_item_activated():
@@ -122,18 +131,11 @@ def _search_box(state: AppState, ui: Ui, width: float) -> bool:
             right = at.x + width - theme.px(2.5)
             lines.add_text(imgui.ImVec2(right - size.x, at.y + (box_height - size.y) / 2), u32(theme.text_faint), cap)
     if search.open and imgui.is_key_pressed(imgui.Key.escape, False):
-        _close(state)
+        search.leave = True
     elif search.open and not active and not entered and not imgui.is_item_deactivated() and not search.focus:
         # The keyboard went elsewhere; a click on a result is handled before this, in the frame of the click.
         search.open = imgui.is_mouse_down(0) or search.chosen < 0
     return entered
-
-
-def _close(state: AppState) -> None:
-    state.search.open = False
-    state.search.text = ""
-    state.search.chosen = 0
-    imgui.set_window_focus("Volume")
 
 
 def _results(state: AppState, ui: Ui, left: float, top: float, width: float, entered: bool) -> None:
@@ -182,7 +184,7 @@ def _choose(state: AppState, entry: Entry) -> None:
         state.search.text = entry.fills
         state.search.focus = True
         return
-    _close(state)
+    state.search.leave = True
     state.run(entry.action, entry.args)
 
 
@@ -250,14 +252,14 @@ def _switch_width(ui: Ui, width: float) -> float:
 
 def _frame_time(state: AppState) -> str:
     # A fixed number of digits, so that nothing beside it moves.
-    label = f"{min(state.frames.stats().work_p50_s * 1000, 999.9):5.1f} ms"
+    label = f"{min(state.frame_stats.work_p50_s * 1000, 999.9):5.1f} ms"
     return f"{label}  ·  software" if state.is_software else label
 
 
 def _right_side(state: AppState, ui: Ui, width: float) -> None:
     theme = ui.theme
     gap = theme.px(2)
-    stats = state.frames.stats()
+    stats = state.frame_stats
     imgui.same_line(width - theme.px(3) - _right_width(state, ui, width))
     if width >= theme.px(ROOMY_UNITS):
         _segments(state, ui, [mode.capitalize() for mode in MODES])
@@ -300,7 +302,7 @@ def _segments(state: AppState, ui: Ui, labels: list[str]) -> None:
         width = imgui.calc_text_size(label).x + theme.px(5)
         clear = theme.raised.alpha(0)
         with (
-            ui.style(frame_padding=(0.0, 0.0), frame_rounding=theme.px(1.5)),
+            ui.style(frame_padding=(0.0, 0.0), frame_rounding=theme.px(1.5), frame_border_size=0.0),
             ui.colours(
                 button=theme.active if chosen else clear,
                 button_hovered=theme.active if chosen else theme.hover,
