@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from imgui_bundle import imgui
 
-from app.shortcuts import KEYS, pressed_shortcuts
+from app.shortcuts import KEYS, SIGNS, pressed_shortcuts
 
 if TYPE_CHECKING:
     from app.state import AppState
@@ -28,10 +28,15 @@ _TURNS = {
 }
 
 
+SWALLOW_FRAMES = 3
+
+
 def handle_keys(state: AppState, *, terminal_focused: bool) -> bool:
     """Run the actions whose chords went down in this frame; returns whether any did. Called before the panels draw."""
-    typing = imgui.get_io().want_text_input
+    io = imgui.get_io()
+    typing = io.want_text_input
     ran = False
+    _swallow(state)
     for chord in pressed_shortcuts():
         if terminal_focused and chord not in _IN_TERMINAL:
             continue
@@ -45,7 +50,27 @@ def handle_keys(state: AppState, *, terminal_focused: bool) -> bool:
         if action is not None and action.enabled:
             state.run(action.id, {})
             ran = True
+            if len(chord) == 1 and chord not in SIGNS.values():
+                state.swallow = (chord.lower(), SWALLOW_FRAMES)
     return ran
+
+
+def _swallow(state: AppState) -> None:
+    """Keep the character of a key that was an action from the field that the action gave the keyboard to.
+
+    ImGui hands out a key and the character that it types in different frames.
+    """
+    letter, frames = state.swallow
+    if not frames:
+        return
+    queue = imgui.get_io().input_queue_characters
+    typed = "".join(map(chr, queue))
+    if typed.lower().startswith(letter):
+        queue.clear()
+        for rest in typed[1:]:
+            queue.push_back(ord(rest))
+        frames = 1
+    state.swallow = (letter, frames - 1)
 
 
 def turn_while_held(state: AppState, *, terminal_focused: bool) -> bool:

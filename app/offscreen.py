@@ -31,7 +31,6 @@ class OffscreenWindow:
         self.canvas = OffscreenRenderCanvas(size=(width / pixel_ratio, height / pixel_ratio), pixel_ratio=pixel_ratio)
         self.clipboard = MemoryClipboard()
         self.window = Window(self.canvas, options, clipboard=self.clipboard)
-        self.canvas.request_draw(self.window.frame)
 
     def __enter__(self) -> OffscreenWindow:
         return self
@@ -46,7 +45,7 @@ class OffscreenWindow:
         """Tick and draw, whether or not anything changed."""
         for _ in range(count):
             self.window.tick()
-            self.canvas.force_draw()
+            self.window.frame(present=False)
 
     def send(self, *events: Mapping[str, Any]) -> None:
         """Send input events, each followed by a frame, as a person would."""
@@ -59,12 +58,13 @@ class OffscreenWindow:
         deadline = time.monotonic() + limit_s
         while not done():
             if time.monotonic() > deadline:
-                raise CommandFailed(f"{what} within {limit_s:.0f} s: {self._why()}")
+                raise CommandFailed(f"{what} within {limit_s:.0f} s: {self.why()}")
             if self.window.tick():
-                self.canvas.force_draw()
+                self.window.frame(present=False)
             time.sleep(STEP_S)
 
-    def _why(self) -> str:
+    def why(self) -> str:
+        """Say what failed or is under way, for an error message."""
         state = self.window.state
         failed = [f"{t.title}: {t.detail}" for t in state.toasts.shown()]
         running = [f"{j.title} ({j.note})" for j in state.jobs.running()]
@@ -88,7 +88,7 @@ class OffscreenWindow:
                 return False
             machines = state.manager.machines()
             if not machines:
-                raise CommandFailed(f"The guest could not be started: {self._why()}")
+                raise CommandFailed(f"The guest could not be started: {self.why()}")
             return all(m.name in state.stage.feeds for m in machines)
 
         self.run_until(launched, limit_s, "The guest did not start")

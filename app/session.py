@@ -242,13 +242,13 @@ class Session:
 
         return self._machine_job(f"Attaching to {socket.name}", work, f"{socket} could not be attached to")
 
-    def adopt(self, name: str) -> Job:
+    def adopt(self, machine: str) -> Job:
         """Take over a machine that a killed window left, or that was detached."""
 
         def work(_job: Job) -> str:
-            return self.state.manager.adopt(name).name
+            return self.state.manager.adopt(machine).name
 
-        return self._machine_job(f"Adopting {name}", work, f"{name} could not be adopted")
+        return self._machine_job(f"Adopting {machine}", work, f"{machine} could not be adopted")
 
     def _machine_job(self, title: str, work: Callable[[Job], str], failure: str) -> Job:
         def end(job: Job) -> None:
@@ -299,22 +299,22 @@ class Session:
 
         return self.state.jobs.start(f"Letting go of {machine.name}", work, on_end=end, can_cancel=False)
 
-    def stop_orphan(self, name: str) -> Job:
+    def stop_orphan(self, machine: str) -> Job:
         """End a machine that was found running without a window."""
 
         def work(_job: Job) -> None:
-            self.state.manager.adopt(name).stop()
+            self.state.manager.adopt(machine).stop()
 
         def end(job: Job) -> None:
             self._next_discover_s = 0.0
             if job.state is JobState.FAILED and job.error is not None:
-                self.report(job.error, f"{name} could not be stopped")
+                self.report(job.error, f"{machine} could not be stopped")
 
-        return self.state.jobs.start(f"Stopping {name}", work, on_end=end, can_cancel=False)
+        return self.state.jobs.start(f"Stopping {machine}", work, on_end=end, can_cancel=False)
 
-    def select_machine(self, name: str) -> None:
+    def select_machine(self, machine: str) -> None:
         """Make a machine the one that console, keys and search are about."""
-        self.state.current = self.machine(name).name
+        self.state.current = self.machine(machine).name
 
     def _follow_machines(self) -> None:
         """Forget what belonged to machines that are gone, and always have a current one where there is any."""

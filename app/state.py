@@ -70,6 +70,7 @@ class SearchBox:
     leave: bool = False  # give it back, and forget the text
     chosen: int = 0
     generation: int = 0
+    hovered: bool = False  # the pointer is over the results
 
 
 @dataclass(slots=True)
@@ -127,6 +128,7 @@ class AppState:
     disassemblies: dict[str, DisassemblyView] = field(default_factory=dict)
     focus_panel: str | None = None  # bring this panel to the front in the next frame
     keyboard_taken: bool = False  # a text field or the terminal has the keys
+    swallow: tuple[str, int] = ("", 0)  # a typed character that was an action, and for how many frames it may come
     volume_rect: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)  # x, y, width, height, logical pixels
     quitting: bool = False
 

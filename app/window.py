@@ -128,8 +128,11 @@ class Window:
 
     # Frames
 
-    def frame(self) -> None:
-        """Draw one frame: the canvas's draw function. A failing panel is reported; the window lives on."""
+    def frame(self, *, present: bool = True) -> None:
+        """Draw one frame: the canvas's draw function. A failing panel is reported; the window lives on.
+
+        Without `present` all is done but the last step, for frames that nobody looks at.
+        """
         begin = time.perf_counter()
         animated = self._last_frame_animated
         try:
@@ -141,7 +144,8 @@ class Window:
             self.state.stage.pixel_ratio = self.host.pixel_ratio
             self.host.build(self._gui)
             moved = self.state.stage.draw(self.state.now_s)
-            self.host.present(self._ui.theme.bg)
+            if present:
+                self.host.present(self._ui.theme.bg)
             self._failed_frames = 0
         except DeviceLost as error:
             self._lose_device(error)

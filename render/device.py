@@ -13,6 +13,9 @@ from typing import Any
 
 import wgpu
 import wgpu.utils.device
+from pygfx.renderers.wgpu.engine import mipmapsutil as _mipmapsutil
+from pygfx.renderers.wgpu.engine import renderstate as _renderstate
+from pygfx.renderers.wgpu.engine import shadowutil as _shadowutil
 from pygfx.renderers.wgpu.engine import shared as _pygfx_shared
 from pygfx.renderers.wgpu.engine.utils import gpu_caches
 from pygfx.utils.text import glyph_atlas
@@ -76,6 +79,10 @@ def replace_device() -> tuple[wgpu.GPUDevice, AdapterSummary]:
     _pygfx_shared.Shared._instance = None
     for cache in vars(gpu_caches).values():
         cache.clear()
+    # Render states outlive their renderer until the garbage collector comes by, and are found again by what they hold.
+    _renderstate._renderstate_instance_cache.clear()
+    _shadowutil.global_bind_group_layout = None
+    _mipmapsutil.mipmap_sampler = None
     for resource in (glyph_atlas.texture, glyph_atlas.info_buffer):
         resource._wgpu_object = None
         resource.update_full()

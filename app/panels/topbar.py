@@ -130,11 +130,12 @@ def _search_box(state: AppState, ui: Ui, width: float) -> bool:
             size = imgui.calc_text_size(cap)
             right = at.x + width - theme.px(2.5)
             lines.add_text(imgui.ImVec2(right - size.x, at.y + (box_height - size.y) / 2), u32(theme.text_faint), cap)
+    if not search.open:
+        search.hovered = False
     if search.open and imgui.is_key_pressed(imgui.Key.escape, False):
         search.leave = True
     elif search.open and not active and not entered and not imgui.is_item_deactivated() and not search.focus:
-        # The keyboard went elsewhere; a click on a result is handled before this, in the frame of the click.
-        search.open = imgui.is_mouse_down(0) or search.chosen < 0
+        search.open = search.hovered  # the keyboard went elsewhere; but a click on a result takes two frames
     return entered
 
 
@@ -170,6 +171,8 @@ def _results(state: AppState, ui: Ui, left: float, top: float, width: float, ent
             run = lambda: _choose(state, entries[search.chosen])  # noqa: E731
         imgui.end_child()
         _footer(ui)
+        held = imgui.HoveredFlags_.allow_when_blocked_by_active_item
+        search.hovered = imgui.is_window_hovered(imgui.HoveredFlags_.root_and_child_windows | held)
         imgui.end()
     if run is not None:
         run()

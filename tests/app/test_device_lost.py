@@ -1,0 +1,28 @@
+"""A GPU that goes away: the window opens another device and shows the same again."""
+
+from tests.app.conftest import PATTERN, PATTERN_ADDRESS, Person
+
+
+def test_a_lost_gpu_is_replaced(own_host: Person) -> None:
+    host = own_host
+    host.run("view.select", "0x20000")
+    host.run("view.mode", "translucent")
+    for _ in range(2):
+        _lose_and_return(host)
+
+
+def _lose_and_return(host: Person) -> None:
+    camera, old = host.state.stage.camera, host.state.stage.device
+    old.destroy()
+    host.until(lambda: host.state.stage.device is not old, "a new device should be opened", 10)
+    assert "The GPU was lost and is back" in host.toasts()
+    host.until(lambda: host.state.stage.feeds["tiny"].stats.uploaded_pages > 0, "memory should be shown again", 10)
+    assert host.state.stage.camera == camera
+    assert host.state.stage.view.mode == "translucent"
+    host.until(
+        lambda: bytes(host.state.stage.feeds["tiny"].store.read_page(PATTERN_ADDRESS // 4096)) == PATTERN,
+        "the pattern should be back",
+        10,
+    )
+    host.frame(4)
+    assert host.offscreen.picture()[..., :3].std() > 5
