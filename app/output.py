@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 
@@ -32,6 +32,31 @@ def print_error(message: str, *, as_json: bool = False) -> None:
         print_json({"ok": False, "error": message})
     sys.stderr.write(f"glassbox: {message}\n")
     sys.stderr.flush()
+
+
+def progress_printer() -> Callable[[str, float], None]:
+    """Return a progress callback that says each new step on standard error.
+
+    A step that counts ("Downloading…, 3 of 31 MB") is said once; on a terminal its line is rewritten as it counts.
+    """
+    last = ""
+    terminal = sys.stderr.isatty()
+
+    def report(step: str, _fraction: float) -> None:
+        nonlocal last
+        if step == last:
+            return
+        goes_on = step.partition(",")[0] == last.partition(",")[0]
+        if terminal:
+            sys.stderr.write(f"\r\x1b[Kglassbox: {step}" if goes_on else f"{chr(10) if last else ''}glassbox: {step}")
+            if _fraction >= 1.0:
+                sys.stderr.write("\n")
+        elif not goes_on:
+            sys.stderr.write(f"glassbox: {step}\n")
+        sys.stderr.flush()
+        last = "" if terminal and _fraction >= 1.0 else step
+
+    return report
 
 
 def format_bytes(count: float) -> str:

@@ -1,12 +1,11 @@
 """The options by which every command names a guest: one of the catalogue, or a kernel and media of the user's own."""
 
 import argparse
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
+from app.commands.argument_types import ram_size
 from app.failures import UsageError
-from app.numbers import BadNumber, parse_size
+from app.output import progress_printer
 from bridge.machine.catalogue import find_guest, own_guest
 from bridge.machine.guest import Guest
 
@@ -28,14 +27,6 @@ def add_guest_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--network", action="store_true", help="give the guest a network card (off by default)")
 
 
-def ram_size(text: str) -> int:
-    """Argparse type: a size in bytes."""
-    try:
-        return parse_size(text)
-    except BadNumber as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
-
-
 def has_own_media(options: argparse.Namespace) -> bool:
     """Say whether any of --kernel … --floppy was given."""
     return any(getattr(options, field) is not None for field in _OWN)
@@ -54,15 +45,3 @@ def resolve_guest(options: argparse.Namespace, name: str | None) -> Guest:
     if name is None:
         raise UsageError("name a guest (see ./glassbox guests), or give --kernel, --disk, --cdrom or --floppy")
     return find_guest(name, progress=progress_printer())
-
-
-def progress_printer() -> Callable[[str, float], None]:
-    """Return a progress callback that says each new step once, on standard error."""
-    said: list[str] = []
-
-    def report(step: str, _fraction: float) -> None:
-        if not said or said[-1] != step:
-            said.append(step)
-            sys.stderr.write(f"glassbox: {step}\n")
-
-    return report

@@ -3,8 +3,7 @@
 import argparse
 from typing import Any
 
-from app.commands.guest_options import progress_printer
-from app.output import format_bytes, format_table, print_json, print_text
+from app.output import format_bytes, format_table, print_json, print_text, progress_printer
 from bridge.machine.catalogue import describe_guest, find_guest, guest_names
 from bridge.machine.descriptions import RECIPES
 from bridge.machine.guest import GuestError

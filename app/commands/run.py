@@ -5,8 +5,8 @@ import sys
 import threading
 
 from app.commands.console_session import ConsoleSession
-from app.commands.guest_options import add_guest_options, progress_printer, resolve_guest
-from app.output import format_bytes, print_json, print_text
+from app.commands.guest_options import add_guest_options, resolve_guest
+from app.output import format_bytes, print_json, print_text, progress_printer
 from bridge.machine.machine import Machine
 from bridge.machine.manager import MachineManager
 

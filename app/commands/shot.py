@@ -1,39 +1,15 @@
 """`glassbox shot`: an off-screen picture of a machine's volume, or of the whole window with its panels."""
 
 import argparse
-import contextlib
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from time import monotonic, sleep
 
-import numpy as np
-from numpy.typing import NDArray
-
-from app.commands.guest_options import add_guest_options, has_own_media, progress_printer, resolve_guest
-from app.commands.window import picture_size
-from app.failures import CommandFailed, UsageError
+from app.commands.argument_types import picture_size
+from app.commands.guest_options import add_guest_options, has_own_media, resolve_guest
+from app.failures import UsageError
 from app.output import format_bytes, print_json, print_text
+from app.shot import ShotRequest, take_shot
 from app.window_options import WindowOptions
-from bridge.machine.catalogue import find_guest
-from bridge.machine.discovery import find_record, open_ram
-from bridge.machine.manager import MachineManager
-from bridge.memory.ram import GuestRam
-
-READY_LIMIT_S = 60.0
-SETTLE_LIMIT_S = 20.0
-_LOOK_AFTER_READY_S = 1.0  # lets the guest's workloads write something worth seeing
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ShotRequest:
-    """A picture to take: of a running machine, or of a guest that is started for it and stopped afterwards."""
-
-    options: WindowOptions
-    out: Path
-    size: tuple[int, int]
-    window: bool
-    machine: str | None = None
+from bridge.machine.discovery import find_record
 
 
 def configure(parser: argparse.ArgumentParser, _command: str) -> None:
@@ -77,77 +53,3 @@ def run(options: argparse.Namespace) -> int:
     else:
         print_text(f"saved {request.out} ({format_bytes(request.out.stat().st_size)})")
     return 0
-
-
-def take_shot(request: ShotRequest) -> None:
-    """Write the PNG. Raises CommandFailed when the guest does not come up, and the rooms' own errors."""
-    if request.window:
-        from app.window import window_screenshot
-
-        picture = window_screenshot(request.options, machine=request.machine)
-    else:
-        with _machine_ram(request) as (label, ram):
-            picture = _volume_picture(label, ram, request.size)
-    from PIL import Image
-
-    partial = request.out.with_name(f".{request.out.name}.partial")
-    try:
-        Image.fromarray(picture[..., :3]).save(partial, format="PNG")
-        partial.replace(request.out)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def _machine_ram(request: ShotRequest) -> Iterator[tuple[str, GuestRam]]:
-    """Give the RAM to draw: of a machine that runs anyway, or of one started for the picture alone."""
-    if request.machine is not None:
-        ram = open_ram(find_record(request.machine))
-        try:
-            yield request.machine, ram
-        finally:
-            ram.close()
-        return
-    options = request.options
-    guest = options.guest or find_guest(options.guest_name or "demo", progress=progress_printer())
-    manager = MachineManager()
-    try:
-        machine = manager.launch(
-            guest,
-            name=options.machine_name,
-            ram_bytes=options.ram_bytes,
-            cold=options.cold,
-            network=options.network,
-            progress=progress_printer(),
-        )
-        if guest.ready_marker is not None and not machine.wait_ready(READY_LIMIT_S):
-            raise CommandFailed(f"{machine.name} did not come up within {READY_LIMIT_S:.0f} s: {machine.info.message}")
-        sleep(_LOOK_AFTER_READY_S)
-        if machine.ram is None:
-            raise CommandFailed(f"{machine.name} has no mapped RAM: {machine.info.message}")
-        yield machine.name, machine.ram
-    finally:
-        manager.close()
-
-
-def _volume_picture(label: str, ram: GuestRam, size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Return the (height, width, 4) uint8 picture of all of `ram`, fully refined."""
-    from app.feed import RamFeed
-    from render.device import request_device
-    from render.view import VolumeView
-
-    device, _summary = request_device()
-    view = VolumeView(device, size_px=size)
-    with RamFeed(ram, device) as feed:
-        view.add_volume(label, feed.store, label=label)
-        view.camera.fit()
-        deadline = monotonic() + SETTLE_LIMIT_S
-        while feed.tracker.stats.sweeps < 1 and monotonic() < deadline:
-            if feed.pump(0.1) == 0:
-                sleep(0.005)
-        while feed.pump(1.0) and monotonic() < deadline:
-            pass
-        view.finish(monotonic())
-        picture = view.screenshot()
-        view.remove_volume(label)
-    return picture

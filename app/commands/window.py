@@ -4,6 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from app.commands.argument_types import picture_size
 from app.commands.guest_options import add_guest_options, has_own_media, resolve_guest
 from app.failures import UsageError
 from app.screen import HOW_TO_GET_A_WINDOW, screen_problem
@@ -43,21 +44,10 @@ def open_window(options: WindowOptions) -> int:
         from app.window import run_window
 
         return run_window(options)
-    from app.commands.shot import ShotRequest, take_shot
+    from app.shot import ShotRequest, take_shot
 
     sys.stderr.write(f"glassbox: {problem}; drawing the scene off-screen instead\n")
     target = FALLBACK_PICTURE.absolute()
     take_shot(ShotRequest(options=options, out=target, size=options.size, window=False))
     sys.stderr.write(f"glassbox: saved {target}\n{HOW_TO_GET_A_WINDOW}\n")
     return 0
-
-
-def picture_size(text: str) -> tuple[int, int]:
-    """Argparse type: ``1280x720`` as (width, height), each from 64 to 8192."""
-    width, cross, height = text.lower().partition("x")
-    if not (cross and width.isdecimal() and height.isdecimal()):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a size such as 1280x720")
-    size = int(width[:6]), int(height[:6])
-    if not all(64 <= side <= 8192 for side in size):
-        raise argparse.ArgumentTypeError(f"{text!r}: width and height must be between 64 and 8192")
-    return size

@@ -39,3 +39,27 @@ def test_an_error_goes_to_standard_error_and_into_the_json(capsys: pytest.Captur
     assert err == "glassbox: no such thing\n"
     output.print_error("again")
     assert capsys.readouterr().out == ""
+
+
+def test_progress_says_each_step_once_where_nobody_watches(capsys: pytest.CaptureFixture[str]) -> None:
+    report = output.progress_printer()
+    for step, share in (("Looking", 0.0), ("Loading, 1 of 3 MB", 0.2), ("Loading, 3 of 3 MB", 0.6), ("Done", 1.0)):
+        report(step, share)
+        report(step, share)
+    assert capsys.readouterr().err.splitlines() == [
+        "glassbox: Looking",
+        "glassbox: Loading, 1 of 3 MB",
+        "glassbox: Done",
+    ]
+
+
+def test_progress_rewrites_the_line_that_counts_on_a_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    report = output.progress_printer()
+    for step, share in (("Looking", 0.0), ("Loading, 1 of 3 MB", 0.2), ("Loading, 3 of 3 MB", 0.6), ("Done", 1.0)):
+        report(step, share)
+    shown = capsys.readouterr().err
+    assert shown.count("\n") == 3, "three steps, three lines; the last one is ended"
+    assert "\r\x1b[Kglassbox: Loading, 3 of 3 MB\nglassbox: Done\n" in shown
