@@ -19,7 +19,7 @@ from bridge.memory.ram import GuestRam
 
 _CONNECT_TIMEOUT_S = 3.0
 # Its Glassbox was killed while it saved the guest's state, or just before it let the guest run: it waits to go on.
-_INTERRUPTED = frozenset({"postmigrate", "finish-migrate", "prelaunch"})
+_INTERRUPTED = frozenset({"postmigrate", "prelaunch"})
 
 
 async def adopt_on_loop(machine: Machine, record: MachineRecord, background: BackgroundLoop) -> None:
@@ -37,7 +37,9 @@ async def adopt_on_loop(machine: Machine, record: MachineRecord, background: Bac
             record.name, record.qmp_socket, on_event=machine.on_event, on_lost=machine.on_lost
         )
         undo.push_async_callback(qmp.close)
+        interrupted = await qmp.settle_migration()
         status = await qmp.status()
+        interrupted = interrupted or status in _INTERRUPTED
         running = status == "running"
         if status == "inmigrate":
             raise MachineError(f"'{record.name}' was cut off while it was being resumed, and has no state. Stop it.")
@@ -55,7 +57,7 @@ async def adopt_on_loop(machine: Machine, record: MachineRecord, background: Bac
             machine.console.on_output = machine.on_output
             await machine.console.connect(connected, background)
         finally:
-            if running or status in _INTERRUPTED:
+            if running or interrupted:
                 await qmp.let_go_on()
                 running = True
         machine.ram = GuestRam.open(record.ram_path, await physical_map_of(background, qmp, BACKEND_ID))

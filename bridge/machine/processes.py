@@ -65,15 +65,6 @@ class ProcessIdentity:
             return None
         return pidfd
 
-    def kill(self) -> None:
-        """Send SIGKILL to this very process, and to no other that got its pid."""
-        pidfd = self.open_pidfd()
-        if pidfd is not None:
-            try:
-                send_signal(pidfd, signal.SIGKILL)
-            finally:
-                os.close(pidfd)
-
 
 def pidfd_ended(pidfd: int) -> bool:
     """Say whether the process of a pidfd has ended."""

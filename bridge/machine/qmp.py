@@ -25,6 +25,8 @@ GREETING_TIMEOUT_S = 2.5
 COMMAND_TIMEOUT_S = 5.0
 _CLOSE_TIMEOUT_S = 0.5
 
+_MIGRATING = frozenset({"setup", "active", "device", "pre-switchover", "cancelling", "wait-unplug"})
+
 EventHandler = Callable[[str, Mapping[str, Any]], None]
 
 # The library logs each end of a connection as an error; here it is an ordinary event, told by a typed error.
@@ -107,11 +109,23 @@ class QmpConnection:
             raise MachineGone(self.machine, f"answered '{command}' with what is not QMP: {str(error)[:200]}") from error
 
     async def let_go_on(self) -> None:
-        """Let a guest run that was stopped, also for a migration that QEMU has yet to put behind it."""
-        deadline = time.monotonic() + COMMAND_TIMEOUT_S
-        while await self.status() == "finish-migrate" and time.monotonic() < deadline:
-            await asyncio.sleep(0.002)
+        """Let a guest run that was stopped, once a migration that is under way is over: that would stop it again."""
+        await self.settle_migration()
         await self.execute("cont")
+
+    async def settle_migration(self) -> bool:
+        """Wait until no migration is under way, for at most 5 s. True when one was."""
+        waited = False
+        deadline = time.monotonic() + COMMAND_TIMEOUT_S
+        while time.monotonic() < deadline:
+            answer = await self.execute("query-migrate")
+            kind = answer.get("status") if isinstance(answer, dict) else None
+            # A migration that has completed is put behind it by QEMU a moment later.
+            if kind not in _MIGRATING and await self.status() != "finish-migrate":
+                break
+            waited = True
+            await asyncio.sleep(0.002)
+        return waited
 
     async def status(self) -> str:
         """QEMU's run state: running, paused, prelaunch, inmigrate, …"""

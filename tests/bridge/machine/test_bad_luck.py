@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -14,7 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from bridge.machine import bounded_log, ram_file, records
+from bridge.machine import bounded_log, ram_file, records, sockets
 from bridge.machine.background import acquire_loop, release_loop
 from bridge.machine.directories import runtime_dir
 from bridge.machine.errors import (
@@ -319,6 +321,75 @@ def test_too_long_an_answer_costs_the_connection_and_not_the_machine(
             time.sleep(0.01)
     machine.pause()
     assert state_of(machine) is MachineState.PAUSED
+
+
+def test_qemu_that_can_no_longer_be_reached_is_told(manager: MachineManager, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bridge.machine.qmp.LARGEST_MESSAGE", 64 << 10)
+    monkeypatch.setattr("bridge.machine.machine._RECONNECT_AFTER_S", (0.0, 0.02))
+    machine = manager.launch(make_guest())
+    assert machine.record is not None
+    machine.record.qmp_socket.unlink()
+    with pytest.raises(MachineError):
+        machine.qmp("query-qmp-schema")
+    wait_until(lambda: "no longer be talked to" in machine.info.message)
+    with pytest.raises(MachineError, match="can no longer be talked to"):
+        machine.pause()
+    machine.stop(timeout_s=1)
+    assert state_of(machine) is MachineState.STOPPED
+
+
+def test_qemu_that_nothing_kills_is_told(manager: MachineManager, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = manager.launch(make_guest())
+    assert machine.info.pid is not None
+    os.kill(machine.info.pid, signal.SIGSTOP)
+    with monkeypatch.context() as patch:
+        # As a process that waits for a dead disk: it takes no signal.
+        patch.setattr("bridge.machine.watched_process.WatchedProcess.send_signal", lambda *_: None)
+        patch.setattr("bridge.machine.machine._KILL_WAIT_S", 0.05)
+        with pytest.raises(MachineError, match="the kernel holds it"):
+            machine.stop(timeout_s=0.2)
+        assert state_of(machine) is MachineState.RUNNING
+    machine.stop(timeout_s=0.2)
+    assert state_of(machine) is MachineState.STOPPED
+
+
+def test_use_of_a_machine_that_has_just_died_is_nothing(manager: MachineManager) -> None:
+    machine = manager.launch(make_guest())
+    assert machine.info.pid is not None
+    assert machine.usage().rss_bytes > 0
+    os.kill(machine.info.pid, signal.SIGKILL)
+    for _ in range(200):
+        machine.usage()
+    wait_until(lambda: machine.usage().rss_bytes == 0)
+
+
+def test_socket_that_cannot_be_made(manager: MachineManager, monkeypatch: pytest.MonkeyPatch) -> None:
+    def listen(path: Path) -> socket.socket:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(sockets, "listen", listen)
+    with pytest.raises(MachineError, match=r"No socket could be made at .*qmp\.sock: No space"):
+        manager.launch(make_guest())
+    assert list(runtime_dir().glob("[a-z]*")) == []
+
+
+def test_ram_file_that_cannot_have_its_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ram_file, "free_for_ram", lambda _: 1 << 63)
+    with pytest.raises(OSError):  # noqa: PT011 - EFBIG or EINVAL, by file system
+        ram_file.create_ram_file(tmp_path / "ram", (1 << 63) - 1)
+    assert list(tmp_path.glob("ram")) == []
+
+
+def test_log_on_a_file_system_without_holes_is_cut_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Refusing:
+        @staticmethod
+        def fallocate(*_: int) -> int:
+            return -1
+
+    monkeypatch.setattr(bounded_log, "_libc", Refusing)
+    (tmp_path / "log").write_bytes(bytes(100_000))
+    bounded_log.trim(tmp_path / "log", 4096)
+    assert (tmp_path / "log").stat().st_size == 0
 
 
 def test_console_and_logs_stay_small(manager: MachineManager, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import threading
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bridge.machine.background import acquire_loop, release_loop
 from bridge.machine.console import HISTORY_BYTES, Console
 from bridge.machine.errors import MachineError, MachineGone
 from bridge.machine.manager import MachineManager
@@ -47,6 +49,34 @@ def test_history_is_bounded_and_its_end_is_right(lengths: list[int], position: i
     assert end == len(everything)
     assert len(console._history) <= 2 * HISTORY_BYTES
     assert data == everything[position:][-HISTORY_BYTES:]
+
+
+def test_history_is_cut_in_the_long_run() -> None:
+    console = Console("m")
+    for number in range(5):
+        console.append(bytes([number]) * HISTORY_BYTES)
+        assert len(console._history) <= 2 * HISTORY_BYTES
+    console.append(b"end")
+    end, data = console.read_since(0)
+    assert end == 5 * HISTORY_BYTES + 3
+    assert data == bytes([4]) * (HISTORY_BYTES - 3) + b"end"
+
+
+def test_line_that_does_not_close_is_hung_up(private_directories: Path) -> None:
+    background = acquire_loop()
+    console = Console("m")
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    background.run(console.connect(ours, background))
+    theirs.sendall(b"last words")
+    background.run(console.drain(0.05))
+    assert console.read_since(0) == (10, b"last words")
+    assert theirs.recv(1) == b""
+    with pytest.raises(MachineGone):
+        console.write(b"x")
+    background.run(console.drain(0.05))
+    theirs.close()
+    release_loop(background)
 
 
 def test_writing_before_connecting(private_directories: Path) -> None:

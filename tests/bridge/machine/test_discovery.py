@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import mmap
 import os
 import signal
 import subprocess
@@ -10,8 +11,11 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from bridge.machine import discovery, qmp, sockets
 from bridge.machine.directories import runtime_dir
@@ -295,7 +299,13 @@ def test_stray_files_go_and_those_in_use_stay(manager: MachineManager, shared_me
     assert not (runtime_dir() / "empty").exists()
     assert sorted(shared_memory.iterdir()) == sorted([machine.record.ram_path, young, used, foreign])
     assert machine.qmp("query-status")["running"] is True
-    for path in (young, used, foreign):
+    # Mapped, with its descriptor closed, is in use as well.
+    with used.open("r+b") as file:
+        mapping = mmap.mmap(file.fileno(), 1)
+    assert discovery.remove_leftovers(shared_memory=shared_memory) == ()
+    mapping.close()
+    assert discovery.remove_leftovers(shared_memory=shared_memory) == (used.name,)
+    for path in (young, foreign):
         path.unlink()
 
 
@@ -336,7 +346,6 @@ def test_reused_pid_is_not_taken_for_qemu(manager: MachineManager) -> None:
     for stale in (earlier, other_boot):
         assert not stale.alive
         assert stale.open_pidfd() is None
-        stale.kill()
     assert record.qemu.alive
     assert machine.qmp("query-status")["running"] is True
 
@@ -398,6 +407,69 @@ def test_adopting_what_cannot_be_reached_leaves_it_as_it_was(
     assert "qmp.sock" in files_of("counter")
     with discovery.control("counter") as client:
         assert client.qmp("query-status")["status"] == "running"
+
+
+VALID_RECORD: dict[str, Any] = {
+    "version": 1,
+    "name": "m",
+    "guest": "g",
+    "ram_path": f"/dev/shm/glassbox-{os.getuid()}-m-01234567.ram",
+    "ram_bytes": 4096,
+    "accelerator": "tcg",
+    "accelerator_reason": "",
+    "detached": False,
+    "warm": False,
+    "ready": False,
+    "ready_marker": "00ff",
+    "started_at_s": 1.5,
+    "qemu": [1, 2, "boot"],
+    "owner": None,
+}
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(key=st.sampled_from(sorted(VALID_RECORD)), value=JSON)
+def test_record_is_read_or_refused_whatever_is_in_it(tmp_path: Path, key: str, value: Any) -> None:
+    directory = tmp_path / "m"
+    directory.mkdir(exist_ok=True)
+    (directory / "machine.json").write_text(json.dumps(VALID_RECORD))
+    valid = load_record(directory)
+    assert valid is not None
+    assert valid.ready_marker == b"\x00\xff"
+    (directory / "machine.json").write_text(json.dumps({**VALID_RECORD, key: value}))
+    record = load_record(directory)
+    if record is not None:
+        assert record.name == "m"
+        assert record.ram_path.name.startswith(f"glassbox-{os.getuid()}-")
+        record.save()
+        assert load_record(directory) == record
+
+
+def test_orphan_that_was_being_resumed_cannot_be_adopted(other: OtherGlassbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    other.kill()
+
+    async def status(_: object) -> str:
+        return "inmigrate"
+
+    with monkeypatch.context() as patch, MachineManager() as manager:
+        patch.setattr(qmp.QmpConnection, "status", status)
+        with pytest.raises(MachineError, match="Stop it"):
+            manager.adopt("counter")
+    discovery.stop_machine("counter")
+
+
+def test_adopting_a_dead_machine_removes_it(other: OtherGlassbox) -> None:
+    other.kill()
+    os.kill(other.qemu_pid, signal.SIGKILL)
+    wait_until(lambda: ProcessIdentity.of(other.qemu_pid) is None)
+    with MachineManager() as manager, pytest.raises(NoSuchMachine):
+        manager.adopt("counter")
+    assert not (runtime_dir() / "counter").exists()
 
 
 def test_paused_orphan_stays_paused(other: OtherGlassbox) -> None:

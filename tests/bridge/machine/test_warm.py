@@ -11,15 +11,18 @@ import threading
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
-from bridge.machine import warm
+from bridge.machine import discovery, warm
 from bridge.machine.command_line import board_arguments
 from bridge.machine.directories import cache_dir
+from bridge.machine.errors import QmpTimeout
 from bridge.machine.guest import MIB, Guest
 from bridge.machine.machine import Machine
 from bridge.machine.manager import MachineManager
 from bridge.machine.qemu_binary import find_qemu
+from bridge.machine.qmp import QmpConnection
 from bridge.machine.states import MachineEvent, MachineState
 from tests.bridge.machine.conftest import (
     boot_time_of,
@@ -201,10 +204,10 @@ def test_killed_or_stopped_at_any_moment_of_saving(manager: MachineManager, tmp_
 
 
 def test_detached_while_saving_goes_on(manager: MachineManager, tmp_path: Path) -> None:
-    for moment in range(6):
+    for moment in range(12):
         machine = manager.launch(counting_guest(tmp_path), cold=True, name=f"m{moment}")
         assert machine.wait_ready(5)
-        time.sleep(moment * 0.003)
+        time.sleep(moment * 0.001)
         manager.detach(machine.name)
         adopted = manager.adopt(machine.name)
         assert state_of(adopted) is MachineState.RUNNING
@@ -218,6 +221,50 @@ def test_detached_while_saving_goes_on(manager: MachineManager, tmp_path: Path) 
         os.kill(adopted.info.pid, signal.SIGKILL)
         wait_until(lambda: state_of(adopted) is MachineState.CRASHED)  # noqa: B023
         assert "SIGKILL" in adopted.info.message
+
+
+def test_adopting_a_machine_whose_owner_was_killed_while_saving_it(manager: MachineManager, tmp_path: Path) -> None:
+    manager.launch(counting_guest(tmp_path, keeps_state=False))
+    for _ in range(10):
+        manager.detach("counter")
+        # What a saving owner has done when it is killed. Its RAM, which is not ignored here, takes a while to write.
+        with discovery.control("counter") as client:
+            client.qmp("stop")
+            client.qmp("migrate", uri=f"file:{tmp_path}/state")
+        machine = manager.adopt("counter")
+        assert state_of(machine) is MachineState.RUNNING
+        before = counter_of(machine)
+        wait_until(lambda: counter_of(machine) != before)  # noqa: B023
+        time.sleep(0.05)
+        assert machine.qmp("query-status")["running"] is True
+
+
+def test_too_little_memory_to_save_is_only_told(
+    manager: MachineManager, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    little = psutil.virtual_memory()._replace(available=1 << 20)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: little)
+    machine, event = launch_and_save(manager, counting_guest(tmp_path))
+    assert event.kind == "SAVE_FAILED"
+    assert "quarter of the memory" in event.detail["message"]
+    assert state_of(machine) is MachineState.RUNNING
+    assert machine.qmp("query-status")["running"] is True
+    assert not (cache_dir() / "states").exists()
+
+
+def test_guest_that_cannot_go_on_after_saving_is_told_to_be_paused(
+    manager: MachineManager, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(connection: QmpConnection) -> None:
+        raise QmpTimeout(connection.machine, "cont", 5)
+
+    monkeypatch.setattr(QmpConnection, "let_go_on", refuse)
+    machine, event = launch_and_save(manager, counting_guest(tmp_path))
+    assert event.kind == "SAVE_FAILED"
+    assert state_of(machine) is MachineState.PAUSED
+    assert "Resume it" in machine.info.message
+    machine.resume()
+    assert state_of(machine) is MachineState.RUNNING
 
 
 def test_no_room_for_the_state_is_only_told(
