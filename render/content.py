@@ -15,6 +15,7 @@ class Kind(IntEnum):
     POINTERS = 4
     CODE = 5
     RANDOM = 6
+    FILL = 7
 
 
 KIND_TITLES: dict[Kind, str] = {
@@ -25,6 +26,7 @@ KIND_TITLES: dict[Kind, str] = {
     Kind.POINTERS: "Pointers",
     Kind.CODE: "Machine code",
     Kind.RANDOM: "Compressed or random",
+    Kind.FILL: "One byte repeated",
 }
 N_COUNTERS = 5
 """Words of workgroup memory that a page's counts need."""

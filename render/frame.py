@@ -13,6 +13,9 @@ from render.camera import Box
 _EDGES = [(a, b) for a in range(8) for b in range(8) if a < b and (a ^ b).bit_count() == 1]
 
 
+_THICKNESS = 1.0
+
+
 def box_lines(box: Box) -> NDArray[np.float32]:
     """The twelve edges of a box as (24, 3) float32, pairs of points."""
     corners = np.array([[box[corner >> axis & 1][axis] for axis in range(3)] for corner in range(8)], np.float32)
@@ -25,6 +28,7 @@ class BoxMarker(gfx.Group):
 
     def __init__(self, color: str, thickness: float, *, through: float = 0.25) -> None:
         super().__init__(visible=False)
+        self._thickness = thickness
         self._box: Box | None = None
         self._lines = []
         for opacity, tested in ((1.0, True), (through, False)):
@@ -63,6 +67,11 @@ class BoxMarker(gfx.Group):
         for line in self._lines:
             line.material.color = color
 
+    def set_scale(self, pixel_ratio: float) -> None:
+        """Draw for a screen with this many pixels to the unit."""
+        for line in self._lines:
+            line.material.thickness = self._thickness * pixel_ratio
+
 
 class VolumeFrame(gfx.Group):
     """The edges of a volume, ticks along three of them, and small labels: its name, and where it begins and ends."""
@@ -70,8 +79,9 @@ class VolumeFrame(gfx.Group):
     def __init__(self, shape: tuple[int, int, int], label: str, line_color: str, text_color: str) -> None:
         super().__init__()
         box: Box = ((0.0, 0.0, 0.0), (float(shape[0]), float(shape[1]), float(shape[2])))
-        self._lines = [self._segments(box_lines(box), 1.0, 0.55), self._segments(_ticks(shape), 1.0, 0.55)]
+        self._lines = [self._segments(box_lines(box)), self._segments(_ticks(shape))]
         self._texts: list[gfx.Text] = []
+        self._sizes: list[float] = []
         margin = 0.025 * max(shape)
         for axis in range(3):
             at = [-margin, -margin, -margin]
@@ -82,11 +92,11 @@ class VolumeFrame(gfx.Group):
             self._text(label, [-margin, -margin, shape[2] + 3.2 * margin], 14)
         self.set_colors(line_color, text_color)
 
-    def _segments(self, positions: NDArray[np.float32], thickness: float, opacity: float) -> gfx.Line:
+    def _segments(self, positions: NDArray[np.float32]) -> gfx.Line:
         material = gfx.LineSegmentMaterial(
-            thickness=thickness,
+            thickness=_THICKNESS,
             thickness_space="screen",
-            opacity=opacity,
+            opacity=0.55,
             aa=True,
             alpha_mode="blend",
             depth_write=False,
@@ -106,6 +116,7 @@ class VolumeFrame(gfx.Group):
         )
         label.local.position = position
         self._texts.append(label)
+        self._sizes.append(size)
         self.add(label)
 
     def set_colors(self, line_color: str, text_color: str) -> None:
@@ -114,6 +125,13 @@ class VolumeFrame(gfx.Group):
             line.material.color = line_color
         for text in self._texts:
             text.material.color = text_color
+
+    def set_scale(self, pixel_ratio: float) -> None:
+        """Draw for a screen with this many pixels to the unit."""
+        for line in self._lines:
+            line.material.thickness = _THICKNESS * pixel_ratio
+        for text, size in zip(self._texts, self._sizes, strict=True):
+            text.font_size = size * pixel_ratio
 
 
 def _ticks(shape: tuple[int, int, int]) -> NDArray[np.float32]:

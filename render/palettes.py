@@ -70,9 +70,10 @@ _KIND_RAMPS: dict[Kind, tuple[float, float, float, float]] = {
     Kind.SPARSE: (286, 0.04, 0.28, 0.66),
     Kind.DATA: (246, 0.12, 0.50, 0.90),
     Kind.TEXT: (80, 0.135, 0.72, 0.96),
-    Kind.POINTERS: (182, 0.12, 0.65, 0.95),
+    Kind.POINTERS: (184, 0.105, 0.58, 0.90),
     Kind.CODE: (300, 0.17, 0.36, 0.72),
     Kind.RANDOM: (18, 0.155, 0.48, 0.76),
+    Kind.FILL: (262, 0.04, 0.43, 0.73),
 }
 
 

@@ -123,6 +123,7 @@ class VolumeView:
         self._renderer: gfx.WgpuRenderer | None = None
         self._seconds_per_pixel = 1e-7
         self._compose_s = 0.0
+        self._pixel_ratio = 1.0
         self._quick_scale = 0.5 if self.is_software else 1.0
         self._last_state: object = None
         self._flash_drawn_s = -1e9
@@ -215,6 +216,21 @@ class VolumeView:
             layer.frame.set_colors(colors.line, colors.text)
         self._forget_pictures()
 
+    @property
+    def pixel_ratio(self) -> float:
+        """Pixels to the unit of the screen: lines and labels grow with it."""
+        return self._pixel_ratio
+
+    @pixel_ratio.setter
+    def pixel_ratio(self, ratio: float) -> None:
+        if ratio != self._pixel_ratio:
+            self._pixel_ratio = ratio
+            for mark in (self._selection_mark, self._page_mark, self._hover_mark):
+                mark.set_scale(ratio)
+            for layer in self._layers.values():
+                layer.frame.set_scale(ratio)
+            self._dirty = True
+
     def add_volume(
         self, key: str, store: BrickStore, label: str = "", origin: tuple[float, float, float] | None = None
     ) -> None:
@@ -226,6 +242,7 @@ class VolumeView:
             full = MarchedImage(self._size)
             thing = MemoryVolume(MemoryVolumeMaterial(full, store.shape_voxels), key)
             frame = VolumeFrame(store.shape_voxels, label, self._background.line, self._background.text)
+            frame.set_scale(self._pixel_ratio)
             thing.local.position = frame.local.position = place
             marcher = Marcher(store, self._lut)
         self._layers[key] = _Layer(

@@ -73,7 +73,9 @@ fn summary_of_brick() -> u32 {
     }
     // The order matters: the first that fits names the page.
     var kind = {{ kinds.DATA }}u;
-    if (filled < 256u) {
+    if (filled == 4096u && total == highest * 4096u) {
+        kind = {{ kinds.FILL }}u;
+    } else if (filled < 256u) {
         kind = {{ kinds.SPARSE }}u;
     } else if (text * 100u >= filled * 85u) {
         kind = {{ kinds.TEXT }}u;

@@ -44,13 +44,14 @@ def brick_reference(pages: NDArray[np.uint8]) -> NDArray[np.uint32]:
     kinds = np.select(
         [
             filled == 0,
+            (pages == pages[:, :1]).all(axis=1),
             filled < 256,
             text * 100 >= filled * 85,
             pointers >= 32,
             (opcodes * 100 >= filled * 11) & (filled >= 2048),
             (filled >= 4010) & (high * 100 >= filled * 42) & (high * 100 <= filled * 58) & (text * 100 >= filled * 28),
         ],
-        [Kind.ZERO, Kind.SPARSE, Kind.TEXT, Kind.POINTERS, Kind.CODE, Kind.RANDOM],
+        [Kind.ZERO, Kind.FILL, Kind.SPARSE, Kind.TEXT, Kind.POINTERS, Kind.CODE, Kind.RANDOM],
         Kind.DATA,
     )
     mean = (total + filled // 2) // np.maximum(filled, 1)
@@ -133,7 +134,7 @@ def test_kinds_equal_numpy_on_any_page(device: wgpu.GPUDevice, page: bytes, fill
 
 def test_kinds_name_what_they_should(make_store: MakeStore) -> None:
     rng = np.random.default_rng(5)
-    pages = np.zeros((7, 4096), np.uint8)
+    pages = np.zeros((8, 4096), np.uint8)
     pages[Kind.SPARSE, :40] = 7
     pages[Kind.DATA] = np.arange(4096) % 23
     pages[Kind.TEXT] = np.frombuffer((b"The quick brown fox jumps over the lazy dog.\n" * 100)[:4096], np.uint8)
@@ -141,9 +142,10 @@ def test_kinds_name_what_they_should(make_store: MakeStore) -> None:
     code = bytes.fromhex("554889e54883ec10488b45f8e80000000089c7488d45f0c9c3")
     pages[Kind.CODE] = np.frombuffer((code * 200)[:4096], np.uint8)
     pages[Kind.RANDOM] = rng.integers(0, 256, 4096)
+    pages[Kind.FILL] = 0xCC
     store = make_store(pages.ravel())
-    where, _ = hilbert.bricks_from_pages(7, store.order)
-    assert (read(store, store.bricks, "<u4")[tuple(where.T)] >> 29).tolist() == list(Kind)[:7]
+    where, _ = hilbert.bricks_from_pages(8, store.order)
+    assert (read(store, store.bricks, "<u4")[tuple(where.T)] >> 29).tolist() == list(Kind)
 
 
 def test_only_flashing_writes_are_stamped(make_store: MakeStore) -> None:

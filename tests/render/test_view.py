@@ -315,6 +315,26 @@ def test_moving_camera_keeps_to_its_budget(make_view: MakeView, make_store: Make
     assert layer.thing.material.image is layer.full, "fast enough: no need for less"
 
 
+def test_lines_and_labels_follow_the_screen(make_view: MakeView, make_store: MakeStore) -> None:
+    """On a screen with twice the pixels, the frame and its labels cover about twice as many in each direction."""
+    view = make_view((400, 300))
+    view.add_volume("m", make_store(np.zeros(64 * 4096, np.uint8)), label="glass")
+    view.set_selection("m", 0)
+
+    def drawn() -> int:
+        view.finish(0.0)
+        return int((view.screenshot()[..., 1] > 60).sum())
+
+    once = drawn()
+    view.pixel_ratio = 2.0
+    assert 1.5 * once < drawn() < 5 * once
+    view.add_volume("n", make_store(np.zeros(64 * 4096, np.uint8)), label="glass")
+    assert view._layers["n"].frame._texts[0].font_size == 2 * view._layers["n"].frame._sizes[0]
+    view.pixel_ratio = 2.0
+    view.finish(0.0)
+    assert not view.draw(0.0)
+
+
 def test_wrong_names_are_said(make_view: MakeView) -> None:
     view = make_view()
     with pytest.raises(ValueError, match="Mode 'x-ray' is not one of first hit, translucent"):
