@@ -2,7 +2,8 @@
 
 A picture is cut into tiles. A tile counts the samples that its pixels hold: none (stale), one (sharp), more (smooth
 edges). A write into the volume makes only those tiles stale that show its bricks, so a still view of a busy guest
-costs what changes.
+costs what changes. Tiles that have been stale the longest come first: where writes never end, every tile still gets
+its turn, and a change is late by one round of the picture at most.
 """
 
 from __future__ import annotations
@@ -35,12 +36,16 @@ class TileMap:
         self.size = size
         self.columns, self.rows = (-(-side // TILE) for side in size)
         self.samples = np.zeros((self.rows, self.columns), np.int16)
+        self._stale_since = np.zeros((self.rows, self.columns), np.int64)  # the number of the call that made it stale
+        self._forgotten = 0
         self._visible = np.ones((self.rows, self.columns), np.bool_)
         column, row = np.meshgrid(np.arange(self.columns) + 0.5, np.arange(self.rows) + 0.5)
         self._from_center = np.hypot(column - size[0] / TILE / 2, row - size[1] / TILE / 2)
 
     def forget_all(self) -> None:
         """Everything is stale: the camera moved, or the way of looking changed."""
+        self._forgotten += 1
+        self._stale_since[:] = self._forgotten
         self.samples[:] = 0
 
     def show_only(self, mask: NDArray[np.bool_]) -> None:
@@ -49,6 +54,8 @@ class TileMap:
 
     def forget(self, mask: NDArray[np.bool_]) -> None:
         """The tiles in `mask` (rows, columns) are stale."""
+        self._forgotten += 1
+        self._stale_since[mask & (self.samples > 0)] = self._forgotten
         self.samples[mask] = 0
 
     @property
@@ -63,14 +70,15 @@ class TileMap:
         return int(self._visible.sum()) * TILE * TILE
 
     def next_work(self, n_tiles: float, most_samples: int) -> Work | None:
-        """Up to `n_tiles` of the tiles that hold the fewest samples, those in the middle first; None when all are
-        done.
+        """Up to `n_tiles` of the tiles that hold the fewest samples; None when all are done.
+
+        Those that are stale the longest come first, and of these the ones in the middle.
         """
         lowest = self.lowest
         if lowest >= most_samples:
             return None
         rows, columns = np.nonzero((self.samples == lowest) & self._visible)
-        order = np.argsort(self._from_center[rows, columns], kind="stable")[
+        order = np.lexsort((self._from_center[rows, columns], self._stale_since[rows, columns]))[
             : int(min(max(1.0, n_tiles), self._visible.size))
         ]
         chosen = np.zeros_like(self._visible)

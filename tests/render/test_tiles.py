@@ -98,3 +98,20 @@ def test_a_small_far_box_touches_few_tiles() -> None:
     low = np.array([[24.0, 24.0, 24.0]])
     assert 1 <= tiles.tiles_of_boxes(low, low + 16, eye_at(2000, 30, 20)).sum() <= 4
     assert not tiles.tiles_of_boxes(np.zeros((0, 3)), np.zeros((0, 3)), eye_at(2000, 30, 20)).any()
+
+
+def test_writes_that_never_end_starve_no_tile() -> None:
+    """The middle is written before every frame; the corner, written once, must still get its turn."""
+    tiles = TileMap((8 * TILE, 8 * TILE))
+    while tiles.next_work(64, 1) is not None:
+        pass
+    middle = np.zeros((8, 8), np.bool_)
+    middle[2:6, 2:6] = True
+    corner = np.zeros((8, 8), np.bool_)
+    corner[0, 0] = True
+    tiles.forget(middle)
+    tiles.forget(corner)
+    for _ in range(17):
+        tiles.forget(middle)
+        tiles.next_work(1, 1)
+    assert tiles.samples[0, 0] == 1
