@@ -73,7 +73,7 @@ _KIND_RAMPS: dict[Kind, tuple[float, float, float, float]] = {
     Kind.POINTERS: (184, 0.105, 0.58, 0.90),
     Kind.CODE: (300, 0.17, 0.36, 0.72),
     Kind.RANDOM: (18, 0.155, 0.48, 0.76),
-    Kind.FILL: (262, 0.04, 0.43, 0.73),
+    Kind.FILL: (262, 0.04, 0.45, 0.77),
 }
 
 
