@@ -44,10 +44,14 @@ _MODULE_CAP_BYTES = 32 << 20
 
 def make_kernel(ingredients: Ingredients) -> bytes:
     """The kernel, unpacked to an ELF file where QEMU can start that; else as it is packaged."""
+    return _unpacked(*read_kernel_image(ingredients))
+
+
+def read_kernel_image(ingredients: Ingredients) -> tuple[Path, bytes]:
+    """The kernel as it is packaged, and the package that holds it."""
     for package in ingredients.kernel:
-        found = read_files(package, lambda path: _KERNEL_PATH.fullmatch(path) is not None)
-        for image in found.values():
-            return _unpacked(package, image)
+        for image in read_files(package, lambda path: _KERNEL_PATH.fullmatch(path) is not None).values():
+            return package, image
     raise GuestIngredientMissing(
         [package.name for package in ingredients.kernel], "There is no kernel in them.", "Please report this."
     )
