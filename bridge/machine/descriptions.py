@@ -232,9 +232,8 @@ def _check_readable(path: Path, role: str) -> None:
         with path.open("rb") as file:
             if not file.read(1):
                 raise GuestFileNotFound(path, role, "is empty")
-    except (OSError, ValueError) as error:  # ValueError: a path with a NUL in it
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise GuestFileNotFound(path, role, f"cannot be read ({reason})") from error
+    except OSError as error:
+        raise GuestFileNotFound(path, role, f"cannot be read ({error.strerror})") from error
 
 
 def _read(path: Path) -> str:

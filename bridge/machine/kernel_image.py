@@ -7,6 +7,7 @@ kernel starts faster than its bzImage, because nothing has to be decompressed an
 
 from __future__ import annotations
 
+import os
 import struct
 from dataclasses import dataclass
 from enum import StrEnum
@@ -130,18 +131,16 @@ def _segments(head: bytes, file: BinaryIO) -> tuple[_Segment, ...]:
 
 
 def _read_at(file: BinaryIO, offset: int, size_bytes: int) -> bytes:
-    if offset >= 1 << 62:
-        raise _Invalid("an ELF header that points outside the file")
-    file.seek(offset)
-    data = file.read(size_bytes)
-    if len(data) < size_bytes:
+    if offset + size_bytes > file.seek(0, os.SEEK_END):
         raise _Invalid("it is cut short: an ELF header points behind its end")
-    return data
+    file.seek(offset)
+    return file.read(size_bytes)
 
 
 def _check_loads(segments: tuple[_Segment, ...], size_bytes: int) -> None:
-    end = max((segment.offset + segment.size_bytes for segment in segments if segment.kind == _PT_LOAD), default=0)
-    if end == 0:
+    loads = [segment for segment in segments if segment.kind == _PT_LOAD and segment.size_bytes > 0]
+    end = max((segment.offset + segment.size_bytes for segment in loads), default=0)
+    if not loads:
         raise _Invalid("an ELF file with nothing to load")
     if end > size_bytes:
         raise _Invalid(f"it is cut short: {size_bytes:,} of {end:,} bytes are there")
