@@ -152,10 +152,18 @@ def _with_recipe(description: Description, made: Mapping[str, Path]) -> Guest:
     assert description.recipe is not None
     base = read_description(BUILT_IN / f"{description.recipe}.toml").guest
     fields: dict[str, Any] = {"name": description.guest.name, **made}
-    for key in description.given - {"recipe"}:
+    for key in description.lines.keys() - {"recipe"}:
         field = _FIELD_BY_KEY[key]
         fields[field] = getattr(description.guest, field)
     guest = dataclasses.replace(base, **fields)
+    if not guest.min_ram_bytes <= guest.ram_bytes <= guest.max_ram_bytes:
+        line = max(description.lines.get(key, 0) for key in ("ram", "min_ram", "max_ram"))
+        raise GuestDescriptionError(
+            description.path,
+            line,
+            f"The recipe '{description.recipe}' needs 'ram' from {guest.min_ram_bytes // MIB}M to "
+            f"{guest.max_ram_bytes // MIB}M.",
+        )
     try:
         check_parts(guest)
     except GuestOptionError as error:

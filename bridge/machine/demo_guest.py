@@ -44,7 +44,7 @@ _MODULE_CAP_BYTES = 32 << 20
 
 def make_kernel(ingredients: Ingredients) -> bytes:
     """The kernel, unpacked to an ELF file where QEMU can start that; else as it is packaged."""
-    return _unpacked(*read_kernel_image(ingredients))
+    return unpack_if_possible(*read_kernel_image(ingredients))
 
 
 def read_kernel_image(ingredients: Ingredients) -> tuple[Path, bytes]:
@@ -57,7 +57,8 @@ def read_kernel_image(ingredients: Ingredients) -> tuple[Path, bytes]:
     )
 
 
-def _unpacked(package: Path, image: bytes) -> bytes:
+def unpack_if_possible(package: Path, image: bytes) -> bytes:
+    """The ELF kernel in ``image``, or ``image`` itself where QEMU could not start that."""
     try:
         kernel = unpack_kernel(package, image)
     except GuestKernelInvalid as error:
@@ -73,7 +74,7 @@ def make_initramfs(ingredients: Ingredients, work: Path) -> bytes:
     libraries = _libraries(ingredients.libraries)
     ssh = _only(ingredients.ssh, _SSH_PROGRAMS.values())
     workloads = _compile_workloads(libraries, work)
-    busybox = next(iter(read_files(ingredients.shell, lambda path: _BUSYBOX_PATH.fullmatch(path) is not None).values()))
+    busybox = _busybox(ingredients.shell)
     modules = _network_modules(ingredients.kernel)
 
     entries = [cpio.directory(path) for path in ("proc", "sys", "dev", "run", "var/log")]
@@ -111,6 +112,12 @@ def _only(package: Path, paths: Iterable[str]) -> dict[str, bytes]:
             sorted(wanted - found.keys()), f"They are not in {package.name}.", "Please report this."
         )
     return found
+
+
+def _busybox(package: Path) -> bytes:
+    for program in read_files(package, lambda path: _BUSYBOX_PATH.fullmatch(path) is not None).values():
+        return program
+    raise GuestIngredientMissing(["busybox-static"], f"busybox is not in {package.name}.", "Please report this.")
 
 
 def _libraries(packages: Iterable[Path]) -> dict[str, bytes]:

@@ -136,10 +136,9 @@ def _remembered(directory: Path) -> tuple[Package, ...] | None:
         choice = json.loads((directory / _CHOICE_FILE).read_bytes())
         if choice["format"] != _CHOICE_FORMAT:
             return None
-        packages = tuple(Package(**entry) for entry in choice["packages"])
+        packages = tuple(Package.from_record(entry) for entry in choice["packages"])
     except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return None
     names = {package.name for package in packages}
-    if not {SHELL_PACKAGE, SSH_PACKAGE} <= names or any("/" in package.file_name for package in packages):
-        return None
-    return packages
+    is_whole = {SHELL_PACKAGE, SSH_PACKAGE} <= names and any(_KERNEL_PART.fullmatch(name) for name in names)
+    return packages if is_whole else None

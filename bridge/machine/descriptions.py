@@ -66,8 +66,8 @@ class Description:
     path: Path
     guest: Guest
     recipe: str | None
-    given: frozenset[str]
-    """The keys that are set; a recipe provides the others."""
+    lines: Mapping[str, int]
+    """The keys that are set, and where; a recipe provides the others."""
 
 
 def is_guest_name(name: str) -> bool:
@@ -193,7 +193,7 @@ def read_description(path: Path) -> Description:
             check_parts(guest)
         except GuestOptionError as error:
             raise GuestDescriptionError(path, 0, str(error)) from None
-    return Description(path, guest, recipe, frozenset(table.values))
+    return Description(path, guest, recipe, table.lines)
 
 
 def check_parts(guest: Guest) -> None:

@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import tarfile
 import urllib.parse
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +28,7 @@ ARCHITECTURE = "amd64"
 _FILE_CAP_BYTES = 256 << 20
 _LINK_DEPTH = 8
 _URI_LINE = re.compile(r"'(?P<uri>[^']+)' (?P<file>[^/\s]+) (?P<size>\d+) (?P<algorithm>[A-Za-z0-9]+):(?P<digest>\S*)")
+_ALGORITHMS = ("sha256", "sha512")  # others are too weak to trust what an interrupted run left
 _POLL_S = 0.1
 
 
@@ -40,6 +41,17 @@ class Package:
     size_bytes: int
     algorithm: str
     digest: str
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, object]) -> Package:
+        """What `dataclasses.asdict` made of a package; raises `ValueError` when it is damaged."""
+        package = cls(**record)  # type: ignore[arg-type]  # checked below
+        texts = (package.name, package.file_name, package.algorithm, package.digest)
+        if not all(isinstance(text, str) for text in texts) or not isinstance(package.size_bytes, int):
+            raise ValueError("a package's record has a value of another type")
+        if package.algorithm not in _ALGORITHMS or "/" in package.file_name:
+            raise ValueError("a package's record has a value that cannot be")
+        return package
 
     def is_intact(self, path: Path) -> bool:
         """Whether ``path`` is exactly this package."""
@@ -92,8 +104,8 @@ def locate(names: Sequence[str]) -> tuple[Package, ...]:
         if match is None:
             continue
         algorithm = match["algorithm"].lower()
-        if algorithm not in ("sha256", "sha512"):
-            continue  # too weak to trust what an interrupted run left
+        if algorithm not in _ALGORITHMS:
+            continue
         name = urllib.parse.unquote(match["file"]).split("_")[0]
         packages.append(Package(name, match["file"], int(match["size"]), algorithm, match["digest"]))
     found = {package.name for package in packages}

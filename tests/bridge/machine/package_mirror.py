@@ -47,7 +47,7 @@ class Mirror:
             (root / path).symlink_to(to)
         package = self.directory / "pool" / f"{name}_2.0_amd64.deb"
         package.parent.mkdir(exist_ok=True)
-        command = ["dpkg-deb", "--root-owner-group", "-Zgzip", "-z1", "-b", str(root), str(package)]
+        command = ["dpkg-deb", "--root-owner-group", "-Znone", "-b", str(root), str(package)]
         subprocess.run(command, check=True, capture_output=True)
         data = package.read_bytes()
         digest = hashlib.sha256(data).hexdigest()
