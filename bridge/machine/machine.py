@@ -12,15 +12,15 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-import psutil
-
 from bridge.machine import bounded_log
 from bridge.machine.background import BackgroundLoop
 from bridge.machine.console import Console
 from bridge.machine.errors import MachineError, MachineGone, MachineNotOurs, describe_exit
 from bridge.machine.qmp import COMMAND_TIMEOUT_S, QmpConnection
+from bridge.machine.readiness import Readiness
 from bridge.machine.records import MachineRecord
 from bridge.machine.states import EventCallback, MachineEvent, MachineInfo, MachineState, Usage
+from bridge.machine.usage_meter import NOTHING, UsageMeter
 from bridge.machine.watched_process import WatchedProcess
 from bridge.memory.errors import GuestMemoryError
 from bridge.memory.physical_map import query_physical_map
@@ -67,13 +67,9 @@ class Machine:
         self._emit_to_manager = emit
         self._callbacks: list[EventCallback] = []
         self._callbacks_lock = threading.Lock()
-        self._ready_marker = ready_marker
-        self._ready_tail = b""
-        self._ready = threading.Event()
-        self._settled = threading.Event()  # ready, or ended and never to be
+        self._readiness = Readiness(ready_marker)
         self._hold_lock = threading.Lock()
-        self._usage: psutil.Process | None = None
-        self._usage_lock = threading.Lock()
+        self._usage = UsageMeter()
         # What follows belongs to the loop's thread.
         self._starting: asyncio.Task[Any] | None = None
         self._process: WatchedProcess | None = None
@@ -96,7 +92,7 @@ class Machine:
     @property
     def ready(self) -> bool:
         """True once the guest has said that it is up, or was resumed from when it had."""
-        return self._ready.is_set()
+        return self._readiness.reached
 
     @property
     def detached(self) -> bool:
@@ -141,17 +137,7 @@ class Machine:
     def usage(self) -> Usage:
         """What the machine costs now. Never blocks, never raises; zero when there is no process to ask."""
         pid = self._info.pid
-        if pid is None or self._info.state.ended:
-            return Usage(0.0, 0, 0.0)
-        try:
-            with self._usage_lock:
-                if self._usage is None or self._usage.pid != pid:
-                    self._usage = psutil.Process(pid)
-                with self._usage.oneshot():
-                    uptime_s = max(0.0, time.time() - self._usage.create_time())
-                    return Usage(self._usage.cpu_percent(None), self._usage.memory_info().rss, uptime_s)
-        except psutil.Error:
-            return Usage(0.0, 0, 0.0)
+        return NOTHING if pid is None or self._info.state.ended else self._usage.read(pid)
 
     def qmp(self, command: str, /, **arguments: Any) -> Any:
         """Run a QMP command and return QEMU's reply.
@@ -173,10 +159,7 @@ class Machine:
 
     def wait_ready(self, timeout_s: float) -> bool:
         """Wait until the guest is up. False when it is not in time, has ended, or nothing tells when it would be."""
-        if self._ready_marker is None and not self.ready:
-            return False
-        self._settled.wait(timeout_s)
-        return self.ready
+        return self._readiness.wait(timeout_s)
 
     def refresh_physical_map(self) -> None:
         """Ask QEMU anew where RAM lies in the guest's address space. Raises MachineError, GuestMemoryError."""
@@ -267,20 +250,15 @@ class Machine:
 
     def on_output(self, data: bytes) -> None:
         """Output on the console: watch for the ready marker."""
-        marker = self._ready_marker
-        if marker and not self.ready:
-            seen = self._ready_tail + data
-            self._ready_tail = seen[-(len(marker) - 1) :] if len(marker) > 1 else b""
-            if marker in seen:
-                self.mark_ready()
+        if self._readiness.seen_in(data):
+            self.mark_ready()
 
     def mark_ready(self) -> None:
         """The guest is up."""
         if self.ready:
             return
         self._keep_record(ready=True)
-        self._ready.set()
-        self._settled.set()
+        self._readiness.reach()
         self.emit("READY", {})
         if self._qmp is not None:
             self._after_ready()
@@ -409,7 +387,7 @@ class Machine:
         if self.record is not None:
             self.record.remove_files()
         self.console.close()
-        self._settled.set()
+        self._readiness.give_up()
         self._ended.set()
         self._cancel_tasks()
         if state is MachineState.CRASHED:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import socket
@@ -16,6 +17,7 @@ from bridge.machine.background import acquire_loop, release_loop
 from bridge.machine.console import HISTORY_BYTES, Console
 from bridge.machine.errors import MachineError, MachineGone
 from bridge.machine.manager import MachineManager
+from bridge.machine.readiness import Readiness
 from tests.bridge.machine.conftest import counting_guest, wait_until
 
 
@@ -49,6 +51,27 @@ def test_history_is_bounded_and_its_end_is_right(lengths: list[int], position: i
     assert end == len(everything)
     assert len(console._history) <= 2 * HISTORY_BYTES
     assert data == everything[position:][-HISTORY_BYTES:]
+
+
+@given(
+    text=st.binary(max_size=60), marker=st.binary(min_size=1, max_size=4), cuts=st.lists(st.integers(0, 60), max_size=8)
+)
+def test_ready_marker_is_found_however_the_output_is_cut(text: bytes, marker: bytes, cuts: list[int]) -> None:
+    readiness = Readiness(marker)
+    edges = [0, *sorted(cut for cut in cuts if cut <= len(text)), len(text)]
+    found_at = None
+    for begin, end in itertools.pairwise(edges):
+        if readiness.seen_in(text[begin:end]):
+            found_at = end
+            readiness.reach()
+    where = text.find(marker)
+    if where < 0:
+        assert found_at is None
+        assert not readiness.wait(0)
+    else:
+        assert found_at == min(edge for edge in edges if edge >= where + len(marker))
+        assert readiness.wait(0)
+        assert not readiness.seen_in(marker), "told once"
 
 
 def test_history_is_cut_in_the_long_run() -> None:
