@@ -14,6 +14,7 @@ import numpy as np
 import wgpu
 from imgui_bundle import imgui
 from numpy.typing import NDArray
+from wgpu.utils.imgui import imgui_backend
 from wgpu.utils.imgui.imgui_backend import ImguiWgpuBackend
 
 from app.theme import Rgba
@@ -100,12 +101,26 @@ def imgui_key(name: str) -> imgui.Key | None:
     return None
 
 
+def without_gamma(shader: str) -> str:
+    """Return the backend's fragment shader without its power, which our targets, never sRGB-encoded, do not need."""
+    return shader.replace("pow(color.rgb, vec3<f32>(uniforms.gamma))", "color.rgb")
+
+
 class Backend(ImguiWgpuBackend):  # type: ignore[misc]
     """wgpu's ImGui backend, with whole uploads of new textures.
 
     As it comes, a texture that is created takes only the rectangle that changed last, so that the glyphs of an atlas
-    that had to grow are lost.
+    that had to grow are lost. And it raises every pixel to a power that is 1 for our targets, which takes software
+    Vulkan as long as all the rest.
     """
+
+    def _create_device_objects(self) -> None:
+        shader = imgui_backend.FRAGMENT_SHADER_SRC
+        imgui_backend.FRAGMENT_SHADER_SRC = without_gamma(shader)
+        try:
+            super()._create_device_objects()
+        finally:
+            imgui_backend.FRAGMENT_SHADER_SRC = shader
 
     def _update_texture(self, tex: imgui.ImTextureData) -> None:
         if tex.status == imgui.ImTextureStatus.want_create:

@@ -26,11 +26,11 @@ LOOK_AFTER_READY_S = 1.0  # lets the guest's workloads write something worth see
 class OffscreenWindow:
     """A window without a screen. Frames are drawn when they are asked for; `with` closes it."""
 
-    def __init__(self, options: WindowOptions, *, pixel_ratio: float = 1.0) -> None:
+    def __init__(self, options: WindowOptions, *, pixel_ratio: float = 1.0, keep: bool = True) -> None:
         width, height = options.size
         self.canvas = OffscreenRenderCanvas(size=(width / pixel_ratio, height / pixel_ratio), pixel_ratio=pixel_ratio)
         self.clipboard = MemoryClipboard()
-        self.window = Window(self.canvas, options, clipboard=self.clipboard)
+        self.window = Window(self.canvas, options, clipboard=self.clipboard, keep=keep)
 
     def __enter__(self) -> OffscreenWindow:
         return self

@@ -57,8 +57,10 @@ def describe(error: BaseException) -> str:
 class Session:
     """The main thread's hands. `tick` once a frame; `close` at the end."""
 
-    def __init__(self, options: WindowOptions, *, wake: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, options: WindowOptions, *, wake: Callable[[], None] = lambda: None, keep: bool = True) -> None:
+        """`keep`: settings are saved for the next run."""
         self.options = options
+        self.keep = keep
         self.config = config_dir()
         settings, problem = load_settings(self.config)
         log = LogRing()
@@ -508,7 +510,7 @@ class Session:
     def save(self) -> None:
         """Write the settings if they changed; a disk that refuses is said, not fatal."""
         self._settings_changed_s = None
-        if self.state.settings == self._saved:
+        if not self.keep or self.state.settings == self._saved:
             return
         try:
             save_settings(self.config, self.state.settings)

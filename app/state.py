@@ -126,6 +126,7 @@ class AppState:
     terminals: dict[str, TerminalWidget] = field(default_factory=dict)
     hex_views: dict[str, HexView] = field(default_factory=dict)
     disassemblies: dict[str, DisassemblyView] = field(default_factory=dict)
+    docked: set[str] = field(default_factory=set)  # panels that lie in the dock space, not floating
     focus_panel: str | None = None  # bring this panel to the front in the next frame
     keyboard_taken: bool = False  # a text field or the terminal has the keys
     swallow: tuple[str, int] = ("", 0)  # a typed character that was an action, and for how many frames it may come

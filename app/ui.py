@@ -92,9 +92,13 @@ class Ui:
         if state.focus_panel == name:
             imgui.set_next_window_focus()
             state.focus_panel = None
+        if name in state.docked:  # the frame is cleared to the panels' colour: painting it again costs a third of it
+            flags |= imgui.WindowFlags_.no_background
         inner = padding if padding is not None else (self.theme.px(3), self.theme.px(3))
         with self.style(window_padding=inner):
-            visible, _ = imgui.begin(name, None, flags | imgui.WindowFlags_.no_collapse)
+            flags |= imgui.WindowFlags_.no_collapse | imgui.WindowFlags_.no_focus_on_appearing
+            visible, _ = imgui.begin(name, None, flags)
+        (state.docked.add if imgui.is_window_docked() else state.docked.discard)(name)
         try:
             yield visible
         finally:

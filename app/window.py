@@ -67,9 +67,11 @@ class Window:
         *,
         clipboard: Clipboard | None = None,
         wake: Callable[[], None] = lambda: None,
+        keep: bool = True,
     ) -> None:
+        """`keep`: the layout of the last run is used, and layout and settings are saved for the next."""
         self.canvas = canvas
-        self.session = Session(options, wake=wake)
+        self.session = Session(options, wake=wake, keep=keep)
         self.state = self.session.state
         self.host = ImguiHost(self.state.stage.device, canvas, clipboard=clipboard)
         self.state.stage.image = self.host.texture
@@ -145,7 +147,7 @@ class Window:
             self.host.build(self._gui)
             moved = self.state.stage.draw(self.state.now_s)
             if present:
-                self.host.present(self._ui.theme.bg)
+                self.host.present(self._ui.theme.surface)
             self._failed_frames = 0
         except DeviceLost as error:
             self._lose_device(error)
@@ -235,7 +237,7 @@ class Window:
         room = imgui.ImVec2(size.x, max(1.0, size.y - top - bottom))
         imgui.set_next_window_pos(imgui.ImVec2(0, top))
         imgui.set_next_window_size(room)
-        flags = topbar.BAR_FLAGS | imgui.WindowFlags_.no_background
+        flags = topbar.BAR_FLAGS
         with self._ui.style(window_padding=(0.0, 0.0), window_rounding=0.0, window_border_size=0.0):
             imgui.begin("##dock", None, flags)
         dockspace = dockspace_id()
@@ -273,6 +275,8 @@ class Window:
             self.canvas.set_title(title)
 
     def _load_layout(self) -> None:
+        if not self.session.keep:
+            return
         self.host.make_current()
         layout, problem = load_layout(self.session.config)
         if problem:
@@ -281,6 +285,8 @@ class Window:
             imgui.load_ini_settings_from_memory(layout)
 
     def _save_layout(self) -> None:
+        if not self.session.keep:
+            return
         try:
             save_layout(self.session.config, imgui.save_ini_settings_to_memory())
         except OSError as error:
@@ -349,7 +355,7 @@ class Window:
 
     def picture(self) -> NDArray[np.uint8]:
         """Return the last frame, (height, width, 4) uint8."""
-        return self.host.capture(self._ui.theme.bg)
+        return self.host.capture(self._ui.theme.surface)
 
     def resize(self, width: int, height: int) -> None:
         """Set the window's logical size."""
@@ -432,7 +438,7 @@ def window_screenshot(options: WindowOptions, *, machine: str | None = None) -> 
     """
     from app.offscreen import OffscreenWindow
 
-    with OffscreenWindow(options) as offscreen:
+    with OffscreenWindow(options, keep=False) as offscreen:
         if machine is not None:
             offscreen.show_running(machine)
         else:

@@ -28,6 +28,7 @@ BAR_FLAGS = (
     | imgui.WindowFlags_.no_saved_settings
     | imgui.WindowFlags_.no_move
     | imgui.WindowFlags_.no_bring_to_front_on_focus
+    | imgui.WindowFlags_.no_background  # the frame is cleared to its colour
 )
 
 
@@ -152,7 +153,8 @@ def _results(state: AppState, ui: Ui, left: float, top: float, width: float, ent
     panel = min(theme.px(150), imgui.get_io().display_size.x - theme.px(8))
     imgui.set_next_window_pos(imgui.ImVec2(round(left + (width - panel) / 2), top + theme.px(1)))
     imgui.set_next_window_size(imgui.ImVec2(panel, height))
-    flags = BAR_FLAGS & ~imgui.WindowFlags_.no_bring_to_front_on_focus | imgui.WindowFlags_.no_focus_on_appearing
+    unwanted = imgui.WindowFlags_.no_bring_to_front_on_focus | imgui.WindowFlags_.no_background
+    flags = BAR_FLAGS & ~unwanted | imgui.WindowFlags_.no_focus_on_appearing
     with (
         ui.style(window_padding=(theme.px(2), theme.px(2)), window_rounding=theme.px(2), item_spacing=(0.0, 0.0)),
         ui.colours(window_bg=theme.overlay, border=theme.border_strong),
