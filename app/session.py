@@ -57,7 +57,7 @@ def describe(error: BaseException) -> str:
 class Session:
     """The main thread's hands. `tick` once a frame; `close` at the end."""
 
-    def __init__(self, options: WindowOptions, *, wake: Callable[[], None] = lambda: None, keep: bool = True) -> None:
+    def __init__(self, options: WindowOptions, *, keep: bool = True) -> None:
         """`keep`: settings are saved for the next run."""
         self.options = options
         self.keep = keep
@@ -68,14 +68,13 @@ class Session:
         logging.getLogger().addHandler(self._log_handler)
         logging.getLogger("window").setLevel(logging.INFO)
         self._events: queue.SimpleQueue[MachineEvent] = queue.SimpleQueue()
-        self._wake = wake
         stage = Stage()
         manager = MachineManager()
         self._unsubscribe = manager.subscribe(self._machine_event)
         self.state = AppState(
             settings=settings,
             manager=manager,
-            jobs=Jobs(wake),
+            jobs=Jobs(),
             toasts=Toasts(),
             log=log,
             actions=ActionRegistry(),
@@ -367,7 +366,6 @@ class Session:
 
     def _machine_event(self, event: MachineEvent) -> None:
         self._events.put(event)
-        self._wake()
 
     def _take_events(self) -> bool:
         took = False

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -66,12 +66,11 @@ class Window:
         options: WindowOptions,
         *,
         clipboard: Clipboard | None = None,
-        wake: Callable[[], None] = lambda: None,
         keep: bool = True,
     ) -> None:
         """`keep`: the layout of the last run is used, and layout and settings are saved for the next."""
         self.canvas = canvas
-        self.session = Session(options, wake=wake, keep=keep)
+        self.session = Session(options, keep=keep)
         self.state = self.session.state
         self.host = ImguiHost(self.state.stage.device, canvas, clipboard=clipboard)
         self.state.stage.image = self.host.texture
@@ -390,7 +389,7 @@ def run_window(options: WindowOptions) -> int:
     from app.native_window import SystemClipboard, WindowCanvas
 
     canvas = WindowCanvas(size=options.size, title="Glassbox")
-    window = Window(canvas, options, clipboard=SystemClipboard(), wake=_waker())
+    window = Window(canvas, options, clipboard=SystemClipboard())
     settings = window.state.settings
     if settings.window_width and settings.window_height:
         canvas.set_logical_size(settings.window_width, settings.window_height)
@@ -424,11 +423,6 @@ def run_window(options: WindowOptions) -> int:
             canvas.close()
         window.close()
     return code
-
-
-def _waker() -> Callable[[], None]:
-    """Return what threads call to say that there is news. The ticker looks every 16 ms anyway."""
-    return lambda: None
 
 
 def window_screenshot(options: WindowOptions, *, machine: str | None = None) -> NDArray[np.uint8]:

@@ -1,0 +1,321 @@
+"""The real window on a virtual screen: mouse and keys by XTest, judged by the screen itself.
+
+The guest is the boot sector, whose bytes are known; what the window says of them is compared with its source.
+"""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+from numpy.typing import NDArray
+from PIL import Image, ImageGrab
+
+from app.control import ControlError, send_action
+from app.theme import PALETTES
+from bridge.machine.boot_sector import known_bytes
+from bridge.machine.guest import MIB
+
+SCREEN = (1280, 800)
+SIZE = (1200, 720)
+START_LIMIT_S = 60.0
+INSIDE = 0x12A
+
+pytestmark = pytest.mark.skipif(
+    shutil.which("Xvfb") is None or shutil.which("xdotool") is None,
+    reason="needs Xvfb and xdotool, which ./glassbox test installs",
+)
+
+
+@dataclass(slots=True)
+class Desktop:
+    """A screen with the program's window on it."""
+
+    display: str
+    folder: Path
+    process: subprocess.Popen[bytes]
+
+    @property
+    def socket(self) -> Path:
+        return self.folder / "run" / "glassbox" / "window.sock"
+
+    def do(self, action: str, *args: object, **named: object) -> Any:
+        """Call an action of the window; a refusal fails the test."""
+        reply = send_action(action, named or list(args), self.socket)
+        assert reply["ok"], reply
+        return reply["result"]
+
+    def state(self) -> dict[str, Any]:
+        found = self.do("window.state")
+        assert isinstance(found, dict)
+        return found
+
+    def until(self, done: Callable[[dict[str, Any]], bool], what: str, limit_s: float = 20) -> dict[str, Any]:
+        deadline = time.monotonic() + limit_s
+        while not done(state := self.state()):
+            assert time.monotonic() < deadline, f"{what}: {json.dumps(state)[:2000]}"
+            time.sleep(0.05)
+        return state
+
+    def xdotool(self, *words: object) -> None:
+        """Send input to the screen, and give the window the time of a few frames to take it in."""
+        subprocess.run(
+            ["xdotool", *map(str, words)], check=True, env={**os.environ, "DISPLAY": self.display}, timeout=20
+        )
+        time.sleep(0.15)
+
+    def key(self, *chords: str) -> None:
+        for chord in chords:
+            self.xdotool("key", chord)
+
+    def type(self, text: str) -> None:
+        self.xdotool("type", "--delay", "60", text)
+
+    def click(self, x: float, y: float, button: int = 1, times: int = 1) -> None:
+        self.xdotool("mousemove", round(x), round(y))
+        self.xdotool("click", "--repeat", times, "--delay", 90, button)
+
+    def drag(self, start: tuple[float, float], end: tuple[float, float], button: int = 1) -> None:
+        self.xdotool("mousemove", round(start[0]), round(start[1]))
+        self.xdotool("mousedown", button)
+        for step in (0.25, 0.5, 0.75, 1.0):
+            x, y = (a + (b - a) * step for a, b in zip(start, end, strict=True))
+            self.xdotool("mousemove", round(x), round(y))
+        self.xdotool("mouseup", button)
+
+    def screen(self) -> NDArray[np.uint8]:
+        """What is on the screen, by the X server's own account: (height, width, 3) uint8."""
+        return np.asarray(ImageGrab.grab(xdisplay=self.display).convert("RGB"))
+
+    def middle(self) -> tuple[float, float]:
+        x, y, width, height = self.state()["volume_rect"]
+        return x + width / 2, y + height / 2
+
+
+def _open(folder: Path, display: str, *arguments: str) -> Desktop:
+    environment = {
+        **os.environ,
+        "DISPLAY": display,
+        "XDG_RUNTIME_DIR": str(folder / "run"),
+        "XDG_CONFIG_HOME": str(folder / "config"),
+        "XDG_STATE_HOME": str(folder / "state"),
+    }
+    environment.pop("WAYLAND_DISPLAY", None)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "app", "--size", f"{SIZE[0]}x{SIZE[1]}", *arguments],
+        cwd=Path(__file__).parents[2],
+        env=environment,
+        stderr=subprocess.PIPE,
+    )
+    desktop = Desktop(display, folder, process)
+    deadline = time.monotonic() + START_LIMIT_S
+    while True:
+        assert process.poll() is None, (process.stderr and process.stderr.read()) or "the program ended"
+        assert time.monotonic() < deadline, "the window did not open"
+        try:
+            desktop.do("window.state")
+        except (ControlError, AssertionError):
+            time.sleep(0.1)
+        else:
+            return desktop
+
+
+@pytest.fixture(scope="module")
+def display() -> Iterator[str]:
+    """A virtual screen on a display of its own choice."""
+    read, write = os.pipe()
+    with subprocess.Popen(
+        ["Xvfb", "-displayfd", str(write), "-screen", "0", f"{SCREEN[0]}x{SCREEN[1]}x24", "-nolisten", "tcp"],
+        pass_fds=(write,),
+        stderr=subprocess.DEVNULL,
+    ) as server:
+        os.close(write)
+        with os.fdopen(read) as stream:
+            number = stream.readline().strip()
+        yield f":{number}"
+        server.terminate()
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    made = Path(tempfile.mkdtemp(prefix="gbw-"))
+    for name in ("run", "config", "state"):
+        (made / name).mkdir(mode=0o700)
+    yield made
+    shutil.rmtree(made)
+
+
+@pytest.fixture
+def desktop(display: str, folder: Path) -> Iterator[Desktop]:
+    """The window with the boot sector's machine in it, its memory shown."""
+    opened = _open(folder, display, "--guest", "boot-sector", "--ram", "16M")
+    try:
+        opened.until(lambda s: any(m["shown"] for m in s["machines"]), "the machine should be shown", 60)
+        opened.until(lambda s: any(v["uploaded_pages"] for v in s["volumes"].values()), "its memory should be read", 60)
+        opened.key("Escape")  # ends the greeting
+        opened.do("window.dismiss")
+        yield opened
+    finally:
+        if opened.process.poll() is None:
+            opened.process.send_signal(signal.SIGTERM)
+        opened.process.wait(20)
+
+
+def test_a_session_by_mouse_and_keys(desktop: Desktop, tmp_path: Path) -> None:
+    state = desktop.state()
+    assert state["title"].startswith("Glassbox · boot-sector")
+    assert state["software"] == state["title"].endswith("· software")
+
+    # The panels stand on the theme's ground, on the real screen.
+    surface = np.round(np.array(PALETTES["dark"].surface[:3]) * 255)
+    x0, y0 = _window_corner(desktop)
+    assert np.abs(desktop.screen()[y0 + 600, x0 + 20].astype(float) - surface).max() <= 1
+
+    # The window's own picture is what the screen shows.
+    target = tmp_path / "window.png"
+    desktop.do("machine.pause")
+    desktop.until(lambda s: s["machines"][0]["state"] == "paused", "it should pause")
+    time.sleep(2)  # flashes cool down
+    desktop.do("window.screenshot", str(target))
+    shown = desktop.screen()[y0 : y0 + SIZE[1], x0 : x0 + SIZE[0]].astype(int)
+    with Image.open(target) as image:
+        own = np.asarray(image.convert("RGB")).astype(int)
+    assert own.shape == shown.shape
+    assert (np.abs(own - shown).max(axis=2) > 8).mean() < 0.01
+    desktop.key("space")
+    desktop.until(lambda s: s["machines"][0]["state"] == "running", "Space should resume it")
+
+    # A drag orbits, and the picture of the volume turns with it.
+    before = desktop.screen()
+    x, y = desktop.middle()
+    desktop.drag((x0 + x, y0 + y), (x0 + x + 80, y0 + y + 10))
+    turned = desktop.state()["camera"]
+    assert turned["azimuth_degrees"] != pytest.approx(state["camera"]["azimuth_degrees"], abs=5)
+    time.sleep(0.5)
+    area = state["volume_rect"]
+    here = (
+        slice(int(y0 + area[1]), int(y0 + area[1] + area[3])),
+        slice(int(x0 + area[0]), int(x0 + area[0] + area[2])),
+    )
+    assert (np.abs(desktop.screen()[here].astype(int) - before[here]).max(axis=2) > 20).mean() > 0.02
+
+    # The wheel zooms; Ctrl+Z takes both back.
+    desktop.xdotool("click", 4)
+    assert desktop.state()["camera"]["distance"] < turned["distance"]
+    desktop.key("ctrl+z", "ctrl+z")
+    assert desktop.state()["camera"]["azimuth_degrees"] == pytest.approx(state["camera"]["azimuth_degrees"])
+
+    # Each byte that the boot sector leaves is found by typing its address.
+    known = list(known_bytes(16 * MIB, "pc"))
+    for page, data in (known[0], known[5]):
+        address = page + INSIDE  # here each page holds a part of its own address
+        desktop.key("ctrl+k")
+        desktop.type(f"{address:#x}")
+        desktop.key("Return")
+        found = desktop.until(lambda s, a=address: (s["selection"] or {}).get("address") == a, "it should go there")  # type: ignore[misc]
+        assert found["selection"]["value"] == data[INSIDE]
+
+    # Letters go where the keyboard is: into the search box, then to the volume again.
+    desktop.key("slash")
+    desktop.type("light")
+    assert desktop.state()["search"] == {"open": True, "text": "light"}
+    desktop.key("Return")
+    desktop.until(lambda s: s["settings"]["theme"] == "light", "the theme should change")
+    time.sleep(0.5)
+    light = np.round(np.array(PALETTES["light"].surface[:3]) * 255)
+    assert np.abs(desktop.screen()[y0 + 600, x0 + 20].astype(float) - light).max() <= 1
+
+    desktop.key("f")
+    desktop.until(lambda s: not s["camera"]["flying"], "the flight should end")
+    desktop.key("F1")
+    assert desktop.state()["overlay"] == "keys"
+    desktop.key("Escape")
+    assert desktop.state()["overlay"] is None
+    desktop.key("KP_Add")
+    assert desktop.state()["camera"]["distance"] < desktop.do("view.camera")["distance"] * 1.3
+
+    # The whole screen and back.
+    assert desktop.do("window.fullscreen") is True
+    full = desktop.until(lambda s: s["size"] == list(SCREEN), "it should cover the screen")
+    assert full["size"] == list(SCREEN)
+    desktop.key("F11")
+    desktop.until(lambda s: s["size"] == list(SIZE), "it should go back")
+
+    # What is copied lies on the desktop's clipboard, which another program of the desktop can read: ourselves.
+    copied = desktop.do("selection.copy_address")
+    assert copied == hex(known[5][0] + INSIDE)
+
+    # Leaving: no process, socket or RAM file stays.
+    pid = desktop.state()["machines"][0]["pid"]
+    desktop.key("ctrl+q")
+    assert desktop.process.wait(20) == 0
+    assert not psutil.pid_exists(pid)
+    assert not desktop.socket.exists()
+    assert [p.name for p in (desktop.folder / "run" / "glassbox").iterdir() if p.name != ".lock"] == []
+    assert json.loads((desktop.folder / "config" / "glassbox" / "settings.json").read_text())["theme"] == "light"
+
+
+def test_closing_by_the_desktop_while_it_boots(display: str, folder: Path) -> None:
+    opened = _open(folder, display, "--guest", "boot-sector")
+    children = psutil.Process(opened.process.pid).children(recursive=True)
+    began = time.monotonic()
+    opened.process.send_signal(signal.SIGTERM)
+    opened.process.wait(20)
+    assert time.monotonic() - began < 10
+    gone, alive = psutil.wait_procs(children, 2)
+    assert not alive, gone
+    assert not [p for p in (folder / "run" / "glassbox").iterdir() if p.name != ".lock"]
+
+
+def test_a_second_window_says_where_it_listens(desktop: Desktop, display: str) -> None:
+    second = subprocess.Popen(
+        [sys.executable, "-m", "app", "--guest", "none"],
+        cwd=Path(__file__).parents[2],
+        env={
+            **os.environ,
+            "DISPLAY": display,
+            "XDG_RUNTIME_DIR": str(desktop.folder / "run"),
+            "XDG_CONFIG_HOME": str(desktop.folder / "config"),
+            "XDG_STATE_HOME": str(desktop.folder / "state"),
+        },
+    )
+    try:
+        socket = desktop.socket.with_name(f"window-{second.pid}.sock")
+        deadline = time.monotonic() + START_LIMIT_S
+        while not socket.exists():
+            assert time.monotonic() < deadline
+            assert second.poll() is None
+            time.sleep(0.05)
+        reply = send_action("window.state", [], socket)
+        assert "Another window is open" in [t["title"] for t in reply["result"]["toasts"]]
+        assert desktop.state()["machines"]  # the first one goes on
+        send_action("window.quit", [], socket)
+        assert second.wait(20) == 0
+        assert not socket.exists()
+    finally:
+        if second.poll() is None:
+            second.kill()
+
+
+def _window_corner(desktop: Desktop) -> tuple[int, int]:
+    """Return where the window's upper left corner lies on the screen."""
+    found = subprocess.run(
+        ["xdotool", "search", "--onlyvisible", "--name", "Glassbox", "getwindowgeometry", "--shell"],
+        check=True,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "DISPLAY": desktop.display},
+    ).stdout
+    values = dict(line.split("=") for line in found.split() if "=" in line)
+    return int(values["X"]), int(values["Y"])
