@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import pygfx as gfx
@@ -13,6 +14,29 @@ from render.palettes import linear_from_hex
 
 _GRID = (64, 36)
 """Cells across and down: finer than the halo's blur is wide."""
+
+
+@dataclass(frozen=True, slots=True)
+class Background:
+    """The colours around the volume; "#rrggbb" each."""
+
+    top: str
+    bottom: str
+    middle: str
+    line: str
+    text: str
+    selection: str
+    hover: str
+    flash: str
+    light: float
+    """How much of the volume's light falls on the ground."""
+    shadow: float
+    """How much it dims the ground around it."""
+
+
+DARK = Background("#0b101d", "#04060b", "#101a2e", "#51607e", "#8b98b4", "#ffd166", "#cdd7ee", "#ffe2a8", 0.22, 0.0)
+LIGHT = Background("#f4f6fa", "#dfe4ec", "#ffffff", "#8a95aa", "#56617a", "#b4460a", "#33405c", "#ffffff", 0.06, 0.22)
+BACKGROUNDS = {"dark": DARK, "light": LIGHT}
 
 
 class BackdropMaterial(gfx.Material):

@@ -35,27 +35,26 @@ class TileMap:
     def __init__(self, size: tuple[int, int]) -> None:
         self.size = size
         self.columns, self.rows = (-(-side // TILE) for side in size)
-        self.samples = np.zeros((self.rows, self.columns), np.int16)
-        self._stale_since = np.zeros((self.rows, self.columns), np.int64)  # the number of the call that made it stale
-        self._forgotten = 0
-        self._visible = np.ones((self.rows, self.columns), np.bool_)
+        shape = (self.rows, self.columns)
+        self.samples = np.zeros(shape, np.int16)
+        self._visible = np.ones(shape, np.bool_)
+        self._marched = np.zeros(shape, np.bool_)
+        self._stale_since = np.zeros(shape, np.int64)
+        self._tick = 0
         column, row = np.meshgrid(np.arange(self.columns) + 0.5, np.arange(self.rows) + 0.5)
         self._from_center = np.hypot(column - size[0] / TILE / 2, row - size[1] / TILE / 2)
 
-    def forget_all(self) -> None:
-        """Everything is stale: the camera moved, or the way of looking changed."""
-        self._forgotten += 1
-        self._stale_since[:] = self._forgotten
+    def restart(self, visible: NDArray[np.bool_]) -> None:
+        """Everything is stale. Tiles outside `visible` (rows, columns) show nothing and need no march."""
         self.samples[:] = 0
-
-    def show_only(self, mask: NDArray[np.bool_]) -> None:
-        """Tiles outside `mask` (rows, columns) show nothing and need no march."""
-        self._visible = mask
+        self._marched[:] = False
+        self._stale_since[:] = self._tick
+        self._visible = visible
 
     def forget(self, mask: NDArray[np.bool_]) -> None:
-        """The tiles in `mask` (rows, columns) are stale."""
-        self._forgotten += 1
-        self._stale_since[mask & (self.samples > 0)] = self._forgotten
+        """The tiles in `mask` (rows, columns) are stale. Those that were so already keep their turn."""
+        self._tick += 1
+        self._stale_since[mask & (self.samples > 0)] = self._tick
         self.samples[mask] = 0
 
     @property
@@ -65,25 +64,30 @@ class TileMap:
         return int(samples.min()) if samples.size else 1 << 14
 
     @property
+    def complete(self) -> bool:
+        """Whether every visible tile was marched since the restart, if perhaps it is stale again."""
+        return bool(self._marched[self._visible].all())
+
+    @property
     def shown_pixels(self) -> int:
         """About how many pixels can show anything."""
         return int(self._visible.sum()) * TILE * TILE
 
     def next_work(self, n_tiles: float, most_samples: int) -> Work | None:
-        """Up to `n_tiles` of the tiles that hold the fewest samples; None when all are done.
+        """Up to `n_tiles` of the tiles that hold the fewest samples; None when all hold `most_samples`.
 
-        Those that are stale the longest come first, and of these the ones in the middle.
+        Those that are stale for longest come first, so that none waits for ever, and among them those in the middle.
         """
         lowest = self.lowest
         if lowest >= most_samples:
             return None
         rows, columns = np.nonzero((self.samples == lowest) & self._visible)
-        order = np.lexsort((self._from_center[rows, columns], self._stale_since[rows, columns]))[
-            : int(min(max(1.0, n_tiles), self._visible.size))
-        ]
+        order = np.lexsort((self._from_center[rows, columns], self._stale_since[rows, columns]))
+        order = order[: int(min(max(1.0, n_tiles), self._visible.size))]
         chosen = np.zeros_like(self._visible)
         chosen[rows[order], columns[order]] = True
         self.samples[chosen] = lowest + 1
+        self._marched |= chosen
         return Work(lowest, tuple(self._runs(chosen)), len(order))
 
     def _runs(self, chosen: NDArray[np.bool_]) -> list[Rect]:

@@ -1,8 +1,7 @@
 """The view: volumes, camera and overlays in one scene, drawn into a texture that the window shows.
 
-While the camera moves, the march runs at whatever resolution keeps a frame within its budget. When it is still, the
-picture is marched tile by tile at full resolution and then gathers more samples for smooth edges; writes into the
-volume make only the tiles stale that show them. A view that has nothing to do costs nothing.
+What is marched when is decided in `render/pictures.py`; here its pictures and the overlays are put together. A view
+that has nothing to do costs nothing.
 """
 
 from __future__ import annotations
@@ -17,48 +16,16 @@ import wgpu
 from numpy.typing import NDArray
 
 from render import hilbert
-from render.backdrop import Backdrop, BackdropMaterial
+from render.backdrop import BACKGROUNDS, Backdrop, BackdropMaterial, Background
 from render.bricks import BRICK_SIDE, BrickStore
 from render.camera import CLEAR_FRACTION, Basis, Box, OrbitCamera
 from render.device import adapter_summary, gpu_work
 from render.frame import BoxMarker, VolumeFrame
 from render.halo import Halo
-from render.march import MODES, Eye, Look, Marcher, Mode, palette_texture
+from render.march import MODES, Eye, Look, Mode, palette_texture
 from render.palettes import PALETTES, linear_from_hex, palette_table
-from render.tiles import TILE, TileMap
-from render.volume import MarchedImage, MatchedCamera, MemoryVolume, MemoryVolumeMaterial
-
-_FLASH_S = 0.45
-"""A written page cools to 1/e in this time."""
-_FLASH_SHOWN_S = 4 * _FLASH_S
-_FLASH_STEP_S = 0.06
-"""How often cooling pages are drawn anew."""
-_SHADE_REACH = 20
-"""Voxels around a write whose shading may change with it."""
-_SMALLEST_SCALE = 0.2
-
-
-@dataclass(frozen=True, slots=True)
-class Background:
-    """The colours around the volume; "#rrggbb" each."""
-
-    top: str
-    bottom: str
-    middle: str
-    line: str
-    text: str
-    selection: str
-    hover: str
-    flash: str
-    light: float
-    """How much of the volume's light falls on the ground."""
-    shadow: float
-    """How much it dims the ground around it."""
-
-
-DARK = Background("#0b101d", "#04060b", "#101a2e", "#51607e", "#8b98b4", "#ffd166", "#cdd7ee", "#ffe2a8", 0.22, 0.0)
-LIGHT = Background("#f4f6fa", "#dfe4ec", "#ffffff", "#8a95aa", "#56617a", "#b4460a", "#33405c", "#ffffff", 0.06, 0.22)
-BACKGROUNDS = {"dark": DARK, "light": LIGHT}
+from render.pictures import FLASH_S, Budget, Layer, Pictures
+from render.volume import MatchedCamera
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,32 +38,6 @@ class Hit:
     position: tuple[float, float, float]
 
 
-@dataclass(slots=True)
-class _Layer:
-    """One volume in the view, and how far its picture has come."""
-
-    key: str
-    store: BrickStore
-    origin: tuple[float, float, float]
-    marcher: Marcher
-    thing: MemoryVolume
-    frame: VolumeFrame
-    full: MarchedImage
-    quick: MarchedImage | None
-    tiles: TileMap
-    shown_revision: int
-    flashes: list[tuple[float, NDArray[np.uint32]]]
-    stale: bool = True
-    """Another picture is needed now: the camera moved or the way of looking changed."""
-    restart: bool = True
-    """The sharp picture shows something else by now."""
-
-    @property
-    def box(self) -> Box:
-        low, shape = self.origin, self.store.shape_voxels
-        return low, (low[0] + shape[0], low[1] + shape[1], low[2] + shape[2])
-
-
 class VolumeView:
     """See the module. Not thread-safe: one thread draws, picks and changes it."""
 
@@ -105,15 +46,10 @@ class VolumeView:
     ) -> None:
         self.device = device
         self.is_software = adapter_summary(device).is_software
-        self.frame_budget_s = 0.033 if self.is_software else 0.016
-        """A frame may take this long while the camera moves."""
-        self.still_budget_s = 0.020 if self.is_software else 0.012
-        """And this long while it is still and the picture is refined."""
-        self.samples = 6 if self.is_software else 12
-        """How many samples a pixel of a still picture gathers."""
+        self.budget = Budget(0.033, 0.020, 6, quick_scale=0.5) if self.is_software else Budget(0.016, 0.012, 12)
         self.camera = OrbitCamera(size_px[0] / size_px[1])
         self.scene = gfx.Scene()
-        self._layers: dict[str, _Layer] = {}
+        self._layers: dict[str, Layer] = {}
         self._mode: Mode = "first hit"
         self._palette = "content"
         self._opacity = 0.08
@@ -121,16 +57,11 @@ class VolumeView:
         self._size = (max(1, size_px[0]), max(1, size_px[1]))
         self._dirty = True
         self._renderer: gfx.WgpuRenderer | None = None
-        self._seconds_per_pixel = 1e-7
-        self._compose_s = 0.0
         self._pixel_ratio = 1.0
-        self._quick_scale = 0.5 if self.is_software else 1.0
         self._last_state: object = None
-        self._flash_drawn_s = -1e9
-        self._now_s = 0.0
         with gpu_work("set up the view"):
             self._lut = palette_texture(device, palette_table(self._palette))
-            self._fence = device.create_buffer(size=4, usage=wgpu.BufferUsage.COPY_SRC | wgpu.BufferUsage.COPY_DST)
+            self._pictures = Pictures(device, self.budget)
             self._pygfx_camera = MatchedCamera()
             self._halo = Halo(device, self._size)
             self._backdrop = BackdropMaterial(self._halo.view)
@@ -239,16 +170,11 @@ class VolumeView:
             raise ValueError(f"A volume {key!r} is already shown; remove it first.")
         place = origin if origin is not None else self._free_place()
         with gpu_work("show a volume"):
-            full = MarchedImage(self._size)
-            thing = MemoryVolume(MemoryVolumeMaterial(full, store.shape_voxels), key)
             frame = VolumeFrame(store.shape_voxels, label, self._background.line, self._background.text)
             frame.set_scale(self._pixel_ratio)
-            thing.local.position = frame.local.position = place
-            marcher = Marcher(store, self._lut)
-        self._layers[key] = _Layer(
-            key, store, place, marcher, thing, frame, full, None, TileMap(self._size), store.revision, []
-        )
-        self.scene.add(thing, frame)
+            layer = Layer(key, store, place, self._lut, frame, self._size)
+        self._layers[key] = layer
+        self.scene.add(layer.thing, frame)
         self._world_changed()
         if len(self._layers) == 1:
             self.camera.fit()
@@ -257,9 +183,7 @@ class VolumeView:
         """Stop showing a store; the store itself lives on. Raises KeyError."""
         layer = self._layers.pop(key)
         self.scene.remove(layer.thing, layer.frame)
-        layer.full.destroy()
-        if layer.quick is not None:
-            layer.quick.destroy()
+        layer.destroy()
         if self._selection is not None and self._selection[0] == key:
             self.set_selection(None, None)
         self.set_hover(None)
@@ -318,18 +242,14 @@ class VolumeView:
             self._halo = Halo(self.device, size)
             self._backdrop.halo = self._halo.view
             for layer in self._layers.values():
-                layer.full.destroy()
-                if layer.quick is not None:
-                    layer.quick.destroy()
-                layer.full, layer.quick, layer.tiles = MarchedImage(size), None, TileMap(size)
-                layer.thing.material.image = layer.full
+                layer.resize(size)
         self._forget_pictures()
 
     def draw(self, now_s: float) -> bool:
-        """Bring the picture up to date with everything at `now_s`; False if there was nothing to do. Raises
-        DeviceLost.
+        """Bring the picture up to date with everything at `now_s`; False if there was nothing to do.
+
+        Raises DeviceLost.
         """
-        self._now_s = now_s
         self.camera.update(now_s)
         state = (self.camera.state, self._size)
         camera_moved = state != self._last_state
@@ -339,7 +259,7 @@ class VolumeView:
                 layer.stale = True
         with gpu_work("draw"):
             stale = any(layer.stale for layer in self._layers.values())
-            marched = self._march_layers()
+            marched = self._pictures.march(tuple(self._layers.values()), self._eye, self._look(), now_s)
             if not (marched or self._dirty or camera_moved):
                 return False
             if marched or self._dirty:
@@ -348,8 +268,8 @@ class VolumeView:
             started = time.perf_counter()
             self._compose()
             if stale:  # what is left of a frame's budget for the next quick march
-                self.device.queue.read_buffer(self._fence)
-                self._compose_s = 0.6 * self._compose_s + 0.4 * (time.perf_counter() - started)
+                self._pictures.wait()
+                self.budget.learn_compose(time.perf_counter() - started)
         self._dirty = False
         return True
 
@@ -387,7 +307,7 @@ class VolumeView:
             self.remove_volume(key)
         self._texture.destroy()
         self._lut.destroy()
-        self._fence.destroy()
+        self._pictures.destroy()
         self._halo.destroy()
         self.scene.clear()
 
@@ -434,11 +354,11 @@ class VolumeView:
             self._mode,
             opacity=-math.log1p(-min(self._opacity, 0.999)),
             glow=1.0,
-            flash_s=_FLASH_S,
+            flash_s=FLASH_S,
             flash_color=linear_from_hex(self._background.flash),
         )
 
-    def _eye(self, layer: _Layer) -> Eye:
+    def _eye(self, layer: Layer) -> Eye:
         basis = self.camera.basis
         own = Basis(basis.position - np.array(layer.origin), basis.right, basis.up, basis.forward)
         state = self.camera.state
@@ -458,136 +378,6 @@ class VolumeView:
         point = basis.position + direction * depth
         return float(point[0]), float(point[1]), float(point[2])
 
-    def _march_layers(self) -> bool:
-        for layer in self._layers.values():
-            layer.store.clock_s = self._now_s
-            layer.store.settle()
-            self._note_writes(layer)
-        if any(layer.stale for layer in self._layers.values()):
-            if self._too_slow():
-                return self._march_quick()
-            for layer in self._layers.values():
-                layer.restart |= layer.stale
-                layer.stale = False
-                self._refine(layer, math.inf)
-            return True
-        budget = self.still_budget_s / max(1, len(self._layers))
-        marched = [self._refine(layer, budget) for layer in self._layers.values()]
-        return any(marched)
-
-    def _too_slow(self) -> bool:
-        """Whether a whole sharp picture would not fit a frame, so that a quick one is needed first."""
-        pixels = sum(layer.tiles.shown_pixels for layer in self._layers.values())
-        return pixels * self._seconds_per_pixel > self.frame_budget_s
-
-    def _march_quick(self) -> bool:
-        """The whole picture now, at the resolution that fits the budget."""
-        pixels = self._size[0] * self._size[1] * max(1, len(self._layers))
-        budget_s = max(0.25 * self.frame_budget_s, 0.9 * self.frame_budget_s - self._compose_s)
-        scale = float(np.sqrt(budget_s / (pixels * self._seconds_per_pixel)))
-        # Steps keep textures and pipelines from being made anew every frame.
-        self._quick_scale = max(_SMALLEST_SCALE, min(1.0, 0.5 * self._quick_scale + 0.5 * scale))
-        scale = max(_SMALLEST_SCALE, round(self._quick_scale * 10) / 10)
-        size = (max(1, int(self._size[0] * scale)), max(1, int(self._size[1] * scale)))
-        started = time.perf_counter()
-        total = 0
-        for layer in self._layers.values():
-            if layer.quick is None or layer.quick.size != size:
-                if layer.quick is not None:
-                    layer.quick.destroy()
-                layer.quick = MarchedImage(size)
-            layer.thing.material.image = layer.quick
-            layer.thing.material.sharp = False
-            layer.marcher.march(
-                layer.quick.targets(),
-                self._eye(layer),
-                self._look(),
-                [(0, 0, *size)],
-                sample=0,
-                jitter=(0.0, 0.0),
-                pixel_height=self._size[1],
-            )
-            layer.stale, layer.restart = False, True
-            total += size[0] * size[1]
-        self._learn(total, started)
-        return True
-
-    def _learn(self, pixels: int, started: float) -> None:
-        """Wait for the march, and remember what a pixel costs."""
-        self.device.queue.read_buffer(self._fence)
-        if pixels:
-            cost = (time.perf_counter() - started) / pixels
-            self._seconds_per_pixel = 0.6 * self._seconds_per_pixel + 0.4 * cost
-
-    def _note_writes(self, layer: _Layer) -> None:
-        """Make the tiles stale that show what was written, or what is still cooling down."""
-        changes = layer.store.changes_since(layer.shown_revision)
-        layer.shown_revision = layer.store.revision
-        if changes is None:
-            layer.stale = True
-            return
-        layer.flashes += [(change.flashed_s, change.corners) for change in changes]
-        corners = [change.corners for change in changes]
-        if self._now_s - self._flash_drawn_s >= _FLASH_STEP_S and layer.flashes:
-            self._flash_drawn_s = self._now_s
-            corners = [bricks for _, bricks in layer.flashes]
-            # One last look at a page that has cooled, then it is forgotten.
-            layer.flashes = [flash for flash in layer.flashes if self._now_s - flash[0] < _FLASH_SHOWN_S]
-        if corners and not (layer.stale or layer.restart):
-            bricks = np.unique(np.concatenate(corners), axis=0).astype(np.float64)
-            reach = _SHADE_REACH if self._mode == "first hit" else 0
-            layer.tiles.forget(
-                layer.tiles.tiles_of_boxes(bricks - reach, bricks + BRICK_SIDE + reach, self._eye(layer))
-            )
-
-    def _refine(self, layer: _Layer, budget_s: float) -> bool:
-        """March what is stale of the sharp picture, or gather samples, for about `budget_s`."""
-        tiles, eye = layer.tiles, self._eye(layer)
-        if layer.restart:
-            layer.restart = False
-            tiles.forget_all()
-            tiles.show_only(tiles.tiles_of_boxes(np.zeros((1, 3)), np.array([layer.store.shape_voxels], float), eye))
-            self._clear(layer.full)
-        shown = layer.thing.material.image is layer.full
-        if not shown:  # a blurred picture is worth more haste
-            budget_s = max(budget_s, self.frame_budget_s)
-        work = tiles.next_work(budget_s / (self._seconds_per_pixel * TILE * TILE), self.samples)
-        if work is not None:
-            started = time.perf_counter()
-            layer.marcher.march(
-                layer.full.targets(),
-                eye,
-                self._look(),
-                work.rects,
-                sample=work.sample,
-                jitter=_jitter(work.sample),
-                pixel_height=self._size[1],
-            )
-            self._learn(sum(rect[2] * rect[3] for rect in work.rects), started)
-        if not shown and tiles.lowest >= 1:
-            layer.thing.material.image = layer.full
-            layer.thing.material.sharp = True
-            return True
-        return work is not None
-
-    def _clear(self, image: MarchedImage) -> None:
-        encoder = self.device.create_command_encoder()
-        targets = image.targets()
-        render = encoder.begin_render_pass(
-            color_attachments=[
-                {
-                    "view": view,
-                    "load_op": "clear",
-                    "store_op": "store",
-                    "clear_value": (0, 0, 0, 0),
-                    "resolve_target": None,
-                }
-                for view in (targets.color, targets.depth, targets.voxel)
-            ]
-        )
-        render.end()
-        self.device.queue.submit([encoder.finish()])
-
     def _compose(self) -> None:
         """pygfx draws the scene; its picture is copied as it is."""
         self._pygfx_camera.follow(self.camera)
@@ -598,13 +388,6 @@ class VolumeView:
         color = self._renderer._blender.get_texture("color")
         encoder.copy_texture_to_texture({"texture": color}, {"texture": self._texture}, (*self._size, 1))
         self.device.queue.submit([encoder.finish()])
-
-
-def _jitter(sample: int) -> tuple[float, float]:
-    """Where in the pixel a sample lies, as an offset from its middle: the R2 sequence (Roberts, 2018)."""
-    if sample == 0:
-        return (0.0, 0.0)
-    return ((0.5 + 0.7548776662466927 * sample) % 1 - 0.5, (0.5 + 0.5698402909980532 * sample) % 1 - 0.5)
 
 
 def _cube(origin: tuple[float, float, float], corner: NDArray[np.uint32], side: int) -> Box:

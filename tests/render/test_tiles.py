@@ -51,11 +51,11 @@ def test_neighbours_are_marched_as_one() -> None:
 def test_invisible_tiles_need_nothing() -> None:
     tiles = TileMap(SIZE)
     mask = np.zeros((tiles.rows, tiles.columns), bool)
-    tiles.show_only(mask)
+    tiles.restart(mask.copy())
     assert tiles.next_work(5, 3) is None
     assert tiles.shown_pixels == 0
     mask[1, 2] = True
-    tiles.show_only(mask)
+    tiles.restart(mask.copy())
     work = tiles.next_work(5, 3)
     assert work is not None
     assert work.rects == ((2 * TILE, TILE, TILE, TILE),)
@@ -71,7 +71,7 @@ def test_forgetting_brings_tiles_back() -> None:
     work = tiles.next_work(100, 2)
     assert work is not None
     assert (work.sample, work.rects) == (0, ((TILE, 0, TILE, TILE),))
-    tiles.forget_all()
+    tiles.restart(np.ones_like(mask))
     assert tiles.lowest == 0
 
 
@@ -115,3 +115,33 @@ def test_writes_that_never_end_starve_no_tile() -> None:
         tiles.forget(middle)
         tiles.next_work(1, 1)
     assert tiles.samples[0, 0] == 1
+
+
+def test_no_tile_waits_for_ever() -> None:
+    """While everything is written all the time, and a frame has time for one tile only, each still gets its turn."""
+    tiles = TileMap(SIZE)
+    everything = np.ones((tiles.rows, tiles.columns), bool)
+    turns = np.zeros((SIZE[1], SIZE[0]), int)
+    for _ in range(3 * everything.size):
+        tiles.forget(everything)
+        work = tiles.next_work(1, 6)
+        assert work is not None
+        x, y, width, height = work.rects[0]
+        turns[y : y + height, x : x + width] += 1
+    assert (turns == 3).all()
+    assert tiles.complete
+
+
+def test_complete_means_marched_since_the_restart() -> None:
+    tiles = TileMap(SIZE)
+    everything = np.ones((tiles.rows, tiles.columns), bool)
+    seen = [tiles.complete]
+    tiles.next_work(19, 1)
+    seen.append(tiles.complete)
+    tiles.next_work(1, 1)
+    seen.append(tiles.complete)
+    tiles.forget(everything)
+    seen.append(tiles.complete)  # stale, but there
+    tiles.restart(everything)
+    seen.append(tiles.complete)
+    assert seen == [False, False, True, True, False]
