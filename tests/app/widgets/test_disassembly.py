@@ -52,7 +52,8 @@ def assembled(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, list[int
     folder = tmp_path_factory.mktemp("as")
     source, obj, binary = folder / "a.s", folder / "a.o", folder / "a.bin"
     source.write_text(SOURCE * 8)
-    listing = subprocess.run(["as", "-al", "-o", obj, source], check=True, capture_output=True, text=True).stdout
+    assembler = ["as", "-march=generic64+mpx", "-al"]  # mpx: newer assemblers know `bnd` only when asked
+    listing = subprocess.run([*assembler, "-o", obj, source], check=True, capture_output=True, text=True).stdout
     subprocess.run(["objcopy", "-O", "binary", "-j", ".text", obj, binary], check=True)
     starts = {
         int(row.split()[1], 16) for row in listing.splitlines() if len(row.split()) > 2 and row[:4].strip().isdigit()
