@@ -155,8 +155,6 @@ def test_every_volume_flashes_and_cools(make_view: MakeView, make_store: MakeSto
 
 def test_a_busy_guest_is_shown_sharp(make_view: MakeView, make_store: MakeStore) -> None:
     """Written everywhere, all the time, and slow to march: the sharp picture still replaces the quick one."""
-    on.
-    """
     view = make_view((320, 200))
     content = np.full((256, 4096), 90, np.uint8)
     store = make_store(content.ravel())
