@@ -45,9 +45,9 @@ def _needed(program: bytes) -> tuple[str, ...]:
             names.append(value)
         elif tag == _DT_STRTAB:
             strings = _offset(headers, value)
-    if strings is None:
-        return ()
-    return tuple(_string(program, strings + name) for name in names)
+    if names and strings is None:
+        raise NotAnElfProgram("no table that holds the names")
+    return tuple(_string(program, (strings or 0) + name) for name in names)
 
 
 def _offset(headers: list[tuple[int, ...]], address: int) -> int:

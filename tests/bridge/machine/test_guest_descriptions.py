@@ -104,6 +104,7 @@ def test_what_is_not_said_has_a_default(tmp_path: Path) -> None:
         ('disk = "d"\nmin_ram = "2G"\nmax_ram = "1G"', 2, "'ram' must lie between"),
         ('disk = "d"\nmachine = "virt"', 2, "'machine' must be one of: pc, q35, microvm"),
         ('disk = "d"\nrecipe = "cake"', 2, "'recipe' must be one of: demo, boot-sector"),
+        ('disk = "d"\n"k\\u0065rnel" = 1', 0, "'kernel' must be a string"),
         ('disk = ""', 1, "'disk' is empty"),
         ('disk = "d"\nready_marker = ""', 2, "'ready_marker' is empty"),
         ('disk = "a\\u0000b"', 1, "no NUL"),
@@ -278,12 +279,14 @@ def test_own_files_are_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody who may not read a file")
 def test_a_file_that_may_not_be_read(tmp_path: Path) -> None:
-    secret = tmp_path / "secret"
+    secret = tmp_path / "secret.toml"
     secret.write_text("x")
     secret.chmod(0)
     os.seteuid(65534)
     try:
         with pytest.raises(GuestFileNotFound, match=r"cannot be read \(Permission denied\)"):
             own_guest(disk=secret)
+        with pytest.raises(GuestFileNotFound, match=r"description .* cannot be read"):
+            read_description(secret)
     finally:
         os.seteuid(0)

@@ -39,6 +39,15 @@ def test_what_is_no_program(data: bytes) -> None:
         needed_libraries(data)
 
 
+def test_names_without_their_table() -> None:
+    data = bytearray(SMALL)
+    entries = [at for at in range(0, len(data) - 16, 8) if data[at : at + 8] == (5).to_bytes(8, "little")]
+    for at in entries:  # DT_STRTAB, and whatever else looks like it
+        data[at] = 0x77
+    with pytest.raises(NotAnElfProgram, match="no table"):
+        needed_libraries(bytes(data))
+
+
 @given(st.lists(st.tuples(st.integers(0, 1200), st.integers(0, 255)), max_size=8), st.integers(0, len(SMALL) - 1))
 def test_damage_is_a_typed_error(changes: list[tuple[int, int]], cut: int) -> None:
     data = bytearray(SMALL)
