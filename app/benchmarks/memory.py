@@ -97,14 +97,16 @@ def _scan_results(ram: GuestRam, label: str, seconds: float) -> list[Result]:
     state = np.zeros(scan.N_STATE, np.int64)
     cycles = itertools.count()
     nothing_hot = np.zeros(0, np.uint32)
+    fd = ram.duplicate_fd()
 
     def sweep() -> None:
         state[:] = 0
-        scan.sweep(-1, False, words, shadow, nothing_hot, state, ram.n_pages, next(cycles), 0.0)
+        scan.sweep(fd, words, shadow, nothing_hot, state, ram.n_pages, next(cycles), 0.0)
 
     swept, copied, copied_to_new = _in_turns(
         thread_time, seconds, sweep, lambda: np.copyto(target, ram.bytes), ram.bytes.copy
     )
+    os.close(fd)
     assert state[scan.CHECKED] == ram.n_pages
     assert state[scan.CHANGED] == 0
     sweep_s, copy_s, new_copy_s = map(statistics.median, (swept, copied, copied_to_new))

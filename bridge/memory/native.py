@@ -1,4 +1,4 @@
-"""What compiled loops need and numba lacks: ordered loads and stores, wide arithmetic, prefetch, and `lseek`.
+"""What compiled loops need and numba lacks: ordered loads and stores, wide arithmetic, prefetch, two system calls.
 
 Threads meet in plain arrays here. Without these, LLVM may move an ordinary store across the loop before it, and on
 other processors than x86 the machine may as well. On x86, where loads are not reordered with loads nor stores with
@@ -196,4 +196,9 @@ prefetch: Callable[[np.uintp], None] = cast(Any, intrinsic)(_prefetch)
 # The C library's, resolved when the compiled code is loaded: (fd, offset, whence) -> offset or -1.
 lseek: Callable[[int, int, int], int] = cast(
     Any, _types.ExternalFunction("lseek", _types.int64(_types.int32, _types.int64, _types.int32))
+)
+
+# The C library's too: (address, length, bytes to fill) -> 0 or -1. A byte is odd where a page is in memory.
+mincore: Callable[[np.uintp, int, np.uintp], int] = cast(
+    Any, _types.ExternalFunction("mincore", _types.int32(_types.uintp, _types.uintp, _types.uintp))
 )

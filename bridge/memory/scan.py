@@ -17,6 +17,11 @@ gets only bytes that stood still in the shadow while it copied them, and `taken`
 seen. When the last change of a page has been scanned, its version is even and final: either the consumer has that
 very version, thus the shadow's bytes, or the page is pending.
 
+Where RAM may be read. Reading a hole of the file would allocate it, against the guest's balloon. `mincore` says which
+pages are in memory now, for a bounded range and at little cost; what is not is a hole or swapped out, and `lseek`
+knows which. (`SEEK_HOLE` alone walks all data up to the next hole: 5 ms a GiB, too long for each round.) Only a page
+that is given back within the microseconds between question and reading can be allocated again.
+
 `chunk_version` (64 pages) only saves time: it is raised after the page's version, and the consumer reads it before the
 pages' versions, so a chunk that it takes for known has no page that is pending.
 """
@@ -37,6 +42,7 @@ from bridge.memory.native import (
     inlined,
     load_acquire_u32,
     lseek,
+    mincore,
     prefetch,
     store_release_u32,
 )
@@ -56,10 +62,10 @@ HOT_PATIENCE = 20
 # The next page's lines are asked for while this one is read: the processor's own prefetcher stops at page borders.
 _AHEAD_BYTES = 4096
 
-# Fields of `state`, (N_STATE,) int64: where the sweep is, where the data around it ends, the list of hot pages, counts.
-POSITION, DATA_END, N_HOT, HOT_CURSOR, CHECKED, CHANGED, FRESH, N_STATE = range(8)
+# Fields of `state`, (N_STATE,) int64: where the sweep is, how long the list of hot pages and where in it, counts.
+POSITION, N_HOT, HOT_CURSOR, CHECKED, CHANGED, FRESH, N_STATE = range(7)
 
-_SEEK_END, _SEEK_DATA, _SEEK_HOLE = 2, 3, 4
+_SEEK_END, _SEEK_DATA = 2, 3
 
 
 @inlined
@@ -135,79 +141,103 @@ def _bytes_differ(ram: U64, words: U64, is_zero: U8, page: int) -> bool:
     return not _page_equals(ram, words, page)
 
 
+@inlined
+def _ask_residence(ram: U64, first_page: int, stop_page: int, resident: U8) -> None:
+    """Fills `resident` with 1 for each page of the range that can be read without allocating it."""
+    length = (stop_page - first_page) * PAGE_BYTES
+    if mincore(np.uintp(ram.ctypes.data + first_page * PAGE_BYTES), length, np.uintp(resident.ctypes.data)) != 0:
+        resident[:] = 0  # then `lseek` is asked
+
+
+@inlined
+def _next_data(fd: int, page: int, n_pages: int) -> int:
+    """The first page from `page` on that is not in a hole, or `n_pages`; -1 when the file has become too short."""
+    offset = lseek(fd, page * PAGE_BYTES, _SEEK_DATA)
+    if offset >= 0:
+        return min(offset // PAGE_BYTES, n_pages)
+    return n_pages if lseek(fd, 0, _SEEK_END) >= n_pages * PAGE_BYTES else -1
+
+
 @compiled(nogil=True)
-def sweep(
-    fd: int, sparse: bool, ram: U64, shadow: Shadow, hot: U32, state: I64, budget_pages: int, cycle: int, now_s: float
-) -> bool:
+def sweep(fd: int, ram: U64, shadow: Shadow, hot: U32, state: I64, budget_pages: int, cycle: int, now_s: float) -> bool:
     """Compares pages from `state[POSITION]` on until the budget is used or RAM ends; stops between chunks only.
 
-    Pages that changed join the `hot` ones. A hole of the file is zero, and is never read. `cycle` counts the sweeps.
+    Pages that changed join the `hot` ones. A hole of the file is zero and costs nothing. `cycle` counts the sweeps.
     Gives False when the file has become shorter than RAM.
     """
     n_pages = len(shadow.version)
+    resident = np.empty(CHUNK_PAGES, np.uint8)
     position = state[POSITION]
-    data_end = state[DATA_END]
     checked = 0
-    intact = True
     while position < n_pages and (checked < budget_pages or position % CHUNK_PAGES):
-        if position >= data_end:
-            data_start = n_pages
-            data_end = n_pages
-            if sparse:
-                if lseek(fd, 0, _SEEK_END) < n_pages * PAGE_BYTES:
-                    intact = False
-                    break
-                offset = lseek(fd, position * PAGE_BYTES, _SEEK_DATA)
-                if offset >= 0:
-                    data_start = min(offset // PAGE_BYTES, n_pages)
-                    # A hole that came between the two calls ends the data where it starts: the next round looks again.
-                    data_end = min((lseek(fd, offset, _SEEK_HOLE) + PAGE_BYTES - 1) // PAGE_BYTES, n_pages)
-            else:
-                data_start = position
-            for page in range(position, data_start):
-                if not shadow.is_zero[page]:
-                    _store_page(shadow, ram, page, True, now_s)
-                    state[CHANGED] += 1
-            position = data_start
-            continue
-        stop = position + max(budget_pages - checked, 1)
-        stop = min((stop + CHUNK_PAGES - 1) // CHUNK_PAGES * CHUNK_PAGES, data_end)
-        for page in range(int(position), int(stop)):
-            if (page // CHUNK_PAGES + cycle) % EXACT_EVERY == 0:
+        first = int(position)
+        stop = min((first // CHUNK_PAGES + 1) * CHUNK_PAGES, n_pages)
+        exact = (first // CHUNK_PAGES + cycle) % EXACT_EVERY == 0
+        _ask_residence(ram, first, stop, resident)
+        page = first
+        while page < stop:
+            if resident[page - first] % 2 == 0:
+                data = _next_data(fd, page, n_pages)
+                if data < 0:
+                    return False
+                if data > page:
+                    for hole in range(page, data):
+                        if not shadow.is_zero[hole]:
+                            _store_page(shadow, ram, hole, True, now_s)
+                            state[CHANGED] += 1
+                    page = data  # perhaps far beyond this chunk
+                    continue
+            checked += 1
+            if exact:
                 differs = _bytes_differ(ram, shadow.words, shadow.is_zero, page)
             else:
                 differs = _hash_differs(ram, shadow.key, shadow.hashes, page)
-            if not differs:
-                continue
-            _store_page(shadow, ram, page, False, now_s)
-            state[CHANGED] += 1
-            if shadow.heat[page]:
-                shadow.heat[page] = HOT_PATIENCE
-            else:
-                state[FRESH] += 1
-                if state[N_HOT] < len(hot):
-                    hot[state[N_HOT]] = page
-                    state[N_HOT] += 1
+            if differs:
+                _store_page(shadow, ram, page, False, now_s)
+                state[CHANGED] += 1
+                if shadow.heat[page]:
                     shadow.heat[page] = HOT_PATIENCE
-        checked += stop - position
-        position = stop
+                else:
+                    state[FRESH] += 1
+                    if state[N_HOT] < len(hot):
+                        hot[state[N_HOT]] = page
+                        state[N_HOT] += 1
+                        shadow.heat[page] = HOT_PATIENCE
+            page += 1
+        position = page
     state[POSITION] = position
-    state[DATA_END] = data_end
     state[CHECKED] += checked
-    return intact
+    return True
 
 
 @compiled(nogil=True)
-def look_at_hot(ram: U64, shadow: Shadow, hot: U32, state: I64, budget_pages: int, now_s: float) -> None:
-    """Compares the pages that changed lately, from `state[HOT_CURSOR]` on, and forgets those that have cooled down."""
+def look_at_hot(fd: int, ram: U64, shadow: Shadow, hot: U32, state: I64, budget_pages: int, now_s: float) -> bool:
+    """Compares the pages that changed lately, from `state[HOT_CURSOR]` on, and forgets those that have cooled down.
+
+    Gives False when the file has become shorter than RAM.
+    """
+    n_pages = len(shadow.version)
+    resident = np.empty(CHUNK_PAGES, np.uint8)
+    known_chunk = -1
     count = min(budget_pages, state[N_HOT])
     cursor = state[HOT_CURSOR]
     for _ in range(count):
         if cursor >= state[N_HOT]:
             cursor = 0
         page = int(hot[cursor])
-        if _hash_differs(ram, shadow.key, shadow.hashes, page):
-            _store_page(shadow, ram, page, False, now_s)
+        chunk = page // CHUNK_PAGES
+        if chunk != known_chunk:
+            _ask_residence(ram, chunk * CHUNK_PAGES, min((chunk + 1) * CHUNK_PAGES, n_pages), resident)
+            known_chunk = chunk
+        hole = False
+        if resident[page % CHUNK_PAGES] % 2 == 0:
+            data = _next_data(fd, page, n_pages)
+            if data < 0:
+                return False
+            hole = data > page
+        differs = not shadow.is_zero[page] if hole else _hash_differs(ram, shadow.key, shadow.hashes, page)
+        if differs:
+            _store_page(shadow, ram, page, hole, now_s)
             state[CHANGED] += 1
             shadow.heat[page] = HOT_PATIENCE
         else:
@@ -219,6 +249,7 @@ def look_at_hot(ram: U64, shadow: Shadow, hot: U32, state: I64, budget_pages: in
         cursor += 1
     state[HOT_CURSOR] = cursor
     state[CHECKED] += count
+    return True
 
 
 @compiled(nogil=False)

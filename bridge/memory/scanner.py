@@ -79,9 +79,10 @@ class Scanner:
         self._looked_at_s = np.full(n_chunks, np.nan)
         self._age_s = 0.0
         self._age_of_last_sweep_s = math.inf
+        self._round_s = self._slowest_round_s = _BUSY_PERIOD_S
         # Rounds without a budget do nothing but load the code.
-        scan.look_at_hot(self._words, shadow, self._hot, self._state, 0, 0.0)
-        scan.sweep(self._fd, True, self._words, shadow, self._hot, self._state, 0, 0, 0.0)
+        scan.look_at_hot(self._fd, self._words, shadow, self._hot, self._state, 0, 0.0)
+        scan.sweep(self._fd, self._words, shadow, self._hot, self._state, 0, 0, 0.0)
         scan.take_pending(shadow, np.zeros(0, np.uint32), np.zeros(0, np.uint64), 0)
 
     def run(self, stopping: threading.Event) -> None:
@@ -108,52 +109,38 @@ class Scanner:
         """One round. Gives True when it found that the guest is busy."""
         state = self._state
         state[[scan.CHECKED, scan.CHANGED, scan.FRESH]] = 0
-        file_bytes, allocated_bytes = self._file_size()
-        data_bytes = min(allocated_bytes, self._ram.size_bytes)
-        if data_bytes < self._data_bytes:
-            # The guest gave memory back. What is remembered as data may be a hole now, and must not be read.
-            self._forget_hot()
-            state[scan.DATA_END] = state[scan.POSITION]
-        self._data_bytes = data_bytes
+        self._data_bytes = min(self._allocated_bytes(), self._ram.size_bytes)
 
         budget_bytes = min(self._bytes_per_s * share, self._budget_bytes_per_s) * period_s
         budget_pages = max(CHUNK_PAGES, int(budget_bytes) // PAGE_BYTES)
-        all_at_once = budget_pages * PAGE_BYTES >= data_bytes
+        all_at_once = budget_pages * PAGE_BYTES >= self._data_bytes
+        first_page = int(state[scan.POSITION])
+        source = (self._fd, self._words, self._shadow, self._hot, state)
+        intact = True
         if all_at_once:
             self._forget_hot()
         else:
-            scan.look_at_hot(self._words, self._shadow, self._hot, state, int(budget_pages * _HOT_SHARE), now_s)
+            intact = scan.look_at_hot(*source, int(budget_pages * _HOT_SHARE), now_s)
             budget_pages -= int(state[scan.CHECKED])
-        first_page = int(state[scan.POSITION])
-        if not scan.sweep(
-            self._fd,
-            allocated_bytes < file_bytes,
-            self._words,
-            self._shadow,
-            self._hot,
-            state,
-            budget_pages,
-            self._sweeps,
-            now_s,
-        ):
-            self._file_size()
+        if not (intact and scan.sweep(*source, budget_pages, self._sweeps, now_s)):
+            self._allocated_bytes()
             raise MapFailed(self._ram.path, "it shrank while it was read. Detach the machine.")
         self._note_ages(first_page, now_s)
         if state[scan.POSITION] >= self._ram.n_pages:
-            state[[scan.POSITION, scan.DATA_END]] = 0
+            state[scan.POSITION] = 0
             self._sweeps += 1
             self._age_of_last_sweep_s, self._age_s = self._age_s if self._sweeps > 1 else math.inf, 0.0
         fresh = 0 if all_at_once else state[scan.FRESH]
         return bool(fresh >= _BUSY_FRESH_PAGES or state[scan.CHANGED] >= _BUSY_CHANGED_PAGES)
 
-    def _file_size(self) -> tuple[int, int]:
+    def _allocated_bytes(self) -> int:
         status = os.fstat(self._fd)
         if status.st_size < self._ram.size_bytes:
             raise MapFailed(
                 self._ram.path,
                 f"it shrank from {self._ram.size_bytes:,} to {status.st_size:,} bytes. Detach the machine.",
             )
-        return status.st_size, status.st_blocks * 512
+        return status.st_blocks * 512
 
     def _forget_hot(self) -> None:
         if self._state[scan.N_HOT]:
@@ -176,12 +163,16 @@ class Scanner:
         sweep_speed = speed - min(hot_pages * PAGE_BYTES / period_s, speed * _HOT_SHARE)
         before = self.measured
         weight = 1 - math.exp(-elapsed_s / _LATELY_S)
+        # On a loaded machine rounds come later than they should. What is stated is what holds as things are.
+        self._round_s += weight * (elapsed_s - self._round_s)
+        self._slowest_round_s = max(elapsed_s, period_s, self._slowest_round_s * (1 - weight / 4))
+        rounds = self._data_bytes / (sweep_speed * period_s)
         dirty_per_s = int(self._state[scan.CHANGED]) / elapsed_s
         self.measured = Measured(
             bytes_per_s=self._bytes_per_s,
             core_share=before.core_share + weight * (cpu_s / elapsed_s - before.core_share),
-            # One more round for the page that changed just after it was looked at, one for a round that came late.
-            worst_age_s=self._data_bytes / sweep_speed + 2 * period_s,
+            # One more for the page that changed just after it was looked at, and one for a round that comes late.
+            worst_age_s=rounds * max(self._round_s, period_s) + 2 * self._slowest_round_s,
             measured_age_s=max(self._age_of_last_sweep_s, self._age_s),
             dirty_pages_per_s=before.dirty_pages_per_s + weight * (dirty_per_s - before.dirty_pages_per_s),
             sweeps=self._sweeps,

@@ -341,8 +341,7 @@ def test_a_file_that_shrinks_between_two_checks_is_noticed_too(monkeypatch: pyte
         file.pages[3] = 5
         tracker = DirtyTracker(ram)
         scanner = Scanner(ram, tracker._shadow, budget_bytes_per_s=math.inf, core_share=1.0)
-        sizes = iter([(256 * PAGE_BYTES, PAGE_BYTES)])
-        monkeypatch.setattr(scanner, "_file_size", lambda: next(sizes, (0, 0)))
+        monkeypatch.setattr(scanner, "_allocated_bytes", lambda: PAGE_BYTES)
         os.ftruncate(file.fd, 3 * PAGE_BYTES)
         with pytest.raises(MapFailed, match="shrank while it was read"):
             scanner.look(0.0, 1.0, 1.0)

@@ -34,13 +34,13 @@ class Bench:
 
     def sweep(self, budget: int = 1 << 30, *, cycle: int = 0, now_s: float = 0.0) -> bool:
         if self.state[scan.POSITION] >= self.ram.n_pages:
-            self.state[[scan.POSITION, scan.DATA_END]] = 0
+            self.state[scan.POSITION] = 0
         self.state[[scan.CHECKED, scan.CHANGED, scan.FRESH]] = 0
-        return scan.sweep(self.file.fd, True, self.words, self.shadow, self.hot, self.state, budget, cycle, now_s)
+        return scan.sweep(self.file.fd, self.words, self.shadow, self.hot, self.state, budget, cycle, now_s)
 
-    def look_at_hot(self, budget: int) -> None:
+    def look_at_hot(self, budget: int) -> bool:
         self.state[[scan.CHECKED, scan.CHANGED, scan.FRESH]] = 0
-        scan.look_at_hot(self.words, self.shadow, self.hot, self.state, budget, 0.0)
+        return scan.look_at_hot(self.file.fd, self.words, self.shadow, self.hot, self.state, budget, 0.0)
 
     def take(self, limit: int) -> tuple[list[int], np.ndarray[Any, np.dtype[np.uint8]], float]:
         pages, words = np.zeros(limit, np.uint32), np.zeros(limit * WORDS_A_PAGE, np.uint64)
@@ -93,7 +93,7 @@ def test_a_sweep_makes_the_shadow_equal_to_ram() -> None:
                 else:
                     file.pages[page, rng.integers(PAGE_BYTES)] = rng.integers(256)
             allocated = file.allocated_bytes
-            bench.state[scan.POSITION] = bench.state[scan.DATA_END] = 0
+            bench.state[scan.POSITION] = 0
             assert bench.sweep()
             assert np.array_equal(bench.shadow_pages(), file.content())
             assert file.allocated_bytes == allocated
@@ -148,14 +148,6 @@ def test_holes_cost_no_budget_but_end_no_slice_within_a_chunk() -> None:
         assert np.array_equal(bench.shadow_pages(), file.content())
 
 
-def test_a_file_without_holes_is_not_asked_for_them() -> None:
-    with ram_file(64) as file:
-        file.pages[:] = 3
-        bench = Bench(file)
-        assert scan.sweep(-1, False, bench.words, bench.shadow, bench.hot, bench.state, 64, 0, 0.0)
-        assert np.array_equal(bench.shadow_pages(), file.content())
-
-
 @pytest.mark.parametrize("left", [0, 3, 60])
 def test_a_shrunken_file_is_not_read(left: int) -> None:
     with ram_file(64) as file:
@@ -165,6 +157,47 @@ def test_a_shrunken_file_is_not_read(left: int) -> None:
         os.ftruncate(file.fd, left * PAGE_BYTES)
         assert not bench.sweep()
         assert bench.state[scan.CHANGED] == 0, "what cannot be read is not taken for zero"
+        # The hot pages are 0 to 3; all that is left of them comes first.
+        assert bench.look_at_hot(4) == (left > 3)
+        assert bench.state[scan.CHANGED] == 0
+
+
+def test_a_hot_page_that_is_given_back_is_zero_and_not_allocated_again() -> None:
+    with ram_file(64) as file:
+        file.pages[:8] = 3
+        bench = Bench(file)
+        bench.sweep()
+        file.punch_hole(2, 3)
+        file.pages[20:40] = 1  # more than was given back: the file as a whole has grown
+        allocated = file.allocated_bytes
+        assert bench.look_at_hot(8)
+        assert file.allocated_bytes == allocated
+        assert bench.state[scan.CHANGED] == 3
+        assert not bench.shadow_pages()[2:5].any()
+        assert bench.look_at_hot(8)
+        assert bench.state[scan.CHANGED] == 0
+
+
+def test_data_that_is_not_in_memory_is_no_hole(tmp_path: Path) -> None:
+    """A file on a disk, forgotten by the page cache, stands for RAM that was swapped out."""
+    path = tmp_path / "ram"
+    content = np.random.default_rng(4).integers(0, 256, (100, PAGE_BYTES), np.uint8)
+    content[40:60] = 0
+    path.write_bytes(content.tobytes())
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        ram = GuestRam.open(path)
+        shadow, state, hot = create_shadow(ram), np.zeros(scan.N_STATE, np.int64), np.zeros(100, np.uint32)
+        words = ram.bytes.view(np.uint64)
+        assert scan.sweep(file.fileno(), words, shadow, hot, state, 1000, 0, 0.0)
+        assert np.array_equal(shadow.words.view(np.uint8).reshape(-1, PAGE_BYTES), content)
+        del words  # what is mapped stays in memory
+        ram.close()
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        words = GuestRam.open(path).bytes.view(np.uint64)
+        assert scan.look_at_hot(file.fileno(), words, shadow, hot, state, 1000, 0.0)
+        assert state[scan.CHANGED] == 80, "no change since the sweep"
 
 
 def test_changed_pages_are_hot_until_they_cool_down() -> None:
