@@ -55,6 +55,7 @@ class Stage:
         self._size_px = (MIN_SIDE_PX, MIN_SIDE_PX)
         self._resting = _Resting()
         self._refused: set[str] = set()
+        self._broken: list[tuple[str, Exception]] = []
         self._theme: Palette | None = None
         self._texture: tuple[wgpu.GPUTexture, wgpu.GPUTextureView] | None = None
         self.view = VolumeView(self.device, size_px=self._size_px)
@@ -63,7 +64,7 @@ class Stage:
 
     def sync(self, machines: Iterable[Machine]) -> list[tuple[str, Exception]]:
         """Have a volume for each machine whose RAM is mapped, and none for others; returns what could not be shown."""
-        problems: list[tuple[str, Exception]] = []
+        problems, self._broken = self._broken, []
         wanted = {m.name: m.ram for m in machines if m.ram is not None and not m.info.state.ended}
         changed = False
         for name in [n for n, feed in self.feeds.items() if feed.ram is not wanted.get(n)]:
@@ -98,9 +99,20 @@ class Stage:
         feed.close()
 
     def pump(self, budget_s: float) -> int:
-        """Carry changed pages to the GPU for about `budget_s`, shared by all machines; returns how many."""
+        """Carry changed pages to the GPU for about `budget_s`, shared by all machines; returns how many.
+
+        A machine whose RAM can no longer be followed is taken out of the picture; the next `sync` tells of it.
+        """
         share = budget_s / max(1, len(self.feeds))
-        return sum(feed.pump(share) for feed in self.feeds.values())
+        carried = 0
+        for name, feed in list(self.feeds.items()):
+            try:
+                carried += feed.pump(share)
+            except (GuestMemoryError, OSError) as error:
+                self._remove(name)
+                self._refused.add(name)
+                self._broken.append((name, error))
+        return carried
 
     # Device
 
