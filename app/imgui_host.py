@@ -273,13 +273,20 @@ class ImguiHost:
         """Physical pixels a logical one."""
         return float(self._canvas.get_pixel_ratio())
 
+    def has_pending_input(self) -> bool:
+        """Whether events wait for the next frames."""
+        return bool(self._context.input_events_queue.size() > 0)
+
     def build(self, gui: Callable[[], None]) -> None:
         """Run `gui` as one ImGui frame; the draw list is kept, nothing is drawn."""
         self.make_current()
-        width, height = self._canvas.get_logical_size()
         ratio = self.pixel_ratio
-        self.io.display_size = imgui.ImVec2(width, height)
-        self.io.display_framebuffer_scale = imgui.ImVec2(ratio, ratio)
+        across, down = self._canvas.get_physical_size()
+        self.io.display_size = imgui.ImVec2(across / ratio, down / ratio)
+        # The backend cuts size times scale to whole pixels: a product that is a hair too small would lose one, and
+        # squeeze everything by it.
+        scale = ratio * (1 + 1e-5)
+        self.io.display_framebuffer_scale = imgui.ImVec2(scale, scale)
         now = time.perf_counter()
         elapsed = 1 / 60 if self._last_s is None else now - self._last_s
         self.io.delta_time = min(max(elapsed, 1e-4), MAX_STEP_S)

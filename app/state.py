@@ -79,6 +79,8 @@ class Gesture:
 
     before: Look | None = None
     moved: bool = False
+    button: int = 0
+    applied: tuple[float, float] = (0.0, 0.0)  # how far the pointer had moved when the camera was moved last
 
 
 @dataclass(slots=True)

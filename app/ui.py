@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from imgui_bundle import icons_fontawesome_6 as icons
 from imgui_bundle import imgui
 
 from app.actions import Action
@@ -267,16 +266,14 @@ class Ui:
         action_id: str,
         args: Mapping[str, object] | None = None,
         *,
-        label: str = "",
+        label: str,
         kind: str = "plain",
         width: float = 0.0,
     ) -> bool:
         """Draw an action as a button with its icon and title."""
         action = self.state.actions.get(action_id)
         reason = action.why_not()
-        text = label or action.title
-        if action.icon:
-            text = f"{action.icon}  {text}"
+        text = f"{action.icon}  {label}" if label else action.icon
         clicked = self.button(f"{text}##{action_id}", kind=kind, width=width, enabled=reason is None)
         self.tooltip(
             action.help or action.title, note=reason or "", shortcut=action.shortcuts[0] if action.shortcuts else ""
@@ -289,8 +286,8 @@ class Ui:
         """Draw an action as a line of a menu."""
         shortcut = action.shortcuts[0] if action.shortcuts else ""
         reason = action.why_not()
-        icon = action.icon or " "
-        if imgui.menu_item(f"{icon}  {label or action.title}##{action.id}{args}", shortcut, False, reason is None)[0]:
+        text = f"{label or action.title}##{action.id}{args}"
+        if imgui.internal.menu_item_ex(text, action.icon, shortcut, False, reason is None):
             self.state.run(action.id, args)
         if reason:
             self.tooltip(reason)
@@ -346,20 +343,6 @@ class Ui:
                 )
             draw.add_polyline(list(points), u32(theme.accent), 1.5, 0)
         imgui.dummy(imgui.ImVec2(width, height))
-
-    def address(self, address: int, *, id_: str = "", size: float | None = None) -> None:
-        """Draw an address: a click goes there, a right click offers to copy it."""
-        theme = self.theme
-        label = f"{address:#x}"
-        with self.mono(size), self.colours(text=theme.accent, text_link=theme.accent):
-            if imgui.text_link(f"{label}##{id_}"):
-                self.run("view.go_to", address=address)
-        self.tooltip("Click to go there, right-click for more")
-        if imgui.begin_popup_context_item(f"address{id_}{address}"):
-            self.menu_item(self.state.actions.get("view.go_to"), {"address": address}, "Go to address")
-            if imgui.menu_item_simple(f"{icons.ICON_FA_COPY}  Copy address"):
-                imgui.set_clipboard_text(label)
-            imgui.end_popup()
 
     def row(self, label: str, width: float) -> None:
         """Begin a labelled row: the label, then the cursor at `width`."""

@@ -186,6 +186,8 @@ class Window:
         for terminal in state.terminals.values():
             if terminal.next_redraw_s is not None:
                 due = min(due, now + terminal.next_redraw_s)
+        if self.host.has_pending_input():  # ImGui takes quick input in one piece a frame
+            due = now
         if any(job.state == "running" for job in state.jobs.shown()):
             due = now
         self._next_frame_s = due

@@ -30,16 +30,21 @@ def draw(state: AppState, ui: Ui) -> None:
 
 def _tools(state: AppState, ui: Ui) -> list[LogEntry]:
     theme = ui.theme
-    imgui.set_next_item_width(theme.px(56))
+    others = theme.px(86)
+    imgui.set_next_item_width(max(theme.px(16), min(theme.px(56), imgui.get_content_region_avail().x - others)))
     _, state.log_needle = imgui.input_text_with_hint("##filter", f"{icons.ICON_FA_FILTER}  Filter", state.log_needle)
     for level, label in LEVELS:
         imgui.same_line(0, theme.px(1))
         if ui.button(label, kind="plain" if state.log_level == level else "quiet"):
             state.log_level = level
     entries = state.log.entries(level=state.log_level, needle=state.log_needle)
-    ui.right(theme.px(15) + theme.px(24))
-    imgui.align_text_to_frame_padding()
-    ui.faint(f"{len(entries):,} {'line' if len(entries) == 1 else 'lines'}")
+    count = f"{len(entries):,} {'line' if len(entries) == 1 else 'lines'}"
+    width = imgui.calc_text_size(count).x
+    imgui.same_line()
+    if imgui.get_content_region_avail().x > width + theme.px(19):
+        ui.right(theme.px(17) + width)
+        imgui.align_text_to_frame_padding()
+        ui.faint(count)
     ui.right(theme.px(15))
     if ui.icon_button(icons.ICON_FA_COPY, "Copy these lines", id_="copy log", enabled=bool(entries)):
         imgui.set_clipboard_text("\n".join(f"{e.clock} {e.source}: {e.text}" for e in entries))
@@ -85,6 +90,6 @@ def _line(ui: Ui, entry: LogEntry) -> None:
         first = entry.text.replace("\n", " · ")
         ui.elided(first, imgui.get_content_region_avail().x, level_colour(ui, entry.level))
     if imgui.begin_popup_context_item(f"line{entry.number}"):
-        if imgui.menu_item_simple(f"{icons.ICON_FA_COPY}  Copy line"):
+        if imgui.internal.menu_item_ex("Copy line", icons.ICON_FA_COPY):
             imgui.set_clipboard_text(f"{entry.clock} {entry.source}: {entry.text}")
         imgui.end_popup()

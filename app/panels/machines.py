@@ -68,9 +68,10 @@ def _buttons(ui: Ui) -> None:
     room = imgui.get_content_region_avail().x
     gap = ui.theme.px(2)
     launch = round((room - gap) * 0.56)
-    ui.action_button("machine.launch_dialog", label="Launch…", kind="primary", width=launch)
+    narrow = room < ui.theme.px(52)
+    ui.action_button("machine.launch_dialog", label="Launch" if narrow else "Launch…", kind="primary", width=launch)
     imgui.same_line(0, gap)
-    ui.action_button("machine.attach_dialog", label="Attach…", width=room - gap - launch)
+    ui.action_button("machine.attach_dialog", label="" if narrow else "Attach…", width=room - gap - launch)
 
 
 def _card(state: AppState, ui: Ui, machine: Machine) -> None:

@@ -73,13 +73,27 @@ def _menu(state: AppState, ui: Ui) -> None:
         if imgui.begin_popup("menu"):
             for category in MENU_CATEGORIES:
                 if imgui.begin_menu(category):
-                    for action in state.actions:
-                        if action.category == category and action.in_palette and not action.needs_input:
-                            ui.menu_item(action)
+                    _category(state, ui, category)
                     imgui.end_menu()
             imgui.separator()
             ui.menu_item(state.actions.get("window.quit"))
             imgui.end_popup()
+
+
+def _category(state: AppState, ui: Ui, category: str) -> None:
+    """Draw a category's actions: those that choose one of a few things as sub-menus of these."""
+    for action in state.actions:
+        if action.category != category or not action.in_palette:
+            continue
+        required = [p for p in action.params if p.required]
+        if not required:
+            ui.menu_item(action)
+            continue
+        choices = required[0].choices if len(required) == 1 else None
+        if choices and imgui.internal.begin_menu_ex(action.title.removesuffix("…"), action.icon, action.enabled):
+            for value in choices():
+                ui.menu_item(action, {required[0].name: value}, value)
+            imgui.end_menu()
 
 
 def _subject(state: AppState) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from imgui_bundle import icons_fontawesome_6 as icons
@@ -29,9 +30,10 @@ def draw(state: AppState, ui: Ui) -> None:
             state.volume_rect = (0.0, 0.0, 0.0, 0.0)
             return
         at, room = imgui.get_cursor_screen_pos(), imgui.get_content_region_avail()
-        width, height = max(1.0, room.x), max(1.0, room.y)
+        at, width, height = whole_pixels(at, room, state.stage.pixel_ratio)
         state.volume_rect = (at.x, at.y, width, height)
         state.stage.show_in(width, height)
+        imgui.set_cursor_screen_pos(at)
         imgui.image(state.stage.texture(), imgui.ImVec2(width, height))
         imgui.set_cursor_screen_pos(at)
         # Above the image, so that all three buttons and the wheel are taken.
@@ -44,27 +46,23 @@ def draw(state: AppState, ui: Ui) -> None:
             _empty(state, ui, at, width, height)
 
 
+def whole_pixels(at: imgui.ImVec2, room: imgui.ImVec2, ratio: float) -> tuple[imgui.ImVec2, float, float]:
+    """Return the corner, width and height of the largest picture in a panel whose edges lie on physical pixels.
+
+    With 1.25 physical pixels a logical one, a panel may begin a quarter of a pixel in: each texel would be smeared.
+    """
+    left, top = math.ceil(at.x * ratio - 1e-3), math.ceil(at.y * ratio - 1e-3)
+    right, bottom = math.floor((at.x + room.x) * ratio + 1e-3), math.floor((at.y + room.y) * ratio + 1e-3)
+    width, height = max(1, right - left), max(1, bottom - top)
+    return imgui.ImVec2(left / ratio, top / ratio), width / ratio, height / ratio
+
+
 def _mouse(state: AppState, ui: Ui, at: imgui.ImVec2, height: float) -> None:
     io = imgui.get_io()
     camera = state.stage.view.camera
     x, y = io.mouse_pos.x - at.x, io.mouse_pos.y - at.y
     hovered = imgui.is_item_hovered()
-    if imgui.is_item_active():
-        if any(imgui.is_mouse_clicked(b) for b in (LEFT, RIGHT, MIDDLE)):
-            state.gesture.before, state.gesture.moved = state.look(), False
-        panning = io.mouse_down[RIGHT] or io.mouse_down[MIDDLE] or io.key_shift
-        moved = io.mouse_delta.x, io.mouse_delta.y
-        held = [b for b in (LEFT, RIGHT, MIDDLE) if io.mouse_down[b]]
-        dragged = max((io.mouse_drag_max_distance_sqr[b] for b in held), default=0.0)
-        if dragged > CLICK_SLOP_PX**2 and moved != (0, 0):
-            state.gesture.moved = True
-            state.stage.forget_rest()
-            if panning:
-                camera.pan(moved[0] / height, -moved[1] / height)
-            else:
-                camera.orbit(-moved[0] * DEGREES_PER_PX, moved[1] * DEGREES_PER_PX)
-    if imgui.is_item_deactivated() and state.gesture.moved and state.gesture.before is not None:
-        state.history.record(state.gesture.before)
+    _drag(state, height)
     if hovered and io.mouse_wheel:
         state.remember()
         hit = state.stage.hit(x, y)
@@ -81,6 +79,29 @@ def _mouse(state: AppState, ui: Ui, at: imgui.ImVec2, height: float) -> None:
         state.menu_place = state.stage.pick(x, y)
         imgui.open_popup("volume menu")
     _hover(state, ui, hovered, x, y)
+
+
+def _drag(state: AppState, height: float) -> None:
+    """Orbit or pan by what the pointer moved since the press, also in the frame of the release."""
+    io, gesture, camera = imgui.get_io(), state.gesture, state.stage.view.camera
+    if imgui.is_item_activated():
+        gesture.button = next(b for b in (LEFT, RIGHT, MIDDLE) if io.mouse_clicked[b])
+        gesture.before, gesture.moved, gesture.applied = state.look(), False, (0.0, 0.0)
+    if not (imgui.is_item_active() or imgui.is_item_deactivated()):
+        return
+    since_press = imgui.get_mouse_drag_delta(gesture.button, 0.0)
+    total = since_press.x, since_press.y
+    gesture.moved |= total[0] ** 2 + total[1] ** 2 > CLICK_SLOP_PX**2
+    right, down = total[0] - gesture.applied[0], total[1] - gesture.applied[1]
+    if gesture.moved and (right, down) != (0.0, 0.0):
+        gesture.applied = total
+        state.stage.forget_rest()
+        if gesture.button != LEFT or io.key_shift:
+            camera.pan(right / height, -down / height)
+        else:
+            camera.orbit(-right * DEGREES_PER_PX, down * DEGREES_PER_PX)
+    if imgui.is_item_deactivated() and gesture.moved and gesture.before is not None:
+        state.history.record(gesture.before)
 
 
 def _hover(state: AppState, ui: Ui, hovered: bool, x: float, y: float) -> None:
@@ -125,7 +146,7 @@ def _context_menu(state: AppState, ui: Ui) -> None:
             imgui.separator()
         ui.menu_item(state.actions.get("view.go_to_dialog"))
         ui.menu_item(state.actions.get("view.fit"))
-        if imgui.begin_menu(f"{icons.ICON_FA_CUBE}  Look along"):
+        if imgui.internal.begin_menu_ex("Look along", icons.ICON_FA_CUBE):
             for axis in ("+x", "-x", "+y", "-y", "+z", "-z"):
                 ui.menu_item(state.actions.get("view.axis"), {"axis": axis}, axis)
             imgui.end_menu()
@@ -141,7 +162,7 @@ def _place_items(state: AppState, ui: Ui, place: Place) -> None:
     imgui.separator()
     ui.menu_item(state.actions.get("view.fly_to"), args, "Fly there")
     ui.menu_item(state.actions.get("view.show_in_hex"), args)
-    if address is not None and imgui.menu_item_simple(f"{icons.ICON_FA_COPY}  Copy address"):
+    if address is not None and imgui.internal.menu_item_ex("Copy address", icons.ICON_FA_COPY):
         imgui.set_clipboard_text(f"{address:#x}")
 
 
