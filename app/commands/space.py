@@ -16,9 +16,11 @@ _ORDERS = range(4, 17)
 def configure(parser: argparse.ArgumentParser, command: str) -> None:
     """Declare the options."""
     if command == "voxel":
-        parser.add_argument("where", nargs=1, metavar="ADDRESS", help="offset in RAM, such as 0x7c00 or 16M")
+        parser.add_argument("address", metavar="ADDRESS", help="offset in RAM, such as 0x7c00 or 16M")
     else:
-        parser.add_argument("where", nargs=3, metavar=("X", "Y", "Z"), help="voxel coordinates")
+        # One argument each: argparse cannot name a missing one of a group.
+        for axis in "xyz":
+            parser.add_argument(axis, metavar=axis.upper(), help=f"the voxel's {axis}")
     parser.add_argument("--order", type=int, default=DEFAULT_ORDER, help="curve order: the cube's side is 2^ORDER (10)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.set_defaults(command=command)
@@ -28,7 +30,8 @@ def run(options: argparse.Namespace) -> int:
     """Print the voxel of an address, or the address of a voxel. Returns 0; UsageError when outside the cube."""
     if options.order not in _ORDERS:
         raise UsageError(f"order {options.order} is not between {_ORDERS.start} and {_ORDERS.stop - 1}")
-    numbers = [parse_address(text) for text in options.where]
+    words = [options.address] if options.command == "voxel" else [options.x, options.y, options.z]
+    numbers = [parse_address(text) for text in words]
     side = 1 << options.order
     if options.command == "voxel":
         if numbers[0] >= side**3:

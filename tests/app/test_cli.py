@@ -147,6 +147,13 @@ def test_voxel_and_address_are_each_others_inverse(capsys: pytest.CaptureFixture
     assert max(document["voxel"]) >= 16, "the second page is another brick"  # type: ignore[call-overload]
 
 
+def test_a_missing_coordinate_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        main(["address", "1", "2"])
+    assert left.value.code == ExitCode.USAGE
+    assert "required: Z" in capsys.readouterr().err
+
+
 def test_bytes_outside_of_ram_are_a_failure_that_says_where_ram_is(
     private: Path, boot_image: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
