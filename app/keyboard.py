@@ -44,8 +44,10 @@ def handle_keys(state: AppState, *, terminal_focused: bool) -> bool:
             continue
         if state.overlay is not None and chord not in _ALWAYS:
             continue
-        if chord == "Escape" and (state.search.open or typing or imgui.is_popup_open("", imgui.PopupFlags_.any_popup)):
-            continue  # the box or popup that has the keyboard leaves by itself
+        if chord == "Escape" and (state.search.open or typing or state.overlay is not None):
+            continue  # the box or dialog that has the keyboard leaves by itself
+        if state.overlay is None and _close_menus() and chord == "Escape":
+            continue
         action = state.actions.for_shortcut(chord)
         if action is not None and action.enabled:
             state.run(action.id, {})
@@ -53,6 +55,14 @@ def handle_keys(state: AppState, *, terminal_focused: bool) -> bool:
             if len(chord) == 1 and chord not in SIGNS.values():
                 state.swallow = (chord.lower(), SWALLOW_FRAMES)
     return ran
+
+
+def _close_menus() -> bool:
+    """Close the menus that are open: any key does, and Escape does nothing else. Returns whether there was one."""
+    if not imgui.is_popup_open("", imgui.PopupFlags_.any_popup):
+        return False
+    imgui.internal.close_popup_to_level(0, True)
+    return True
 
 
 def _swallow(state: AppState) -> None:

@@ -155,9 +155,18 @@ def test_right_click_offers_what_can_be_done(host: Person) -> None:
     assert host.selected() == place
     host.click(*point, button=2)
     host.frame(3)
+    assert host.popup_open
     host.key("Escape")
     host.frame(3)
+    assert not host.popup_open
     assert host.selected() == place  # Escape left the menu, not the selection
+    host.click(*point, button=2)
+    host.frame(3)
+    assert host.popup_open
+    host.key("k", "Control")
+    host.frame(3)
+    assert not host.popup_open  # the search box does not open below a menu
+    assert host.state.search.open
 
 
 def test_keys_turn_fit_and_look_along_axes(host: Person) -> None:
