@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -397,8 +398,18 @@ def run_window(options: WindowOptions) -> int:
         canvas.set_logical_size(settings.window_width, settings.window_height)
     canvas.on_focus = window.host.focus
     code = 0
+    asked = False
+
+    def leave(_signal: int, _frame: object) -> None:
+        # Not in the middle of a frame: the next tick closes the window. A second one does not wait for it.
+        nonlocal asked
+        if asked:
+            raise KeyboardInterrupt
+        asked = window.quit_requested = True
 
     async def ticker() -> None:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # here, since a loop that starts sets its own
+            signal.signal(number, leave)
         while not canvas.get_closed():
             if window.tick():
                 canvas.request_draw()
@@ -424,6 +435,8 @@ def run_window(options: WindowOptions) -> int:
         if not canvas.get_closed():
             canvas.close()
         window.close()
+    if asked:
+        raise KeyboardInterrupt
     return code
 
 

@@ -284,6 +284,18 @@ def test_closing_by_the_desktop_while_it_boots(display: str, folder: Path) -> No
     assert not [p for p in (folder / "run" / "glassbox").iterdir() if p.name != ".lock"]
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_between_or_in_frames_ends_the_window_with_one_sentence(
+    number: signal.Signals, display: str, folder: Path
+) -> None:
+    opened = _open(folder, display, "--guest", "none")
+    opened.process.send_signal(number)
+    _, errors = opened.process.communicate(timeout=20)
+    assert errors.decode().strip() == "glassbox: interrupted"
+    assert opened.process.returncode == 1
+    assert not opened.socket.exists()
+
+
 def test_a_second_window_says_where_it_listens(desktop: Desktop, display: str) -> None:
     second = subprocess.Popen(
         [sys.executable, "-m", "app", "--guest", "none"],
