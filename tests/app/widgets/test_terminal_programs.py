@@ -1,9 +1,11 @@
 """The terminal with real full-screen programs behind a real pseudo-terminal: they are driven by keys and seen on it."""
 
+import fcntl
 import os
 import pty
 import select
 import shutil
+import struct
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -21,11 +23,25 @@ BUSYBOX = shutil.which("busybox")
 pytestmark = pytest.mark.skipif(BUSYBOX is None, reason="busybox, which the demo guest is made of, is not installed")
 
 
+_TIOCSPTLCK, _TIOCGPTN = 0x40045431, 0x80045430  # asm-generic/ioctls.h: unlock the other end, tell its number
+
+
+def _open_pty() -> tuple[int, int]:
+    """A new pseudo-terminal's two ends, also in a tree whose /dev has a bare devpts and no /dev/ptmx beside it."""
+    try:
+        return pty.openpty()
+    except OSError:
+        main = os.open("/dev/pts/ptmx", os.O_RDWR | os.O_NOCTTY)
+        fcntl.ioctl(main, _TIOCSPTLCK, struct.pack("i", 0))
+        (number,) = struct.unpack("i", fcntl.ioctl(main, _TIOCGPTN, bytes(4)))
+        return main, os.open(f"/dev/pts/{number}", os.O_RDWR | os.O_NOCTTY)
+
+
 class _Session:
     """A program on a pseudo-terminal whose size is never set, as on a serial line."""
 
     def __init__(self, stage: Callable[..., Harness], arguments: list[str], folder: Path) -> None:
-        self._main, child = pty.openpty()
+        self._main, child = _open_pty()
         environment = {"PATH": os.environ["PATH"], "TERM": "vt102", "HOME": str(folder)}
         self.process = subprocess.Popen(arguments, stdin=child, stdout=child, stderr=child, cwd=folder, env=environment)
         os.close(child)
