@@ -2,6 +2,9 @@
 
 import os
 import random
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +21,44 @@ _USERS_CACHE = os.environ.get("XDG_CACHE_HOME", str(Path.home() / ".cache"))
 # A time limit per example says more about a machine's other load than about the code; whole tests have their own limit.
 settings.register_profile("glassbox", deadline=None)
 settings.load_profile("glassbox")
+
+
+_IN_OWN_PROCESS = "GLASSBOX_TEST_OWN_PROCESS"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> bool | None:
+    """Run a test marked own_process in a child: pygfx keeps one device a process, and was not made to outlive it."""
+    if item.get_closest_marker("own_process") is None or _IN_OWN_PROCESS in os.environ:
+        return None
+    item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+    started = time.time()
+    child = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", item.nodeid],
+        cwd=item.config.rootpath,
+        env={**os.environ, _IN_OWN_PROCESS: "1"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+    passed = child.returncode == 0 and "1 passed" in child.stdout
+    report = pytest.TestReport(
+        nodeid=item.nodeid,
+        location=item.location,
+        keywords={},
+        outcome="passed" if passed else "failed",
+        longrepr=None if passed else child.stdout,
+        when="call",
+        duration=time.time() - started,
+        start=started,
+        stop=time.time(),
+    )
+    item.ihook.pytest_runtest_logreport(report=report)
+    item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+    return True
 
 
 @pytest.fixture(autouse=True)

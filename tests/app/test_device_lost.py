@@ -1,8 +1,11 @@
 """A GPU that goes away: the window opens another device and shows the same again."""
 
+import pytest
+
 from tests.app.conftest import PATTERN, PATTERN_ADDRESS, Person
 
 
+@pytest.mark.own_process
 def test_a_lost_gpu_is_replaced(own_host: Person) -> None:
     host = own_host
     host.run("view.select", "0x20000")

@@ -411,6 +411,7 @@ def test_wrong_names_are_said(make_view: MakeView) -> None:
     view.set_background(replace(DARK, top="#000000"))
 
 
+@pytest.mark.own_process
 def test_lost_device_is_said_and_can_be_replaced() -> None:
     """DeviceLost from every door; afterwards a new device draws the same picture."""
 
