@@ -23,7 +23,7 @@ from app.toasts import ToastLevel, Toasts, Way
 from app.window_options import WindowOptions
 from bridge.machine.catalogue import find_guest
 from bridge.machine.directories import config_dir
-from bridge.machine.discovery import discover, remove_leftovers
+from bridge.machine.discovery import discover, remove_leftovers, stop_machine
 from bridge.machine.errors import MachineError, NoSuchMachine
 from bridge.machine.guest import Guest, GuestError
 from bridge.machine.machine import Machine
@@ -304,7 +304,7 @@ class Session:
         """End a machine that was found running without a window."""
 
         def work(_job: Job) -> None:
-            self.state.manager.adopt(machine).stop()
+            stop_machine(machine)  # not by adopting it: one whose RAM file is gone could not be
 
         def end(job: Job) -> None:
             self._next_discover_s = 0.0

@@ -703,6 +703,18 @@ def test_orphans_are_offered_and_adopted(orphan: str, person: Person) -> None:
     assert discover() == ()
 
 
+def test_an_orphan_without_its_ram_file_can_still_be_stopped(orphan: str, person: Person) -> None:
+    (record,) = discover()
+    record.ram_path.unlink()
+    adopted = person.state.actions.run("machine.adopt", [orphan])
+    person.until(lambda: adopted.wait(0), "the adoption should fail", 15)
+    assert adopted.state is JobState.FAILED
+    stopped = person.state.actions.run("machine.stop_orphan", [orphan])
+    person.until(lambda: stopped.wait(0), "it should end", 15)
+    assert stopped.state is JobState.DONE
+    assert discover() == ()
+
+
 def test_adopting_what_is_not_there_fails_in_words(person: Person) -> None:
     person.window.session.adopt("nobody")
     person.until(lambda: bool(person.toasts()), "the failure should be said", 5)
