@@ -56,7 +56,7 @@ def test_the_launched_guest_is_shown_as_it_is(host: Person) -> None:
     assert selected["value"] == PATTERN[5]
     page = state.stage.feeds["tiny"].store.read_page(PATTERN_ADDRESS // 4096)
     assert bytes(page) == PATTERN  # what the GPU holds is what the guest wrote
-    host.until(lambda: len(state.vitals["tiny"].cpu) > 0, "its load should be measured", 5)
+    host.until(lambda: "tiny" in state.vitals and len(state.vitals["tiny"].cpu) > 0, "its load should be measured", 5)
 
 
 def test_dragging_orbits_pans_and_is_undone(host: Person) -> None:

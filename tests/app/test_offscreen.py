@@ -1,0 +1,58 @@
+"""Pictures of the whole window, off-screen: of a guest started for it, and of a machine that runs anyway."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from app.failures import CommandFailed
+from app.offscreen import OffscreenWindow
+from app.theme import PALETTES
+from app.window import window_screenshot
+from app.window_options import WindowOptions
+from bridge.machine.discovery import discover
+from bridge.machine.errors import NoSuchMachine
+from bridge.machine.manager import MachineManager
+from bridge.machine.states import MachineState
+from tests.app.conftest import make_guest
+
+WIDTH, HEIGHT = 900, 600
+
+
+def _shows_a_volume(picture: np.ndarray) -> bool:
+    """Whether the middle of the window holds the strong colours that only memory has."""
+    middle = picture[60 : HEIGHT - 220, 210:620, :3].astype(int)
+    return bool((np.ptp(middle, axis=2) > 90).sum() > 200)
+
+
+def test_a_guest_is_started_for_the_picture_and_ended(homes: Path) -> None:
+    picture = window_screenshot(WindowOptions(guest=make_guest(homes), size=(WIDTH, HEIGHT), tour=False))
+    assert picture.shape == (HEIGHT, WIDTH, 4)
+    assert _shows_a_volume(picture)
+    surface = np.round(np.array(PALETTES["dark"].surface[:3]) * 255)
+    assert np.abs(picture[HEIGHT - 60, 20, :3] - surface).max() <= 1
+    assert discover() == ()
+    assert list((homes / "config" / "glassbox").iterdir()) == []  # the user's layout and settings are left alone
+
+
+def test_a_running_machine_is_looked_into_and_left_alone(homes: Path) -> None:
+    with MachineManager() as manager:
+        machine = manager.launch(make_guest(homes))
+        assert machine.wait_ready(30)
+        picture = window_screenshot(WindowOptions(size=(WIDTH, HEIGHT), tour=False), machine="tiny")
+        assert _shows_a_volume(picture)
+        assert machine.info.state is MachineState.RUNNING
+        assert machine.qmp("query-status")["running"]
+        with pytest.raises(NoSuchMachine):
+            window_screenshot(WindowOptions(size=(WIDTH, HEIGHT)), machine="nobody")
+
+
+def test_a_guest_that_does_not_come_is_said(homes: Path) -> None:
+    options = WindowOptions(guest_name="no-such-guest", size=(WIDTH, HEIGHT), tour=False)
+    with pytest.raises(CommandFailed, match="no-such-guest"):
+        window_screenshot(options)
+    silent = make_guest(homes, "silent", ready=b"never printed")
+    with OffscreenWindow(WindowOptions(guest=silent, size=(WIDTH, HEIGHT), tour=False), keep=False) as offscreen:
+        offscreen.window.session.start()
+        with pytest.raises(CommandFailed, match="silent did not come up"):
+            offscreen.settle(4.0)
