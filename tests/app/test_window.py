@@ -770,3 +770,21 @@ def _somewhere_on_the_volume(person: Person) -> tuple[float, float]:
             if stage.pick(column, row) is not None:
                 return x + column, y + row
     raise AssertionError("no byte is shown anywhere")
+
+
+def test_letters_typed_before_the_box_has_the_keyboard_are_not_lost(host: Person) -> None:
+    """The box gets the keyboard a frame after it was asked for; until then no letter may be taken for a shortcut."""
+    send = host.offscreen.send
+    camera = host.state.stage.camera
+    host.state.run("window.search", {})
+    for letter in "fit":
+        send({"event_type": "key_down", "key": letter})
+        host.frame(1)
+        send({"event_type": "char", "data": letter})
+        host.frame(1)
+        send({"event_type": "key_up", "key": letter})
+    host.until(lambda: len(host.state.search.text) >= 3, "the letters should come to the box", 5)
+    assert host.state.search.text == "fit"
+    assert host.state.stage.camera == camera, "a letter meant for the box did something else"
+    host.key("Escape")
+    host.until(lambda: not host.state.search.open, "it should close")
