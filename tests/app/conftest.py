@@ -136,7 +136,6 @@ class Person:
         x, y, width, height = self.state.volume_rect
         return x + width / 2, y + height / 2
 
-    @property
     def popup_open(self) -> bool:
         """Whether any menu or dialog is open. (ImGui's own question may only be asked within a frame.)"""
         return imgui.get_current_context().open_popup_stack.size() > 0

@@ -90,7 +90,7 @@ def test_text_is_cut_where_it_does_not_fit(person: Person) -> None:
 def test_the_menu_holds_the_actions(host: Person) -> None:
     host.click(20, 24)
     host.frame(3)
-    assert host.popup_open
+    assert host.popup_open()
     popups = [w for w in _windows(active=True) if w.startswith("##Popup")]
     popup = imgui.internal.find_window_by_name(popups[-1])
     host.move(popup.pos.x + 30, popup.pos.y + 45)  # the second category: View

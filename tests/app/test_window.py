@@ -72,7 +72,7 @@ def test_dragging_orbits_pans_and_is_undone(host: Person) -> None:
         after = host.state.stage.camera
         assert after.azimuth_degrees == before.azimuth_degrees
         assert after.target != before.target
-    assert not host.popup_open  # a drag with the right button is no right click
+    assert not host.popup_open()  # a drag with the right button is no right click
     host.key("z", "Control")
     host.key("z", "Control")
     assert host.state.stage.camera == orbited
@@ -155,17 +155,17 @@ def test_right_click_offers_what_can_be_done(host: Person) -> None:
     assert host.selected() == place
     host.click(*point, button=2)
     host.frame(3)
-    assert host.popup_open
+    assert host.popup_open()
     host.key("Escape")
     host.frame(3)
-    assert not host.popup_open
+    assert not host.popup_open()
     assert host.selected() == place  # Escape left the menu, not the selection
     host.click(*point, button=2)
     host.frame(3)
-    assert host.popup_open
+    assert host.popup_open()
     host.key("k", "Control")
     host.frame(3)
-    assert not host.popup_open  # the search box does not open below a menu
+    assert not host.popup_open()  # the search box does not open below a menu
     assert host.state.search.open
 
 
@@ -344,7 +344,7 @@ def test_escape_always_leaves(host: Person) -> None:
         host.key("Escape")
         host.frame(3)
         assert host.overlay() is None
-        assert not host.popup_open
+        assert not host.popup_open()
     host.key("F1")
     assert host.overlay() == "keys"
 
