@@ -384,15 +384,13 @@ class Session:
         )
         if event.kind == "CRASH":
             machine = self.state.machine(event.machine)
-            why = machine.info.message if machine is not None else detail
-            again = (
-                [Way("Launch again", "machine.launch", {"guest": machine.info.guest})] if machine is not None else []
-            )
+            if machine is None:
+                return  # it never came to be one of ours: the job that tried tells why
             self.state.toasts.add(
                 ToastLevel.ERROR,
                 f"{event.machine} ended unexpectedly",
-                why,
-                *again,
+                machine.info.message,
+                Way("Launch again", "machine.launch", {"guest": machine.info.guest}),
                 Way("Show log", "window.show", {"panel": "Log"}),
             )
         elif event.kind == "READY":
