@@ -20,7 +20,9 @@ from render.view import VolumeView
 
 _SIZE_PX = (1280, 720)
 _PUMP_BUDGET_S = 0.008
-_BEFORE, _AFTER = 0x30, 0xD0
+_BEFORE = 0x30  # every page is this one byte at first; a page that is written gets random ones, another kind of page
+
+_REACH = 3  # pixels around a spot that are watched: a single one may show the one voxel that looks as before
 
 # Of 255, in any channel. A picture at rest differs less from one sample to the next.
 _VISIBLE_STEP = 24
@@ -68,11 +70,12 @@ def _measure(
     end = monotonic() + seconds
     for page, (x, y) in spots.items():
         picture = view.screenshot()
-        before = picture[y, x].astype(np.int16)
+        around = np.s_[y - _REACH : y + _REACH + 1, x - _REACH : x + _REACH + 1]
+        before = picture[around].astype(np.int16)
         guest[rng.choice(elsewhere, min(200, len(elsewhere)), replace=False), 0] += 1
-        guest[page] = _AFTER
+        guest[page] = rng.integers(0, 256, PAGE_BYTES, np.uint8)
         written_s = monotonic()
-        while np.abs(picture[y, x].astype(np.int16) - before).max() < _VISIBLE_STEP:
+        while np.abs(picture[around].astype(np.int16) - before).max() < _VISIBLE_STEP:
             feed.pump(_PUMP_BUDGET_S)
             if view.draw(monotonic()):
                 picture = view.screenshot()
@@ -85,12 +88,15 @@ def _measure(
 
 
 def _visible_pages(view: VolumeView) -> dict[int, tuple[int, int]]:
-    """Pages that can be seen, and a pixel of each."""
+    """Pages that can be seen, and a pixel of each around which nothing but the page is seen."""
     width, height = view.size_px
     spots: dict[int, tuple[int, int]] = {}
     for y in range(height // 4, height * 3 // 4, 17):
         for x in range(width // 4, width * 3 // 4, 23):
             hit = view.pick(x, y)
-            if hit is not None:
-                spots.setdefault(hit.address // PAGE_BYTES, (x, y))
+            if hit is None or hit.address // PAGE_BYTES in spots:
+                continue
+            corners = [view.pick(x + dx, y + dy) for dx in (-_REACH, _REACH) for dy in (-_REACH, _REACH)]
+            if {corner and corner.address // PAGE_BYTES for corner in corners} == {hit.address // PAGE_BYTES}:
+                spots[hit.address // PAGE_BYTES] = (x, y)
     return spots
