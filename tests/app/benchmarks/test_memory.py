@@ -57,7 +57,7 @@ def test_what_does_not_fit_is_left_out_and_said(monkeypatch: pytest.MonkeyPatch)
 
 def test_the_latency_of_pixels_is_measured_on_real_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     def small(size_bytes: int, seconds: float) -> tuple[list[float], str]:
-        return changed_pixel_latency(1 << 20, seconds, size_px=(160, 120))
+        return changed_pixel_latency(1 << 20, seconds, size_px=(480, 360))
 
     monkeypatch.setattr("app.benchmarks.memory.changed_pixel_latency", small)
     report = run(sizes_mib=(), seconds_each=0.5)
