@@ -34,7 +34,8 @@ SWALLOW_FRAMES = 3
 def handle_keys(state: AppState, *, terminal_focused: bool) -> bool:
     """Run the actions whose chords went down in this frame; returns whether any did. Called before the panels draw."""
     io = imgui.get_io()
-    typing = io.want_text_input or state.search.open or state.search.focus
+    opening = state.search.focus or (state.search.open and not state.search.leave)
+    typing = io.want_text_input or opening
     ran = False
     _swallow(state)
     for chord in pressed_shortcuts():

@@ -233,7 +233,9 @@ def test_a_session_by_mouse_and_keys(desktop: Desktop, tmp_path: Path) -> None:
         assert found["selection"]["value"] == data[INSIDE]
 
     # Letters go where the keyboard is: into the search box, then to the volume again.
+    desktop.until(lambda s: not s["search"]["open"], "Return should have closed the box")
     desktop.key("slash")
+    desktop.until(lambda s: s["search"]["open"], "the slash should open it again")
     desktop.type("light")
     desktop.until(lambda s: s["search"] == {"open": True, "text": "light"}, "the letters should be in the box")
     desktop.key("Return")

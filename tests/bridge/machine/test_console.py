@@ -145,6 +145,6 @@ def test_many_readers_and_writers(manager: MachineManager, tmp_path: Path) -> No
         thread.start()
     for thread in threads:
         thread.join()
-    wait_until(lambda: machine.console.position == start + 400)
+    wait_until(lambda: machine.console.position == start + 400, 30)
     _, data = machine.console.read_since(start)
     assert sorted(data) == sorted(b"abcd" * 100)
