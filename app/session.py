@@ -499,9 +499,8 @@ class Session:
     def _apply_settings(self) -> None:
         settings: Settings = self.state.settings
         view = self.state.stage.view
-        view.mode = "translucent" if settings.mode == "translucent" else "first hit"
-        if settings.palette in self.state.stage.palettes:
-            view.palette = settings.palette
+        palette = settings.palette if settings.palette in self.state.stage.palettes else ""
+        view.look = replace(view.look, mode=settings.mode, palette=palette)
 
     def save(self) -> None:
         """Write the settings if they changed; a disk that refuses is said, not fatal."""

@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from app.theme import MAX_SCALE, MIN_SCALE
+from render.look import Mode
 
 SETTINGS_FILE = "settings.json"
 LAYOUT_FILE = "layout.ini"
 MAX_FILE_BYTES = 1 << 20  # both files are a few KiB; a larger one is not ours
 LAYOUT_MARK = "; glassbox layout "
 
-MODES = ("first hit", "translucent")
+MODES: tuple[Mode, ...] = ("solid", "translucent")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +32,7 @@ class Settings:
 
     theme: str = "dark"
     ui_scale: float = 1.0
-    mode: str = "first hit"
+    mode: Mode = "solid"
     palette: str = ""  # empty: the view's own default
     bits: int = 64  # how the inspector decodes instructions
     greeted: bool = False  # the first-start tour and hints were shown

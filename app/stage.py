@@ -119,7 +119,7 @@ class Stage:
     def rebuild(self) -> list[tuple[str, Exception]]:
         """Make everything anew on another device, after the old one was lost. Raises RenderError when there is none."""
         rams = {name: feed.ram for name, feed in self.feeds.items()}
-        camera, mode, palette = self.view.camera.state, self.view.mode, self.view.palette
+        camera, look = self.view.camera.state, self.view.look
         for feed in self.feeds.values():
             feed.tracker.stop()  # what it had on the GPU went with the device
         self.feeds.clear()
@@ -133,7 +133,7 @@ class Stage:
             except (RenderError, GuestMemoryError, OSError) as error:
                 self._refused.add(name)
                 problems.append((name, error))
-        self.view.mode, self.view.palette = mode, palette
+        self.view.look = look
         self.view.camera.state = camera
         if self._theme is not None:
             self.use_theme(self._theme)

@@ -40,3 +40,15 @@ class OutOfVideoMemory(RenderError):
 
 class BadPages(RenderError):
     """Pages that do not fit the volume they were sent to."""
+
+
+class BadLook(RenderError, ValueError):
+    """A way of looking that cannot be meant."""
+
+
+class BadTransfer(BadLook):
+    """Points that make no transfer function."""
+
+
+class BadCut(RenderError, ValueError):
+    """Slice planes or a clip box that cannot be meant."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
 
 import numpy as np
 import wgpu
@@ -15,10 +14,8 @@ from render import wgsl
 from render.bricks import BrickStore
 from render.camera import Basis, Box
 from render.content import Kind
+from render.look import Look, Mode
 from render.palettes import N_KINDS
-
-Mode = Literal["first hit", "translucent"]
-MODES: tuple[Mode, ...] = ("first hit", "translucent")
 
 TARGET_FORMATS = {"color": "rgba16float", "depth": "r32float", "voxel": "rgba16uint"}
 Rect = tuple[int, int, int, int]
@@ -57,11 +54,11 @@ class Eye:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """How the bytes are shown."""
+class Shine:
+    """What a look needs besides itself to be drawn."""
 
-    mode: Mode
-    opacity: float
+    density: float
+    """Extinction of a voxel's length of the most opaque scalar."""
     glow: float
     flash_s: float
     flash_color: tuple[float, float, float]
@@ -158,7 +155,7 @@ class Marcher:
     def _write_uniform(
         self,
         eye: Eye,
-        look: Look,
+        shine: Shine,
         resolution: tuple[int, int],
         jitter: tuple[float, float],
         pixel_height: int,
@@ -176,13 +173,13 @@ class Marcher:
         data["forward"] = eye.basis.forward
         data["now_s"] = store.clock_s
         data["pixel_voxels"] = 2 * eye.half_extent[1] / pixel_height
-        data["opacity"], data["glow"], data["detail"] = look.opacity, look.glow, detail
+        data["opacity"], data["glow"], data["detail"] = shine.density, shine.glow, detail
         data["shape"] = store.shape_voxels
         data["resolution"], data["jitter"] = resolution, jitter
         # The light stands over the viewer's left shoulder.
         light = -0.55 * eye.basis.forward - 0.45 * eye.basis.right + 0.7 * eye.basis.up
         data["light"] = light / np.linalg.norm(light)
-        data["flash_s"], data["flash_color"] = look.flash_s, look.flash_color
+        data["flash_s"], data["flash_color"] = shine.flash_s, shine.flash_color
         if eye.opening is not None:
             low, high = (np.array(corner) for corner in eye.opening)
             data["open_low"], data["open_high"] = np.floor(low), np.ceil(high)
@@ -196,6 +193,7 @@ class Marcher:
         targets: Targets,
         eye: Eye,
         look: Look,
+        shine: Shine,
         rects: Sequence[Rect],
         *,
         sample: int,
@@ -207,7 +205,7 @@ class Marcher:
         Sample 0 replaces what is there and finds depth and voxel; later ones are averaged in. `pixel_height` is the
         height of the final picture, which decides how much detail is worth while.
         """
-        self._write_uniform(eye, look, targets.size, jitter, pixel_height, 1.0)
+        self._write_uniform(eye, shine, targets.size, jitter, pixel_height, 1.0)
         encoder = self.device.create_command_encoder()
         self._record(encoder, targets, look.mode, sample, rects, self._is_cut(eye))
         self.device.queue.submit([encoder.finish()])
@@ -246,7 +244,9 @@ class Marcher:
         corner = np.where(forward > 0, 0.0, self.store.shape_voxels)
         return bool((corner - eye.basis.position) @ forward < eye.clear_depth + 1.0)
 
-    def pick(self, eye: Eye, look: Look, position: tuple[float, float], size: tuple[int, int]) -> Picked | None:
+    def pick(
+        self, eye: Eye, look: Look, shine: Shine, position: tuple[float, float], size: tuple[int, int]
+    ) -> Picked | None:
         """What the ray through a pixel position of a picture of `size` meets: always a single voxel. Waits for the
         GPU.
         """
@@ -255,7 +255,7 @@ class Marcher:
         # A target of one pixel, its one ray moved to where the pixel's would be.
         width, height = size
         jitter = (position[0] / width - 0.5, position[1] / height - 0.5)
-        self._write_uniform(eye, look, (1, 1), jitter, height, 0.0)
+        self._write_uniform(eye, shine, (1, 1), jitter, height, 0.0)
         encoder = self.device.create_command_encoder()
         views = Targets((1, 1), *(texture.create_view() for texture in pixel))
         self._record(encoder, views, look.mode, 0, [(0, 0, 1, 1)], self._is_cut(eye))
@@ -288,7 +288,7 @@ def march_code(mode: Mode, layout: str, n_parts: int, max_steps: int, with_hit: 
     """The march's WGSL for one combination of switches."""
     return wgsl.compose(
         "march.wgsl",
-        mode=mode.replace(" ", "_"),
+        mode=mode,
         layout=layout,
         n_parts=n_parts,
         max_steps=max_steps,

@@ -18,8 +18,10 @@ from numpy.typing import NDArray
 
 from render.bricks import BRICK_SIDE, BrickStore
 from render.camera import Box
+from render.cut import WHOLE
 from render.frame import VolumeFrame
-from render.march import Eye, Look, Marcher
+from render.look import Look
+from render.march import Eye, Marcher, Shine
 from render.tiles import TILE, TileMap
 from render.volume import MarchedImage, MemoryVolume, MemoryVolumeMaterial
 
@@ -57,6 +59,7 @@ class Layer:
         self.tiles = TileMap(size)
         self.thing = MemoryVolume(MemoryVolumeMaterial(self.full, store.shape_voxels), key)
         self.thing.local.position = frame.local.position = origin
+        self.cut = WHOLE
         self.stale = True
         """Another picture is needed now: the camera moved or the way of looking changed."""
         self.restart = True
@@ -157,23 +160,25 @@ class Pictures:
         self.budget = budget
         self._fence = device.create_buffer(size=4, usage=wgpu.BufferUsage.COPY_SRC | wgpu.BufferUsage.COPY_DST)
 
-    def march(self, layers: Sequence[Layer], eye_of: Callable[[Layer], Eye], look: Look, now_s: float) -> bool:
+    def march(
+        self, layers: Sequence[Layer], eye_of: Callable[[Layer], Eye], look: Look, shine: Shine, now_s: float
+    ) -> bool:
         """Bring the layers' pictures nearer to what they should be; False if they are there already."""
         for layer in layers:
             layer.store.clock_s = now_s
             layer.store.settle()
-            layer.note_writes(now_s, eye_of(layer), _SHADE_REACH if look.mode == "first hit" else 0)
+            layer.note_writes(now_s, eye_of(layer), _SHADE_REACH if look.mode == "solid" else 0)
         if any(layer.stale for layer in layers):
             if self._too_slow(layers):
-                self._march_quick(layers, eye_of, look)
+                self._march_quick(layers, eye_of, look, shine)
                 return True
             for layer in layers:
                 layer.restart |= layer.stale
                 layer.stale = False
-                self._refine(layer, eye_of(layer), look, math.inf)
+                self._refine(layer, eye_of(layer), look, shine, math.inf)
             return True
         share_s = self.budget.still_s / max(1, len(layers))
-        marched = [self._refine(layer, eye_of(layer), look, share_s) for layer in layers]
+        marched = [self._refine(layer, eye_of(layer), look, shine, share_s) for layer in layers]
         return any(marched)
 
     def wait(self) -> None:
@@ -188,7 +193,7 @@ class Pictures:
         """Whether whole sharp pictures would not fit a frame, so that quick ones are needed first."""
         return sum(layer.tiles.shown_pixels for layer in layers) * self.budget.pixel_s > self.budget.frame_s
 
-    def _march_quick(self, layers: Sequence[Layer], eye_of: Callable[[Layer], Eye], look: Look) -> None:
+    def _march_quick(self, layers: Sequence[Layer], eye_of: Callable[[Layer], Eye], look: Look, shine: Shine) -> None:
         """Whole pictures now, at the resolution that fits the budget."""
         width, height = layers[0].full.size
         scale = self.budget.scale_for(width * height * len(layers))
@@ -204,6 +209,7 @@ class Pictures:
                 layer.quick.targets(),
                 eye_of(layer),
                 look,
+                shine,
                 [(0, 0, *size)],
                 sample=0,
                 jitter=(0.0, 0.0),
@@ -213,7 +219,7 @@ class Pictures:
         self.wait()
         self.budget.learn_march(size[0] * size[1] * len(layers), time.perf_counter() - started)
 
-    def _refine(self, layer: Layer, eye: Eye, look: Look, budget_s: float) -> bool:
+    def _refine(self, layer: Layer, eye: Eye, look: Look, shine: Shine, budget_s: float) -> bool:
         """March what is stale of the sharp picture, or gather samples, for about `budget_s`."""
         tiles = layer.tiles
         if layer.restart:
@@ -230,6 +236,7 @@ class Pictures:
                 layer.full.targets(),
                 eye,
                 look,
+                shine,
                 work.rects,
                 sample=work.sample,
                 jitter=jitter(work.sample),

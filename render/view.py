@@ -19,10 +19,13 @@ from render import hilbert
 from render.backdrop import BACKGROUNDS, Backdrop, BackdropMaterial, Background
 from render.bricks import BRICK_SIDE, BrickStore
 from render.camera import CLEAR_FRACTION, Basis, Box, OrbitCamera
+from render.cut import Cut
 from render.device import adapter_summary, gpu_work
+from render.errors import BadLook
 from render.frame import BoxMarker, VolumeFrame
 from render.halo import Halo
-from render.march import MODES, Eye, Look, Mode, palette_texture
+from render.look import Look
+from render.march import Eye, Shine, palette_texture
 from render.palettes import PALETTES, linear_from_hex, palette_table
 from render.pictures import FLASH_S, Budget, Layer, Pictures
 from render.volume import MatchedCamera
@@ -50,9 +53,7 @@ class VolumeView:
         self.camera = OrbitCamera(size_px[0] / size_px[1])
         self.scene = gfx.Scene()
         self._layers: dict[str, Layer] = {}
-        self._mode: Mode = "first hit"
-        self._palette = "content"
-        self._opacity = 0.08
+        self._look = Look()
         self._background = BACKGROUNDS[background]
         self._size = (max(1, size_px[0]), max(1, size_px[1]))
         self._dirty = True
@@ -60,7 +61,7 @@ class VolumeView:
         self._pixel_ratio = 1.0
         self._last_state: object = None
         with gpu_work("set up the view"):
-            self._lut = palette_texture(device, palette_table(self._palette))
+            self._lut = palette_texture(device, palette_table("content"))
             self._pictures = Pictures(device, self.budget)
             self._pygfx_camera = MatchedCamera()
             self._halo = Halo(device, self._size)
@@ -91,49 +92,41 @@ class VolumeView:
         return tuple(self._layers)
 
     @property
-    def mode(self) -> Mode:
-        """How the bytes are shown: one of MODES."""
-        return self._mode
+    def look(self) -> Look:
+        """How the bytes are shown."""
+        return self._look
 
-    @mode.setter
-    def mode(self, mode: Mode) -> None:
-        if mode not in MODES:
-            raise ValueError(f"Mode {mode!r} is not one of {', '.join(MODES)}.")
-        if mode != self._mode:
-            self._mode = mode
-            self._forget_pictures()
-
-    @property
-    def palette(self) -> str:
-        """The colours of the bytes: one of PALETTES."""
-        return self._palette
-
-    @palette.setter
-    def palette(self, name: str) -> None:
-        if name not in PALETTES:
-            raise ValueError(f"Palette {name!r} is not one of {', '.join(PALETTES)}.")
-        if name == self._palette:
+    @look.setter
+    def look(self, look: Look) -> None:
+        if look == self._look:
             return
-        self._palette = name
-        with gpu_work("change the palette"):
-            old, self._lut = self._lut, palette_texture(self.device, palette_table(name))
-            for layer in self._layers.values():
-                layer.marcher.set_palette(self._lut)
-            old.destroy()
+        if look.channel not in self.channels():
+            raise BadLook(f"Channel {look.channel!r} is not one of {', '.join(self.channels())}.")
+        if look.palette and look.palette not in PALETTES:
+            raise BadLook(f"Palette {look.palette!r} is not one of {', '.join(PALETTES)}.")
+        if look.palette != self._look.palette:
+            with gpu_work("change the palette"):
+                old, self._lut = self._lut, palette_texture(self.device, palette_table(look.palette or "content"))
+                for layer in self._layers.values():
+                    layer.marcher.set_palette(self._lut)
+                old.destroy()
+        self._look = look
         self._forget_pictures()
 
-    @property
-    def opacity(self) -> float:
-        """How much a voxel of the highest bytes hides in translucent mode, 0 to 1."""
-        return self._opacity
+    def channels(self) -> tuple[str, ...]:
+        """The names of the channels that can be looked at."""
+        return ("content",)
 
-    @opacity.setter
-    def opacity(self, opacity: float) -> None:
-        if not 0.0 < opacity <= 1.0:
-            raise ValueError(f"An opacity of {opacity} makes no sense; it lies above 0 and at most at 1.")
-        if opacity != self._opacity:
-            self._opacity = opacity
-            self._forget_pictures()
+    def cut(self, key: str) -> Cut:
+        """How a volume is cut. Raises KeyError."""
+        return self._layers[key].cut
+
+    def set_cut(self, key: str, cut: Cut) -> None:
+        """Cut a volume. Raises KeyError."""
+        layer = self._layers[key]
+        if cut != layer.cut:
+            layer.cut = cut
+            layer.stale = self._dirty = True
 
     def set_background(self, background: str | Background) -> None:
         """Change the colours around the volume: "dark", "light", or one's own."""
@@ -259,7 +252,7 @@ class VolumeView:
                 layer.stale = True
         with gpu_work("draw"):
             stale = any(layer.stale for layer in self._layers.values())
-            marched = self._pictures.march(tuple(self._layers.values()), self._eye, self._look(), now_s)
+            marched = self._pictures.march(tuple(self._layers.values()), self._eye, self._look, self._shine(), now_s)
             if not (marched or self._dirty or camera_moved):
                 return False
             if marched or self._dirty:
@@ -294,7 +287,7 @@ class VolumeView:
         with gpu_work("pick"):
             for layer in self._layers.values():
                 eye = self._eye(layer)
-                picked = layer.marcher.pick(eye, self._look(), (x, y), self._size)
+                picked = layer.marcher.pick(eye, self._look, self._shine(), (x, y), self._size)
                 if picked is None or (best is not None and picked.depth >= best[0]):
                     continue
                 address = int(hilbert.address_from_voxel(np.array([picked.voxel], np.uint32), layer.store.order)[0])
@@ -349,10 +342,9 @@ class VolumeView:
         for layer in self._layers.values():
             layer.stale = True
 
-    def _look(self) -> Look:
-        return Look(
-            self._mode,
-            opacity=-math.log1p(-min(self._opacity, 0.999)),
+    def _shine(self) -> Shine:
+        return Shine(
+            density=-math.log1p(-min(self._look.opacity, 0.999)),
             glow=1.0,
             flash_s=FLASH_S,
             flash_color=linear_from_hex(self._background.flash),

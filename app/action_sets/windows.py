@@ -144,7 +144,7 @@ def window_actions(session: Session, frame: Frame) -> list[Action]:
             "settings": {
                 "theme": state.settings.theme,
                 "mode": state.settings.mode,
-                "palette": state.stage.view.palette,
+                "palette": state.stage.view.look.palette or state.stage.palettes[0],
             },
             "device": state.device_label,
             "software": state.is_software,

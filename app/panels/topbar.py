@@ -12,6 +12,7 @@ from app.command_palette import Entry, entries_for
 from app.layout import VOLUME
 from app.settings import MODES
 from app.theme import u32
+from render.look import MODE_TITLES
 
 if TYPE_CHECKING:
     from app.state import AppState
@@ -266,7 +267,7 @@ def _right_width(state: AppState, ui: Ui, width: float) -> float:
 def _switch_width(ui: Ui, width: float) -> float:
     if width < ui.theme.px(ROOMY_UNITS):
         return ui.theme.px(7)
-    return sum(imgui.calc_text_size(m.capitalize()).x + ui.theme.px(5) for m in MODES)
+    return sum(imgui.calc_text_size(MODE_TITLES[m]).x + ui.theme.px(5) for m in MODES)
 
 
 def _frame_time(state: AppState) -> str:
@@ -281,7 +282,7 @@ def _right_side(state: AppState, ui: Ui, width: float) -> None:
     stats = state.frame_stats
     imgui.same_line(width - theme.px(3) - _right_width(state, ui, width))
     if width >= theme.px(ROOMY_UNITS):
-        _segments(state, ui, [mode.capitalize() for mode in MODES])
+        _segments(state, ui, [MODE_TITLES[mode] for mode in MODES])
     else:
         ui.action_icon("view.next_mode", {})
     imgui.same_line(0, gap)
@@ -340,7 +341,8 @@ def _palettes(state: AppState, ui: Ui) -> None:
     theme = ui.theme
     with ui.style(window_padding=(theme.px(2), theme.px(2)), item_spacing=(theme.px(2), theme.px(2))):
         if imgui.begin_popup("palettes"):
+            shown = state.stage.view.look.palette or state.stage.palettes[0]
             for name in state.stage.palettes:
-                if imgui.menu_item(name.capitalize(), "", name == state.stage.view.palette, True)[0]:
+                if imgui.menu_item(name.capitalize(), "", name == shown, True)[0]:
                     ui.run("view.palette", palette=name)
             imgui.end_popup()

@@ -21,7 +21,7 @@ def _lose_and_return(host: Person) -> None:
     assert "The GPU was lost and is back" in host.toasts()
     host.until(lambda: host.state.stage.feeds["tiny"].stats.uploaded_pages > 0, "memory should be shown again", 10)
     assert host.state.stage.camera == camera
-    assert host.state.stage.view.mode == "translucent"
+    assert host.state.stage.view.look.mode == "translucent"
     host.until(
         lambda: bytes(host.state.stage.feeds["tiny"].store.read_page(PATTERN_ADDRESS // 4096)) == PATTERN,
         "the pattern should be back",

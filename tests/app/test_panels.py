@@ -115,9 +115,9 @@ def test_the_palette_menu_and_the_bars_buttons(host: Person) -> None:
     host.frame(3)
     host.click(right - 62, 24)  # before it: the theme
     assert host.state.settings.theme != start.theme
-    before = host.state.stage.view.palette
+    before = host.state.stage.view.look.palette
     host.run("view.palette", next(p for p in host.state.stage.palettes if p != before))
-    assert host.state.stage.view.palette != before
+    assert host.state.stage.view.look.palette != before
 
 
 def test_a_narrow_window_has_an_icon_for_the_mode(host: Person) -> None:

@@ -27,7 +27,7 @@ settings = st.builds(
     Settings,
     theme=st.sampled_from(["dark", "light"]),
     ui_scale=st.floats(0.75, 2.5),
-    mode=st.sampled_from(["first hit", "translucent"]),
+    mode=st.sampled_from(["solid", "translucent"]),
     greeted=st.booleans(),
     window_width=st.integers(320, 16384),
     show_log=st.booleans(),

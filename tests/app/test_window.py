@@ -381,11 +381,11 @@ def test_theme_scale_mode_and_palette_reach_the_picture(host: Person) -> None:
     assert host.run("window.scale", 9) == 2.5
     host.run("window.scale", 1)
     host.run("view.mode", "translucent")
-    assert host.state.stage.view.mode == "translucent"
-    assert host.run("view.next_mode") == "first hit"
+    assert host.state.stage.view.look.mode == "translucent"
+    assert host.run("view.next_mode") == "solid"
     for palette in host.state.stage.palettes:
         host.run("view.palette", palette)
-        assert host.state.stage.view.palette == palette
+        assert host.state.stage.view.look.palette == palette
 
 
 def test_panels_hide_show_and_go_back_to_their_places(host: Person) -> None:

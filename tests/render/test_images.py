@@ -19,6 +19,7 @@ from PIL import Image
 from render import hilbert
 from render.camera import CameraState
 from render.device import adapter_summary
+from render.look import Look
 from render.view import VolumeView
 from tests.render.conftest import MakeStore, MakeView, content_of
 
@@ -102,7 +103,7 @@ def test_stairs_translucent(make_view: MakeView, make_store: MakeStore) -> None:
     """The stairs as coloured glass: low steps nearly clear, high steps dense; the frame's far edges show through."""
     view = make_view(SIZE)
     view.add_volume("m", make_store(stairs()))
-    view.mode = "translucent"
+    view.look = Look(mode="translucent")
     check(view, "stairs-translucent")
 
 

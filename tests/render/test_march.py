@@ -12,13 +12,16 @@ import render.bricks
 from render import hilbert
 from render.bricks import BrickStore, VoxelLayout
 from render.camera import CameraState, basis_of
-from render.march import MODES, Eye, Look, Marcher, Mode, palette_texture
+from render.look import Look, Mode
+from render.march import Eye, Marcher, Shine, palette_texture
 from render.palettes import palette_table
 from tests.render import reference
 from tests.render.conftest import MakeStore, clustered_bytes, volume_of
 
 SIZE = (320, 200)
-LOOK = Look("first hit", 0.2, 1.0, 0.5, (1.0, 1.0, 1.0))
+LOOK = Look()
+SHINE = Shine(0.2, 1.0, 0.5, (1.0, 1.0, 1.0))
+MODES: tuple[Mode, ...] = ("solid", "translucent")
 
 
 def eye_at(state: CameraState, clear_depth: float = 0.0) -> Eye:
@@ -35,13 +38,13 @@ def compare(store: BrickStore, volume: NDArray[np.uint8], eye: Eye, mode: Mode, 
     for _ in range(n):
         pixel = (float(rng.random() * SIZE[0]), float(rng.random() * SIZE[1]))
         direction = reference.ray_direction(eye, pixel, SIZE)
-        if mode == "first hit":
+        if mode == "solid":
             expected = reference.first_hit(volume, eye, direction)
         else:
-            expected = reference.heaviest(volume, eye, direction, look.opacity)
+            expected = reference.heaviest(volume, eye, direction, SHINE.density)
         if expected is not None and reference.is_delicate(eye, direction, expected):
             continue
-        picked = marcher.pick(eye, look, pixel, SIZE)
+        picked = marcher.pick(eye, look, SHINE, pixel, SIZE)
         if expected is None:
             assert picked is None, f"pixel {pixel} met {picked}, nothing is there"
             continue
@@ -68,7 +71,7 @@ def test_first_hit_equals_numpy(make_store: MakeStore, layout: VoxelLayout, view
     content = clustered_bytes(64, seed=11)
     store = make_store(content, layout)
     volume = volume_of(content, store.order, store.shape_voxels)
-    assert compare(store, volume, eye_at(view), "first hit", 40, seed=1) > 5
+    assert compare(store, volume, eye_at(view), "solid", 40, seed=1) > 5
 
 
 @pytest.mark.parametrize("view", VIEWS[:3])
@@ -94,7 +97,7 @@ def test_near_limit_takes_whole_voxels(make_store: MakeStore) -> None:
     content = clustered_bytes(64, seed=14)
     store = make_store(content)
     volume = volume_of(content, store.order, store.shape_voxels)
-    assert compare(store, volume, eye_at(VIEWS[0], clear_depth=175.0), "first hit", 40, seed=4) > 8
+    assert compare(store, volume, eye_at(VIEWS[0], clear_depth=175.0), "solid", 40, seed=4) > 8
 
 
 def test_parts_make_no_difference(make_store: MakeStore, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,7 +108,7 @@ def test_parts_make_no_difference(make_store: MakeStore, monkeypatch: pytest.Mon
         store = make_store(content, layout)
         assert len(store.parts) == 4
         volume = volume_of(content, store.order, store.shape_voxels)
-        assert compare(store, volume, eye_at(VIEWS[0]), "first hit", 25, seed=5) > 5
+        assert compare(store, volume, eye_at(VIEWS[0]), "solid", 25, seed=5) > 5
 
 
 def test_far_corner_of_a_gibibyte(device: object, make_store: MakeStore) -> None:
@@ -121,11 +124,11 @@ def test_far_corner_of_a_gibibyte(device: object, make_store: MakeStore) -> None
     marcher = Marcher(store, palette)
     for distance in (3.0, 40.0, 900.0, 3000.0):
         eye = eye_at(CameraState(center, distance, 40, 30))
-        picked = marcher.pick(eye, LOOK, (160, 100), SIZE)
+        picked = marcher.pick(eye, LOOK, SHINE, (160, 100), SIZE)
         assert picked is not None
         assert picked.voxel == tuple(voxel)
         pixels = SIZE[1] / (2 * 0.3 * distance)
-        assert marcher.pick(eye, LOOK, (160 + pixels + 2, 100), SIZE) is None
+        assert marcher.pick(eye, LOOK, SHINE, (160 + pixels + 2, 100), SIZE) is None
     palette.destroy()
     store.destroy()
 
@@ -137,5 +140,5 @@ def test_empty_volume_ends_every_ray(make_store: MakeStore) -> None:
     marcher = Marcher(store, palette)
     for state in (*VIEWS, CameraState((1e9, 0, 0), 3), CameraState((0, 0, 0), 1e12)):
         for mode in MODES:
-            assert marcher.pick(eye_at(state), replace(LOOK, mode=mode), (160, 100), SIZE) is None
+            assert marcher.pick(eye_at(state), replace(LOOK, mode=mode), SHINE, (160, 100), SIZE) is None
     palette.destroy()

@@ -19,7 +19,7 @@ from render.bricks import BrickStore
 from render.camera import CameraState
 from render.device import adapter_summary, replace_device, request_device
 from render.errors import DeviceLost, RenderError
-from render.march import MODES
+from render.look import Look, Mode
 from render.view import VolumeView
 from tests.render import reference
 from tests.render.conftest import MakeStore, MakeView, clustered_bytes, content_of, volume_of
@@ -55,12 +55,12 @@ def test_a_still_view_draws_nothing(make_view: MakeView, make_store: MakeStore) 
     np.testing.assert_array_equal(view.screenshot(), picture)
 
 
-@pytest.mark.parametrize("mode", MODES)
-def test_whatever_changes_is_drawn(make_view: MakeView, make_store: MakeStore, mode: str) -> None:
+@pytest.mark.parametrize("mode", ["solid", "translucent"])
+def test_whatever_changes_is_drawn(make_view: MakeView, make_store: MakeStore, mode: Mode) -> None:
     view = make_view()
     store = make_store(half_full())
     view.add_volume("a", store)
-    view.mode = mode  # type: ignore[assignment]
+    view.look = Look(mode=mode)
     view.finish(0.0)
 
     def changed_by(what: str) -> int:
@@ -71,7 +71,7 @@ def test_whatever_changes_is_drawn(make_view: MakeView, make_store: MakeStore, m
 
     view.camera.orbit(20, 5)
     assert changed_by("orbit") > 500
-    view.palette = "ember"
+    view.look = replace(view.look, palette="ember")
     assert changed_by("palette") > 500
     view.set_background("light")
     assert changed_by("background") > 5000
@@ -88,25 +88,22 @@ def test_whatever_changes_is_drawn(make_view: MakeView, make_store: MakeStore, m
     assert changed_by("no selection") > 20
     store.upload(np.arange(64, dtype=np.uint32), np.zeros((64, 4096), np.uint8), flash=False)
     assert changed_by("write") > 2000
-    for same in (view.mode, view.palette):
-        setattr(view, "mode" if same in MODES else "palette", same)
+    view.look = replace(view.look)
     assert not view.draw(0.0), "setting what is set is no change"
 
 
 def test_opacity_changes_the_translucent_picture(make_view: MakeView, make_store: MakeStore) -> None:
     view = make_view()
     view.add_volume("a", make_store(half_full()))
-    view.mode = "translucent"
-    assert view.opacity < 0.5
-    view.opacity = 0.01
+    view.look = Look(mode="translucent", opacity=0.01)
     view.finish(0.0)
     thin = view.screenshot()
-    view.opacity = 0.9
+    view.look = Look(mode="translucent", opacity=0.9)
     view.finish(0.0)
     assert differs(view.screenshot(), thin) > 3000
     for wrong in (0.0, -1.0, 1.1, float("nan")):
         with pytest.raises(ValueError, match="opacity"):
-            view.opacity = wrong
+            Look(opacity=wrong)
 
 
 def test_a_written_page_flashes_and_cools(make_view: MakeView, make_store: MakeStore) -> None:
@@ -402,10 +399,10 @@ def test_lines_and_labels_follow_the_screen(make_view: MakeView, make_store: Mak
 
 def test_wrong_names_are_said(make_view: MakeView) -> None:
     view = make_view()
-    with pytest.raises(ValueError, match="Mode 'x-ray' is not one of first hit, translucent"):
-        view.mode = "x-ray"  # type: ignore[assignment]
+    with pytest.raises(ValueError, match="Mode 'x-ray' is not one of solid, translucent"):
+        Look(mode="x-ray")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="Palette 'jet' is not one of content"):
-        view.palette = "jet"
+        view.look = Look(palette="jet")
     with pytest.raises(KeyError):
         view.set_background("pink")
     view.set_background(replace(DARK, top="#000000"))
