@@ -36,6 +36,8 @@ _UNIFORM = np.dtype(
         ("open_low", "i4", 3), ("pad0", "i4"),
         ("open_high", "i4", 3), ("pad1", "i4"),
         ("open_side", "i4", 3), ("pad2", "i4"),
+        ("clip_low", "i4", 3), ("pad3", "i4"),
+        ("clip_high", "i4", 3), ("pad4", "i4"),
     ]
 )  # fmt: skip
 """`March` in `shaders/march_common.wgsl`, with WGSL's own alignment."""
@@ -51,6 +53,8 @@ class Eye:
     """Nothing nearer than this is shown."""
     opening: Box | None = None
     """A box, in voxels, that is laid open: what stands between it and the eye is cut away."""
+    clip: Box | None = None
+    """A box, in voxels, outside of which nothing is shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +188,7 @@ class Marcher:
             low, high = (np.array(corner) for corner in eye.opening)
             data["open_low"], data["open_high"] = np.floor(low), np.ceil(high)
             data["open_side"] = np.where(eye.basis.forward <= 0, 1, -1)
+        data["clip_low"], data["clip_high"] = self._clip(eye)
         if store.layout == "texture":
             data["part_starts"][0, : len(store.part_starts)] = store.part_starts
         self.device.queue.write_buffer(self._uniform, 0, data)
@@ -235,13 +240,23 @@ class Marcher:
             render.draw(3)
         render.end()
 
+    def _clip(self, eye: Eye) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The voxels that are shown, low and high (3,); a voxel that the clip box only touches is shown whole."""
+        shape = np.array(self.store.shape_voxels)
+        low, high = eye.clip or (np.zeros(3), shape)
+        return (
+            np.clip(np.floor(low), 0, shape).astype(np.int64),
+            np.clip(np.ceil(high), 0, shape).astype(np.int64),
+        )
+
     def _is_cut(self, eye: Eye) -> bool:
         """Whether anything of the volume is taken away, so that each voxel must be asked about."""
         if eye.opening is not None:
             return True
         # The corner of the box that is nearest along the line of sight.
         forward = eye.basis.forward
-        corner = np.where(forward > 0, 0.0, self.store.shape_voxels)
+        low, high = self._clip(eye)
+        corner = np.where(forward > 0, low, high)
         return bool((corner - eye.basis.position) @ forward < eye.clear_depth + 1.0)
 
     def pick(

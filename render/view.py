@@ -358,7 +358,7 @@ class VolumeView:
         if state.opening is not None:
             low, high = (tuple(np.subtract(corner, layer.origin)) for corner in state.opening)
             opening = (low[0], low[1], low[2]), (high[0], high[1], high[2])
-        return Eye(own, self.camera.half_extent(), state.distance * CLEAR_FRACTION, opening)
+        return Eye(own, self.camera.half_extent(), state.distance * CLEAR_FRACTION, opening, layer.cut.clip)
 
     def _world_at(self, x: float, y: float, depth: float) -> tuple[float, float, float]:
         basis, (half_width, half_height) = self.camera.basis, self.camera.half_extent()

@@ -21,8 +21,9 @@ fn fragment(@builtin(position) position: vec4f) -> Sample {
     let ray = ray_through(position.xy);
     var result = Result(vec4f(0.0), 0.0, vec3i(0));
     let walk = enter_volume(ray);
-    if (!misses_volume(ray, walk)) {
-        result = march_ray(ray, walk);
+    let end = leave_volume(ray);
+    if (end > walk.depth) {
+        result = march_ray(ray, walk, end);
     }
     var out: Sample;
     out.color = result.color;

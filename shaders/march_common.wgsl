@@ -29,6 +29,10 @@ struct March {
     pad1: i32,
     open_side: vec3i,        // per axis, on which side of the box the camera is: 1 or -1
     pad2: i32,
+    clip_low: vec3i,         // the part of the volume that is shown, never beyond its shape; high is outside
+    pad3: i32,
+    clip_high: vec3i,
+    pad4: i32,
 }
 
 @group(0) @binding(0) var<uniform> march: March;
@@ -85,7 +89,7 @@ struct Walk {
 }
 
 fn enter_volume(ray: Ray) -> Walk {
-    let near = depth_of_planes(ray, select(march.shape, vec3i(0), ray.forwards));
+    let near = depth_of_planes(ray, select(march.clip_high, march.clip_low, ray.forwards));
     let depth = max(max(near.x, near.y), near.z);
     var walk = Walk(vec3i(0), depth, near == vec3f(depth));
     // Half a voxel's diagonal earlier than what may be shown: voxels are kept or taken away whole.
@@ -99,9 +103,9 @@ $$ if cut
         walk = opened;
     }
 $$ endif
-    walk.voxel = clamp(voxel_at(ray, walk.depth), vec3i(0), march.shape - 1);
+    walk.voxel = clamp(voxel_at(ray, walk.depth), march.clip_low, march.clip_high - 1);
     // At a face, rounding must not decide on which side of it the walk begins.
-    let low = select(march.shape - 1, vec3i(0), ray.forwards);
+    let low = select(march.clip_high - 1, march.clip_low, ray.forwards);
     walk.voxel = select(walk.voxel, low, walk.faces & (near == vec3f(walk.depth)));
     return walk;
 }
@@ -167,9 +171,10 @@ fn is_shown(voxel: vec3i) -> bool {
 }
 $$ endif
 
-fn misses_volume(ray: Ray, walk: Walk) -> bool {
-    let far = depth_of_planes(ray, select(vec3i(0), march.shape, ray.forwards));
-    return min(min(far.x, far.y), far.z) <= walk.depth;
+// The depth at which a ray has left what is shown: a march goes from its walk's depth to here.
+fn leave_volume(ray: Ray) -> f32 {
+    let far = depth_of_planes(ray, select(march.clip_low, march.clip_high, ray.forwards));
+    return min(min(far.x, far.y), far.z);
 }
 
 fn leave_depth(ray: Ray, low: vec3i, side: i32) -> vec3f {
@@ -189,7 +194,7 @@ fn step_out(ray: Ray, walk: Walk, low: vec3i, side: i32, planes: vec3f) -> Walk 
 }
 
 fn outside(voxel: vec3i) -> bool {
-    return any(voxel < vec3i(0)) || any(voxel >= march.shape);
+    return any(voxel < march.clip_low) || any(voxel >= march.clip_high);
 }
 
 // ----- the volume's levels

@@ -8,11 +8,11 @@ struct Result {
 
 fn fill_at(position: vec3f) -> f32 {
     // Nothing is outside; the sampler would repeat the edge.
-    let inside = all(position > vec3f(0.0)) && all(position < vec3f(march.shape)) && !hidden(vec3i(floor(position)));
+    let inside = all(position > vec3f(march.clip_low)) && all(position < vec3f(march.clip_high)) && !hidden(vec3i(floor(position)));
     return select(0.0, textureSampleLevel(cells, smooth_sampler, position / vec3f(march.shape), 0.0).g, inside);
 }
 
-fn march_ray(ray: Ray, start: Walk) -> Result {
+fn march_ray(ray: Ray, start: Walk, end: f32) -> Result {
     var walk = start;
     var brick = vec3i(-1);
     var side = 1;
@@ -20,7 +20,7 @@ fn march_ray(ray: Ray, start: Walk) -> Result {
     var place = 0u;
     var byte = 0u;
     for (var i = 0; i < MAX_STEPS; i++) {
-        if (outside(walk.voxel)) {
+        if (outside(walk.voxel) || walk.depth >= end) {
             break;
         }
         let here = walk.voxel >> vec3u(4u);

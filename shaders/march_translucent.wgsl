@@ -10,7 +10,7 @@ fn density_of(filled: f32, mean: f32) -> f32 {
     return march.opacity * filled * (0.1 + 1.4 * mean * mean);
 }
 
-fn march_ray(ray: Ray, start: Walk) -> Result {
+fn march_ray(ray: Ray, start: Walk, end: f32) -> Result {
     var walk = start;
     let length_per_depth = length(ray.direction);
     var brick = vec3i(-1);
@@ -24,7 +24,7 @@ fn march_ray(ray: Ray, start: Walk) -> Result {
     var best_depth = 0.0;
     var best_voxel = vec3i(0);
     for (var i = 0; i < MAX_STEPS; i++) {
-        if (outside(walk.voxel) || passed < 0.02) {
+        if (outside(walk.voxel) || walk.depth >= end || passed < 0.02) {
             break;
         }
         let here = walk.voxel >> vec3u(4u);
@@ -57,7 +57,7 @@ fn march_ray(ray: Ray, start: Walk) -> Result {
                 filled = cell.g;
             }
             if (filled > 0.0 && is_shown(walk.voxel)) {
-                let stretch = (next.depth - walk.depth) * length_per_depth;
+                let stretch = (min(next.depth, end) - walk.depth) * length_per_depth;
                 let kept = exp(-density_of(filled, mean) * stretch);
                 let weight = passed * (1.0 - kept);
                 let color = color_of(info.kind, mean).rgb;

@@ -46,7 +46,11 @@ def walk(shape: tuple[int, ...], eye: Eye, direction: NDArray[np.float64]) -> It
 
 
 def is_shown(eye: Eye, voxel: tuple[int, int, int]) -> bool:
-    """Whether the opening and the near limit leave a voxel alone."""
+    """Whether the clip box, the opening and the near limit leave a voxel alone."""
+    if eye.clip is not None:
+        low, high = np.floor(eye.clip[0]), np.ceil(eye.clip[1])
+        if (np.array(voxel) < low).any() or (np.array(voxel) >= high).any():
+            return False
     center = np.array(voxel) + 0.5 - eye.basis.position
     if center @ eye.basis.forward < eye.clear_depth:
         return False

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 import render.bricks
 from render import hilbert
 from render.bricks import BrickStore, VoxelLayout
-from render.camera import CameraState, basis_of
+from render.camera import Box, CameraState, basis_of
 from render.look import Look, Mode
 from render.march import Eye, Marcher, Shine, palette_texture
 from render.palettes import palette_table
@@ -91,6 +91,24 @@ def test_opening_equals_numpy(make_store: MakeStore, mode: Mode, angles: tuple[f
     box = ((16.0, 32.0, 16.0), (32.0, 48.0, 32.0))
     eye = eye_at(CameraState((24, 40, 24), 120, *angles, opening=box))
     assert compare(store, volume, eye, mode, 30, seed=3) > 5
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("clip", [((5.0, 9.5, 17.0), (50.0, 40.2, 60.0)), ((-20.0, 30.0, 0.0), (70.0, 39.0, 90.0))])
+def test_clip_equals_numpy(make_store: MakeStore, mode: Mode, clip: Box) -> None:
+    content = clustered_bytes(64, seed=16)
+    store = make_store(content)
+    volume = volume_of(content, store.order, store.shape_voxels)
+    for view in VIEWS[:2]:
+        assert compare(store, volume, replace(eye_at(view), clip=clip), mode, 25, seed=6) >= 3
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_clip_beside_the_volume_shows_nothing(make_store: MakeStore, mode: Mode) -> None:
+    store = make_store(np.full(64 * 4096, 200, np.uint8))
+    volume = volume_of(np.full(64 * 4096, 200, np.uint8), store.order, store.shape_voxels)
+    eye = replace(eye_at(VIEWS[0]), clip=((70.0, 0.0, 0.0), (80.0, 64.0, 64.0)))
+    assert compare(store, volume, eye, mode, 20, seed=7) == 0
 
 
 def test_near_limit_takes_whole_voxels(make_store: MakeStore) -> None:
