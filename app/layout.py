@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from imgui_bundle import imgui
 
 VOLUME, MACHINES, INSPECTOR, CONSOLE, LOG, PERFORMANCE = (
@@ -26,8 +28,13 @@ def has_layout(dockspace: int) -> bool:
     return imgui.internal.dock_builder_get_node(dockspace) is not None
 
 
-def build_default_layout(dockspace: int, size: tuple[float, float], scale: float) -> None:
-    """Dock all panels in their first places; `size` is that of the dock space in logical pixels."""
+def build_default_layout(
+    dockspace: int, size: tuple[float, float], scale: float, views: Sequence[str] = (VOLUME,)
+) -> None:
+    """Dock all panels in their first places; `size` is that of the dock space in logical pixels.
+
+    `views`: the panels of the volume views, which share the middle.
+    """
     builder = imgui.internal
     width, height = size
     builder.dock_builder_remove_node(dockspace)
@@ -47,12 +54,38 @@ def build_default_layout(dockspace: int, size: tuple[float, float], scale: float
         (CONSOLE, bottom),
         (LOG, bottom),
         (PERFORMANCE, left),
-        (VOLUME, centre),
     ):
         builder.dock_builder_dock_window(name, place)
-    node = builder.dock_builder_get_node(centre)
-    private = builder.DockNodeFlagsPrivate_
-    node.set_local_flags(
-        node.local_flags | private.no_tab_bar.value | private.no_docking_over_me.value | private.no_close_button.value
-    )
+    for index, name in enumerate(views):
+        if index + 1 < len(views):
+            split = builder.dock_builder_split_node(centre, imgui.Dir.left, 1 / (len(views) - index))
+            builder.dock_builder_dock_window(name, split.id_at_dir)
+            centre = split.id_at_opposite_dir
+        else:
+            builder.dock_builder_dock_window(name, centre)
     builder.dock_builder_finish(dockspace)
+
+
+def dock_beside(name: str, other: str, *, below: bool) -> None:
+    """Dock the panel `name` in one half of what `other` takes up now."""
+    builder = imgui.internal
+    window = builder.find_window_by_name(other)
+    if window is None or not window.dock_id:
+        return  # it floats: so does the new one
+    split = builder.dock_builder_split_node(window.dock_id, imgui.Dir.down if below else imgui.Dir.right, 0.5)
+    builder.dock_builder_dock_window(name, split.id_at_dir)
+    builder.dock_builder_dock_window(other, split.id_at_opposite_dir)
+    builder.dock_builder_finish(builder.dock_node_get_root_node(builder.dock_builder_get_node(split.id_at_dir)).id_)
+
+
+def show_tabs_of(name: str, shown: bool) -> None:
+    """Give a docked panel that is alone in its place a tab, by which it can be told and moved, or none."""
+    window: imgui.internal.Window | None = imgui.internal.find_window_by_name(name)
+    node: imgui.internal.DockNode | None = None if window is None else window.dock_node
+    if node is None:
+        return
+    private = imgui.internal.DockNodeFlagsPrivate_
+    bare = private.no_tab_bar.value | private.no_docking_over_me.value | private.no_close_button.value
+    flags = node.local_flags & ~bare if shown else node.local_flags | bare
+    if flags != node.local_flags:
+        node.set_local_flags(flags)

@@ -107,7 +107,7 @@ class OffscreenWindow:
     def sharpen(self) -> None:
         """Draw the picture of the volume as well as it gets, and the frame around it."""
         self.frame(3)
-        self.window.state.stage.view.finish(time.monotonic())
+        self.window.state.stage.finish(time.monotonic())
         self.window.state.toasts.dismiss()
         self.frame(2)
 

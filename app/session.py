@@ -32,6 +32,9 @@ from bridge.machine.records import MachineRecord
 from bridge.machine.states import MachineEvent, MachineState
 from bridge.memory.errors import GuestMemoryError
 from render.errors import DeviceLost, RenderError
+from render.look import Look as VolumeLook
+from render.palettes import PALETTES
+from render.view import VolumeView
 
 VITALS_EVERY_S = 1.0
 FIGURES_EVERY_S = 0.5
@@ -451,9 +454,32 @@ class Session:
         state = self.state
         gone = look.selection is not None and look.selection.machine not in state.stage.feeds
         self.select(None if gone else look.selection, remember=False)
+        with contextlib.suppress(KeyError):  # a view that was closed since then: the active one goes there
+            self.activate(look.view)
         state.stage.view.camera.skip()
         state.stage.view.camera.state = look.camera
         self.end_tour()
+
+    # Views
+
+    def activate(self, view: str) -> None:
+        """Let actions and keys be about this view, and settings tell of its look. Raises KeyError."""
+        state = self.state
+        if state.stage.active is state.stage.pane(view):
+            return
+        state.stage.activate(view)
+        state.settings = settings_with_look(state.settings, state.stage.view.look)
+        self._settings_changed_s = time.monotonic()
+
+    def close_pane(self, view: str) -> None:
+        """Close a view that is not the first. Raises KeyError, ValueError."""
+        state = self.state
+        if state.stage.active is state.stage.pane(view):
+            self.activate(state.stage.panes[0].name)
+        if state.hover_pane is state.stage.pane(view):
+            state.hover = state.hover_pane = None
+            state.stage.set_hover(None)
+        state.stage.close_pane(view)
 
     # First start
 
@@ -499,8 +525,7 @@ class Session:
     def _apply_settings(self) -> None:
         settings: Settings = self.state.settings
         view = self.state.stage.view
-        palette = settings.palette if settings.palette in self.state.stage.palettes else ""
-        view.look = replace(view.look, mode=settings.mode, palette=palette)
+        view.look = look_from_settings(settings, view)
 
     def save(self) -> None:
         """Write the settings if they changed; a disk that refuses is said, not fatal."""
@@ -516,6 +541,17 @@ class Session:
     def show_overlay(self, overlay: Overlay | None) -> None:
         """Open one of the overlays, or none."""
         self.state.overlay = overlay
+
+
+def look_from_settings(settings: Settings, view: VolumeView) -> VolumeLook:
+    """Return how `view` should show bytes; what it does not know is left as it is by default."""
+    palette = settings.palette if settings.palette in PALETTES else ""
+    return replace(view.look, mode=settings.mode, palette=palette)
+
+
+def settings_with_look(settings: Settings, look: VolumeLook) -> Settings:
+    """Return settings that tell of `look`: the other way round, for when another view becomes the active one."""
+    return replace(settings, mode=look.mode, palette=look.palette)
 
 
 def _headline(text: str) -> tuple[str, str]:

@@ -1,20 +1,20 @@
-"""Stage: the GPU side of the window: one view, a feed and a volume a machine, made anew when the device is lost."""
+"""Stage: the GPU side of the window: a feed a machine, shown by one view or more; made anew on another device."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
-from imgui_bundle import imgui
 
 from app.feed import RamFeed
+from app.layout import VOLUME
+from app.pane import Pane, Screen
 from app.place import Place
 from app.theme import Palette
 from bridge.memory.errors import GuestMemoryError
 from render.camera import CameraState
+from render.cut import Cut
 from render.device import AdapterSummary, replace_device, request_device
 from render.errors import RenderError
 from render.hilbert import voxel_from_address
@@ -28,37 +28,129 @@ if TYPE_CHECKING:
     from bridge.memory.dirty import ScanStats
     from bridge.memory.ram import GuestRam
 
-MIN_SIDE_PX = 16
-
-
-@dataclass(slots=True)
-class _Resting:
-    """Where the pointer rests, since when, and what was found there."""
-
-    at: tuple[float, float] = (-1.0, -1.0)
-    since_s: float = 0.0
-    asked: bool = False
-    hit: Hit | None = None
+MAX_PANES = 4
+"""More views than this leave none of them room, on a screen or in a frame's budget."""
 
 
 class Stage:
-    """What is drawn in the volume panel. Belongs to the main thread."""
+    """What is drawn in the volume panels. Belongs to the main thread.
+
+    All views show the same stores: a second view costs pictures, no second copy of the bytes. Where a method takes no
+    pane it is about the active one, which was clicked last.
+    """
 
     def __init__(self) -> None:
         self.device: wgpu.GPUDevice
         self.adapter: AdapterSummary
         self.device, self.adapter = request_device()
         self.feeds: dict[str, RamFeed] = {}
-        self.pixel_ratio = 1.0
-        self.image: Callable[[wgpu.GPUTextureView], imgui.ImTextureRef] | None = None
-        self.forget_image: Callable[[wgpu.GPUTextureView], None] = lambda _view: None
-        self._size_px = (MIN_SIDE_PX, MIN_SIDE_PX)
-        self._resting = _Resting()
+        self.screen = Screen()
         self._refused: set[str] = set()
         self._broken: list[tuple[str, Exception]] = []
         self._theme: Palette | None = None
-        self._texture: tuple[wgpu.GPUTexture, wgpu.GPUTextureView] | None = None
-        self.view = VolumeView(self.device, size_px=self._size_px)
+        self._marked: Place | None = None
+        self._together: CameraState | None = None  # where the linked cameras stood in the last frame
+        self.panes: list[Pane] = [Pane(self.device, VOLUME, self.screen)]
+        self.active = self.panes[0]
+
+    @property
+    def view(self) -> VolumeView:
+        """The active pane's view."""
+        return self.active.view
+
+    # Panes
+
+    def pane(self, name: str | None = None) -> Pane:
+        """Return a pane by name, or the active one. Raises KeyError."""
+        if name is None:
+            return self.active
+        for pane in self.panes:
+            if pane.name == name:
+                return pane
+        raise KeyError(name)
+
+    def open_pane(self, name: str | None = None) -> Pane:
+        """Open another view, which looks at first as the active one does, and return it.
+
+        Raises ValueError where there are MAX_PANES or one of that name.
+        """
+        names = [pane.name for pane in self.panes]
+        if len(names) >= MAX_PANES or name in names:
+            raise ValueError(f"{len(names)} views are open: {', '.join(names)}")
+        like = self.active
+        pane = Pane(self.device, name or next(n for n in pane_names() if n not in names), self.screen)
+        try:
+            self._fill(pane, like.view)
+        except BaseException:
+            pane.close()
+            raise
+        self.panes.append(pane)
+        return pane
+
+    def close_pane(self, name: str) -> None:
+        """Close a view; the first one stays. Raises KeyError, ValueError."""
+        pane = self.pane(name)
+        if pane is self.panes[0]:
+            raise ValueError("the first view stays open")
+        self.panes.remove(pane)
+        if self.active is pane:
+            self.active = self.panes[0]
+        pane.close()
+
+    def activate(self, name: str) -> None:
+        """Let actions and keys be about this pane. Raises KeyError."""
+        self.active = self.pane(name)
+
+    def link(self, name: str, linked: bool) -> None:
+        """Keep a pane's camera together with those of the other linked panes, or no longer.
+
+        The pane comes to where the others stand. A lone pane is linked with the active one, or with the first.
+        """
+        pane = self.pane(name)
+        pane.linked = linked
+        others = [p for p in self.panes if p is not pane]
+        if linked and others and not any(p.linked for p in others):
+            (self.active if self.active is not pane else others[0]).linked = True
+        if not linked and sum(p.linked for p in self.panes) == 1:
+            for other in self.panes:
+                other.linked = False
+        leader = next((p for p in others if p.linked), None)
+        self._together = None if leader is None else leader.view.camera.state
+        if linked and leader is not None:
+            pane.view.camera.skip()
+            pane.view.camera.state = leader.view.camera.state
+
+    def _fill(self, pane: Pane, like: VolumeView) -> None:
+        """Show everything in a new view, as another one does."""
+        if self._theme is not None:
+            pane.view.set_background(self._theme.name)
+        for name, feed in self.feeds.items():
+            pane.view.add_volume(name, feed.store, label=name, origin=like.volume_box(name)[0])
+            pane.view.set_cut(name, like.cut(name))
+        pane.view.look = like.look
+        pane.view.camera.state = like.camera.state
+        self._mark_in(pane)
+
+    def _follow_links(self, now_s: float) -> None:
+        """Bring linked cameras to where one of them was moved; the active one is asked first."""
+        linked = [pane for pane in self.panes if pane.linked]
+        if len(linked) < 2:
+            self._together = None
+            return
+        for pane in linked:
+            pane.view.camera.update(now_s)
+        linked.sort(key=lambda pane: pane is not self.active)
+        moved = [pane for pane in linked if pane.view.camera.state != self._together]
+        if not moved:
+            return
+        # One that flies leads: where the others stand it has been.
+        leader = next((pane for pane in moved if pane.view.camera.moving), moved[0])
+        state = leader.view.camera.state
+        for pane in linked:
+            if pane is not leader and pane.view.camera.state != state:
+                pane.view.camera.skip()
+                pane.view.camera.state = state
+        self._together = state
 
     # Machines
 
@@ -81,21 +173,28 @@ class Stage:
                 self._refused.add(name)
                 problems.append((name, error))
         if changed and self.feeds:
-            self.view.camera.fit()
+            for pane in self.panes:
+                pane.view.camera.fit()
         return problems
 
     def _add(self, name: str, ram: GuestRam) -> None:
         feed = RamFeed(ram, self.device)
+        shown: list[Pane] = []
         try:
-            self.view.add_volume(name, feed.store, label=name)
+            for pane in self.panes:
+                pane.view.add_volume(name, feed.store, label=name)
+                shown.append(pane)
         except BaseException:
+            for pane in shown:
+                pane.view.remove_volume(name)
             feed.close()
             raise
         self.feeds[name] = feed
 
     def _remove(self, name: str) -> None:
         feed = self.feeds.pop(name)
-        self.view.remove_volume(name)
+        for pane in self.panes:
+            pane.view.remove_volume(name)
         feed.close()
 
     def pump(self, budget_s: float) -> int:
@@ -119,13 +218,13 @@ class Stage:
     def rebuild(self) -> list[tuple[str, Exception]]:
         """Make everything anew on another device, after the old one was lost. Raises RenderError when there is none."""
         rams = {name: feed.ram for name, feed in self.feeds.items()}
-        camera, look = self.view.camera.state, self.view.look
+        kept = [(pane, pane.view.camera.state, pane.view.look, _cuts(pane.view)) for pane in self.panes]
         for feed in self.feeds.values():
             feed.tracker.stop()  # what it had on the GPU went with the device
         self.feeds.clear()
-        self._texture = None
         self.device, self.adapter = replace_device()
-        self.view = VolumeView(self.device, size_px=self._size_px)
+        for pane in self.panes:
+            pane.use_device(self.device)
         problems: list[tuple[str, Exception]] = []
         for name, ram in rams.items():
             try:
@@ -133,8 +232,11 @@ class Stage:
             except (RenderError, GuestMemoryError, OSError) as error:
                 self._refused.add(name)
                 problems.append((name, error))
-        self.view.look = look
-        self.view.camera.state = camera
+        for pane, camera, look, cuts in kept:
+            for name in cuts.keys() & self.feeds.keys():
+                pane.view.set_cut(name, cuts[name])
+            pane.view.look = look
+            pane.view.camera.state = camera
         if self._theme is not None:
             self.use_theme(self._theme)
         return problems
@@ -143,70 +245,54 @@ class Stage:
         """Stop all feeds and free what is on the GPU."""
         for name in list(self.feeds):
             self._remove(name)
-        self.view.destroy()
+        for pane in self.panes:
+            pane.close()
 
     # Picture
 
     def use_theme(self, palette: Palette) -> None:
         """Draw on the ground of a theme."""
         self._theme = palette
-        self.view.set_background(palette.name)
+        for pane in self.panes:
+            pane.view.set_background(palette.name)
 
     @property
     def palettes(self) -> tuple[str, ...]:
         return PALETTES
 
-    def show_in(self, width: float, height: float) -> None:
-        """Fit the picture to a panel of this logical size: one texel a physical pixel."""
-        size = tuple(max(MIN_SIDE_PX, round(side * self.pixel_ratio)) for side in (width, height))
-        if size != self._size_px:
-            self._size_px = (size[0], size[1])
-            self.view.resize(*self._size_px)
-
-    def texture(self) -> imgui.ImTextureRef:
-        """Return the picture for `imgui.image`."""
-        assert self.image is not None
-        texture = self.view.texture
-        if self._texture is None or self._texture[0] is not texture:
-            if self._texture is not None:
-                self.forget_image(self._texture[1])
-            self._texture = (texture, texture.create_view())
-        return self.image(self._texture[1])
-
     def draw(self, now_s: float) -> bool:
-        """Bring the picture up to date; False when nothing had to be done."""
-        return bool(self.view.draw(now_s))
+        """Bring the pictures that can be seen up to date; False when nothing had to be done."""
+        self._follow_links(now_s)
+        drawn = [pane.view.draw(now_s) for pane in self.panes if pane.visible]
+        return any(drawn)
+
+    def finish(self, now_s: float) -> None:
+        """Draw all pictures that can be seen as well as it gets."""
+        self._follow_links(now_s)
+        for pane in self.panes:
+            if pane.visible:
+                pane.view.finish(now_s)
 
     # Places
 
-    def hit(self, x: float, y: float) -> Hit | None:
-        """Return what lies under a point of the panel, in logical pixels from its upper left corner."""
-        found: Hit | None = self.view.pick(x * self.pixel_ratio, y * self.pixel_ratio)
-        return found
-
-    def pick(self, x: float, y: float) -> Place | None:
-        """Return the byte under a point of the panel."""
-        hit = self.hit(x, y)
+    def pick(self, x: float, y: float, pane: Pane | None = None) -> Place | None:
+        """Return the byte under a point of a pane's picture, in logical pixels from its upper left corner."""
+        hit = (pane or self.active).hit(x, y)
         return Place(hit.key, hit.address) if hit is not None and hit.key in self.feeds else None
 
-    def resting_hit(self, x: float, y: float, rest_s: float) -> Hit | None:
-        """Return what lies under a pointer that has rested for `rest_s`; asked once, because it waits for the GPU."""
-        now, resting = time.monotonic(), self._resting
-        if resting.at != (x, y):
-            self._resting = _Resting((x, y), now)
-            return None
-        if not resting.asked and now - resting.since_s >= rest_s:
-            resting.asked = True
-            resting.hit = self.hit(x, y)
-        return resting.hit
+    def set_hover(self, hit: Hit | None) -> None:
+        """Mark the byte under the pointer, or none, in all panes: where it lies in one can be seen in the others."""
+        for pane in self.panes:
+            pane.view.set_hover(hit)
 
     def will_look(self) -> bool:
         """Return whether a resting pointer still waits for its answer, so that frames must go on."""
-        return self._resting.at != (-1.0, -1.0) and not self._resting.asked
+        return any(pane.will_look() for pane in self.panes)
 
     def forget_rest(self) -> None:
-        """Ask anew at the next rest: the picture or the pointer moved."""
-        self._resting = _Resting()
+        """Ask anew at the next rest: a picture or the pointer moved."""
+        for pane in self.panes:
+            pane.forget_rest()
 
     def ram(self, machine: str) -> GuestRam | None:
         """Return a shown machine's RAM."""
@@ -253,11 +339,17 @@ class Stage:
             self.view.camera.fly_to(self.view.volume_box(machine), now_s)
 
     def mark(self, place: Place | None) -> None:
-        """Show the selected byte."""
-        if place is None:
-            self.view.set_selection(None, None)
+        """Show the selected byte in all panes."""
+        self._marked = place
+        for pane in self.panes:
+            self._mark_in(pane)
+
+    def _mark_in(self, pane: Pane) -> None:
+        place = self._marked
+        if place is None or place.machine not in self.feeds:
+            pane.view.set_selection(None, None)
         else:
-            self.view.set_selection(place.machine, place.offset)
+            pane.view.set_selection(place.machine, place.offset)
 
     @property
     def camera(self) -> CameraState:
@@ -279,3 +371,12 @@ class Stage:
     def device_label(self) -> str:
         """What draws, in words."""
         return f"{self.adapter.name} ({self.adapter.backend}, {self.adapter.driver})"
+
+
+def pane_names() -> tuple[str, ...]:
+    """Return what panes are called, in the order in which they are opened."""
+    return (VOLUME, *(f"{VOLUME} {number}" for number in range(2, MAX_PANES + 1)))
+
+
+def _cuts(view: VolumeView) -> dict[str, Cut]:
+    return {name: view.cut(name) for name in view.volumes}

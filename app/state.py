@@ -11,6 +11,7 @@ from app.actions import ActionRegistry
 from app.frame_times import FrameStats, FrameTimes
 from app.history import History
 from app.jobs import Job, Jobs
+from app.layout import VOLUME
 from app.log import LogRing
 from app.place import Place
 from app.settings import Settings
@@ -18,6 +19,7 @@ from app.toasts import Toasts
 from bridge.machine.manager import MachineManager
 
 if TYPE_CHECKING:
+    from app.pane import Pane
     from app.stage import Stage
     from app.widgets.disassembly import DisassemblyView
     from app.widgets.hexview import HexView
@@ -38,6 +40,7 @@ class Look:
 
     selection: Place | None
     camera: CameraState
+    view: str = VOLUME  # whose camera
 
 
 @dataclass(slots=True)
@@ -110,6 +113,7 @@ class AppState:
     current: str | None = None  # the machine that console, inspector and keys are about
     selection: Place | None = None
     hover: Place | None = None
+    hover_pane: Pane | None = None  # the view in which the pointer is
     history: History[Look] = field(default_factory=History)
     vitals: dict[str, Vital] = field(default_factory=dict)
     launching: dict[int, str] = field(default_factory=dict)  # job number -> what its card says
@@ -129,10 +133,16 @@ class AppState:
     hex_views: dict[str, HexView] = field(default_factory=dict)
     disassemblies: dict[str, DisassemblyView] = field(default_factory=dict)
     docked: set[str] = field(default_factory=set)  # panels that lie in the dock space, not floating
+    to_dock: list[tuple[str, str, bool]] = field(default_factory=list)  # panels to dock beside another; True: below it
     focus_panel: str | None = None  # bring this panel to the front in the next frame
     keyboard_taken: bool = False  # a text field or the terminal has the keys
     swallow: tuple[str, int] = ("", 0)  # a typed character that was an action, and for how many frames it may come
-    volume_rect: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)  # x, y, width, height, logical pixels
+    volume_rect: tuple[float, float, float, float] = (
+        0.0,
+        0.0,
+        0.0,
+        0.0,
+    )  # the active view's x, y, width, height, logical pixels
     quitting: bool = False
 
     def machine(self, name: str | None = None) -> Machine | None:
@@ -146,7 +156,7 @@ class AppState:
 
     def look(self) -> Look:
         """Return what undo would bring back to here."""
-        return Look(self.selection, self.stage.camera)
+        return Look(self.selection, self.stage.camera, self.stage.active.name)
 
     def remember(self) -> None:
         """Record what is looked at now, before a change to it."""

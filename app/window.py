@@ -17,12 +17,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from app.action_sets.machines import machine_actions
+from app.action_sets.panes import pane_actions
 from app.action_sets.views import view_actions
 from app.action_sets.windows import window_actions
 from app.control import ControlServer
 from app.imgui_host import EVENT_TYPES, Clipboard, ImguiHost
 from app.keyboard import handle_keys, turn_while_held
-from app.layout import CONSOLE, VOLUME, build_default_layout, dockspace_id, has_layout
+from app.layout import CONSOLE, build_default_layout, dock_beside, dockspace_id, has_layout, show_tabs_of
 from app.panels import (
     console,
     dialogs,
@@ -74,12 +75,12 @@ class Window:
         self.session = Session(options, keep=keep)
         self.state = self.session.state
         self.host = ImguiHost(self.state.stage.device, canvas, clipboard=clipboard)
-        self.state.stage.image = self.host.texture
-        self.state.stage.forget_image = self.host.forget_texture
+        self.state.stage.screen.image = self.host.texture
+        self.state.stage.screen.forget_image = self.host.forget_texture
         self._fonts: Fonts = load_fonts()
         self._ui = Ui(self._theme_now(), self.state)
         self._use_theme()
-        self.state.actions.add(*machine_actions(self.session), *view_actions(self.session))
+        self.state.actions.add(*machine_actions(self.session), *view_actions(self.session), *pane_actions(self.session))
         self.state.actions.add(*window_actions(self.session, self))
         self.control: ControlServer | None = None
         self._frames_left = SETTLE_FRAMES
@@ -143,7 +144,7 @@ class Window:
             if self.state.settings.theme != self._ui.theme.name or self.state.settings.ui_scale != self._ui.theme.scale:
                 self._use_theme()
             self.state.now_s = time.monotonic()
-            self.state.stage.pixel_ratio = self.host.pixel_ratio
+            self.state.stage.screen.pixel_ratio = self.host.pixel_ratio
             self.host.build(self._gui)
             moved = self.state.stage.draw(self.state.now_s)
             if present:
@@ -245,12 +246,17 @@ class Window:
         dockspace = dockspace_id()
         if self._layout_stale or not has_layout(dockspace):
             self._layout_stale = False
-            build_default_layout(dockspace, (room.x, room.y), theme.scale)
+            build_default_layout(dockspace, (room.x, room.y), theme.scale, [p.name for p in self.state.stage.panes])
             self._console_first = SETTLE_FRAMES
         if self._console_first:  # panels that appear take the front; the last word is ours
             self._console_first -= 1
             if not self._console_first:
                 self.state.focus_panel = CONSOLE
+        for name, other, below in self.state.to_dock:
+            dock_beside(name, other, below=below)
+        self.state.to_dock.clear()
+        for pane in self.state.stage.panes:
+            show_tabs_of(pane.name, len(self.state.stage.panes) > 1)
         imgui.dock_space(dockspace, imgui.ImVec2(0, 0))
         imgui.end()
 
@@ -339,7 +345,7 @@ class Window:
         """Take the keyboard from the terminal, where it has it."""
         if not self._terminal_focused():
             return False
-        imgui.set_window_focus(VOLUME)
+        imgui.set_window_focus(self.state.stage.active.name)
         return True
 
     def _terminal_focused(self) -> bool:

@@ -1,4 +1,4 @@
-"""Volume panel: the picture of memory, and what mouse and pointer do on it."""
+"""Volume panels: the pictures of memory, one a view, and what mouse and pointer do on them."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 from imgui_bundle import icons_fontawesome_6 as icons
 from imgui_bundle import imgui
 
-from app.layout import VOLUME
+from app.pane import NOWHERE
 from app.place import Place
 
 if TYPE_CHECKING:
+    from app.pane import Pane
     from app.state import AppState
     from app.ui import Ui
 
@@ -23,24 +24,31 @@ LEFT, RIGHT, MIDDLE = 0, 1, 2
 
 
 def draw(state: AppState, ui: Ui) -> None:
-    """Draw the panel and act on the mouse."""
+    """Draw a panel for each view and act on the mouse."""
+    for pane in tuple(state.stage.panes):
+        _panel(state, ui, pane)
+    state.volume_rect = state.stage.active.rect
+
+
+def _panel(state: AppState, ui: Ui, pane: Pane) -> None:
     flags = imgui.WindowFlags_.no_scrollbar | imgui.WindowFlags_.no_scroll_with_mouse
-    with ui.panel(VOLUME, flags=flags, padding=(0.0, 0.0)) as visible:
+    with ui.panel(pane.name, flags=flags, padding=(0.0, 0.0)) as visible:
         if not visible:
-            state.volume_rect = (0.0, 0.0, 0.0, 0.0)
+            pane.place(NOWHERE)
             return
         at, room = imgui.get_cursor_screen_pos(), imgui.get_content_region_avail()
-        at, width, height = whole_pixels(at, room, state.stage.pixel_ratio)
-        state.volume_rect = (at.x, at.y, width, height)
-        state.stage.show_in(width, height)
+        at, width, height = whole_pixels(at, room, state.stage.screen.pixel_ratio)
+        pane.place((at.x, at.y, width, height))
         imgui.set_cursor_screen_pos(at)
-        imgui.image(state.stage.texture(), imgui.ImVec2(width, height))
+        imgui.image(pane.texture(), imgui.ImVec2(width, height))
         imgui.set_cursor_screen_pos(at)
         # Above the image, so that all three buttons and the wheel are taken.
         every = imgui.ButtonFlags_.mouse_button_left | imgui.ButtonFlags_.mouse_button_right
         imgui.invisible_button("volume", imgui.ImVec2(width, height), every | imgui.ButtonFlags_.mouse_button_middle)
         imgui.set_item_key_owner(imgui.Key.mouse_wheel_y)
-        _mouse(state, ui, at, height)
+        if imgui.is_item_activated() and pane is not state.stage.active:
+            ui.run("view.activate", view=pane.name)
+        _mouse(state, ui, pane)
         _context_menu(state, ui)
         if not state.manager.machines():
             _empty(state, ui, at, width, height)
@@ -57,33 +65,34 @@ def whole_pixels(at: imgui.ImVec2, room: imgui.ImVec2, ratio: float) -> tuple[im
     return imgui.ImVec2(left / ratio, top / ratio), width / ratio, height / ratio
 
 
-def _mouse(state: AppState, ui: Ui, at: imgui.ImVec2, height: float) -> None:
+def _mouse(state: AppState, ui: Ui, pane: Pane) -> None:
     io = imgui.get_io()
-    camera = state.stage.view.camera
-    x, y = io.mouse_pos.x - at.x, io.mouse_pos.y - at.y
+    camera = pane.view.camera
+    x, y = io.mouse_pos.x - pane.rect[0], io.mouse_pos.y - pane.rect[1]
     hovered = imgui.is_item_hovered()
-    _drag(state, height)
+    _drag(state, pane)
     if hovered and io.mouse_wheel:
         state.remember()
-        hit = state.stage.hit(x, y)
+        hit = pane.hit(x, y)
         camera.zoom(ZOOM_PER_NOTCH**io.mouse_wheel, None if hit is None else hit.position)
         state.stage.forget_rest()
     if hovered and imgui.is_mouse_released(LEFT) and not state.gesture.moved:
-        place = state.stage.pick(x, y)
+        place = state.stage.pick(x, y, pane)
         if imgui.get_io().mouse_clicked_last_count[LEFT] >= 2:
             if place is not None:
                 ui.run("view.fly_to", machine=place.machine, offset=place.offset)
         else:
             state.run("view.pick", {"x": x, "y": y})
     if hovered and imgui.is_mouse_released(RIGHT) and not state.gesture.moved:
-        state.menu_place = state.stage.pick(x, y)
+        state.menu_place = state.stage.pick(x, y, pane)
         imgui.open_popup("volume menu")
-    _hover(state, ui, hovered, x, y)
+    _hover(state, ui, pane, hovered, x, y)
 
 
-def _drag(state: AppState, height: float) -> None:
+def _drag(state: AppState, pane: Pane) -> None:
     """Orbit or pan by what the pointer moved since the press, also in the frame of the release."""
-    io, gesture, camera = imgui.get_io(), state.gesture, state.stage.view.camera
+    io, gesture, camera = imgui.get_io(), state.gesture, pane.view.camera
+    height = pane.rect[3]
     if imgui.is_item_activated():
         gesture.button = next(b for b in (LEFT, RIGHT, MIDDLE) if io.mouse_clicked[b])
         gesture.before, gesture.moved, gesture.applied = state.look(), False, (0.0, 0.0)
@@ -104,14 +113,16 @@ def _drag(state: AppState, height: float) -> None:
         state.history.record(gesture.before)
 
 
-def _hover(state: AppState, ui: Ui, hovered: bool, x: float, y: float) -> None:
+def _hover(state: AppState, ui: Ui, pane: Pane, hovered: bool, x: float, y: float) -> None:
     busy = any(imgui.is_mouse_down(b) for b in (LEFT, RIGHT, MIDDLE))
     if not hovered or busy or imgui.is_popup_open("", imgui.PopupFlags_.any_popup):
-        state.hover = None
-        state.stage.view.set_hover(None)
+        if pane is state.hover_pane:
+            state.hover = state.hover_pane = None
+            state.stage.set_hover(None)
         return
-    hit = state.stage.resting_hit(x, y, HOVER_REST_S)
-    state.stage.view.set_hover(hit)
+    hit = pane.resting_hit(x, y, HOVER_REST_S)
+    state.hover_pane = pane
+    state.stage.set_hover(hit)
     state.hover = Place(hit.key, hit.address) if hit is not None and hit.key in state.stage.feeds else None
     place = state.hover
     if place is None:
