@@ -42,9 +42,10 @@ class Plane:
             unit: NDArray[np.float64] = np.eye(3)["xyz".index(self.axis)]
             return unit
         azimuth, elevation = math.radians(self.azimuth_degrees), math.radians(self.elevation_degrees)
-        return np.array(
-            [math.cos(elevation) * math.cos(azimuth), math.cos(elevation) * math.sin(azimuth), math.sin(elevation)]
-        )
+        level = math.cos(elevation)
+        vector = np.array([level * math.cos(azimuth), level * math.sin(azimuth), math.sin(elevation)])
+        rounded: NDArray[np.float64] = np.round(vector, 12)  # right angles are right ones
+        return rounded
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,3 +71,16 @@ class Cut:
 
 WHOLE = Cut()
 """Nothing cut."""
+
+
+def plane_range(plane: Plane, shape: tuple[int, int, int]) -> tuple[float, float]:
+    """The positions, low and high, between which a plane meets a volume of `shape`."""
+    if plane.axis != "oblique":
+        return 0.0, float(shape["xyz".index(plane.axis)])
+    reach = float(np.abs(plane.normal) @ np.array(shape)) / 2
+    return -reach, reach
+
+
+def layer_of(plane: Plane, shape: tuple[int, int, int]) -> int:
+    """The layer of voxels that an x, y or z plane shows; at the volume's very end, and beyond, the last."""
+    return max(0, min(shape["xyz".index(plane.axis)] - 1, math.floor(plane.position)))
