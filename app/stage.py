@@ -17,7 +17,6 @@ from render.camera import CameraState
 from render.cut import Cut
 from render.device import AdapterSummary, replace_device, request_device
 from render.errors import RenderError
-from render.hilbert import voxel_from_address
 from render.palettes import PALETTES
 from render.view import Hit, VolumeView
 
@@ -323,8 +322,8 @@ class Stage:
 
     def voxel(self, place: Place) -> tuple[int, int, int]:
         """Return where a place lies in its machine's volume."""
-        order = self.feeds[place.machine].store.order
-        x, y, z = voxel_from_address(np.array([place.offset], np.uint64), order)[0].tolist()
+        store = self.feeds[place.machine].store
+        x, y, z = store.curve.voxel_from_address(np.array([place.offset], np.uint64), store.order)[0].tolist()
         return x, y, z
 
     def fly_to(self, place: Place, now_s: float) -> None:

@@ -6,14 +6,16 @@ Four levels, each a texture that covers the guest's whole box:
   along x a texel, cut along z where one texture would be too large; right for a GPU, whose caches know 3D textures.
   "linear": buffers of pages as they are in RAM, put in place when they are looked at; right in software, where a texel
   written costs more than everything else together (1,600 pages: 45 ms as a texture, 10 ms linear, on two cores);
-- cells (4^3): rgba8unorm of mean, share filled, highest byte;
-- bricks (16^3, a page): r32uint of filled | mean << 13 | highest << 21 | kind << 29, and r32float of when it was
-  written;
-- blocks (64^3): r32uint, how many of its bricks hold anything.
+- cells (4^3): rgba8unorm of mean (of what is not zero), share filled, highest byte, representative (the first byte that
+  is not zero, from the middle on and around);
+- bricks (16^3, a page): rg32uint of filled | mean << 13 | highest << 21 | kind << 29 and entropy | representative << 8,
+  and heat, rg32float of when it was written last and how hot it was then;
+- blocks (64^3): r32uint, how many of its bricks hold anything | highest byte << 8.
 """
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from collections import deque
 from dataclasses import dataclass
@@ -23,14 +25,13 @@ import numpy as np
 import wgpu
 from numpy.typing import NDArray
 
-from render import hilbert, wgsl
-from render.content import N_COUNTERS, Kind
+from render import wgsl
+from render.content import N_COUNTERS, RANDOM_ENTROPY, Kind, entropy_table
+from render.curves import BRICK_SIDE, CURVES, PAGE_SIZE, Curve, order_for_size, table_words
 from render.device import adapter_summary, gpu_work
 from render.errors import BadPages, OutOfVideoMemory
 
-PAGE_SIZE = hilbert.PAGE_SIZE
 CELL_SIDE = 4
-BRICK_SIDE = hilbert.BRICK_SIDE
 BLOCK_SIDE = 64
 
 BATCH_PAGES = 4096
@@ -42,13 +43,17 @@ SLAB_BYTES = 1 << 30
 MAX_PARTS = {"texture": 4, "linear": 32}
 _PART_BITS = 15
 """A linear part holds 2^15 pages, 128 MiB: the largest storage buffer that WebGPU lets a shader see by default."""
+HALF_LIFE_S = 5.0
+"""The half-life of write heat, until another one is set."""
 NEVER_S = -1.0e9
 """When a brick that never flashed was written."""
 
+_HOTTEST = 1e6
+_TEXEL_BYTES = {"rgba8unorm": 4, "r32uint": 4, "rg32uint": 8, "rg32float": 8}
 _SLOT = 256
 """Bytes between the batch's uniforms of one part and the next: WebGPU's alignment of dynamic offsets."""
 _BATCH = np.dtype([("now_s", "f4"), ("flash", "u4"), ("first", "u4"), ("part_start", "u4"), ("pad", f"V{_SLOT - 16}")])
-_PLACE = np.dtype([("brick", "u4"), ("page", "u4"), ("source", "u4"), ("pad", "u4")])
+_PLACE = np.dtype([("brick", "u4"), ("page", "u4"), ("source", "u4"), ("heat", "f4")])
 
 _TextureUsage = wgpu.TextureUsage
 
@@ -65,38 +70,57 @@ class Change:
 VoxelLayout = Literal["texture", "linear"]
 
 
-def hilbert_table_words() -> NDArray[np.uint32]:
-    """The contents of `HilbertTables` in `shaders/hilbert.wgsl`, (1536,) uint32, from the arrays that numpy walks."""
-    tables = hilbert.step_tables(2)
-    forward = tables.position | tables.state.astype(np.uint16) << np.uint16(8)
-    packed = np.concatenate([forward.ravel(), tables.address.ravel()]).astype("<u2")
-    return packed.view("<u4")
+@dataclass(frozen=True, slots=True)
+class PageSummaries:
+    """What the GPU says of each page, (n_pages,) each."""
+
+    filled: NDArray[np.uint16]
+    """Bytes that are not zero."""
+    mean: NDArray[np.uint8]
+    """Their mean."""
+    highest: NDArray[np.uint8]
+    kind: NDArray[np.uint8]
+    """render.content.Kind"""
+    entropy: NDArray[np.uint8]
+    """255 for 8 bits a byte."""
+    representative: NDArray[np.uint8]
 
 
 class BrickStore:
     """The RAM of one machine on the GPU. Not thread-safe: one thread uploads and draws."""
 
     def __init__(
-        self, device: wgpu.GPUDevice, size_bytes: int, order: int | None = None, *, layout: VoxelLayout | None = None
+        self,
+        device: wgpu.GPUDevice,
+        size_bytes: int,
+        order: int | None = None,
+        *,
+        curve: Curve = CURVES["hilbert"],
+        layout: VoxelLayout | None = None,
     ) -> None:
         """Make room for `size_bytes`, all zero, in the layout that suits the adapter unless one is named.
 
-        Raises HilbertError, OutOfVideoMemory, DeviceLost.
+        Raises CurveError, OutOfVideoMemory, DeviceLost.
         """
         self.device = device
         self.size_bytes = size_bytes
         self.layout: VoxelLayout = layout or ("linear" if adapter_summary(device).is_software else "texture")
-        self.order = hilbert.order_for_size(size_bytes) if order is None else order
+        self.order = order_for_size(size_bytes) if order is None else order
+        self.curve = curve.fitted(size_bytes, self.order)
         self.part_bits = _PART_BITS
         self.n_pages = -(-size_bytes // PAGE_SIZE)
-        self.shape_voxels = hilbert.box_shape(size_bytes, self.order)
+        self.shape_voxels = self.curve.box_shape(size_bytes, self.order)
         self.shape_bricks = tuple(side // BRICK_SIDE for side in self.shape_voxels)
         self.clock_s = 0.0
         """The time that written pages are stamped with; whoever draws sets it."""
         self.revision = 0
         """Grows with every change to what the volume shows."""
         self._changes: deque[Change] = deque(maxlen=512)
-        bricks, states = hilbert.bricks_from_pages(self.n_pages, self.order)
+        bricks, states = self.curve.bricks_from_pages(self.n_pages, self.order)
+        self._where = (bricks[:, 2], bricks[:, 1], bricks[:, 0])
+        self._written_s = np.full(self.n_pages, NEVER_S, np.float32)
+        self._heat = np.zeros(self.n_pages, np.float32)
+        self._half_life_s = HALF_LIFE_S
         self._places = bricks[:, 0] | bricks[:, 1] << 9 | bricks[:, 2] << 18 | states.astype(np.uint32) << 27
         self._blocks_stale = True
         self._resources: list[wgpu.GPUTexture | wgpu.GPUBuffer] = []
@@ -140,13 +164,13 @@ class BrickStore:
         self.cells = self._texture(
             "cells", (x // 4, y // 4, z // 4), "rgba8unorm", sampled | stored | _TextureUsage.COPY_SRC
         )
-        self.bricks = self._texture("bricks", self.shape_bricks, "r32uint", sampled | stored | _TextureUsage.COPY_SRC)
-        self.times = self._texture(
-            "times", self.shape_bricks, "r32float", sampled | stored | _TextureUsage.COPY_DST | _TextureUsage.COPY_SRC
+        self.bricks = self._texture("bricks", self.shape_bricks, "rg32uint", sampled | stored | _TextureUsage.COPY_SRC)
+        self.heat = self._texture(
+            "heat", self.shape_bricks, "rg32float", sampled | stored | _TextureUsage.COPY_DST | _TextureUsage.COPY_SRC
         )
         self.shape_blocks = tuple(-(-side // BLOCK_SIDE) for side in self.shape_voxels)
         self.blocks = self._texture("blocks", self.shape_blocks, "r32uint", sampled | stored | _TextureUsage.COPY_SRC)
-        self._forget_times()
+        self._write_heat()
         if self.layout == "linear":
             self._place_pages()
 
@@ -155,9 +179,8 @@ class BrickStore:
         self._batch = self._buffer(_SLOT * len(self.parts), usage.UNIFORM | usage.COPY_DST)
         self._ids = self._buffer(_PLACE.itemsize * batch_pages, usage.STORAGE | usage.COPY_DST)
         self._data = self._buffer(PAGE_SIZE * batch_pages, usage.STORAGE | usage.COPY_DST)
-        tables = hilbert_table_words()
-        self._tables = self._buffer(tables.nbytes, usage.STORAGE | usage.COPY_DST)
-        self.device.queue.write_buffer(self._tables, 0, tables)
+        self._tables = self._table(table_words(self.curve))
+        self._entropy_table = self._table(entropy_table())
 
         self._update, self._update_bindings = self._update_pipeline()
         self._count, self._count_bindings = self._count_pipeline()
@@ -172,13 +195,19 @@ class BrickStore:
         self._resources.append(buffer)
         return buffer
 
-    def _forget_times(self) -> None:
+    def _table(self, words: NDArray[np.uint32]) -> wgpu.GPUBuffer:
+        buffer = self._buffer(words.nbytes, wgpu.BufferUsage.STORAGE | wgpu.BufferUsage.COPY_DST)
+        self.device.queue.write_buffer(buffer, 0, words)
+        return buffer
+
+    def _write_heat(self) -> None:
+        """Bring all of the GPU's heat to what is known here."""
         x, y, z = self.shape_bricks
+        heat = np.zeros((z, y, x, 2), np.float32)
+        heat[..., 0] = NEVER_S
+        heat[self._where] = np.stack([self._written_s, self._heat], axis=1)
         self.device.queue.write_texture(
-            {"texture": self.times},
-            np.full((z, y, x), NEVER_S, np.float32),
-            {"bytes_per_row": 4 * x, "rows_per_image": y},
-            (x, y, z),
+            {"texture": self.heat}, heat, {"bytes_per_row": 8 * x, "rows_per_image": y}, (x, y, z)
         )
 
     def _place_pages(self) -> None:
@@ -187,34 +216,38 @@ class BrickStore:
             "pages", (x, y, z), "r32uint", _TextureUsage.TEXTURE_BINDING | _TextureUsage.COPY_DST
         )
         pages = np.zeros((z, y, x), np.uint32)
-        place = self._places
-        pages[place >> 18 & 511, place >> 9 & 511, place & 511] = np.arange(
-            self.n_pages, dtype=np.uint32
-        ) | place & np.uint32(31 << 27)
+        pages[self._where] = np.arange(self.n_pages, dtype=np.uint32) | self._places & np.uint32(31 << 27)
         self.device.queue.write_texture(
             {"texture": self.brick_pages}, pages, {"bytes_per_row": 4 * x, "rows_per_image": y}, (x, y, z)
         )
-        order = hilbert.step_tables(4).address.ravel().astype("<u2").view("<u4")
+        order = self.curve.step_tables(4).address.ravel().astype("<u2").view("<u4")
         self.byte_order = self._buffer(order.nbytes, wgpu.BufferUsage.STORAGE | wgpu.BufferUsage.COPY_DST)
         self.device.queue.write_buffer(self.byte_order, 0, order)
 
     def _update_pipeline(self) -> tuple[wgpu.GPUComputePipeline, list[wgpu.GPUBindGroup]]:
         """The update's pipeline, and its bindings for each part."""
         code = wgsl.compose(
-            "bricks_update.wgsl", hilbert_binding=0, layout=self.layout, n_counters=N_COUNTERS, kinds=Kind
+            "bricks_update.wgsl",
+            curve_binding=0,
+            n_states=self.curve.n_states,
+            layout=self.layout,
+            n_counters=N_COUNTERS,
+            random_entropy=RANDOM_ENTROPY,
+            kinds=Kind,
         )
         read: dict[str, object] = {"buffer": {"type": "read-only-storage"}}
         uniform: dict[str, object] = {"buffer": {"type": "uniform", "has_dynamic_offset": True}}
         kinds = [read, uniform, read, read]
-        for output in (self.bricks, self.times, self.cells, self.parts[0]):
+        for output in (self.bricks, self.heat, self.cells, self.parts[0]):
             if isinstance(output, wgpu.GPUBuffer):
                 kinds.append({"buffer": {"type": "storage"}})
             else:
                 storage = {"access": "write-only", "format": output.format, "view_dimension": "3d"}
                 kinds.append({"storage_texture": storage})
+        kinds.append(read)
         batch = {"buffer": self._batch, "offset": 0, "size": 16}
-        common = [self._tables, batch, self._ids, self._data, self.bricks, self.times, self.cells]
-        return self._pipeline(code, kinds, [[*common, part] for part in self.parts])
+        common = [self._tables, batch, self._ids, self._data, self.bricks, self.heat, self.cells]
+        return self._pipeline(code, kinds, [[*common, part, self._entropy_table] for part in self.parts])
 
     def _count_pipeline(self) -> tuple[wgpu.GPUComputePipeline, list[wgpu.GPUBindGroup]]:
         kinds: list[dict[str, object]] = [
@@ -267,6 +300,8 @@ class BrickStore:
             raise BadPages(f"Page {int(pages.max()):,} was sent to a volume of {self.n_pages:,} pages.")
         places = np.zeros(n, _PLACE)
         places["brick"], places["page"] = self._places[pages], pages
+        if flash:
+            places["heat"] = self._add_heat(pages)
         data = np.ascontiguousarray(data)
         with gpu_work("upload written pages"):
             for first in range(0, n, BATCH_PAGES):
@@ -275,6 +310,35 @@ class BrickStore:
         self.revision += 1
         corners = np.stack([self._places[pages] >> shift & 511 for shift in (0, 9, 18)], axis=1) * BRICK_SIDE
         self._changes.append(Change(self.revision, self.clock_s if flash else NEVER_S, corners))
+
+    @property
+    def half_life_s(self) -> float:
+        """In what time the heat of a page that is no longer written halves.
+
+        Setting it makes of each page's heat what it would be if the page had been written at an even pace all along.
+        """
+        return self._half_life_s
+
+    @half_life_s.setter
+    def half_life_s(self, half_life_s: float) -> None:
+        if not 0.0 < half_life_s < math.inf:
+            raise ValueError(f"A half-life of {half_life_s} s makes no sense; it is a finite time above 0.")
+        hot = self._heat > 1.0
+        # At an even pace heat is the sum of a geometric series, 1 / (1 - q), and q goes with the half-life's inverse.
+        q = np.log1p(-1.0 / self._heat[hot].astype(np.float64)) * (self._half_life_s / half_life_s)
+        self._heat[hot] = np.minimum(-1.0 / np.expm1(q), _HOTTEST)
+        self._half_life_s = half_life_s
+        with gpu_work("change the heat's half-life"):
+            self._write_heat()
+        self.revision += 1
+
+    def _add_heat(self, pages: NDArray[np.uint32]) -> NDArray[np.float32]:
+        """The pages' heat with a write at this moment, (n,) float32."""
+        ago_s = np.maximum(self.clock_s - self._written_s[pages].astype(np.float64), 0.0)
+        heat = (1.0 + self._heat[pages] * np.exp2(-ago_s / self._half_life_s)).astype(np.float32)
+        self._heat[pages] = heat
+        self._written_s[pages] = self.clock_s
+        return heat
 
     def _upload_batch(self, places: NDArray[np.void], data: NDArray[np.uint8], flash: bool) -> None:
         places["source"] = np.arange(len(places))
@@ -322,6 +386,23 @@ class BrickStore:
             self.device.queue.submit([encoder.finish()])
         self._blocks_stale = False
 
+    def read_summaries(self) -> PageSummaries:
+        """What the GPU shows of every page as a whole. Waits for the GPU. Raises DeviceLost."""
+        x, y, z = self.shape_bricks
+        with gpu_work("read the summaries back"):
+            raw = self.device.queue.read_texture(
+                {"texture": self.bricks}, {"bytes_per_row": 8 * x, "rows_per_image": y}, (x, y, z)
+            )
+        packed, more = np.frombuffer(raw, "<u4").reshape(z, y, x, 2)[self._where].T
+        return PageSummaries(
+            filled=(packed & 8191).astype(np.uint16),
+            mean=(packed >> 13).astype(np.uint8),
+            highest=(packed >> 21).astype(np.uint8),
+            kind=(packed >> 29).astype(np.uint8),
+            entropy=more.astype(np.uint8),
+            representative=(more >> 8).astype(np.uint8),
+        )
+
     def read_page(self, page: int) -> NDArray[np.uint8]:
         """What the GPU shows for one page, (4096,) uint8 in address order.
 
@@ -341,7 +422,7 @@ class BrickStore:
                 {"bytes_per_row": BRICK_SIDE, "rows_per_image": BRICK_SIDE},
                 (BRICK_SIDE // 4, BRICK_SIDE, BRICK_SIDE),
             )
-        content: NDArray[np.uint8] = np.frombuffer(raw, np.uint8)[hilbert.step_tables(4).position[place >> 27]]
+        content: NDArray[np.uint8] = np.frombuffer(raw, np.uint8)[self.curve.step_tables(4).position[place >> 27]]
         return content
 
     def destroy(self) -> None:
@@ -361,4 +442,4 @@ def _size_of(resource: wgpu.GPUTexture | wgpu.GPUBuffer) -> int:
     if isinstance(resource, wgpu.GPUBuffer):
         return int(resource.size)
     width, height, depth = resource.size
-    return 4 * int(width) * int(height) * int(depth)  # every format used here has four bytes a texel
+    return _TEXEL_BYTES[resource.format] * int(width) * int(height) * int(depth)

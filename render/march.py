@@ -107,7 +107,7 @@ class Marcher:
         entries: list[tuple[dict[str, object], object]] = [
             ({"buffer": {"type": "uniform"}}, _whole(self._uniform)),
             (_texture("uint"), store.bricks.create_view()),
-            (_texture("unfilterable-float"), store.times.create_view()),
+            (_texture("unfilterable-float"), store.heat.create_view()),
             (_texture("uint"), store.blocks.create_view()),
             (_texture("float"), store.cells.create_view()),
             (_texture("unfilterable-float", "2d"), palette.create_view()),

@@ -16,8 +16,9 @@ import numpy as np
 import wgpu
 from numpy.typing import NDArray
 
-from render.bricks import BRICK_SIDE, BrickStore
+from render.bricks import BrickStore
 from render.camera import Box
+from render.curves import BRICK_SIDE
 from render.cut import WHOLE
 from render.frame import VolumeFrame
 from render.look import Look

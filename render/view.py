@@ -15,10 +15,10 @@ import pygfx as gfx
 import wgpu
 from numpy.typing import NDArray
 
-from render import hilbert
 from render.backdrop import BACKGROUNDS, Backdrop, BackdropMaterial, Background
-from render.bricks import BRICK_SIDE, BrickStore
+from render.bricks import BrickStore
 from render.camera import CLEAR_FRACTION, Basis, Box, OrbitCamera
+from render.curves import BRICK_SIDE
 from render.cut import Cut
 from render.device import adapter_summary, gpu_work
 from render.errors import BadLook
@@ -210,13 +210,13 @@ class VolumeView:
     def byte_box(self, key: str, address: int) -> Box:
         """The voxel of a RAM offset, in the world. Raises KeyError, AddressOutOfCurve."""
         layer = self._layers[key]
-        voxel = hilbert.voxel_from_address(np.array([address], np.uint64), layer.store.order)[0]
+        voxel = layer.store.curve.voxel_from_address(np.array([address], np.uint64), layer.store.order)[0]
         return _cube(layer.origin, voxel, 1)
 
     def page_box(self, key: str, address: int) -> Box:
         """The brick of a RAM offset's page, in the world. Raises KeyError, AddressOutOfCurve."""
         layer = self._layers[key]
-        voxel = hilbert.voxel_from_address(np.array([address], np.uint64), layer.store.order)[0]
+        voxel = layer.store.curve.voxel_from_address(np.array([address], np.uint64), layer.store.order)[0]
         return _cube(layer.origin, voxel // BRICK_SIDE * BRICK_SIDE, BRICK_SIDE)
 
     # ----- drawing
@@ -290,7 +290,9 @@ class VolumeView:
                 picked = layer.marcher.pick(eye, self._look, self._shine(), (x, y), self._size)
                 if picked is None or (best is not None and picked.depth >= best[0]):
                     continue
-                address = int(hilbert.address_from_voxel(np.array([picked.voxel], np.uint32), layer.store.order)[0])
+                address = int(
+                    layer.store.curve.address_from_voxel(np.array([picked.voxel], np.uint32), layer.store.order)[0]
+                )
                 best = (picked.depth, Hit(layer.key, picked.voxel, address, self._world_at(x, y, picked.depth)))
         return None if best is None else best[1]
 

@@ -37,7 +37,7 @@ struct March {
 
 @group(0) @binding(0) var<uniform> march: March;
 @group(0) @binding(1) var bricks: texture_3d<u32>;
-@group(0) @binding(2) var times: texture_3d<f32>;
+@group(0) @binding(2) var heat: texture_3d<f32>;     // when it was written last, and how hot it was then
 @group(0) @binding(3) var blocks: texture_3d<u32>;
 @group(0) @binding(4) var cells: texture_3d<f32>;
 @group(0) @binding(5) var palette: texture_2d<f32>;   // byte across, kind of content down; linear light
@@ -210,7 +210,7 @@ fn unpack_brick(packed: u32) -> Brick {
 }
 
 fn heat_of(brick: vec3i) -> f32 {
-    return exp(-max(march.now_s - textureLoad(times, brick, 0).r, 0.0) / march.flash_s);
+    return exp(-max(march.now_s - textureLoad(heat, brick, 0).r, 0.0) / march.flash_s);
 }
 
 $$ if layout == "texture"

@@ -7,7 +7,7 @@ import numpy as np
 from app.failures import UsageError
 from app.numbers import parse_address
 from app.output import print_json, print_text
-from render.hilbert import address_from_voxel, voxel_from_address
+from render.curves import CURVES
 
 DEFAULT_ORDER = 10  # 1024^3: every guest up to 1 GiB
 _ORDERS = range(4, 17)
@@ -22,6 +22,9 @@ def configure(parser: argparse.ArgumentParser, command: str) -> None:
         for axis in "xyz":
             parser.add_argument(axis, metavar=axis.upper(), help=f"the voxel's {axis}")
     parser.add_argument("--order", type=int, default=DEFAULT_ORDER, help="curve order: the cube's side is 2^ORDER (10)")
+    parser.add_argument(
+        "--curve", choices=tuple(CURVES), default="hilbert", help="how addresses are laid in space (hilbert)"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.set_defaults(command=command)
 
@@ -33,18 +36,27 @@ def run(options: argparse.Namespace) -> int:
     words = [options.address] if options.command == "voxel" else [options.x, options.y, options.z]
     numbers = [parse_address(text) for text in words]
     side = 1 << options.order
+    curve = CURVES[options.curve]
     if options.command == "voxel":
         if numbers[0] >= side**3:
             raise UsageError(f"address 0x{numbers[0]:x} is beyond the {side}^3 cube; a larger --order holds it")
         address = numbers[0]
-        voxel = [int(v) for v in voxel_from_address(np.array(numbers, np.uint64), options.order)[0]]
+        voxel = [int(v) for v in curve.voxel_from_address(np.array(numbers, np.uint64), options.order)[0]]
     else:
         if max(numbers) >= side:
             raise UsageError(f"voxel {tuple(numbers)} is outside the {side}^3 cube; a larger --order holds it")
         voxel = numbers
-        address = int(address_from_voxel(np.array([voxel], np.uint32), options.order)[0])
+        address = int(curve.address_from_voxel(np.array([voxel], np.uint32), options.order)[0])
     if options.json:
-        print_json({"address": address, "voxel": voxel, "page": address >> 12, "order": options.order})
+        print_json(
+            {
+                "address": address,
+                "voxel": voxel,
+                "page": address >> 12,
+                "order": options.order,
+                "curve": options.curve,
+            }
+        )
     elif options.command == "voxel":
         print_text(" ".join(str(v) for v in voxel))
     else:

@@ -10,8 +10,8 @@ import wgpu
 from numpy.typing import NDArray
 
 from render.bricks import BrickStore, VoxelLayout
+from render.curves import HILBERT
 from render.device import request_device
-from render.hilbert import voxel_from_address
 from render.view import VolumeView
 
 MakeStore = Callable[..., BrickStore]
@@ -58,14 +58,14 @@ def make_view(device: wgpu.GPUDevice) -> Iterator[MakeView]:
 def volume_of(content: NDArray[np.uint8], order: int, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
     """Bytes in address order -> the volume as (x, y, z) uint8, by numpy alone."""
     volume = np.zeros(shape, np.uint8)
-    x, y, z = voxel_from_address(np.arange(content.size, dtype=np.uint64), order).T
+    x, y, z = HILBERT.voxel_from_address(np.arange(content.size, dtype=np.uint64), order).T
     volume[x, y, z] = content
     return volume
 
 
 def content_of(volume: NDArray[np.uint8], size_bytes: int, order: int) -> NDArray[np.uint8]:
     """The inverse of `volume_of`: a picture in space -> the bytes that show it."""
-    x, y, z = voxel_from_address(np.arange(size_bytes, dtype=np.uint64), order).T
+    x, y, z = HILBERT.voxel_from_address(np.arange(size_bytes, dtype=np.uint64), order).T
     content: NDArray[np.uint8] = volume[x, y, z]
     return content
 

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import render.bricks
-from render import hilbert
-from render.bricks import NEVER_S, BrickStore, VoxelLayout, hilbert_table_words
-from render.content import Kind
+from render.bricks import NEVER_S, BrickStore, VoxelLayout
+from render.content import RANDOM_ENTROPY, Kind
+from render.curves import HILBERT, CurveError, table_words
 from render.device import adapter_summary
 from render.errors import BadPages, OutOfVideoMemory
 from tests.render.conftest import MakeStore, clustered_bytes, volume_of
@@ -23,21 +23,23 @@ LAYOUTS: tuple[VoxelLayout, ...] = ("texture", "linear")
 
 
 def read(store: BrickStore, texture: wgpu.GPUTexture, dtype: str) -> NDArray[Any]:
-    """A texture of four-byte texels as (x, y, z) or (x, y, z, 4)."""
+    """A texture as (x, y, z, channels), or (x, y, z) where it has one."""
     width, height, depth = texture.size
+    channels = {"r32uint": 1, "rg32uint": 2, "rg32float": 2, "rgba8unorm": 4}[texture.format]
+    bytes_per_row = channels * np.dtype(dtype).itemsize * width
     raw = store.device.queue.read_texture(
-        {"texture": texture}, {"bytes_per_row": 4 * width, "rows_per_image": height}, (width, height, depth)
+        {"texture": texture}, {"bytes_per_row": bytes_per_row, "rows_per_image": height}, (width, height, depth)
     )
-    shape = (depth, height, width) if dtype != "u1" else (depth, height, width, 4)
-    return np.frombuffer(raw, dtype).reshape(shape).swapaxes(0, 2)
+    texels = np.frombuffer(raw, dtype).reshape(depth, height, width, channels).swapaxes(0, 2)
+    return texels[..., 0] if channels == 1 else texels
 
 
 def brick_reference(pages: NDArray[np.uint8]) -> NDArray[np.uint32]:
-    """`summary_of_brick` in numpy: pages (n, 4096) uint8 -> (n,) uint32."""
+    """`summary_of_brick` in numpy: pages (n, 4096) uint8 -> (n, 2) uint32."""
+    entropy = entropy_reference(pages)
     total = pages.astype(np.int64).sum(axis=1)
     filled = (pages != 0).sum(axis=1)
     text = (((pages >= 0x20) & (pages < 0x7F)) | (pages == 0x0A)).sum(axis=1)
-    high = (pages >= 0x80).sum(axis=1)
     opcodes = np.isin(pages, [0x48, 0x89, 0x8B, 0xE8]).sum(axis=1)
     odd = np.ascontiguousarray(pages).view("<u4")[:, 1::2]
     pointers = ((odd >> 16 == 0xFFFF) & (odd < 0xFFFFFFF0) | (odd >> 8 == 0x7F)).sum(axis=1)
@@ -46,18 +48,40 @@ def brick_reference(pages: NDArray[np.uint8]) -> NDArray[np.uint32]:
             filled == 0,
             (pages == pages[:, :1]).all(axis=1),
             filled < 256,
+            entropy >= RANDOM_ENTROPY,
             text * 100 >= filled * 85,
             pointers >= 32,
             (opcodes * 100 >= filled * 11) & (filled >= 2048),
-            (filled >= 4010) & (high * 100 >= filled * 42) & (high * 100 <= filled * 58) & (text * 100 >= filled * 28),
         ],
-        [Kind.ZERO, Kind.FILL, Kind.SPARSE, Kind.TEXT, Kind.POINTERS, Kind.CODE, Kind.RANDOM],
+        [Kind.ZERO, Kind.FILL, Kind.SPARSE, Kind.RANDOM, Kind.TEXT, Kind.POINTERS, Kind.CODE],
         Kind.DATA,
     )
     mean = (total + filled // 2) // np.maximum(filled, 1)
     packed = filled | mean << 13 | pages.max(axis=1).astype(np.int64) << 21 | kinds.astype(np.int64) << 29
-    result: NDArray[np.uint32] = packed.astype(np.uint32)
-    return result
+    more = np.where(filled > 0, entropy | representative_reference(pages) << 8, 0)
+    return np.stack([packed.astype(np.uint32), more.astype(np.uint32)], axis=1)
+
+
+def entropy_reference(pages: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """255 for 8 bits a byte, in integers: pages (n, 4096) uint8 -> (n,)."""
+    counts = np.stack([np.bincount(page, minlength=256) for page in pages])
+    count = np.arange(4097)
+    table = np.rint(count * np.log2(np.maximum(count, 1)) * 256).astype(np.int64)
+    left = (12 << 20) - np.minimum(table[counts].sum(axis=1), 12 << 20)
+    return np.minimum((left * 255 + (1 << 22)) >> 23, 255)
+
+
+def first_filled(values: NDArray[np.uint8], start: int) -> NDArray[np.int64]:
+    """The first value that is not zero at or after `start`, and around: (..., n) -> (...)."""
+    turned = np.roll(values, -start, axis=-1)
+    at = (turned != 0).argmax(axis=-1)
+    found: NDArray[np.int64] = np.take_along_axis(turned, at[..., None], axis=-1)[..., 0].astype(np.int64)
+    return found
+
+
+def representative_reference(pages: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """That of each page's first filled cell from the middle on: pages (n, 4096) uint8 -> (n,)."""
+    return first_filled(first_filled(pages.reshape(-1, 64, 64), 32).astype(np.uint8), 32)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -72,11 +96,19 @@ def test_every_level_equals_numpy(make_store: MakeStore, layout: VoxelLayout) ->
     volume = volume_of(content, store.order, store.shape_voxels)
     in_bricks = volume.reshape(*(v for side in store.shape_bricks for v in (side, 16))).transpose(0, 2, 4, 1, 3, 5)
     by_brick = in_bricks.reshape(*store.shape_bricks, 4096)
-    bricks = read(store, store.bricks, "<u4")
+    both = read(store, store.bricks, "<u4")
+    bricks = both[..., 0]
     np.testing.assert_array_equal(bricks & 8191, (by_brick != 0).sum(axis=-1))
     np.testing.assert_array_equal(bricks >> 21 & 255, by_brick.max(axis=-1))
-    where, _ = hilbert.bricks_from_pages(200, store.order)
-    np.testing.assert_array_equal(bricks[tuple(where.T)], brick_reference(pages))
+    where, _ = HILBERT.bricks_from_pages(200, store.order)
+    np.testing.assert_array_equal(both[tuple(where.T)], brick_reference(pages))
+    summaries = store.read_summaries()
+    np.testing.assert_array_equal(summaries.filled, (pages != 0).sum(axis=1))
+    np.testing.assert_array_equal(summaries.highest, pages.max(axis=1))
+    np.testing.assert_array_equal(summaries.entropy, np.where(pages.any(axis=1), entropy_reference(pages), 0))
+    np.testing.assert_array_equal(summaries.kind, brick_reference(pages)[:, 0] >> 29)
+    np.testing.assert_array_equal(summaries.mean, brick_reference(pages)[:, 0] >> 13 & 255)
+    np.testing.assert_array_equal(summaries.representative, representative_reference(pages))
 
     shape_cells = tuple(side // 4 for side in store.shape_voxels)
     in_cells = volume.reshape(*(v for side in shape_cells for v in (side, 4))).transpose(0, 2, 4, 1, 3, 5)
@@ -86,12 +118,18 @@ def test_every_level_equals_numpy(make_store: MakeStore, layout: VoxelLayout) ->
     np.testing.assert_array_equal(cells[..., 0], (by_cell.sum(axis=-1) + filled // 2) // np.maximum(filled, 1))
     np.testing.assert_array_equal(cells[..., 1], (filled * 255 + 63) // 64)
     np.testing.assert_array_equal(cells[..., 2], by_cell.max(axis=-1))
+    x, y, z = (HILBERT.voxel_from_address(np.arange(0, content.size, 64, dtype=np.uint64), store.order) // 4).T
+    np.testing.assert_array_equal(cells[x, y, z, 3], first_filled(content.reshape(-1, 64), 32))
 
     blocks = read(store, store.blocks, "<u4")
     expected = np.zeros(blocks.shape, int)
     for brick in np.argwhere(bricks != 0):
         expected[tuple(brick // 4)] += 1
-    np.testing.assert_array_equal(blocks, expected)
+    np.testing.assert_array_equal(blocks & 255, expected)
+    highest = np.zeros(blocks.shape, int)
+    for brick in np.argwhere(bricks != 0):
+        highest[tuple(brick // 4)] = max(highest[tuple(brick // 4)], int(bricks[tuple(brick)] >> 21 & 255))
+    np.testing.assert_array_equal(blocks >> 8, highest)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -128,7 +166,7 @@ def test_kinds_equal_numpy_on_any_page(device: wgpu.GPUDevice, page: bytes, fill
     data[0, : len(page)] = np.frombuffer(page, np.uint8)
     store = BrickStore(device, 4096)
     store.upload(np.zeros(1, np.uint32), data)
-    assert read(store, store.bricks, "<u4").item() == brick_reference(data).item()
+    np.testing.assert_array_equal(read(store, store.bricks, "<u4")[0, 0], brick_reference(data))
     store.destroy()
 
 
@@ -144,18 +182,23 @@ def test_kinds_name_what_they_should(make_store: MakeStore) -> None:
     pages[Kind.RANDOM] = rng.integers(0, 256, 4096)
     pages[Kind.FILL] = 0xCC
     store = make_store(pages.ravel())
-    where, _ = hilbert.bricks_from_pages(8, store.order)
-    assert (read(store, store.bricks, "<u4")[tuple(where.T)] >> 29).tolist() == list(Kind)
+    where, _ = HILBERT.bricks_from_pages(8, store.order)
+    assert (read(store, store.bricks, "<u4")[tuple(where.T)][:, 0] >> 29).tolist() == list(Kind)
 
 
 def test_only_flashing_writes_are_stamped(make_store: MakeStore) -> None:
     store = make_store(np.ones(4 * 4096, np.uint8))
-    assert (read(store, store.times, "<f4") == NEVER_S).all()
+    assert (read(store, store.heat, "<f4") == [NEVER_S, 0.0]).all()
     store.clock_s = 12.5
     store.upload(np.array([2], np.uint32), np.ones((1, 4096), np.uint8))
     store.upload(np.array([3], np.uint32), np.ones((1, 4096), np.uint8), flash=False)
-    where, _ = hilbert.bricks_from_pages(4, store.order)
-    assert read(store, store.times, "<f4")[tuple(where.T)].tolist() == [NEVER_S, NEVER_S, 12.5, NEVER_S]
+    where, _ = HILBERT.bricks_from_pages(4, store.order)
+    assert read(store, store.heat, "<f4")[tuple(where.T)].tolist() == [
+        [NEVER_S, 0],
+        [NEVER_S, 0],
+        [12.5, 1],
+        [NEVER_S, 0],
+    ]
 
 
 def test_changes_are_remembered_for_a_while(make_store: MakeStore) -> None:
@@ -169,7 +212,7 @@ def test_changes_are_remembered_for_a_while(make_store: MakeStore) -> None:
     changes = store.changes_since(seen)
     assert changes is not None
     assert [change.flashed_s for change in changes] == [3.0, NEVER_S]
-    where, _ = hilbert.bricks_from_pages(8, store.order)
+    where, _ = HILBERT.bricks_from_pages(8, store.order)
     np.testing.assert_array_equal(changes[0].corners, where[5:6] * 16)
     for _ in range(600):
         store.upload(np.array([1], np.uint32), one)
@@ -186,7 +229,7 @@ def test_odd_sizes_leave_the_rest_of_the_box_empty(device: wgpu.GPUDevice) -> No
     assert store.n_pages == 6
     pages = np.full((6, 4096), 9, np.uint8)
     store.upload(np.arange(6, dtype=np.uint32), pages)
-    assert int((read(store, store.bricks, "<u4") != 0).sum()) == 6
+    assert int((read(store, store.bricks, "<u4")[..., 0] != 0).sum()) == 6
     assert np.prod(store.shape_bricks) >= 6
     store.destroy()
 
@@ -205,7 +248,7 @@ def test_refuses_what_does_not_fit(make_store: MakeStore) -> None:
 
 
 def test_zero_bytes_have_no_volume(device: wgpu.GPUDevice) -> None:
-    with pytest.raises(hilbert.HilbertError, match="at least one byte"):
+    with pytest.raises(CurveError, match="at least one byte"):
         BrickStore(device, 0)
 
 
@@ -229,7 +272,9 @@ def test_memory_is_counted(device: wgpu.GPUDevice) -> None:
     """1 GiB must stay under 1.3 GiB on the GPU; what a store says of 16 MiB scales."""
     for layout in LAYOUTS:
         store = BrickStore(device, 16 << 20, layout=layout)
-        fixed = sum(buffer.size for buffer in (store._batch, store._ids, store._data, store._tables))
+        fixed = sum(
+            buffer.size for buffer in (store._batch, store._ids, store._data, store._tables, store._entropy_table)
+        )
         assert 16 << 20 < store.vram_bytes - fixed < 1.1 * (16 << 20)
         store.destroy()
         store.destroy()
@@ -237,8 +282,8 @@ def test_memory_is_counted(device: wgpu.GPUDevice) -> None:
 
 
 def test_tables_are_the_ones_that_numpy_walks() -> None:
-    words = hilbert_table_words()
-    tables = hilbert.step_tables(2)
+    words = table_words(HILBERT)
+    tables = HILBERT.step_tables(2)
     assert words.shape == (1536,)
     for state in range(24):
         for digits in range(64):

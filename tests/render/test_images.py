@@ -16,8 +16,8 @@ import wgpu
 from numpy.typing import NDArray
 from PIL import Image
 
-from render import hilbert
 from render.camera import CameraState
+from render.curves import HILBERT
 from render.device import adapter_summary
 from render.look import Look
 from render.view import VolumeView
@@ -123,7 +123,7 @@ def test_single_voxels_from_near(make_view: MakeView, make_store: MakeStore) -> 
     volume[30:36:2, 30:36:2, 30:36:2] = 120
     view = make_view(SIZE)
     view.add_volume("m", make_store(content_of(volume, 64 * 4096, 10)))
-    address = int(hilbert.address_from_voxel(np.array([[32, 32, 32]], np.uint32), 10)[0])
+    address = int(HILBERT.address_from_voxel(np.array([[32, 32, 32]], np.uint32), 10)[0])
     view.set_selection("m", address)
     view.camera.state = CameraState((32.5, 32.5, 32.5), 13.0, -52, 24)
     check(view, "voxels-near")
@@ -135,7 +135,7 @@ def test_opened_at_a_page(make_view: MakeView, make_store: MakeStore) -> None:
     store = make_store(rng.integers(0, 256, 64 * 4096).astype(np.uint8))
     view = make_view(SIZE)
     view.add_volume("m", store)
-    address = int(hilbert.address_from_voxel(np.array([[24, 40, 24]], np.uint32), 10)[0])
+    address = int(HILBERT.address_from_voxel(np.array([[24, 40, 24]], np.uint32), 10)[0])
     view.set_selection("m", address)
     view.camera.fly_to(view.page_box("m", address), 0.0)
     view.camera.skip()

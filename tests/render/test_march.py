@@ -9,9 +9,9 @@ import pytest
 from numpy.typing import NDArray
 
 import render.bricks
-from render import hilbert
 from render.bricks import BrickStore, VoxelLayout
 from render.camera import Box, CameraState, basis_of
+from render.curves import HILBERT
 from render.look import Look, Mode
 from render.march import Eye, Marcher, Shine, palette_texture
 from render.palettes import palette_table
@@ -136,7 +136,7 @@ def test_far_corner_of_a_gibibyte(device: object, make_store: MakeStore) -> None
     page = np.zeros((1, 4096), np.uint8)
     page[0, address % 4096] = 200
     store.upload(np.array([address >> 12], np.uint32), page)
-    voxel = hilbert.voxel_from_address(np.array([address], np.uint64), store.order)[0]
+    voxel = HILBERT.voxel_from_address(np.array([address], np.uint64), store.order)[0]
     center = (float(voxel[0]) + 0.5, float(voxel[1]) + 0.5, float(voxel[2]) + 0.5)
     palette = palette_texture(store.device, palette_table("grey"))
     marcher = Marcher(store, palette)

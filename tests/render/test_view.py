@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from pygfx.renderers.wgpu.engine.utils import gpu_caches
 
 import render.pictures
-from render import hilbert
 from render.backdrop import BACKGROUNDS, DARK
 from render.bricks import BrickStore
 from render.camera import CameraState
+from render.curves import HILBERT
 from render.device import adapter_summary, replace_device, request_device
 from render.errors import DeviceLost, RenderError
 from render.look import Look, Mode
@@ -195,7 +195,7 @@ def test_a_write_elsewhere_leaves_the_picture_alone(make_view: MakeView, make_st
     view.add_volume("a", store)
     view.finish(0.0)
     before = view.screenshot()
-    inner = hilbert.address_from_voxel(np.array([[32, 32, 32]], np.uint32), store.order)[0] // 4096
+    inner = HILBERT.address_from_voxel(np.array([[32, 32, 32]], np.uint32), store.order)[0] // 4096
     store.upload(np.array([inner], np.uint32), np.full((1, 4096), 9, np.uint8), flash=False)
     assert view.draw(1.0)
     view.finish(1.0)
@@ -306,7 +306,7 @@ def test_opening_shows_what_was_buried(make_view: MakeView, make_store: MakeStor
     store = make_store(content)
     view = make_view((200, 200))
     view.add_volume("m", store)
-    address = int(hilbert.address_from_voxel(np.array([[60, 60, 60]], np.uint32), store.order)[0])
+    address = int(HILBERT.address_from_voxel(np.array([[60, 60, 60]], np.uint32), store.order)[0])
     view.camera.fly_to(view.page_box("m", address), now_s=0.0)
     view.camera.skip()
     view.finish(0.0)
@@ -324,7 +324,7 @@ def test_selection_shows_at_every_zoom(make_view: MakeView, make_store: MakeStor
     """A buried byte's marker can be seen from afar, from near, and when one voxel fills the picture."""
     view = make_view()
     view.add_volume("m", make_store(SOLID))
-    address = int(hilbert.address_from_voxel(np.array([[30, 30, 30]], np.uint32), 10)[0])
+    address = int(HILBERT.address_from_voxel(np.array([[30, 30, 30]], np.uint32), 10)[0])
     for distance in (300.0, 60.0, 12.0, 4.0):
         view.camera.state = CameraState((30.5, 30.5, 30.5), distance)
         view.set_selection(None, None)

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import wgpu
 
-from render import hilbert, wgsl
-from render.bricks import hilbert_table_words
+from render import wgsl
 from render.content import N_COUNTERS, Kind
+from render.curves import HILBERT, table_words
 from render.look import Mode
 from render.march import march_code
 
@@ -43,15 +43,23 @@ def test_march_composes(mode: str, layout: str, parts: int, with_hit: bool, cut:
 
 @pytest.mark.parametrize("layout", ["texture", "linear"])
 def test_update_composes(layout: str) -> None:
-    code = wgsl.compose("bricks_update.wgsl", hilbert_binding=0, layout=layout, n_counters=N_COUNTERS, kinds=Kind)
-    assert bindings(code) == list(range(8))
+    code = wgsl.compose(
+        "bricks_update.wgsl",
+        curve_binding=0,
+        n_states=24,
+        layout=layout,
+        n_counters=N_COUNTERS,
+        random_entropy=242,
+        kinds=Kind,
+    )
+    assert bindings(code) == list(range(9))
     assert ("textureStore(voxels" in code) == (layout == "texture")
     assert f"kind = {int(Kind.RANDOM)}u;" in code
 
 
 def test_missing_switch_is_said() -> None:
-    with pytest.raises(ValueError, match="hilbert_binding"):
-        wgsl.compose("hilbert.wgsl")
+    with pytest.raises(ValueError, match="n_states"):
+        wgsl.compose("curve.wgsl")
 
 
 def test_every_file_is_taken_in_by_something() -> None:
@@ -64,7 +72,7 @@ def test_every_file_is_taken_in_by_something() -> None:
 
 
 WALK = """
-{$ include 'glassbox.hilbert.wgsl' $}
+{$ include 'glassbox.curve.wgsl' $}
 
 @group(0) @binding(1) var<storage, read_write> numbers: array<vec4u>;
 
@@ -76,17 +84,17 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
     var voxel = vec3u(0u);
     for (var below = {{ order - 2 }}; below >= 0; below -= 2) {
         let digits = (number.w >> u32(3 * below)) & 63u;
-        let entry = hilbert_forward(state, digits);
-        voxel = (voxel << vec3u(2u)) | hilbert_cell(entry);
+        let entry = curve_forward(state, digits);
+        voxel = (voxel << vec3u(2u)) | curve_cell(entry);
         state = entry >> 8u;
     }
     state = {{ start }}u;
     var address = 0u;
     for (var below = {{ order - 2 }}; below >= 0; below -= 2) {
         let here = (number.xyz >> vec3u(u32(below))) & vec3u(3u);
-        let digits = hilbert_inverse(state, here.x | here.y << 2u | here.z << 4u);
+        let digits = curve_inverse(state, here.x | here.y << 2u | here.z << 4u);
         address = address << 6u | digits;
-        state = hilbert_forward(state, digits) >> 8u;
+        state = curve_forward(state, digits) >> 8u;
     }
     numbers[id.x] = vec4u(voxel, address);
 }
@@ -104,9 +112,9 @@ def test_curve_equals_numpy(device: wgpu.GPUDevice, order: int) -> None:
 
     from pygfx.renderers.wgpu.shader.templating import apply_templating
 
-    code = apply_templating(WALK, hilbert_binding=0, order=order, start=hilbert.start_state(order))
+    code = apply_templating(WALK, curve_binding=0, n_states=24, order=order, start=HILBERT.start_state(order))
     usage = wgpu.BufferUsage
-    tables = device.create_buffer_with_data(data=hilbert_table_words(), usage=usage.STORAGE)
+    tables = device.create_buffer_with_data(data=table_words(HILBERT), usage=usage.STORAGE)
     buffer = device.create_buffer_with_data(data=numbers, usage=usage.STORAGE | usage.COPY_SRC)
     pipeline = device.create_compute_pipeline(
         layout="auto", compute={"module": device.create_shader_module(code=code), "entry_point": "main"}
@@ -126,5 +134,5 @@ def test_curve_equals_numpy(device: wgpu.GPUDevice, order: int) -> None:
     compute.end()
     device.queue.submit([encoder.finish()])
     result = np.frombuffer(device.queue.read_buffer(buffer), "<u4").reshape(n, 4)
-    np.testing.assert_array_equal(result[:, :3], hilbert.voxel_from_address(addresses.astype(np.uint64), order))
-    np.testing.assert_array_equal(result[:, 3], hilbert.address_from_voxel(voxels.astype(np.uint32), order))
+    np.testing.assert_array_equal(result[:, :3], HILBERT.voxel_from_address(addresses.astype(np.uint64), order))
+    np.testing.assert_array_equal(result[:, 3], HILBERT.address_from_voxel(voxels.astype(np.uint32), order))

@@ -17,7 +17,6 @@ from bridge.machine.machine import Machine
 from bridge.machine.manager import MachineManager
 from bridge.memory.ram import GuestRam
 from render.device import request_device
-from render.hilbert import voxel_from_address
 from render.view import VolumeView
 
 PAGE = 4096
@@ -94,7 +93,7 @@ def test_every_pixel_shows_the_byte_that_is_there(ram: GuestRam, shown: tuple[Ra
         found += near
     assert len(found) >= 40, "the pages fill too little of the picture to say anything"
     for hit in found:
-        voxel = voxel_from_address(np.array([hit.address], np.uint64), feed.store.order)[0]
+        voxel = feed.store.curve.voxel_from_address(np.array([hit.address], np.uint64), feed.store.order)[0]
         assert tuple(int(v) for v in voxel) == hit.voxel
         assert ram.bytes[hit.address] != 0, "a zero byte is transparent: nothing to hit"
         assert feed.store.read_page(hit.address // PAGE)[hit.address % PAGE] == ram.bytes[hit.address]
