@@ -68,7 +68,8 @@ def entropy_reference(pages: NDArray[np.uint8]) -> NDArray[np.int64]:
     count = np.arange(4097)
     table = np.rint(count * np.log2(np.maximum(count, 1)) * 256).astype(np.int64)
     left = (12 << 20) - np.minimum(table[counts].sum(axis=1), 12 << 20)
-    return np.minimum((left * 255 + (1 << 22)) >> 23, 255)
+    entropy: NDArray[np.int64] = np.minimum((left * 255 + (1 << 22)) >> 23, 255)
+    return entropy
 
 
 def first_filled(values: NDArray[np.uint8], start: int) -> NDArray[np.int64]:
