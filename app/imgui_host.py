@@ -18,6 +18,7 @@ from wgpu.utils.imgui import imgui_backend
 from wgpu.utils.imgui.imgui_backend import ImguiWgpuBackend
 
 from app.theme import Rgba
+from render.timing import pass_clock
 
 EVENT_TYPES = ("pointer_move", "pointer_down", "pointer_up", "pointer_leave", "wheel", "key_down", "key_up", "char")
 MAX_STEP_S = 0.1  # after a rest, animations go on instead of jumping to their end
@@ -318,6 +319,7 @@ class ImguiHost:
                     "store_op": wgpu.StoreOp.store,
                 }
             ],
+            timestamp_writes=pass_clock(self._device).writes("interface"),
         )
         self._backend.render(self._draw_data, render_pass)
         render_pass.end()

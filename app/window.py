@@ -44,6 +44,7 @@ from app.theme import PALETTES, Fonts, Theme, ThemeName, apply_theme, load_fonts
 from app.ui import Ui
 from app.window_options import WindowOptions
 from render.errors import DeviceLost, RenderError
+from render.timing import pass_clock
 
 SETTLE_FRAMES = 4  # ImGui needs a few frames after an event until hover, layout and focus are at rest
 TICK_S = 1 / 60
@@ -168,6 +169,7 @@ class Window:
 
     def _fail(self, error: Exception) -> None:
         self._failed_frames += 1
+        pass_clock(self.state.stage.device).abandon_batch()
         self.session.report(error)
         self.touch()
         if self._failed_frames > MAX_FAILED_FRAMES:

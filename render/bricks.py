@@ -30,6 +30,7 @@ from render.content import N_COUNTERS, RANDOM_ENTROPY, Kind, entropy_table
 from render.curves import BRICK_SIDE, CURVES, PAGE_SIZE, Curve, order_for_size, table_words
 from render.device import adapter_summary, gpu_work
 from render.errors import BadPages, OutOfVideoMemory
+from render.timing import pass_clock
 
 CELL_SIDE = 4
 BLOCK_SIDE = 64
@@ -356,7 +357,7 @@ class BrickStore:
         queue.write_buffer(self._ids, 0, places)
         queue.write_buffer(self._data, 0, data)
         encoder = self.device.create_command_encoder()
-        compute = encoder.begin_compute_pass()
+        compute = encoder.begin_compute_pass(timestamp_writes=pass_clock(self.device).writes("upload"))
         compute.set_pipeline(self._update)
         for index in np.flatnonzero(counts):
             compute.set_bind_group(0, self._update_bindings[index], [_SLOT * int(index)])
@@ -378,7 +379,7 @@ class BrickStore:
             return
         with gpu_work("summarise the volume"):
             encoder = self.device.create_command_encoder()
-            compute = encoder.begin_compute_pass()
+            compute = encoder.begin_compute_pass(timestamp_writes=pass_clock(self.device).writes("summarise"))
             compute.set_pipeline(self._count)
             compute.set_bind_group(0, self._count_bindings[0])
             compute.dispatch_workgroups(*(-(-side // 4) for side in self.shape_blocks))

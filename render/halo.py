@@ -10,6 +10,7 @@ from pygfx.renderers.wgpu import GfxTextureView
 from pygfx.renderers.wgpu.engine.update import ensure_wgpu_object
 
 from render import wgsl
+from render.timing import pass_clock
 
 _SHRINK = 12
 """The halo's pixels are this many of the picture's: far below what a blur this wide can show."""
@@ -82,7 +83,10 @@ class Halo:
             "store_op": "store",
             "clear_value": (0, 0, 0, 0),
         }
-        render = encoder.begin_render_pass(color_attachments=[{**attachment, "resolve_target": None}])
+        render = encoder.begin_render_pass(
+            color_attachments=[{**attachment, "resolve_target": None}],
+            timestamp_writes=pass_clock(self.device).writes("halo"),
+        )
         render.set_pipeline(self._steps[step])
         for source in sources:
             entries = [{"binding": 0, "resource": source}, {"binding": 1, "resource": self._sampler}]

@@ -16,6 +16,7 @@ from render.camera import Basis, Box
 from render.content import Kind
 from render.look import Look, Mode
 from render.palettes import N_KINDS
+from render.timing import pass_clock
 
 TARGET_FORMATS = {"color": "rgba16float", "depth": "r32float", "voxel": "rgba16uint"}
 Rect = tuple[int, int, int, int]
@@ -92,6 +93,8 @@ class Marcher:
     def __init__(self, store: BrickStore, palette: wgpu.GPUTexture) -> None:
         self.store = store
         self.device = store.device
+        self.timed_as = "march"
+        """What the march is called where passes are timed."""
         usage = wgpu.BufferUsage
         self._uniform = self.device.create_buffer(size=_UNIFORM.itemsize, usage=usage.UNIFORM | usage.COPY_DST)
         self._sampler = self.device.create_sampler(mag_filter="linear", min_filter="linear")
@@ -229,7 +232,8 @@ class Marcher:
             {"view": view, "load_op": "load", "store_op": "store", "clear_value": (0, 0, 0, 0), "resolve_target": None}
             for view in views
         ]
-        render = encoder.begin_render_pass(color_attachments=attachments)
+        clock = pass_clock(self.device)
+        render = encoder.begin_render_pass(color_attachments=attachments, timestamp_writes=clock.writes(self.timed_as))
         render.set_pipeline(self._pipeline(mode, sample == 0, cut))
         render.set_bind_group(0, self._bindings)
         if sample:

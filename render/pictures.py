@@ -54,6 +54,7 @@ class Layer:
         self.store = store
         self.origin = origin
         self.marcher = Marcher(store, palette)
+        self.marcher.timed_as = f"march/{key}"
         self.frame = frame
         self.full = MarchedImage(size)
         self.quick: MarchedImage | None = None

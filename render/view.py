@@ -28,6 +28,7 @@ from render.look import Look
 from render.march import Eye, Shine, palette_texture
 from render.palettes import PALETTES, linear_from_hex, palette_table
 from render.pictures import FLASH_S, Budget, Layer, Pictures
+from render.timing import Timings, pass_clock
 from render.volume import MatchedCamera
 
 
@@ -259,12 +260,21 @@ class VolumeView:
                 images = [layer.thing.material.image for layer in self._layers.values()]
                 self._halo.update([image.targets().color for image in images])
             started = time.perf_counter()
-            self._compose()
+            with pass_clock(self.device).around("compose"):
+                self._compose()
             if stale:  # what is left of a frame's budget for the next quick march
                 self._pictures.wait()
                 self.budget.learn_compose(time.perf_counter() - started)
         self._dirty = False
+        pass_clock(self.device).close_batch()
         return True
+
+    def timings(self) -> Timings:
+        """Seconds on the GPU by pass, of the last picture whose figures came back: see `render/timing.py`.
+
+        Empty where the adapter cannot tell, and before the first.
+        """
+        return dict(pass_clock(self.device).latest)
 
     def finish(self, now_s: float) -> None:
         """Draw until the picture is as good as it gets: for pictures that nobody waits for."""
