@@ -149,6 +149,23 @@ def test_first_start_sets_up_and_later_starts_only_start(tree: Path, wheels: Pat
     assert added_s < LATER_START_BAR_S
 
 
+def test_peers_are_installed_only_where_they_are_asked_for(tree: Path, wheels: Path) -> None:
+    lock = tree / "requirements-peers.lock"
+    lock.write_text((tree / "requirements.lock").read_text() + "# and the peers\n")
+    without = run([tree / "glassbox", "bench", "render", "--json"], with_wheels(wheels))
+    assert json.loads(without.stdout)["argv"] == ["bench", "render", "--json"]
+    assert not (tree / ".venv" / "peers.lock").exists()
+
+    asked = run([tree / "glassbox", "bench", "render", "--peers"], with_wheels(wheels))
+    assert "installing Python packages" in asked.stderr
+    assert json.loads(asked.stdout)["argv"] == ["bench", "render", "--peers"]
+    assert (tree / ".venv" / "peers.lock").read_text() == lock.read_text()
+
+    again = run([tree / "glassbox", "bench", "--peers", "render"], environment(PIP_NO_INDEX="1"))
+    assert again.stderr == ""
+    assert run([tree / "glassbox"], environment(PIP_NO_INDEX="1")).stderr == "", "the packages for running are there"
+
+
 def test_offline_set_up_says_so_and_goes_on_next_time(tree: Path, wheels: Path) -> None:
     offline = run([tree / "glassbox"], environment(PIP_INDEX_URL="http://127.0.0.1:9/simple"))
     assert offline.returncode == 4
@@ -363,17 +380,20 @@ def pins(path: Path) -> dict[str, tuple[str, list[str]]]:
 
 def test_locks_cover_the_project_with_hashes_and_without_addresses() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    run_pins, test_pins = pins(ROOT / "requirements.lock"), pins(ROOT / "requirements-test.lock")
+    groups = project["dependency-groups"]
+    needed = project["project"]["dependencies"]
+    run_pins, test_pins, peer_pins = (pins(ROOT / f"requirements{which}.lock") for which in ("", "-test", "-peers"))
     for wanted, locked in [
-        (project["project"]["dependencies"], run_pins),
-        (project["project"]["dependencies"] + project["dependency-groups"]["dev"], test_pins),
+        (needed, run_pins),
+        (needed + groups["dev"] + groups["peers"], test_pins),
+        (needed + groups["peers"], peer_pins),
     ]:
         for requirement in map(Requirement, wanted):
             version, hashes = locked[canonicalize_name(requirement.name)]
             assert requirement.specifier.contains(version), f"{requirement} is locked at {version}: make the locks anew"
             assert hashes
-    assert run_pins.items() <= test_pins.items()
-    for lock in ("requirements.lock", "requirements-test.lock"):
+    assert run_pins.items() <= peer_pins.items() <= test_pins.items()
+    for lock in ("requirements.lock", "requirements-test.lock", "requirements-peers.lock"):
         text = (ROOT / lock).read_text()
         assert "://" not in text
         assert "index-url" not in text.replace("--no-emit-index-url", "")

@@ -8,7 +8,7 @@ import itertools
 import mmap
 import os
 import statistics
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic, perf_counter, sleep, thread_time
@@ -19,6 +19,7 @@ import psutil
 
 from app.benchmarks.pixel_latency import changed_pixel_latency
 from app.benchmarks.report import Report, Result, at_least, at_most
+from app.benchmarks.turns import in_turns, percentile
 from app.output import format_bytes
 from bridge.memory import scan
 from bridge.memory.dirty import DirtyTracker
@@ -55,7 +56,7 @@ def run(*, sizes_mib: tuple[int, ...] = (64, 1024), seconds_each: float = 6.0, w
         latencies_s, adapter = changed_pixel_latency(64 * MIB, seconds_each)
         notes.append(f"A changed pixel is one that was read back from the picture; drawn on {adapter}.")
         results.append(Result("dirty_page_to_changed_pixel_p50", statistics.median(latencies_s) * 1e3, "ms"))
-        results.append(Result("dirty_page_to_changed_pixel_p99", _p99(latencies_s) * 1e3, "ms"))
+        results.append(Result("dirty_page_to_changed_pixel_p99", percentile(latencies_s, 99) * 1e3, "ms"))
     return Report("memory", tuple(results), notes=tuple(notes))
 
 
@@ -76,21 +77,6 @@ def _random_ram(size_bytes: int) -> Iterator[tuple[GuestRam, npt.NDArray[np.uint
         os.close(fd)
 
 
-def _in_turns(clock: Callable[[], float], seconds: float, *actions: Callable[[], object]) -> list[list[float]]:
-    """Runs the actions in turns for so long, three times at least; what each took by `clock`, without the first."""
-    times: list[list[float]] = [[] for _ in actions]
-    end = monotonic() + seconds
-    for turn in itertools.count():
-        for action, taken in zip(actions, times, strict=True):
-            start = clock()
-            action()
-            if turn:  # the first touches memory for the first time
-                taken.append(clock() - start)
-        if turn >= 3 and monotonic() >= end:
-            return times
-    raise AssertionError("unreachable")  # pragma: no cover - the loop has no other end
-
-
 def _scan_results(ram: GuestRam, label: str, seconds: float) -> list[Result]:
     words, shadow = ram.bytes.view(np.uint64), create_shadow(ram)
     target = np.zeros_like(ram.bytes)
@@ -103,7 +89,7 @@ def _scan_results(ram: GuestRam, label: str, seconds: float) -> list[Result]:
         state[:] = 0
         scan.sweep(fd, words, shadow, nothing_hot, state, ram.n_pages, next(cycles), 0.0)
 
-    swept, copied, copied_to_new = _in_turns(
+    swept, copied, copied_to_new = in_turns(
         thread_time, seconds, sweep, lambda: np.copyto(target, ram.bytes), ram.bytes.copy
     )
     os.close(fd)
@@ -120,12 +106,12 @@ def _scan_results(ram: GuestRam, label: str, seconds: float) -> list[Result]:
 
 def _snapshot_results(ram: GuestRam, label: str, seconds: float) -> list[Result]:
     how: list[bool] = []
-    taken, copied = _in_turns(perf_counter, seconds, lambda: how.append(ram.snapshot().consistent), ram.bytes.copy)
+    taken, copied = in_turns(perf_counter, seconds, lambda: how.append(ram.snapshot().consistent), ram.bytes.copy)
     assert all(how)
     return [
         Result(f"snapshot_{label}", ram.size_bytes / statistics.median(taken) / 1e6, "MB/s"),
         Result(f"snapshot_{label}_p50", statistics.median(taken) * 1e3, "ms"),
-        Result(f"snapshot_{label}_p99", _p99(taken) * 1e3, "ms"),
+        Result(f"snapshot_{label}_p99", percentile(taken, 99) * 1e3, "ms"),
         Result(
             f"snapshot_{label}_to_numpy_copy_into_new_memory",
             statistics.median(copied) / statistics.median(taken),
@@ -161,13 +147,9 @@ def _age_results(ram: GuestRam, guest_pages: npt.NDArray[np.uint8], label: str, 
         tracker.stop()
     return [
         Result(f"change_{label}_found_p50", statistics.median(late_s) * 1e3, "ms"),
-        Result(f"change_{label}_found_p99", _p99(late_s) * 1e3, "ms"),
+        Result(f"change_{label}_found_p99", percentile(late_s, 99) * 1e3, "ms"),
         Result(f"worst_age_{label}_stated", statistics.median(stated_s) * 1e3, "ms"),
         Result(f"worst_age_{label}_measured", stats.measured_age_s * 1e3, "ms"),
         Result(f"change_{label}_found_later_than_stated", 100 * later / len(late_s), "%", at_most(1)),
         Result(f"scanner_{label}_core_share", stats.core_share * 100, "% of a core"),
     ]
-
-
-def _p99(values: list[float]) -> float:
-    return float(np.percentile(values, 99))

@@ -40,19 +40,42 @@ def at_most(limit: float) -> Bar:
     return Bar(limit, at_least=False)
 
 
+class NotMeasured(Exception):
+    """What a figure needs is not here; its words say what, and how to get it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One figure."""
+    """One figure; or, with `value` None, why there is none."""
 
     name: str
-    value: float
+    value: float | None
     unit: str
     bar: Bar | None = None
+    why: str = ""
 
     @property
     def ok(self) -> bool | None:
-        """Whether the bar is met; None without a bar."""
-        return None if self.bar is None else self.bar.is_met(self.value)
+        """Whether the bar is met; None without a bar or without a figure."""
+        return None if self.bar is None or self.value is None else self.bar.is_met(self.value)
+
+    def as_json(self) -> dict[str, Any]:
+        """The form of `--json`: the bar as text such as ">= 0.8"; null for what there is not, and why."""
+        found = {
+            "name": self.name,
+            "value": self.value,
+            "unit": self.unit,
+            "bar": None if self.bar is None else str(self.bar),
+            "ok": self.ok,
+        }
+        return found if self.value is not None else {**found, "not_measured": self.why}
+
+    def as_row(self) -> tuple[str, ...]:
+        """Name, value, unit, bar, and whether it is met, for people."""
+        if self.value is None:
+            return self.name, "-", self.unit, "" if self.bar is None else str(self.bar), f"not measured: {self.why}"
+        mark = {None: "", True: "ok", False: "missed"}[self.ok]
+        return self.name, _figure(self.value), self.unit, "" if self.bar is None else str(self.bar), mark
 
 
 def describe_environment() -> dict[str, Any]:
@@ -78,35 +101,16 @@ class Report:
     notes: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
-        """The form of `--json`: bars as text such as ">= 0.8", null where there is none."""
+        """The form of `--json`."""
         return {
             "bench": self.bench,
             "environment": {**self.environment, "notes": list(self.notes)},
-            "results": [
-                {
-                    "name": result.name,
-                    "value": result.value,
-                    "unit": result.unit,
-                    "bar": None if result.bar is None else str(result.bar),
-                    "ok": result.ok,
-                }
-                for result in self.results
-            ],
+            "results": [result.as_json() for result in self.results],
         }
 
     def as_text(self) -> str:
         """A table, the machine, and the notes, for people."""
-        marks = {None: "", True: "ok", False: "missed"}
-        rows = [
-            (
-                result.name,
-                _figure(result.value),
-                result.unit,
-                "" if result.bar is None else str(result.bar),
-                marks[result.ok],
-            )
-            for result in self.results
-        ]
+        rows = [result.as_row() for result in self.results]
         table = format_table((f"bench {self.bench}", "value", "unit", "bar", ""), rows, right=frozenset({1}))
         machine = ", ".join(f"{key} {value}" for key, value in self.environment.items())
         return "\n".join([table, "", f"Measured on: {machine}.", *self.notes])

@@ -5,13 +5,16 @@ import importlib
 
 from app.output import print_json, print_text
 
-_BENCHMARKS = {"memory": "app.benchmarks.memory", "window": "app.benchmarks.window"}
+_BENCHMARKS = {"memory": "app.benchmarks.memory", "render": "app.benchmarks.render", "window": "app.benchmarks.window"}
 
 
 def configure(parser: argparse.ArgumentParser, _command: str) -> None:
     """Declare the options."""
     parser.add_argument("bench", choices=list(_BENCHMARKS), help="what to measure")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument(
+        "--peers", action="store_true", help="first install the programs that are compared with (./glassbox does it)"
+    )
 
 
 def run(options: argparse.Namespace) -> int:

@@ -61,7 +61,7 @@ def test_the_latency_of_pixels_is_measured_on_real_pictures(monkeypatch: pytest.
 
     monkeypatch.setattr("app.benchmarks.memory.changed_pixel_latency", small)
     report = run(sizes_mib=(), seconds_each=0.5)
-    p50, p99 = (result.value for result in report.results)
+    p50, p99 = (result.value for result in report.results if result.value is not None)
     assert 0 < p50 <= p99 < 20_000
     assert "drawn on" in report.notes[-1]
 
