@@ -18,12 +18,13 @@ class FrameStats:
     interval_p50_s: float
     interval_p99_s: float
     work_p50_s: float
+    work_p95_s: float
     work_p99_s: float
 
     @classmethod
     def none(cls) -> FrameStats:
         """Return the figures of no frames."""
-        return cls(0, 0.0, 0.0, 0.0, 0.0)
+        return cls(0, 0.0, 0.0, 0.0, 0.0, 0.0)
 
     @property
     def fps(self) -> float:
@@ -64,6 +65,8 @@ class FrameTimes:
         """Return the percentiles over what is kept."""
         work = self._work[: min(self._count, len(self._work))]
         interval = self._interval[: min(self._intervals, len(self._interval))]
-        work_p50, work_p99 = np.percentile(work, (50, 99)) if len(work) else (0.0, 0.0)
+        work_p50, work_p95, work_p99 = np.percentile(work, (50, 95, 99)) if len(work) else (0.0, 0.0, 0.0)
         gap_p50, gap_p99 = np.percentile(interval, (50, 99)) if len(interval) else (0.0, 0.0)
-        return FrameStats(self._count, float(gap_p50), float(gap_p99), float(work_p50), float(work_p99))
+        return FrameStats(
+            self._count, float(gap_p50), float(gap_p99), float(work_p50), float(work_p95), float(work_p99)
+        )

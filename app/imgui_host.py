@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import wgpu
-from imgui_bundle import imgui
+from imgui_bundle import imgui, implot
 from numpy.typing import NDArray
 from wgpu.utils.imgui import imgui_backend
 from wgpu.utils.imgui.imgui_backend import ImguiWgpuBackend
@@ -172,6 +172,7 @@ class ImguiHost:
         self._surface = canvas.get_wgpu_context()
         self.clipboard: Clipboard = clipboard or MemoryClipboard()
         self._context = imgui.create_context()
+        self._plots = implot.create_context()
         self.make_current()
         self.io = imgui.get_io()
         self.io.config_flags |= imgui.ConfigFlags_.docking_enable
@@ -210,6 +211,7 @@ class ImguiHost:
     def make_current(self) -> None:
         """Make ImGui's functions mean this context."""
         imgui.set_current_context(self._context)
+        implot.set_current_context(self._plots)
 
     def close(self) -> None:
         """Destroy the context. Nothing of ImGui's that was got from it may be used afterwards."""
@@ -217,6 +219,7 @@ class ImguiHost:
         imgui.get_platform_io().platform_set_clipboard_text_fn = None
         imgui.get_platform_io().platform_get_clipboard_text_fn = None
         self._views.clear()
+        implot.destroy_context(self._plots)
         imgui.destroy_context(self._context)
 
     # Events

@@ -43,7 +43,7 @@ class Pane:
 
     def __init__(self, device: wgpu.GPUDevice, name: str, screen: Screen) -> None:
         self.name = name
-        self.view: VolumeView = VolumeView(device, size_px=(MIN_SIDE_PX, MIN_SIDE_PX))
+        self.view = _view(device, (MIN_SIDE_PX, MIN_SIDE_PX))
         self.rect: Rect = NOWHERE
         """Where its picture lies in the window; nowhere while the panel is hidden."""
         self.linked = False
@@ -82,7 +82,7 @@ class Pane:
     def use_device(self, device: wgpu.GPUDevice) -> None:
         """Have an empty view on another device, after the old one was lost with all that was on it."""
         self._texture = None
-        self.view = VolumeView(device, size_px=self._size_px)
+        self.view = _view(device, self._size_px)
 
     def hit(self, x: float, y: float) -> Hit | None:
         """Return what lies under a point, in logical pixels from the picture's upper left corner."""
@@ -112,3 +112,9 @@ class Pane:
         """Free what is on the GPU. The stores live on."""
         self._forget_texture()
         self.view.destroy()
+
+
+def _view(device: wgpu.GPUDevice, size_px: tuple[int, int]) -> VolumeView:
+    view = VolumeView(device, size_px=size_px)
+    view.closes_batch = False  # the window does, after all panes and its own pass
+    return view

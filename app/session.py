@@ -20,6 +20,7 @@ from app.settings import Settings, load_settings, save_settings
 from app.stage import Stage
 from app.state import AppState, Look, Overlay, Vital
 from app.toasts import ToastLevel, Toasts, Way
+from app.upload_rate import UploadRate
 from app.window_options import WindowOptions
 from bridge.machine.catalogue import find_guest
 from bridge.machine.directories import config_dir
@@ -133,6 +134,8 @@ class Session:
         if state.now_s >= self._next_figures_s:
             self._next_figures_s = state.now_s + FIGURES_EVERY_S
             state.frame_stats = state.frames.stats()
+            state.pass_figures = state.pass_times.figures()
+            self._sample_uploads()
         if state.now_s >= self._next_discover_s:
             self._next_discover_s = state.now_s + DISCOVER_EVERY_S
             self._discover()
@@ -348,6 +351,13 @@ class Session:
             vital = self.state.vitals.setdefault(machine.name, Vital())
             vital.usage = machine.usage()
             vital.cpu.append(vital.usage.cpu_percent)
+
+    def _sample_uploads(self) -> None:
+        state = self.state
+        for name in [n for n in state.upload_rates if n not in state.stage.feeds]:
+            del state.upload_rates[name]
+        for name, feed in state.stage.feeds.items():
+            state.upload_rates.setdefault(name, UploadRate()).sample(state.now_s, feed.stats.uploaded_pages)
 
     def _discover(self) -> None:
         def work(_job: Job) -> tuple[MachineRecord, ...]:

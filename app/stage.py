@@ -12,12 +12,14 @@ from app.layout import VOLUME
 from app.pane import Pane, Screen
 from app.place import Place
 from app.theme import Palette
+from app.video_memory_use import MemoryUse, store_use
 from bridge.memory.errors import GuestMemoryError
 from render.camera import CameraState
 from render.cut import Cut
 from render.device import AdapterSummary, replace_device, request_device
 from render.errors import RenderError
 from render.palettes import PALETTES
+from render.timing import pass_clock
 from render.view import Hit, VolumeView
 
 if TYPE_CHECKING:
@@ -44,6 +46,8 @@ class Stage:
         self.device, self.adapter = request_device()
         self.feeds: dict[str, RamFeed] = {}
         self.screen = Screen()
+        self.memory_budget_bytes = 0
+        """How much of the GPU's memory may be used; 0: not known."""
         self._refused: set[str] = set()
         self._broken: list[tuple[str, Exception]] = []
         self._theme: Palette | None = None
@@ -360,6 +364,14 @@ class Stage:
     def volumes(self) -> dict[str, int]:
         """Return the shown machines and their sizes in bytes."""
         return {name: feed.ram.size_bytes for name, feed in self.feeds.items()}
+
+    def memory_use(self) -> MemoryUse:
+        """Return what is held on the GPU, and by whom."""
+        return MemoryUse(
+            machines={name: store_use(feed.store) for name, feed in self.feeds.items()},
+            pictures=sum(pane.view.vram_bytes for pane in self.panes) + pass_clock(self.device).vram_bytes,
+            budget=self.memory_budget_bytes,
+        )
 
     def scan_stats(self, machine: str) -> ScanStats | None:
         """Return how a machine's RAM is being compared."""

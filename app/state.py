@@ -13,9 +13,11 @@ from app.history import History
 from app.jobs import Job, Jobs
 from app.layout import VOLUME
 from app.log import LogRing
+from app.pass_times import PassFigures, PassTimes
 from app.place import Place
 from app.settings import Settings
 from app.toasts import Toasts
+from app.upload_rate import UploadRate
 from bridge.machine.manager import MachineManager
 
 if TYPE_CHECKING:
@@ -108,6 +110,9 @@ class AppState:
     stage: Stage
     run: Callable[[str, Mapping[str, object] | Sequence[object]], Any]  # an action, its errors already shown
     now_s: float = 0.0  # monotonic; one value a frame
+    pass_times: PassTimes = field(default_factory=PassTimes)  # what the GPU says of the last frames
+    pass_figures: PassFigures = field(default_factory=PassFigures)  # the same as a table, twice a second
+    upload_rates: dict[str, UploadRate] = field(default_factory=dict)
     device_label: str = ""
     is_software: bool = False
     current: str | None = None  # the machine that console, inspector and keys are about

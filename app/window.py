@@ -150,6 +150,9 @@ class Window:
             moved = self.state.stage.draw(self.state.now_s)
             if present:
                 self.host.present(self._ui.theme.surface)
+            clock = pass_clock(self.state.stage.device)
+            clock.close_batch()
+            self.state.pass_times.extend(clock.take())
             self._failed_frames = 0
         except DeviceLost as error:
             self._lose_device(error)

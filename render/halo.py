@@ -10,6 +10,7 @@ from pygfx.renderers.wgpu import GfxTextureView
 from pygfx.renderers.wgpu.engine.update import ensure_wgpu_object
 
 from render import wgsl
+from render.resource_size import resource_bytes
 from render.timing import pass_clock
 
 _SHRINK = 12
@@ -93,6 +94,11 @@ class Halo:
             render.set_bind_group(0, self.device.create_bind_group(layout=self._layout, entries=entries))
             render.draw(3)
         render.end()
+
+    @property
+    def vram_bytes(self) -> int:
+        """What the blurred pictures take."""
+        return sum(map(resource_bytes, self._native))
 
     def destroy(self) -> None:
         """Give the video memory back."""

@@ -14,6 +14,7 @@ import numpy as np
 import pygfx as gfx
 import wgpu
 from numpy.typing import NDArray
+from pygfx.renderers.wgpu.engine.update import ensure_wgpu_object
 
 from render.backdrop import BACKGROUNDS, Backdrop, BackdropMaterial, Background
 from render.bricks import BrickStore
@@ -28,6 +29,7 @@ from render.look import Look
 from render.march import Eye, Shine, palette_texture
 from render.palettes import PALETTES, linear_from_hex, palette_table
 from render.pictures import FLASH_S, Budget, Layer, Pictures
+from render.resource_size import resource_bytes
 from render.timing import Timings, pass_clock
 from render.volume import MatchedCamera
 
@@ -57,6 +59,8 @@ class VolumeView:
         self._look = Look()
         self._background = BACKGROUNDS[background]
         self._size = (max(1, size_px[0]), max(1, size_px[1]))
+        self.closes_batch = True
+        """Whether a drawn picture ends a batch of timed passes; not where a frame is more than one picture."""
         self._dirty = True
         self._renderer: gfx.WgpuRenderer | None = None
         self._pixel_ratio = 1.0
@@ -266,7 +270,8 @@ class VolumeView:
                 self._pictures.wait()
                 self.budget.learn_compose(time.perf_counter() - started)
         self._dirty = False
-        pass_clock(self.device).close_batch()
+        if self.closes_batch:
+            pass_clock(self.device).close_batch()
         return True
 
     def timings(self) -> Timings:
@@ -275,6 +280,15 @@ class VolumeView:
         Empty where the adapter cannot tell, and before the first.
         """
         return dict(pass_clock(self.device).latest)
+
+    @property
+    def vram_bytes(self) -> int:
+        """All pictures of this view on the GPU: marched, blurred, composed. The stores are not its own."""
+        assert self._renderer is not None
+        marched = [image for layer in self._layers.values() for image in (layer.full, layer.quick) if image is not None]
+        native = [ensure_wgpu_object(texture) for image in marched for texture in image.textures.values()]
+        composed = self._renderer._blender._textures.values()
+        return sum(map(resource_bytes, (self._texture, *composed, *native))) + self._halo.vram_bytes
 
     def finish(self, now_s: float) -> None:
         """Draw until the picture is as good as it gets: for pictures that nobody waits for."""

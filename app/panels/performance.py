@@ -1,17 +1,40 @@
-"""Performance panel: how long frames take and how fast memory is compared and uploaded."""
+"""Performance panel: where a frame's time goes, what the GPU's memory holds, and how memory is followed."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from imgui_bundle import imgui
+import numpy as np
+from imgui_bundle import imgui, implot
 
 from app.layout import PERFORMANCE
 from app.output import format_bytes
+from app.pass_times import GROUPS, PassRow
+from app.theme import Rgba, Theme, u32, vec4
+from app.video_memory_use import TITLES
+from render.timing import pass_clock
 
 if TYPE_CHECKING:
     from app.state import AppState
     from app.ui import Ui
+
+GROUP_TITLES = {
+    "march": "March",
+    "compose": "Compose",
+    "upload": "Upload",
+    "slices": "Slice views",
+    "interface": "Interface",
+}
+GROUP_TIPS = {
+    "march": "Rays through the bricks, one a pixel",
+    "compose": "Overlays, labels, the ground and its light",
+    "upload": "Changed pages into bricks, with their summaries",
+    "slices": "Flat pictures of slice planes",
+    "interface": "These panels",
+}
+BAR_PX = 2.0
+NAME_UNITS = 31
+FIGURE_UNITS = 14
 
 
 def draw(state: AppState, ui: Ui) -> None:
@@ -19,34 +42,244 @@ def draw(state: AppState, ui: Ui) -> None:
     with ui.panel(PERFORMANCE) as visible:
         if not visible:
             return
-        stats = state.frame_stats
-        label = ui.theme.px(34)
-        with ui.bold():
-            ui.text("Frames", ui.theme.text_dim)
-        for name, value in (
-            ("Drawing", f"{stats.work_p50_s * 1000:.1f} ms, p99 {stats.work_p99_s * 1000:.1f} ms"),
-            ("Apart", f"{stats.interval_p50_s * 1000:.1f} ms, p99 {stats.interval_p99_s * 1000:.1f} ms"),
-            ("Rate", f"{stats.fps:.0f} per second"),
-        ):
-            ui.row(name, label)
-            ui.text(value)
-        recent = [s * 1000 for s in state.frames.recent_work(60)]
-        ui.sparkline(recent, (imgui.get_content_region_avail().x, ui.theme.px(12)), max([16.7, *recent]))
+        _frames(state, ui)
+        ui.gap(3)
+        _memory(state, ui)
         for machine in state.manager.machines():
-            feed = state.stage.feeds.get(machine.name)
-            if feed is None:
-                continue
-            ui.gap(3)
-            with ui.bold():
-                ui.text(machine.name, ui.theme.text_dim)
-            figures = feed.stats
-            for name, value in (
-                ("Compared", f"{format_bytes(figures.scan.bytes_per_s)}/s"),
-                ("Written", f"{figures.scan.dirty_pages_per_s:,.0f} pages/s"),
-                ("Seen within", f"{figures.scan.worst_age_s * 1000:,.0f} ms"),
-                ("Waiting", f"{figures.scan.pending_pages:,} pages"),
-                ("Uploaded", f"{figures.uploaded_pages:,} pages"),
-                ("Upload speed", f"{format_bytes(figures.upload_bytes_per_s)}/s"),
-            ):
-                ui.row(name, label)
-                ui.text(value)
+            if machine.name in state.stage.feeds:
+                ui.gap(3)
+                _machine(state, ui, machine.name)
+        ui.gap(2)
+
+
+def group_colours(theme: Theme) -> dict[str, Rgba]:
+    """Return the colours in which groups of passes are drawn everywhere."""
+    return {
+        "march": theme.accent,
+        "compose": theme.ansi[5],
+        "upload": theme.good,
+        "slices": theme.warn,
+        "interface": theme.text_faint,
+    }
+
+
+def _heading(ui: Ui, title: str, value: str = "", tip: str = "") -> None:
+    with ui.bold():
+        ui.text(title, ui.theme.text_dim)
+    if tip:
+        ui.tooltip(tip)
+    if value:
+        ui.right(imgui.calc_text_size(value).x)
+        ui.text(value)
+
+
+# Frames
+
+
+def _frames(state: AppState, ui: Ui) -> None:
+    theme, stats = ui.theme, state.frame_stats
+    budget_s = state.stage.view.budget.frame_s
+    figures = state.pass_figures
+    _heading(ui, "Frames", f"{stats.fps:.0f} per second" if stats.fps else "at rest")
+    ui.gap(1)
+    width = imgui.get_content_region_avail().x
+    if not pass_clock(state.stage.device).available:
+        with ui.small():
+            ui.wrapped("This GPU's driver has no timestamps: what each pass takes is not known.", theme.text_dim)
+        recent = [s * 1000 for s in state.frames.recent_work(60)]
+        ui.sparkline(recent, (width, theme.px(16)), max([budget_s * 1000, *recent]))
+    else:
+        _graph(state, ui, width, budget_s * 1000, 1000 * figures.total.p95_s if figures.total else 0.0)
+    ui.gap(1)
+    _table_head(ui, width)
+    if (total := figures.total) is not None:
+        times = total.now_s, total.p50_s, total.p95_s
+        _line(ui, width, None, "GPU", times, tip="All passes of a frame, by the GPU's own clock")
+        colours = group_colours(theme)
+        for row in figures.rows:
+            _pass(ui, width, row, colours[row.name])
+    recent_s = state.frames.recent_work(1)
+    _line(
+        ui,
+        width,
+        None,
+        "Whole frame",
+        (recent_s[-1] if recent_s else 0.0, stats.work_p50_s, stats.work_p95_s),
+        tip="From the first thing that is done for a frame to the last, by the processor's clock",
+    )
+
+
+def _graph(state: AppState, ui: Ui, width: float, budget_ms: float, p95_ms: float) -> None:
+    theme = ui.theme
+    height = theme.px(24)
+    shown = max(8, int(width / BAR_PX))
+    stacked = state.pass_times.stacked_ms(shown)
+    top = max(budget_ms * 1.25, min(p95_ms * 1.3, 20 * budget_ms))
+    colours = group_colours(theme)
+    flags = implot.Flags_.canvas_only | implot.Flags_.no_inputs | implot.Flags_.no_frame
+    plot_style = implot.get_style()
+    plot_style.plot_padding = imgui.ImVec2(0, 0)
+    plot_style.plot_border_size = 0.0
+    ground = {"frame_bg": theme.surface, "plot_bg": theme.raised, "plot_border": theme.border}
+    for slot, colour in ground.items():
+        implot.push_style_color(getattr(implot.Col_, slot), vec4(colour))
+    if implot.begin_plot("##frames", imgui.ImVec2(width, height), flags):
+        bare = implot.AxisFlags_.no_decorations | implot.AxisFlags_.lock
+        implot.setup_axes("", "", bare, bare)
+        implot.setup_axes_limits(-0.5, shown - 0.5, 0.0, top, implot.Cond_.always)
+        implot.setup_finish()
+        count = stacked.shape[1]
+        if count:
+            xs = np.arange(shown - count, shown, dtype=np.float32)
+            for index in range(len(GROUPS) - 1, -1, -1):
+                spec = implot.Spec()
+                spec.fill_color = vec4(colours[GROUPS[index]])
+                spec.line_color = vec4(colours[GROUPS[index]].alpha(0.0))
+                implot.plot_bars(f"##{GROUPS[index]}", xs, stacked[index], 0.8, spec)
+        at = implot.get_plot_pos()
+        size = implot.get_plot_size()
+        y = round(at.y + size.y * (1 - budget_ms / top)) + 0.5
+        lines = imgui.get_window_draw_list()
+        lines.add_line(imgui.ImVec2(at.x, y), imgui.ImVec2(at.x + size.x, y), u32(theme.text_dim.alpha(0.55)))
+        with ui.small():
+            label = f"{budget_ms:.0f} ms"
+            lines.add_text(imgui.ImVec2(at.x + theme.px(1.5), y - theme.small_size * 1.2), u32(theme.text_dim), label)
+        implot.end_plot()
+    implot.pop_style_color(len(ground))
+    ui.tooltip("Each bar is a frame; the line is the time that a frame may take while anything moves")
+
+
+def _columns(ui: Ui, width: float) -> list[float]:
+    """The right edges of the three columns of figures, from the left of the panel."""
+    step = min(ui.theme.px(FIGURE_UNITS), (width - ui.theme.px(22)) / 3)
+    return [width - 2 * step, width - step, width]
+
+
+def _table_head(ui: Ui, width: float) -> None:
+    with ui.small():
+        left = imgui.get_cursor_pos_x()
+        ui.faint("ms")
+        for edge, text in zip(_columns(ui, width), ("now", "p50", "p95"), strict=True):
+            imgui.same_line(left + edge - imgui.calc_text_size(text).x)
+            ui.faint(text)
+
+
+def _pass(ui: Ui, width: float, row: PassRow, colour: Rgba) -> None:
+    times = (row.now_s, row.p50_s, row.p95_s)
+    if row.part:
+        _line(ui, width, None, f"    {row.part}", times, dim=True)
+    else:
+        _line(ui, width, colour, GROUP_TITLES[row.name], times, tip=GROUP_TIPS[row.name])
+
+
+def _line(
+    ui: Ui,
+    width: float,
+    colour: Rgba | None,
+    name: str,
+    times_s: tuple[float, float, float],
+    *,
+    tip: str = "",
+    dim: bool = False,
+) -> None:
+    theme = ui.theme
+    left = imgui.get_cursor_pos_x()
+    if colour is not None:
+        at, height = imgui.get_cursor_screen_pos(), imgui.get_text_line_height()
+        side = theme.px(2)
+        top = at.y + round((height - side) / 2)
+        imgui.get_window_draw_list().add_rect_filled(
+            imgui.ImVec2(at.x, top), imgui.ImVec2(at.x + side, top + side), u32(colour), theme.px(0.5)
+        )
+        imgui.set_cursor_pos_x(left + theme.px(3.5))
+    edges = _columns(ui, width)
+    room = edges[0] - theme.px(FIGURE_UNITS) * 0.8 - (imgui.get_cursor_pos_x() - left)
+    ui.elided(name, max(room, theme.px(12)), theme.text_faint if dim else theme.text_dim)
+    if tip:
+        ui.tooltip(tip)
+    for edge, seconds in zip(edges, times_s, strict=True):
+        text = format_ms(seconds)
+        imgui.same_line(left + edge - imgui.calc_text_size(text).x)
+        ui.text(text, theme.text_dim if dim else theme.text)
+
+
+def format_ms(seconds: float) -> str:
+    """Return milliseconds with about three digits that mean something."""
+    ms = seconds * 1000
+    return f"{ms:.2f}" if ms < 10 else f"{ms:.1f}" if ms < 100 else f"{ms:,.0f}"
+
+
+# Memory
+
+
+def _memory(state: AppState, ui: Ui) -> None:
+    theme, use = ui.theme, state.stage.memory_use()
+    of = f"{format_bytes(use.total)} of {format_bytes(use.budget)}" if use.budget else format_bytes(use.total)
+    _heading(ui, "GPU memory", of, "What Glassbox itself holds, all textures and buffers counted")
+    ui.gap(1)
+    width = imgui.get_content_region_avail().x
+    kinds = use.by_kind()
+    colours = dict(zip(kinds, (theme.accent, theme.ansi[6], theme.ansi[5], theme.text_faint, theme.good), strict=True))
+    _bar(ui, width, [(kinds[kind], colours[kind]) for kind in kinds], max(use.budget, use.total, 1))
+    ui.gap(1)
+    for kind, held in kinds.items():
+        if held:
+            _held(ui, width, colours[kind], TITLES[kind], held)
+    if len(use.machines) > 1:
+        for name, parts in use.machines.items():
+            _held(ui, width, None, name, sum(parts.values()))
+
+
+def _bar(ui: Ui, width: float, parts: list[tuple[int, Rgba]], whole: int) -> None:
+    theme = ui.theme
+    at, height = imgui.get_cursor_screen_pos(), theme.px(2)
+    draw_list = imgui.get_window_draw_list()
+    draw_list.add_rect_filled(at, imgui.ImVec2(at.x + width, at.y + height), u32(theme.border_strong), theme.px(0.5))
+    left = at.x
+    for held, colour in parts:
+        right = left + width * held / whole
+        if right > left:
+            draw_list.add_rect_filled(imgui.ImVec2(left, at.y), imgui.ImVec2(right, at.y + height), u32(colour))
+        left = right
+    imgui.dummy(imgui.ImVec2(width, height))
+
+
+def _held(ui: Ui, width: float, colour: Rgba | None, name: str, held: int) -> None:
+    theme = ui.theme
+    left = imgui.get_cursor_pos_x()
+    if colour is not None:
+        at, height, side = imgui.get_cursor_screen_pos(), imgui.get_text_line_height(), theme.px(2)
+        top = at.y + round((height - side) / 2)
+        imgui.get_window_draw_list().add_rect_filled(
+            imgui.ImVec2(at.x, top), imgui.ImVec2(at.x + side, top + side), u32(colour), theme.px(0.5)
+        )
+    imgui.set_cursor_pos_x(left + theme.px(3.5))
+    text = format_bytes(held)
+    ui.elided(name, width - theme.px(6) - imgui.calc_text_size(text).x, theme.text_dim)
+    imgui.same_line(left + width - imgui.calc_text_size(text).x)
+    ui.text(text)
+
+
+# Machines
+
+
+def _machine(state: AppState, ui: Ui, name: str) -> None:
+    _heading(ui, name)
+    ui.gap(1)
+    figures, rate = state.stage.feeds[name].stats, state.upload_rates.get(name)
+    label = ui.theme.px(NAME_UNITS)
+    for title, value, tip in (
+        ("Written", f"{figures.scan.dirty_pages_per_s:,.0f} pages/s", "Pages whose content changed"),
+        (
+            "To the GPU",
+            f"{format_bytes(rate.bytes_per_s if rate else 0)}/s",
+            f"{figures.uploaded_pages:,} pages so far; while it lasts an upload runs at "
+            f"{format_bytes(figures.upload_bytes_per_s)}/s",
+        ),
+        ("Compared", f"{format_bytes(figures.scan.bytes_per_s)}/s", "RAM compared with a copy to find what changed"),
+        ("Seen within", f"{figures.scan.worst_age_s * 1000:,.0f} ms", "The longest that a change can go unnoticed"),
+        ("Waiting", f"{figures.scan.pending_pages:,} pages", "Changed pages that are not on the GPU yet"),
+    ):
+        ui.row(title, label)
+        ui.text(value)
+        ui.tooltip(tip)
