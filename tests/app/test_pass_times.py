@@ -117,7 +117,7 @@ def test_all_that_is_held_is_counted_and_named() -> None:
     kinds = store_use(store)
     assert sum(kinds.values()) == store.vram_bytes
     assert kinds["voxels"] == 4 << 20
-    assert kinds["cells"] == 4 << 18
+    assert kinds["cells"] == (4 << 20) // 64 * 4
     use = MemoryUse({"guest": kinds, "other": {"voxels": 5}}, view.vram_bytes, 1 << 30)
     assert use.total == store.vram_bytes + view.vram_bytes + 5
     assert use.by_kind()["voxels"] == (4 << 20) + 5
