@@ -50,5 +50,9 @@ class BadTransfer(BadLook):
     """Points that make no transfer function."""
 
 
+class BadPalette(BadLook):
+    """Colours that make no palette."""
+
+
 class BadCut(RenderError, ValueError):
     """Slice planes or a clip box that cannot be meant."""

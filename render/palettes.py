@@ -9,9 +9,12 @@ from collections.abc import Callable
 from functools import cache
 
 import numpy as np
+from cmap import Colormap
 from numpy.typing import NDArray
 
 from render.content import Kind
+from render.errors import BadPalette
+from render.palette_text import checked_colors
 
 FloatArray = NDArray[np.float64]
 
@@ -26,6 +29,8 @@ _RGB_FROM_LMS = np.array(
     ]
 )
 
+_DARKEST = 0.16
+"""OKLab lightness of the darkest colour that stands for anything."""
 N_KINDS = 8
 """Rows of a table: three bits of kind."""
 
@@ -56,11 +61,22 @@ def srgb_from_linear(rgb: FloatArray) -> FloatArray:
     return np.where(rgb <= 0.0031308, 12.92 * rgb, 1.055 * np.maximum(rgb, 0.0031308) ** (1 / 2.4) - 0.055)
 
 
+def linear_from_srgb(srgb: FloatArray) -> FloatArray:
+    """sRGB's own encoding -> linear light, both 0..1."""
+    return np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
+
+
 def linear_from_hex(color: str) -> tuple[float, float, float]:
     """ "#rrggbb" -> linear light."""
-    srgb = np.array([int(color[i : i + 2], 16) for i in (1, 3, 5)]) / 255
-    red, green, blue = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
+    red, green, blue = linear_from_srgb(np.array([int(color[i : i + 2], 16) for i in (1, 3, 5)]) / 255)
     return float(red), float(green), float(blue)
+
+
+def oklab_from_linear(rgb: FloatArray) -> FloatArray:
+    """(…, 3) linear-light sRGB -> OKLab's L, a, b."""
+    lms = np.cbrt(np.maximum(rgb @ np.linalg.inv(_RGB_FROM_LMS).T, 0.0))
+    result: FloatArray = lms @ np.linalg.inv(_LMS_FROM_LAB).T
+    return result
 
 
 _KIND_RAMPS: dict[Kind, tuple[float, float, float, float]] = {
@@ -105,12 +121,95 @@ _PALETTES: dict[str, Callable[[], FloatArray]] = {
     "ice": _sweep((275, 210), (0.22, 0.97), 0.13),
     "grey": _sweep((0, 0), (0.2, 0.97), 0.0),
 }
-PALETTES: tuple[str, ...] = tuple(_PALETTES)
+_FROM_CMAP: dict[str, str] = {
+    "viridis": "viridis",
+    "cividis": "cividis",
+    "magma": "magma",
+    "batlow": "crameri:batlow",
+    "lapaz": "crameri:lapaz",
+}
+"""Name here -> name in the cmap package: sequential maps whose lightness rises evenly, for every kind of sight."""
+_CATEGORIES: dict[str, str] = {"okabe": "okabeito:okabeito", "muted": "tol:muted"}
+
+SEQUENTIAL: tuple[str, ...] = (*_PALETTES, *_FROM_CMAP)
+CATEGORICAL: tuple[str, ...] = tuple(_CATEGORIES)
+PALETTES: tuple[str, ...] = (*SEQUENTIAL, *CATEGORICAL)
+"""The palettes that are always there. Users may add theirs."""
+
+_user_palettes: dict[str, NDArray[np.float32]] = {}
+
+
+def palette_names() -> tuple[str, ...]:
+    """All palettes that can be named now, the user's own last."""
+    return (*PALETTES, *_user_palettes)
+
+
+def is_palette(name: str) -> bool:
+    """Whether there is a palette of this name."""
+    return name in PALETTES or name in _user_palettes
+
+
+def add_palette(name: str, colors: FloatArray) -> None:
+    """Offer a palette of the user's: colors (n, 3) sRGB 0..1, spread evenly. Replaces one of the same name of theirs.
+
+    Raises BadPalette.
+    """
+    if not name or name in PALETTES:
+        raise BadPalette(f"A palette cannot be called {name!r}: {'the name is taken' if name else 'it is empty'}.")
+    row = _spread(linear_from_srgb(checked_colors(colors)))
+    table: NDArray[np.float32] = np.broadcast_to(row, (N_KINDS, 256, 3)).astype(np.float32)
+    table.flags.writeable = False
+    _user_palettes[name] = table
+
+
+def remove_palette(name: str) -> None:
+    """Forget a palette of the user's; of any other name, nothing."""
+    _user_palettes.pop(name, None)
+
+
+def palette_table(name: str) -> NDArray[np.float32]:
+    """(8, 256, 3) float32 linear light: kind of content, byte -> colour. Raises KeyError for a name that is none."""
+    return _user_palettes[name] if name in _user_palettes else _built_in(name)
 
 
 @cache
-def palette_table(name: str) -> NDArray[np.float32]:
-    """(8, 256, 3) float32 linear light: kind of content, byte -> colour. Raises KeyError for a name not in PALETTES."""
-    table = _PALETTES[name]().astype(np.float32)
+def _built_in(name: str) -> NDArray[np.float32]:
+    if name in _PALETTES:
+        table = _PALETTES[name]().astype(np.float32)
+    else:
+        row = _cmap_row(_FROM_CMAP[name]) if name in _FROM_CMAP else _category_row(_CATEGORIES[name])
+        table = np.broadcast_to(row, (N_KINDS, 256, 3)).astype(np.float32)
     table.flags.writeable = False
     return table
+
+
+def _cmap_row(name: str) -> FloatArray:
+    colors: FloatArray = np.asarray(Colormap(name)(np.linspace(0, 1, 256)), np.float64)[:, :3]
+    # What is shown at all must stand out from a black ground: the darkest end is lifted, evenly, in lightness.
+    lab = oklab_from_linear(linear_from_srgb(colors))
+    lab[:, 0] = _DARKEST + (1 - _DARKEST) * lab[:, 0]
+    return linear_from_oklch(lab[:, 0], np.hypot(lab[:, 1], lab[:, 2]), np.degrees(np.arctan2(lab[:, 2], lab[:, 1])))
+
+
+def _category_row(name: str) -> FloatArray:
+    """256 colours: the package's in their order, then the same ones again, lighter and darker in turn."""
+    stops = np.array([tuple(stop.color)[:3] for stop in Colormap(name).color_stops], np.float64)
+    lab = oklab_from_linear(linear_from_srgb(stops))
+    lab = lab[lab[:, 0] > 0.3]  # near black is the ground's colour
+    index = np.arange(256)
+    chosen = lab[index % len(lab)]
+    turn = index // len(lab)
+    shift = np.where(turn % 2 == 1, 0.14, -0.14) * np.minimum(turn, 1) * (1 + 0.3 * ((turn - 1) // 2 % 3))
+    lightness = np.clip(chosen[:, 0] + shift, 0.3, 0.97)
+    return linear_from_oklch(
+        lightness, np.hypot(chosen[:, 1], chosen[:, 2]), np.degrees(np.arctan2(chosen[:, 2], chosen[:, 1]))
+    )
+
+
+def _spread(linear: FloatArray) -> FloatArray:
+    """(n, 3) linear light -> (256, 3), between the given colours by even steps in OKLab."""
+    lab = oklab_from_linear(linear)
+    at, places = np.linspace(0, 1, 256), np.linspace(0, 1, len(lab))
+    mixed = np.stack([np.interp(at, places, lab[:, axis]) for axis in range(3)], axis=1)
+    result: FloatArray = np.clip(((mixed @ _LMS_FROM_LAB.T) ** 3) @ _RGB_FROM_LMS.T, 0.0, 1.0)
+    return result

@@ -21,7 +21,7 @@ from render.camera import Box
 from render.curves import BRICK_SIDE
 from render.cut import WHOLE
 from render.frame import VolumeFrame
-from render.look import Look
+from render.look_table import LookTable
 from render.march import Eye, Marcher, Shine
 from render.tiles import TILE, TileMap
 from render.volume import MarchedImage, MemoryVolume, MemoryVolumeMaterial
@@ -46,14 +46,13 @@ class Layer:
         key: str,
         store: BrickStore,
         origin: tuple[float, float, float],
-        palette: wgpu.GPUTexture,
         frame: VolumeFrame,
         size: tuple[int, int],
     ) -> None:
         self.key = key
         self.store = store
         self.origin = origin
-        self.marcher = Marcher(store, palette)
+        self.marcher = Marcher(store)
         self.marcher.timed_as = f"march/{key}"
         self.frame = frame
         self.full = MarchedImage(size)
@@ -163,24 +162,24 @@ class Pictures:
         self._fence = device.create_buffer(size=4, usage=wgpu.BufferUsage.COPY_SRC | wgpu.BufferUsage.COPY_DST)
 
     def march(
-        self, layers: Sequence[Layer], eye_of: Callable[[Layer], Eye], look: Look, shine: Shine, now_s: float
+        self, layers: Sequence[Layer], eye_of: Callable[[Layer], Eye], table: LookTable, shine: Shine, now_s: float
     ) -> bool:
         """Bring the layers' pictures nearer to what they should be; False if they are there already."""
         for layer in layers:
             layer.store.clock_s = now_s
             layer.store.settle()
-            layer.note_writes(now_s, eye_of(layer), _SHADE_REACH if look.mode == "solid" else 0)
+            layer.note_writes(now_s, eye_of(layer), _SHADE_REACH if table.look.mode == "solid" else 0)
         if any(layer.stale for layer in layers):
             if self._too_slow(layers):
-                self._march_quick(layers, eye_of, look, shine)
+                self._march_quick(layers, eye_of, table, shine)
                 return True
             for layer in layers:
                 layer.restart |= layer.stale
                 layer.stale = False
-                self._refine(layer, eye_of(layer), look, shine, math.inf)
+                self._refine(layer, eye_of(layer), table, shine, math.inf)
             return True
         share_s = self.budget.still_s / max(1, len(layers))
-        marched = [self._refine(layer, eye_of(layer), look, shine, share_s) for layer in layers]
+        marched = [self._refine(layer, eye_of(layer), table, shine, share_s) for layer in layers]
         return any(marched)
 
     def wait(self) -> None:
@@ -195,7 +194,9 @@ class Pictures:
         """Whether whole sharp pictures would not fit a frame, so that quick ones are needed first."""
         return sum(layer.tiles.shown_pixels for layer in layers) * self.budget.pixel_s > self.budget.frame_s
 
-    def _march_quick(self, layers: Sequence[Layer], eye_of: Callable[[Layer], Eye], look: Look, shine: Shine) -> None:
+    def _march_quick(
+        self, layers: Sequence[Layer], eye_of: Callable[[Layer], Eye], table: LookTable, shine: Shine
+    ) -> None:
         """Whole pictures now, at the resolution that fits the budget."""
         width, height = layers[0].full.size
         scale = self.budget.scale_for(width * height * len(layers))
@@ -210,7 +211,7 @@ class Pictures:
             layer.marcher.march(
                 layer.quick.targets(),
                 eye_of(layer),
-                look,
+                table,
                 shine,
                 [(0, 0, *size)],
                 sample=0,
@@ -221,7 +222,7 @@ class Pictures:
         self.wait()
         self.budget.learn_march(size[0] * size[1] * len(layers), time.perf_counter() - started)
 
-    def _refine(self, layer: Layer, eye: Eye, look: Look, shine: Shine, budget_s: float) -> bool:
+    def _refine(self, layer: Layer, eye: Eye, table: LookTable, shine: Shine, budget_s: float) -> bool:
         """March what is stale of the sharp picture, or gather samples, for about `budget_s`."""
         tiles = layer.tiles
         if layer.restart:
@@ -237,7 +238,7 @@ class Pictures:
             layer.marcher.march(
                 layer.full.targets(),
                 eye,
-                look,
+                table,
                 shine,
                 work.rects,
                 sample=work.sample,

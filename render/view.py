@@ -6,7 +6,6 @@ that has nothing to do costs nothing.
 
 from __future__ import annotations
 
-import math
 import time
 from dataclasses import dataclass
 
@@ -19,6 +18,7 @@ from pygfx.renderers.wgpu.engine.update import ensure_wgpu_object
 from render.backdrop import BACKGROUNDS, Backdrop, BackdropMaterial, Background
 from render.bricks import BrickStore
 from render.camera import CLEAR_FRACTION, Basis, Box, OrbitCamera
+from render.channels import CHANNELS, ChannelInfo, Legend, colors_of, legend_of
 from render.curves import BRICK_SIDE
 from render.cut import Cut
 from render.device import adapter_summary, gpu_work
@@ -26,8 +26,9 @@ from render.errors import BadLook
 from render.frame import BoxMarker, VolumeFrame
 from render.halo import Halo
 from render.look import Look
-from render.march import Eye, Shine, palette_texture
-from render.palettes import PALETTES, linear_from_hex, palette_table
+from render.look_table import LookTable
+from render.march import Eye, Shine
+from render.palettes import is_palette, linear_from_hex, palette_names
 from render.pictures import FLASH_S, Budget, Layer, Pictures
 from render.resource_size import resource_bytes
 from render.timing import Timings, pass_clock
@@ -66,7 +67,7 @@ class VolumeView:
         self._pixel_ratio = 1.0
         self._last_state: object = None
         with gpu_work("set up the view"):
-            self._lut = palette_texture(device, palette_table("content"))
+            self._table = LookTable(device)
             self._pictures = Pictures(device, self.budget)
             self._pygfx_camera = MatchedCamera()
             self._halo = Halo(device, self._size)
@@ -78,6 +79,7 @@ class VolumeView:
             self.scene.add(self._selection_mark, self._page_mark, self._hover_mark)
             self._make_targets()
         self.set_background(background)
+        self._write_table()
 
     # ----- what it shows
 
@@ -107,20 +109,27 @@ class VolumeView:
             return
         if look.channel not in self.channels():
             raise BadLook(f"Channel {look.channel!r} is not one of {', '.join(self.channels())}.")
-        if look.palette and look.palette not in PALETTES:
-            raise BadLook(f"Palette {look.palette!r} is not one of {', '.join(PALETTES)}.")
-        if look.palette != self._look.palette:
-            with gpu_work("change the palette"):
-                old, self._lut = self._lut, palette_texture(self.device, palette_table(look.palette or "content"))
-                for layer in self._layers.values():
-                    layer.marcher.set_palette(self._lut)
-                old.destroy()
+        if look.palette and not is_palette(look.palette):
+            raise BadLook(f"Palette {look.palette!r} is not one of {', '.join(palette_names())}.")
         self._look = look
+        with gpu_work("change the look"):
+            self._write_table()
         self._forget_pictures()
 
+    def _write_table(self) -> None:
+        self._table.write(self._look, colors_of(self._look, self.channel_info(self._look.channel)))
+
     def channels(self) -> tuple[str, ...]:
-        """The names of the channels that can be looked at."""
-        return ("content",)
+        """The names of the channels that can be looked at: those of every volume, and attributes that any has."""
+        return tuple(CHANNELS)
+
+    def channel_info(self, name: str) -> ChannelInfo:
+        """What a channel's scalars mean. Raises KeyError."""
+        return CHANNELS[name]
+
+    def legend(self) -> Legend:
+        """What the colours mean."""
+        return legend_of(self._look, self.channel_info(self._look.channel))
 
     def cut(self, key: str) -> Cut:
         """How a volume is cut. Raises KeyError."""
@@ -170,7 +179,7 @@ class VolumeView:
         with gpu_work("show a volume"):
             frame = VolumeFrame(store.shape_voxels, label, self._background.line, self._background.text)
             frame.set_scale(self._pixel_ratio)
-            layer = Layer(key, store, place, self._lut, frame, self._size)
+            layer = Layer(key, store, place, frame, self._size)
         self._layers[key] = layer
         self.scene.add(layer.thing, frame)
         self._world_changed()
@@ -257,7 +266,7 @@ class VolumeView:
                 layer.stale = True
         with gpu_work("draw"):
             stale = any(layer.stale for layer in self._layers.values())
-            marched = self._pictures.march(tuple(self._layers.values()), self._eye, self._look, self._shine(), now_s)
+            marched = self._pictures.march(tuple(self._layers.values()), self._eye, self._table, self._shine(), now_s)
             if not (marched or self._dirty or camera_moved):
                 return False
             if marched or self._dirty:
@@ -311,7 +320,7 @@ class VolumeView:
         with gpu_work("pick"):
             for layer in self._layers.values():
                 eye = self._eye(layer)
-                picked = layer.marcher.pick(eye, self._look, self._shine(), (x, y), self._size)
+                picked = layer.marcher.pick(eye, self._table, self._shine(), (x, y), self._size)
                 if picked is None or (best is not None and picked.depth >= best[0]):
                     continue
                 address = int(
@@ -325,7 +334,7 @@ class VolumeView:
         for key in tuple(self._layers):
             self.remove_volume(key)
         self._texture.destroy()
-        self._lut.destroy()
+        self._table.destroy()
         self._pictures.destroy()
         self._halo.destroy()
         self.scene.clear()
@@ -370,7 +379,6 @@ class VolumeView:
 
     def _shine(self) -> Shine:
         return Shine(
-            density=-math.log1p(-min(self._look.opacity, 0.999)),
             glow=1.0,
             flash_s=FLASH_S,
             flash_color=linear_from_hex(self._background.flash),

@@ -1,4 +1,7 @@
-// What every way of marching shares: the view, the levels of the volume, stepping through them, fetching a byte.
+// What every way of marching shares: the view, the levels of the volume, stepping through them, what a voxel's scalar is.
+//
+// A scalar is what palette and transfer function are asked with, 0 to 255, or NOTHING where nothing is shown. In channels
+// by page it is the page's; in the others it is the byte, or what stands for the bytes of a cell or a brick.
 //
 // All distances along a ray are depths (the ray's direction has length one along the view axis), in voxels. Positions are
 // kept as the camera's voxel plus a fraction, so that precision is best where the camera is.
@@ -13,7 +16,7 @@ struct March {
     up: vec3f,
     pixel_voxels: f32,       // how many voxels a pixel of the final picture covers, at depth one
     forward: vec3f,
-    opacity: f32,
+    step_side: f32,          // voxels a pixel may cover before cells stand for them
     shape: vec3i,
     detail: f32,             // 1: show what pixels can show; 0: always single voxels (picking)
     resolution: vec2f,
@@ -33,24 +36,36 @@ struct March {
     pad3: i32,
     clip_high: vec3i,
     pad4: i32,
+    pyramid: vec3f,          // weights: is it mean, highest or representative that stands for many bytes
+    phase: f32,              // this sample's place among those that a pixel gathers, 0..1
+    visible: array<vec4u, 2>, // a bit a scalar: whether it is shown
+    channel: u32,            // of the channels by page: 0 entropy, 1 heat, 2 the attribute
+    hidden_kinds: u32,       // a bit a kind of content
+    half_life_s: f32,
+    top: i32,                // the highest scalar that is shown
+    kind_rows: i32,          // 1: the palette has a row a kind, 0: its first row serves all
+    pad5: i32,
+    pad6: i32,
+    pad7: i32,
 }
 
 @group(0) @binding(0) var<uniform> march: March;
 @group(0) @binding(1) var bricks: texture_3d<u32>;
 @group(0) @binding(2) var heat: texture_3d<f32>;     // when it was written last, and how hot it was then
 @group(0) @binding(3) var blocks: texture_3d<u32>;
-@group(0) @binding(4) var cells: texture_3d<f32>;
-@group(0) @binding(5) var palette: texture_2d<f32>;   // byte across, kind of content down; linear light
+@group(0) @binding(4) var cells: texture_3d<f32>;    // mean, share filled, highest, representative
+@group(0) @binding(5) var palette: texture_2d<f32>;  // scalar across, kind of content down; linear light and opacity
 @group(0) @binding(6) var smooth_sampler: sampler;
+@group(0) @binding(7) var page_values: texture_3d<f32>;
 $$ if layout == "texture"
 $$ for part in range(n_parts)
-@group(0) @binding({{ 7 + part }}) var voxels_{{ part }}: texture_3d<f32>;
+@group(0) @binding({{ 8 + part }}) var voxels_{{ part }}: texture_3d<f32>;
 $$ endfor
 $$ else
-@group(0) @binding(7) var brick_pages: texture_3d<u32>;          // page | state << 27
-@group(0) @binding(8) var<storage, read> byte_order: array<u32>; // state, place in the brick -> place in the page; two a word
+@group(0) @binding(8) var brick_pages: texture_3d<u32>;          // page | state << 27
+@group(0) @binding(9) var<storage, read> byte_order: array<u32>; // state, place in the brick -> place in the page; two a word
 $$ for part in range(n_parts)
-@group(0) @binding({{ 9 + part }}) var<storage, read> voxels_{{ part }}: array<u32>;
+@group(0) @binding({{ 10 + part }}) var<storage, read> voxels_{{ part }}: array<u32>;
 $$ endfor
 $$ endif
 
@@ -62,6 +77,13 @@ struct Ray {
     direction: vec3f,
     inverse: vec3f,
     forwards: vec3<bool>,
+    noise: f32,     // 0..1, even over neighbouring pixels and over the samples of one
+    cells_from: f32, // the depth from which cells stand for voxels; from four times as far, bricks stand for cells
+}
+
+// Interleaved gradient noise: Jimenez, "Next generation post processing in Call of Duty" (2014).
+fn pixel_noise(position: vec2f) -> f32 {
+    return fract(52.9829189 * fract(dot(floor(position), vec2f(0.06711056, 0.00583715))) + march.phase);
 }
 
 fn ray_through(position: vec2f) -> Ray {
@@ -70,7 +92,10 @@ fn ray_through(position: vec2f) -> Ray {
     // A zero would make its reciprocal, and then a distance, not a number.
     let tiny = abs(direction) < vec3f(1e-7);
     direction = select(direction, select(vec3f(-1e-7), vec3f(1e-7), direction >= vec3f(0.0)), tiny);
-    return Ray(direction, 1.0 / direction, direction > vec3f(0.0));
+    // Each pixel and each sample changes level elsewhere, within a factor of two: gathered, they blend.
+    let noise = pixel_noise(position);
+    let cells_from = select(1e30, march.step_side * exp2(noise - 0.5) / march.pixel_voxels, march.detail > 0.0);
+    return Ray(direction, 1.0 / direction, direction > vec3f(0.0), noise, cells_from);
 }
 
 fn depth_of_planes(ray: Ray, planes: vec3i) -> vec3f {
@@ -199,19 +224,127 @@ fn outside(voxel: vec3i) -> bool {
 
 // ----- the volume's levels
 
-struct Brick {
-    filled: f32,   // 0..1
-    mean: f32,
-    kind: i32,
+const NOTHING = -1;
+
+fn is_visible(scalar: u32) -> bool {
+    return ((march.visible[scalar >> 7u][(scalar >> 5u) & 3u] >> (scalar & 31u)) & 1u) != 0u;
 }
 
-fn unpack_brick(packed: u32) -> Brick {
-    return Brick(f32(packed & 8191u) / 4096.0, f32((packed >> 13u) & 255u) / 255.0, i32(packed >> 29u));
+// What a ray needs to know of the page whose brick it has come to.
+struct Page {
+    shown: bool,   // whether any of it can be
+    scalar: i32,   // in channels by page
+    packed: vec2u,
+    row: i32,      // of the palette
+    place: u32,
 }
 
-fn heat_of(brick: vec3i) -> f32 {
+fn page_at(brick: vec3i) -> Page {
+    var page: Page;
+    page.packed = textureLoad(bricks, brick, 0).rg;
+    page.shown = page.packed.r != 0u;
+    if (!page.shown) {
+        return page;
+    }
+    let kind = page.packed.r >> 29u;
+    page.row = i32(kind) * march.kind_rows;
+$$ if hides
+    page.shown = ((march.hidden_kinds >> kind) & 1u) == 0u;
+$$ endif
+$$ if by_page
+    let scalar = page_scalar(brick, page.packed.g);
+    page.scalar = i32(scalar);
+$$ if hides
+    page.shown = page.shown && is_visible(scalar);
+$$ endif
+$$ endif
+    return page;
+}
+
+$$ if by_page
+fn page_scalar(brick: vec3i, summary: u32) -> u32 {
+    switch (march.channel) {
+        case 0u: {
+            return summary & 0xffu;
+        }
+        case 1u: {
+            // On a logarithmic scale, up to {{ heat_top }} writes.
+            let written = textureLoad(heat, brick, 0).rg;
+            let writes = written.g * exp2(-max(march.now_s - written.r, 0.0) / march.half_life_s);
+            return u32(clamp(log2(1.0 + writes) / log2(1.0 + {{ heat_top }}.0), 0.0, 1.0) * 255.0 + 0.5);
+        }
+        default: {
+            return u32(textureLoad(page_values, brick, 0).r * 255.0 + 0.5);
+        }
+    }
+}
+$$ endif
+
+// No voxel of the page has a scalar above this.
+fn bound_of(page: Page) -> i32 {
+$$ if by_page
+    return page.scalar;
+$$ else
+    return i32((page.packed.r >> 21u) & 0xffu);
+$$ endif
+}
+
+fn fill_of_brick(packed: vec2u) -> f32 {
+    return f32(packed.r & 8191u) / 4096.0;
+}
+
+// How many voxels a side can be passed where a page is not shown.
+fn empty_side(voxel: vec3i) -> i32 {
+    return select(64, 16, (textureLoad(blocks, voxel >> vec3u(6u), 0).r & 0xffu) != 0u);
+}
+
+// How many voxels a side are looked at as one.
+fn side_of(ray: Ray, depth: f32, page: Page) -> i32 {
+    let side = select(1, select(4, 16, depth > 4.0 * ray.cells_from), depth > ray.cells_from);
+    return select(side, max(side, 4), page.place == NOT_RESIDENT);
+}
+
+fn scalar_of_byte(byte: u32, page: Page) -> i32 {
+$$ if hides and not by_page
+    let shown = byte != 0u && is_visible(byte);
+$$ else
+    let shown = byte != 0u;
+$$ endif
+$$ if by_page
+    return select(NOTHING, page.scalar, shown);
+$$ else
+    return select(NOTHING, i32(byte), shown);
+$$ endif
+}
+
+fn scalar_of_summary(mean: f32, highest: f32, representative: f32, page: Page) -> i32 {
+$$ if by_page
+    return page.scalar;
+$$ else
+    let scalar = u32(dot(march.pyramid, vec3f(mean, highest, representative)) + 0.5);
+$$ if hides
+    return select(NOTHING, i32(scalar), is_visible(scalar));
+$$ else
+    return i32(scalar);
+$$ endif
+$$ endif
+}
+
+fn scalar_of_cell(cell: vec4f, page: Page) -> i32 {
+    return scalar_of_summary(cell.r * 255.0, cell.b * 255.0, cell.a * 255.0, page);
+}
+
+fn scalar_of_brick(page: Page) -> i32 {
+    let r = page.packed.r;
+    return scalar_of_summary(
+        f32((r >> 13u) & 0xffu), f32((r >> 21u) & 0xffu), f32((page.packed.g >> 8u) & 0xffu), page);
+}
+
+fn flash_of(brick: vec3i) -> f32 {
     return exp(-max(march.now_s - textureLoad(heat, brick, 0).r, 0.0) / march.flash_s);
 }
+
+const NOT_RESIDENT = {{ not_resident }}u;
 
 $$ if layout == "texture"
 fn place_of(brick: vec3i) -> u32 {
@@ -254,6 +387,7 @@ $$ endif
 }
 $$ endif
 
-fn color_of(kind: i32, value: f32) -> vec4f {
-    return textureLoad(palette, vec2i(i32(value * 255.0 + 0.5), kind), 0);
+// The palette's colour and the transfer function's opacity; in translucent mode, the extinction of a voxel's length.
+fn look_of(page: Page, scalar: i32) -> vec4f {
+    return textureLoad(palette, vec2i(scalar, page.row), 0);
 }

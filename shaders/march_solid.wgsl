@@ -1,4 +1,7 @@
-// First hit: the nearest byte that is not zero, lit so that its shape shows.
+// First hit: the nearest byte that is shown, lit so that its shape shows.
+//
+// Where a cell or a brick stands for its voxels, a pixel's ray meets it as often as rays through its voxels would meet
+// one: chance decides for each ray, and the samples that a still picture gathers make it even.
 
 struct Result {
     color: vec4f,
@@ -12,13 +15,19 @@ fn fill_at(position: vec3f) -> f32 {
     return select(0.0, textureSampleLevel(cells, smooth_sampler, position / vec3f(march.shape), 0.0).g, inside);
 }
 
+// Whether a ray that passes through a cube filled to a share meets any of what is in it.
+fn meets(ray: Ray, filled: f32, cube: vec3i) -> bool {
+    let open = (1.0 - filled) * (1.0 - filled);
+    let chance = fract(ray.noise + dot(vec3f(cube & vec3i(63)), vec3f(0.8191725, 0.6710436, 0.5497005)));
+    return filled > 0.0 && chance >= open * open;
+}
+
 fn march_ray(ray: Ray, start: Walk, end: f32) -> Result {
     var walk = start;
     var brick = vec3i(-1);
     var side = 1;
-    var packed = 0u;
-    var place = 0u;
-    var byte = 0u;
+    var page: Page;
+    var scalar = NOTHING;
     for (var i = 0; i < MAX_STEPS; i++) {
         if (outside(walk.voxel) || walk.depth >= end) {
             break;
@@ -26,28 +35,38 @@ fn march_ray(ray: Ray, start: Walk, end: f32) -> Result {
         let here = walk.voxel >> vec3u(4u);
         if (any(here != brick)) {
             brick = here;
-            packed = textureLoad(bricks, brick, 0).r;
-            side = 1;
-            if (packed == 0u) {
-                side = select(64, 16, textureLoad(blocks, walk.voxel >> vec3u(6u), 0).r != 0u);
+            page = page_at(brick);
+            if (page.shown) {
+                page.place = place_of(brick);
+                side = side_of(ray, walk.depth, page);
             } else {
-                place = place_of(brick);
+                side = empty_side(walk.voxel);
             }
         }
         if (side == 1) {
-            byte = byte_of(walk.voxel, place);
-            if (byte != 0u && is_shown(walk.voxel)) {
-                break;
+            scalar = scalar_of_byte(byte_of(walk.voxel, page.place), page);
+        } else if (page.shown) {
+            if (side == 4) {
+                let at = walk.voxel >> vec3u(2u);
+                let cell = textureLoad(cells, at, 0);
+                // What is near is drawn from cells only where its bytes are not at hand: then nothing may be missing.
+                let near = walk.depth <= ray.cells_from && cell.g > 0.0;
+                scalar = select(NOTHING, scalar_of_cell(cell, page), near || meets(ray, cell.g, at));
+            } else {
+                scalar = select(NOTHING, scalar_of_brick(page), meets(ray, fill_of_brick(page.packed), brick));
             }
-            byte = 0u;
         }
+        if (scalar >= 0 && is_shown(walk.voxel)) {
+            break;
+        }
+        scalar = NOTHING;
         let low = walk.voxel & vec3i(-side);
         walk = step_out(ray, walk, low, side, leave_depth(ray, low, side));
     }
-    if (byte == 0u) {
+    if (scalar < 0) {
         return Result(vec4f(0.0), 0.0, vec3i(0));
     }
-    return Result(vec4f(shade(ray, walk, unpack_brick(packed), f32(byte) / 255.0), 1.0), walk.depth, walk.voxel);
+    return Result(vec4f(shade(ray, walk, page, f32(scalar) / 255.0), 1.0), walk.depth, walk.voxel);
 }
 
 // Voxels that are large on the screen get a fine dark line around each face, so that equal bytes can be told apart.
@@ -65,14 +84,18 @@ fn softened(color: vec3f) -> vec3f {
     return color * (bent / peak);
 }
 
-fn shade(ray: Ray, walk: Walk, brick: Brick, value: f32) -> vec3f {
+fn shade(ray: Ray, walk: Walk, page: Page, value: f32) -> vec3f {
     let inside = march.camera_part + ray.direction * walk.depth - vec3f(walk.voxel - march.camera_voxel);
     let position = vec3f(walk.voxel) + inside;
     // From afar a pixel holds many bytes: their mean is the truth there, and a single byte is noise.
     let pixels = 1.0 / max(march.pixel_voxels * walk.depth, 1e-6);
     let near = smoothstep(0.8, 4.0, pixels);
+$$ if by_page
+    let shown = value;
+$$ else
     let cell = textureLoad(cells, walk.voxel >> vec3u(2u), 0);
-    let shown = mix(cell.r, value, near);
+    let shown = mix(dot(march.pyramid, cell.rba), value, near);
+$$ endif
 
     let face = select(vec3f(0.0), -sign(ray.direction), walk.faces);
     let face_normal = normalize(select(face, -march.forward, all(face == vec3f(0.0))));
@@ -96,10 +119,10 @@ fn shade(ray: Ray, walk: Walk, brick: Brick, value: f32) -> vec3f {
     let ambient = vec3f(0.20, 0.23, 0.30) + vec3f(0.16, 0.17, 0.18) * sky;
     let key = vec3f(0.80, 0.78, 0.74) * diffuse * mix(shade, 1.0, 0.35);
     let edge = 1.0 - abs(dot(normalize(ray.direction), smooth_normal));
-    let color = color_of(brick.kind, shown).rgb;
-    let heat = heat_of(walk.voxel >> vec3u(4u));
+    let color = look_of(page, i32(shown * 255.0 + 0.5)).rgb;
+    let flash = flash_of(walk.voxel >> vec3u(4u));
     // High bytes shine by themselves; grazing surfaces catch a little more light.
     let own = march.glow * (0.06 + 0.42 * shown * shown * shown + 0.25 * edge * edge * edge);
     let lit = color * (ambient * shade + key + own) * outline(inside, walk.faces, pixels);
-    return softened(lit + march.flash_color * heat * (0.25 + 0.75 * value));
+    return softened(lit + march.flash_color * flash * (0.25 + 0.75 * value));
 }

@@ -6,18 +6,13 @@ struct Result {
     voxel: vec3i,
 }
 
-fn density_of(filled: f32, mean: f32) -> f32 {
-    return march.opacity * filled * (0.1 + 1.4 * mean * mean);
-}
-
 fn march_ray(ray: Ray, start: Walk, end: f32) -> Result {
     var walk = start;
     let length_per_depth = length(ray.direction);
     var brick = vec3i(-1);
     var side = 1;
-    var info = Brick(0.0, 0.0, 0);
-    var place = 0u;
-    var heat = 0.0;
+    var page: Page;
+    var flash = 0.0;
     var light = vec3f(0.0);
     var passed = 1.0;
     var best = 0.0;
@@ -30,38 +25,38 @@ fn march_ray(ray: Ray, start: Walk, end: f32) -> Result {
         let here = walk.voxel >> vec3u(4u);
         if (any(here != brick)) {
             brick = here;
-            let packed = textureLoad(bricks, brick, 0).r;
-            if (packed == 0u) {
-                side = select(64, 16, textureLoad(blocks, walk.voxel >> vec3u(6u), 0).r != 0u);
+            page = page_at(brick);
+            if (page.shown) {
+                page.place = place_of(brick);
+                flash = flash_of(brick);
+                side = side_of(ray, walk.depth, page);
             } else {
-                info = unpack_brick(packed);
-                place = place_of(brick);
-                heat = heat_of(brick);
-                // Single bytes only where a pixel can show them.
-                side = select(1, 4, march.detail * march.pixel_voxels * walk.depth > 0.4);
+                side = empty_side(walk.voxel);
             }
         }
         let low = walk.voxel & vec3i(-side);
-        let planes = leave_depth(ray, low, side);
-        let next = step_out(ray, walk, low, side, planes);
-        if (side <= 4) {
-            var filled = 0.0;
-            var mean = 0.0;
+        let next = step_out(ray, walk, low, side, leave_depth(ray, low, side));
+        if (page.shown) {
+            var filled = 1.0;
+            var scalar = NOTHING;
             if (side == 1) {
-                let byte = byte_of(walk.voxel, place);
-                mean = f32(byte) / 255.0;
-                filled = min(f32(byte), 1.0);
-            } else {
+                scalar = scalar_of_byte(byte_of(walk.voxel, page.place), page);
+            } else if (side == 4) {
                 let cell = textureLoad(cells, walk.voxel >> vec3u(2u), 0);
-                mean = cell.r;
                 filled = cell.g;
+                scalar = scalar_of_cell(cell, page);
+            } else {
+                filled = fill_of_brick(page.packed);
+                scalar = scalar_of_brick(page);
             }
-            if (filled > 0.0 && is_shown(walk.voxel)) {
+            if (scalar >= 0 && filled > 0.0 && is_shown(walk.voxel)) {
                 let stretch = (min(next.depth, end) - walk.depth) * length_per_depth;
-                let kept = exp(-density_of(filled, mean) * stretch);
+                let look = look_of(page, scalar);
+                // The table holds the extinction of a voxel's length: what is kept of the light falls with the length
+                // of the stretch, however long the steps are.
+                let kept = exp(-look.a * filled * stretch);
                 let weight = passed * (1.0 - kept);
-                let color = color_of(info.kind, mean).rgb;
-                light += weight * (color * march.glow + march.flash_color * heat);
+                light += weight * (look.rgb * march.glow + march.flash_color * flash);
                 passed *= kept;
                 if (weight > best) {
                     best = weight;

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from render.view import VolumeView
 
 MakeStore = Callable[..., BrickStore]
 MakeView = Callable[..., VolumeView]
+Number = TypeVar("Number", np.uint8, np.int16)
 
 
 @pytest.fixture
@@ -55,9 +57,9 @@ def make_view(device: wgpu.GPUDevice) -> Iterator[MakeView]:
         view.destroy()
 
 
-def volume_of(content: NDArray[np.uint8], order: int, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
-    """Bytes in address order -> the volume as (x, y, z) uint8, by numpy alone."""
-    volume = np.zeros(shape, np.uint8)
+def volume_of(content: NDArray[Number], order: int, shape: tuple[int, int, int]) -> NDArray[Number]:
+    """Bytes in address order -> the volume as (x, y, z) of the same type, by numpy alone."""
+    volume = np.zeros(shape, content.dtype)
     x, y, z = HILBERT.voxel_from_address(np.arange(content.size, dtype=np.uint64), order).T
     volume[x, y, z] = content
     return volume

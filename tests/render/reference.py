@@ -6,14 +6,15 @@ each two, in double precision.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
-from render.march import Eye
+from render.eye import Eye
+from render.look import Look, Mode
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,28 +65,54 @@ def is_shown(eye: Eye, voxel: tuple[int, int, int]) -> bool:
     return not bool(towards_eye.all())
 
 
-def first_hit(volume: NDArray[np.uint8], eye: Eye, direction: NDArray[np.float64]) -> Step | None:
-    """The nearest shown byte that is not zero."""
-    for step in walk(volume.shape, eye, direction):
-        if volume[step.voxel] and is_shown(eye, step.voxel):
+def scalars_of(volume: NDArray[np.integer], look: Look) -> NDArray[np.int16]:
+    """Bytes as scalars: -1 where nothing is shown, because a byte is zero or the transfer function hides it.
+
+    A signed volume holds scalars already (of a channel by page), -1 where bytes are zero.
+    """
+    scalars = volume.astype(np.int16)
+    if volume.dtype == np.uint8:
+        scalars[volume == 0] = -1
+    opacities = np.interp(np.arange(256) / 255, *np.array(look.transfer.points).T)
+    return np.where((scalars >= 0) & (opacities[np.maximum(scalars, 0)] > 0), scalars, -1).astype(np.int16)
+
+
+def first_hit(scalars: NDArray[np.integer], eye: Eye, direction: NDArray[np.float64], _look: Look) -> Step | None:
+    """The nearest voxel that is shown."""
+    for step in walk(scalars.shape, eye, direction):
+        if scalars[step.voxel] >= 0 and is_shown(eye, step.voxel):
             return step
     return None
 
 
-def heaviest(volume: NDArray[np.uint8], eye: Eye, direction: NDArray[np.float64], opacity: float) -> Step | None:
-    """The byte that gives most to a translucent ray's colour."""
+def highest(scalars: NDArray[np.integer], eye: Eye, direction: NDArray[np.float64], _look: Look) -> Step | None:
+    """The first of the highest voxels."""
+    best, value = None, -1
+    for step in walk(scalars.shape, eye, direction):
+        if scalars[step.voxel] > value and is_shown(eye, step.voxel):
+            best, value = step, int(scalars[step.voxel])
+    return best
+
+
+def heaviest(scalars: NDArray[np.integer], eye: Eye, direction: NDArray[np.float64], look: Look) -> Step | None:
+    """The voxel that gives most to a translucent ray's colour."""
+    opacities = look.opacity * np.interp(np.arange(256) / 255, *np.array(look.transfer.points).T)
     passed, best, weight = 1.0, None, 0.0
-    for step in walk(volume.shape, eye, direction):
+    for step in walk(scalars.shape, eye, direction):
         if passed < 0.02:
             break
-        value = volume[step.voxel] / 255.0
-        if value and is_shown(eye, step.voxel):
+        if scalars[step.voxel] >= 0 and is_shown(eye, step.voxel):
             length = (step.leave - step.enter) * float(np.linalg.norm(direction))
-            kept = float(np.exp(-opacity * (0.1 + 1.4 * value * value) * length))
+            kept = float((1 - min(opacities[scalars[step.voxel]], 0.999)) ** length)
             if passed * (1 - kept) > weight:
                 best, weight = step, passed * (1 - kept)
             passed *= kept
     return best
+
+
+Find = Callable[[NDArray[np.integer], Eye, NDArray[np.float64], Look], Step | None]
+FIND: dict[Mode, Find] = {"solid": first_hit, "mip": highest, "translucent": heaviest}
+"""What a pick gives in each mode."""
 
 
 def is_delicate(eye: Eye, direction: NDArray[np.float64], step: Step, margin: float = 2e-3) -> bool:

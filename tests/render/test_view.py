@@ -55,7 +55,7 @@ def test_a_still_view_draws_nothing(make_view: MakeView, make_store: MakeStore) 
     np.testing.assert_array_equal(view.screenshot(), picture)
 
 
-@pytest.mark.parametrize("mode", ["solid", "translucent"])
+@pytest.mark.parametrize("mode", ["solid", "translucent", "mip"])
 def test_whatever_changes_is_drawn(make_view: MakeView, make_store: MakeStore, mode: Mode) -> None:
     view = make_view()
     store = make_store(half_full())
@@ -214,7 +214,7 @@ def test_pick_is_the_byte_that_the_reference_sees(make_view: MakeView, make_stor
     met = 0
     for x, y in rng.random((120, 2)) * view.size_px:
         direction = reference.ray_direction(eye, (x, y), view.size_px)
-        expected = reference.first_hit(volume, eye, direction)
+        expected = reference.first_hit(reference.scalars_of(volume, view.look), eye, direction, view.look)
         if expected is not None and reference.is_delicate(eye, direction, expected):
             continue
         hit = view.pick(float(x), float(y))

@@ -1,0 +1,129 @@
+"""Channels: the scalars that can be looked at, what they are called and measured in, and the legend of a look."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from render.content import KIND_TITLES, Kind
+from render.look import Look
+from render.palettes import (
+    CATEGORICAL,
+    FloatArray,
+    is_palette,
+    palette_table,
+    srgb_from_linear,
+)
+
+BY_VOXEL = ("content", "value")
+"""Channels whose scalar is the byte; that of all others is one for the whole page."""
+HEAT_TOP = 127
+"""Writes, decayed, at which the heat's scale ends; it is logarithmic, so that a single write can be seen beside it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelInfo:
+    """What a channel's scalars mean."""
+
+    title: str
+    unit: str = ""
+    kind: Literal["scalar", "categorical"] = "scalar"
+    low: float = 0.0
+    """What the scalar 0 stands for."""
+    high: float = 255.0
+    """What the scalar 255 stands for; of a categorical channel, the last category's number."""
+    per_page: bool = True
+    labels: tuple[str, ...] = ()
+    """Of a categorical channel, the categories' names in order."""
+    ticks: tuple[tuple[float, str], ...] = ()
+    """Places on the scale, 0..1, and what stands there."""
+
+
+CHANNELS: dict[str, ChannelInfo] = {
+    "content": ChannelInfo(
+        "Content", "", "categorical", 0, 7, per_page=False, labels=tuple(KIND_TITLES[kind] for kind in Kind)
+    ),
+    "value": ChannelInfo(
+        "Byte value",
+        per_page=False,
+        ticks=tuple((value / 255, f"0x{value:02x}") for value in (0x00, 0x40, 0x80, 0xC0, 0xFF)),
+    ),
+    "entropy": ChannelInfo(
+        "Entropy", "bits/byte", high=8.0, ticks=tuple((bits / 8, str(bits)) for bits in (0, 2, 4, 6, 8))
+    ),
+    "heat": ChannelInfo(
+        "Write heat",
+        "writes",
+        high=float(HEAT_TOP),
+        ticks=tuple((float(np.log2(1 + n) / np.log2(1 + HEAT_TOP)), str(n)) for n in (0, 1, 3, 7, 15, 31, 63, 127)),
+    ),
+}
+"""The channels that every volume has."""
+_OWN_PALETTES = {"content": "content", "value": "aurora", "entropy": "viridis", "heat": "ember"}
+
+
+@dataclass(frozen=True, slots=True)
+class LegendEntry:
+    """One category: what it is called, its sRGB colour (0..255), whether it is hidden."""
+
+    label: str
+    color: tuple[int, int, int]
+    hidden: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Legend:
+    """What the colours of a look mean: a gradient for a scalar channel, entries for a categorical one."""
+
+    title: str
+    unit: str
+    gradient: NDArray[np.uint8] | None
+    """(256, 3) sRGB, or None."""
+    entries: tuple[LegendEntry, ...]
+    low: float
+    high: float
+    ticks: tuple[tuple[float, str], ...]
+
+
+def palette_of(look: Look, info: ChannelInfo) -> str:
+    """The name of the palette that a look is drawn with."""
+    if look.palette and (look.palette != "content" or look.channel == "content"):
+        return look.palette
+    return _OWN_PALETTES.get(look.channel, "cividis" if info.kind == "scalar" else CATEGORICAL[0])
+
+
+def colors_of(look: Look, info: ChannelInfo) -> NDArray[np.float32]:
+    """(8, 256, 3) float32 linear light: kind of content, scalar -> colour. An unknown palette is the channel's own."""
+    name = palette_of(look, info)
+    return palette_table(name if is_palette(name) else palette_of(Look(channel=look.channel), info))
+
+
+def legend_of(look: Look, info: ChannelInfo) -> Legend:
+    """The legend of a look at a channel."""
+    colors = colors_of(look, info)
+    if look.channel == "content":
+        # A kind is shown by the colour of its middle byte.
+        entries = tuple(
+            LegendEntry(KIND_TITLES[kind], _srgb(colors[kind, 160]), kind in look.hidden_kinds)
+            for kind in Kind
+            if kind != Kind.ZERO
+        )
+        return Legend(info.title, info.unit, None, entries, info.low, info.high, ())
+    if info.kind == "categorical":
+        opacities = look.transfer.opacities()
+        entries = tuple(
+            LegendEntry(label, _srgb(colors[0, scalar]), bool(opacities[scalar] <= 0))
+            for scalar, label in enumerate(info.labels[:256])
+        )
+        return Legend(info.title, info.unit, None, entries, info.low, info.high, ())
+    gradient = np.round(srgb_from_linear(colors[0].astype(np.float64)) * 255).astype(np.uint8)
+    ticks = info.ticks or tuple((share, f"{info.low + share * (info.high - info.low):,.4g}") for share in (0, 0.5, 1))
+    return Legend(info.title, info.unit, gradient, (), info.low, info.high, ticks)
+
+
+def _srgb(linear: NDArray[np.float32]) -> tuple[int, int, int]:
+    color: FloatArray = np.round(srgb_from_linear(linear.astype(np.float64)) * 255)
+    return int(color[0]), int(color[1]), int(color[2])

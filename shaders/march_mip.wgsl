@@ -1,0 +1,102 @@
+// Maximum intensity: the highest scalar on the ray, at the place where the ray first meets it.
+//
+// What cannot hold a higher one than the ray has is passed in one step: blocks, bricks, cells. Where cells stand for their
+// voxels it is their highest that counts, whatever the pyramid: a maximum of maxima is no approximation.
+
+struct Result {
+    color: vec4f,
+    depth: f32,
+    voxel: vec3i,
+}
+
+fn highest_of_cell(cell: vec4f, page: Page) -> i32 {
+$$ if by_page
+    return select(NOTHING, page.scalar, cell.g > 0.0);
+$$ else
+    return i32(cell.b * 255.0 + 0.5);
+$$ endif
+}
+
+fn can_rise(bound: i32, best: i32) -> bool {
+    return bound > best;
+}
+
+fn march_ray(ray: Ray, start: Walk, end: f32) -> Result {
+    var walk = start;
+    var brick = vec3i(-1);
+    var cell = vec3i(-1);
+    var level = 1;     // voxels a side that are looked at as one
+    var side = 1;      // voxels a side that are passed now
+    var bound = NOTHING;
+    var page: Page;
+    var best = NOTHING;
+    var best_row = 0;
+    var best_brick = vec3i(0);
+    var best_walk = start;
+    for (var i = 0; i < MAX_STEPS; i++) {
+        if (outside(walk.voxel) || walk.depth >= end || best >= march.top) {
+            break;
+        }
+        let here = walk.voxel >> vec3u(4u);
+        if (any(here != brick)) {
+            brick = here;
+            cell = vec3i(-1);
+            page = page_at(brick);
+            bound = select(NOTHING, bound_of(page), page.shown);
+            if (bound > best) {
+                page.place = place_of(brick);
+                level = side_of(ray, walk.depth, page);
+            }
+        }
+        var found = NOTHING;
+        if (bound <= best) {
+            let block = textureLoad(blocks, walk.voxel >> vec3u(6u), 0).r;
+$$ if by_page
+            side = select(64, 16, (block & 0xffu) != 0u);
+$$ else
+            side = select(64, 16, (block & 0xffu) != 0u && i32((block >> 8u) & 0xffu) > best);
+$$ endif
+        } else if (level == 16) {
+            side = 16;
+            found = bound;
+        } else {
+            let at = walk.voxel >> vec3u(2u);
+            if (any(at != cell)) {
+                cell = at;
+                let highest = highest_of_cell(textureLoad(cells, cell, 0), page);
+                side = select(level, 4, highest <= best);
+                found = select(NOTHING, highest, level == 4);
+            }
+            if (side == 1) {
+                found = scalar_of_byte(byte_of(walk.voxel, page.place), page);
+            }
+        }
+$$ if hides and not by_page
+        if (found > best && side > 1 && !is_visible(u32(found))) {
+            found = NOTHING;
+        }
+$$ endif
+        if (found > best && is_shown(walk.voxel)) {
+            best = found;
+            best_row = page.row;
+            best_brick = brick;
+            best_walk = walk;
+        }
+        let low = walk.voxel & vec3i(-side);
+        walk = step_out(ray, walk, low, side, leave_depth(ray, low, side));
+    }
+    if (best < 0) {
+        return Result(vec4f(0.0), 0.0, vec3i(0));
+    }
+    page.row = best_row;
+    return Result(glowing(look_of(page, best), best_brick, best_walk.depth, start.depth, end), max(best_walk.depth, 1e-6), best_walk.voxel);
+}
+
+// Farther is darker, or a heap of equal maxima would be flat.
+fn glowing(look: vec4f, brick: vec3i, depth: f32, near: f32, far: f32) -> vec4f {
+    let reach = vec3f(march.clip_high - march.clip_low);
+    let cue = 1.0 - 0.72 * smoothstep(0.0, 1.0, (depth - near) / max(max(reach.x, reach.y), reach.z));
+    let alpha = sqrt(look.a);
+    let light = look.rgb * cue + march.flash_color * flash_of(brick) * 0.5;
+    return vec4f(light * alpha, alpha);
+}
