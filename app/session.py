@@ -464,6 +464,8 @@ class Session:
         state = self.state
         gone = look.selection is not None and look.selection.machine not in state.stage.feeds
         self.select(None if gone else look.selection, remember=False)
+        if look.origins:
+            state.stage.put(dict(look.origins))
         with contextlib.suppress(KeyError):  # a view that was closed since then: the active one goes there
             self.activate(look.view)
         state.stage.view.camera.skip()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +15,7 @@ from app.place import Place
 from app.theme import Palette
 from app.video_memory_use import MemoryUse, store_use
 from bridge.memory.errors import GuestMemoryError
+from render.arrangement import Point, Shape, arrange, box_at, fits, free_place, snapped
 from render.camera import CameraState
 from render.cut import Cut
 from render.device import AdapterSummary, replace_device, request_device
@@ -51,6 +53,8 @@ class Stage:
         self._refused: set[str] = set()
         self._broken: list[tuple[str, Exception]] = []
         self._theme: Palette | None = None
+        self.places: dict[str, Point] = {}
+        """Where people put volumes, by machine: kept also for those that are not shown now."""
         self._marked: Place | None = None
         self._together: CameraState | None = None  # where the linked cameras stood in the last frame
         self.panes: list[Pane] = [Pane(self.device, VOLUME, self.screen)]
@@ -161,7 +165,7 @@ class Stage:
         """Have a volume for each machine whose RAM is mapped, and none for others; returns what could not be shown."""
         problems, self._broken = self._broken, []
         wanted = {m.name: m.ram for m in machines if m.ram is not None and not m.info.state.ended}
-        changed = False
+        changed, shown_before = False, bool(self.feeds)
         for name in [n for n, feed in self.feeds.items() if feed.ram is not wanted.get(n)]:
             self._remove(name)
             changed = True
@@ -177,15 +181,16 @@ class Stage:
                 problems.append((name, error))
         if changed and self.feeds:
             for pane in self.panes:
-                pane.view.camera.fit()
+                pane.view.camera.fit(time.monotonic() if shown_before else None)
         return problems
 
     def _add(self, name: str, ram: GuestRam) -> None:
         feed = RamFeed(ram, self.device)
         shown: list[Pane] = []
         try:
+            origin = self._place_for(name, feed.store.shape_voxels)
             for pane in self.panes:
-                pane.view.add_volume(name, feed.store, label=name)
+                pane.view.add_volume(name, feed.store, label=name, origin=origin)
                 shown.append(pane)
         except BaseException:
             for pane in shown:
@@ -193,6 +198,49 @@ class Stage:
             feed.close()
             raise
         self.feeds[name] = feed
+
+    def _place_for(self, name: str, shape: Shape) -> Point:
+        """Where it was put before, unless another stands there now."""
+        others = [self.view.volume_box(other) for other in self.view.volumes]
+        kept = self.places.get(name)
+        if kept is not None and fits(box_at(kept, shape), others):
+            return kept
+        return free_place(shape, others)
+
+    def origins(self) -> dict[str, Point]:
+        """Return where the volumes stand."""
+        return {name: self.view.volume_box(name)[0] for name in self.feeds}
+
+    def move(self, machine: str, origin: Sequence[float]) -> bool:
+        """Put a volume on the place of the grid that is nearest to `origin`; False where another one stands.
+
+        Raises KeyError.
+        """
+        shape = self.feeds[machine].store.shape_voxels
+        place = snapped(origin)
+        others = [self.view.volume_box(other) for other in self.feeds if other != machine]
+        if not fits(box_at(place, shape), others):
+            return False
+        self.places[machine] = place
+        self._put({machine: place})
+        return True
+
+    def put(self, origins: Mapping[str, Point]) -> None:
+        """Let volumes stand where they stood: for undo."""
+        self.places.update(origins)
+        self._put({name: origin for name, origin in origins.items() if name in self.feeds})
+
+    def arrange(self) -> None:
+        """Let all volumes stand beside each other in a grid, and forget where they were put."""
+        origins = arrange({name: feed.store.shape_voxels for name, feed in self.feeds.items()})
+        for name in origins:
+            self.places.pop(name, None)
+        self._put(origins)
+
+    def _put(self, origins: Mapping[str, Point]) -> None:
+        for pane in self.panes:
+            for name, origin in origins.items():
+                pane.view.move_volume(name, origin)
 
     def _remove(self, name: str) -> None:
         feed = self.feeds.pop(name)
@@ -271,6 +319,8 @@ class Stage:
 
     def finish(self, now_s: float) -> None:
         """Draw all pictures that can be seen as well as it gets."""
+        for pane in self.panes:
+            pane.view.camera.skip()
         self._follow_links(now_s)
         for pane in self.panes:
             if pane.visible:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from bridge.machine.machine import Machine
     from bridge.machine.records import MachineRecord
     from bridge.machine.states import Usage
+    from render.arrangement import Point
     from render.camera import CameraState
 
 SAMPLES = 60  # one a second: the sparkline is the last minute
@@ -38,11 +39,12 @@ Overlay = Literal["keys", "about", "launch", "attach"]
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What undo brings back: the selected byte and where the camera stands."""
+    """What undo brings back: the selected byte, where the camera stands, and where the volumes do."""
 
     selection: Place | None
     camera: CameraState
     view: str = VOLUME  # whose camera
+    origins: tuple[tuple[str, Point], ...] = ()  # where the volumes stand
 
 
 @dataclass(slots=True)
@@ -85,6 +87,9 @@ class Gesture:
     before: Look | None = None
     moved: bool = False
     button: int = 0
+    carried: str | None = None  # the machine whose volume is being moved
+    grabbed: tuple[float, float, float] = (0.0, 0.0, 0.0)  # the point of the world that the pointer took hold of
+    origin: tuple[float, float, float] = (0.0, 0.0, 0.0)  # where the carried volume stood
     applied: tuple[float, float] = (0.0, 0.0)  # how far the pointer had moved when the camera was moved last
 
 
@@ -161,7 +166,8 @@ class AppState:
 
     def look(self) -> Look:
         """Return what undo would bring back to here."""
-        return Look(self.selection, self.stage.camera, self.stage.active.name)
+        stage = self.stage
+        return Look(self.selection, stage.camera, stage.active.name, tuple(sorted(stage.origins().items())))
 
     def remember(self) -> None:
         """Record what is looked at now, before a change to it."""

@@ -19,6 +19,7 @@ from PIL import Image
 from app.action_sets.machines import machine_actions
 from app.action_sets.panes import pane_actions
 from app.action_sets.views import view_actions
+from app.action_sets.volumes import volume_actions
 from app.action_sets.windows import window_actions
 from app.control import ControlServer
 from app.imgui_host import EVENT_TYPES, Clipboard, ImguiHost
@@ -82,6 +83,7 @@ class Window:
         self._ui = Ui(self._theme_now(), self.state)
         self._use_theme()
         self.state.actions.add(*machine_actions(self.session), *view_actions(self.session), *pane_actions(self.session))
+        self.state.actions.add(*volume_actions(self.session))
         self.state.actions.add(*window_actions(self.session, self))
         self.control: ControlServer | None = None
         self._frames_left = SETTLE_FRAMES

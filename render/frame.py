@@ -14,6 +14,10 @@ _EDGES = [(a, b) for a in range(8) for b in range(8) if a < b and (a ^ b).bit_co
 
 
 _THICKNESS = 1.0
+_OPACITY = 0.55
+_NAME_SIZE = 14
+_GLYPH_WIDTH = 0.56
+"""Of a character of pygfx's font, as a share of its size, on average."""
 
 
 def box_lines(box: Box) -> NDArray[np.float32]:
@@ -82,21 +86,26 @@ class VolumeFrame(gfx.Group):
         self._lines = [self._segments(box_lines(box)), self._segments(_ticks(shape))]
         self._texts: list[gfx.Text] = []
         self._sizes: list[float] = []
+        self._emphasis = 1.0
+        self._pixel_ratio = 1.0
+        self.label = label
         margin = 0.025 * max(shape)
         for axis in range(3):
             at = [-margin, -margin, -margin]
             at[axis] = float(shape[axis])
             self._text("xyz"[axis], at, 11)
         self._text("0", [-margin, -margin, -margin], 11)
+        self._axes = tuple(self._texts)
         if label:
-            self._text(label, [-margin, -margin, shape[2] + 3.2 * margin], 14)
+            self._text(label, [0.0, 0.0, float(shape[2])], _NAME_SIZE)
+            self._texts[-1].material.depth_test = False  # a name is read also where its volume is hidden
         self.set_colors(line_color, text_color)
 
     def _segments(self, positions: NDArray[np.float32]) -> gfx.Line:
         material = gfx.LineSegmentMaterial(
             thickness=_THICKNESS,
             thickness_space="screen",
-            opacity=0.55,
+            opacity=_OPACITY,
             aa=True,
             alpha_mode="blend",
             depth_write=False,
@@ -119,6 +128,32 @@ class VolumeFrame(gfx.Group):
         self._sizes.append(size)
         self.add(label)
 
+    @property
+    def name_size_px(self) -> tuple[float, float]:
+        """About how wide and high the name is in the picture."""
+        height = _NAME_SIZE * self._pixel_ratio
+        return _GLYPH_WIDTH * height * len(self.label), 1.2 * height
+
+    def lay_labels(self, *, axes: bool, name_at: tuple[float, float, float] | None) -> None:
+        """Show the letters of the axes or not, and the name at a point in voxels from the volume's corner, or not."""
+        for text in self._axes:
+            text.visible = axes
+        for text in self._texts[len(self._axes) :]:
+            text.visible = name_at is not None
+            if name_at is not None:
+                text.local.position = name_at
+
+    def set_emphasis(self, emphasised: bool) -> bool:
+        """Draw the edges strongly, because this volume is meant, or as always; returns whether that is a change."""
+        emphasis = 2.5 if emphasised else 1.0
+        if emphasis == self._emphasis:
+            return False
+        self._emphasis = emphasis
+        for line in self._lines:
+            line.material.opacity = min(1.0, _OPACITY * emphasis)
+        self.set_scale(self._pixel_ratio)
+        return True
+
     def set_colors(self, line_color: str, text_color: str) -> None:
         """Change the colours."""
         for line in self._lines:
@@ -128,8 +163,9 @@ class VolumeFrame(gfx.Group):
 
     def set_scale(self, pixel_ratio: float) -> None:
         """Draw for a screen with this many pixels to the unit."""
+        self._pixel_ratio = pixel_ratio
         for line in self._lines:
-            line.material.thickness = _THICKNESS * pixel_ratio
+            line.material.thickness = _THICKNESS * self._emphasis * pixel_ratio
         for text, size in zip(self._texts, self._sizes, strict=True):
             text.font_size = size * pixel_ratio
 

@@ -75,6 +75,12 @@ class Layer:
         low, shape = self.origin, self.store.shape_voxels
         return low, (low[0] + shape[0], low[1] + shape[1], low[2] + shape[2])
 
+    def move(self, origin: tuple[float, float, float]) -> None:
+        """Stand elsewhere in the world."""
+        self.origin = origin
+        self.thing.local.position = self.frame.local.position = origin
+        self.stale = True
+
     @property
     def shows_full(self) -> bool:
         """Whether the sharp picture is the one that is shown."""

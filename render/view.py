@@ -15,6 +15,7 @@ import wgpu
 from numpy.typing import NDArray
 from pygfx.renderers.wgpu.engine.update import ensure_wgpu_object
 
+from render.arrangement import free_place
 from render.backdrop import BACKGROUNDS, Backdrop, BackdropMaterial, Background
 from render.bricks import BrickStore
 from render.camera import CLEAR_FRACTION, Basis, Box, OrbitCamera
@@ -25,6 +26,7 @@ from render.device import adapter_summary, gpu_work
 from render.errors import BadLook
 from render.frame import BoxMarker, VolumeFrame
 from render.halo import Halo
+from render.labels import Named, place_labels
 from render.look import Look
 from render.look_table import LookTable
 from render.march import Eye, Shine
@@ -33,6 +35,9 @@ from render.pictures import FLASH_S, Budget, Layer, Pictures
 from render.resource_size import resource_bytes
 from render.timing import Timings, pass_clock
 from render.volume import MatchedCamera
+
+_AXES_FROM_PX = 150
+"""The letters of a volume's axes are shown from this size on: nearer together they cannot be told apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +180,7 @@ class VolumeView:
         """Show a store. Without an origin it stands beside the others. The first one is brought into view."""
         if key in self._layers:
             raise ValueError(f"A volume {key!r} is already shown; remove it first.")
-        place = origin if origin is not None else self._free_place()
+        place = origin if origin is not None else self._free_place(store.shape_voxels)
         with gpu_work("show a volume"):
             frame = VolumeFrame(store.shape_voxels, label, self._background.line, self._background.text)
             frame.set_scale(self._pixel_ratio)
@@ -199,6 +204,42 @@ class VolumeView:
     def volume_box(self, key: str) -> Box:
         """Where a volume stands in the world. Raises KeyError."""
         return self._layers[key].box
+
+    def move_volume(self, key: str, origin: tuple[float, float, float]) -> None:
+        """Let a volume stand elsewhere in the world; `origin` is its low corner. Raises KeyError."""
+        layer = self._layers[key]
+        if origin == layer.origin:
+            return
+        layer.move(origin)
+        if self._selection is not None and self._selection[0] == key:
+            self.set_selection(*self._selection)
+        self.set_hover(None)
+        self._world_changed()
+
+    def emphasise(self, key: str | None) -> None:
+        """Draw one volume's edges strongly, or none's."""
+        for layer in self._layers.values():
+            self._dirty |= layer.frame.set_emphasis(layer.key == key)
+
+    def volume_at(self, x: float, y: float) -> str | None:
+        """Return the volume whose box is nearest under a pixel position, also where it is empty; waits for nothing."""
+        position, direction = self.ray_in_world(x, y)
+        best: tuple[float, str] | None = None
+        for layer in self._layers.values():
+            entry = _box_entry(layer.box, position, direction)
+            if entry is not None and (best is None or entry < best[0]):
+                best = entry, layer.key
+        return None if best is None else best[1]
+
+    def ray_in_world(self, x: float, y: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """The ray through a pixel position: from where it comes, (3,), and its direction, (3,), of depth one."""
+        basis, (half_width, half_height) = self.camera.basis, self.camera.half_extent()
+        direction = (
+            basis.forward
+            + (2 * x / self._size[0] - 1) * half_width * basis.right
+            - (2 * y / self._size[1] - 1) * half_height * basis.up
+        )
+        return basis.position, direction
 
     _selection: tuple[str, int] | None = None
 
@@ -364,13 +405,8 @@ class VolumeView:
             self.camera.set_world(((low[0], low[1], low[2]), (high[0], high[1], high[2])))
         self._forget_pictures()
 
-    def _free_place(self) -> tuple[float, float, float]:
-        if not self._layers:
-            return (0.0, 0.0, 0.0)
-        boxes = [layer.box for layer in self._layers.values()]
-        right = max(box[1][0] for box in boxes)
-        widest = max(box[1][0] - box[0][0] for box in boxes)
-        return (right + 0.35 * widest, 0.0, 0.0)
+    def _free_place(self, shape: tuple[int, int, int]) -> tuple[float, float, float]:
+        return free_place(shape, [layer.box for layer in self._layers.values()])
 
     def _forget_pictures(self) -> None:
         self._dirty = True
@@ -395,17 +431,40 @@ class VolumeView:
         return Eye(own, self.camera.half_extent(), state.distance * CLEAR_FRACTION, opening, layer.cut.clip)
 
     def _world_at(self, x: float, y: float, depth: float) -> tuple[float, float, float]:
-        basis, (half_width, half_height) = self.camera.basis, self.camera.half_extent()
-        direction = (
-            basis.forward
-            + (2 * x / self._size[0] - 1) * half_width * basis.right
-            - (2 * y / self._size[1] - 1) * half_height * basis.up
-        )
-        point = basis.position + direction * depth
+        position, direction = self.ray_in_world(x, y)
+        point = position + direction * depth
         return float(point[0]), float(point[1]), float(point[2])
+
+    def _lay_labels(self) -> None:
+        """Put each volume's name above it in the picture, clear of the others; small volumes have no axis letters."""
+        basis, (half_width, half_height) = self.camera.basis, self.camera.half_extent()
+        width, height = self._size
+        seen: list[tuple[float, Layer, Named]] = []
+        for layer in self._layers.values():
+            corners = _corners(layer.box) - basis.position
+            depth = corners @ basis.forward
+            if float(depth.min()) <= 1e-3:  # the camera is inside, or it is behind: there is no outline to name
+                layer.frame.lay_labels(axes=True, name_at=None)
+                continue
+            x = (corners @ basis.right / depth / half_width + 1) / 2 * width
+            y = (1 - corners @ basis.up / depth / half_height) / 2 * height
+            outline = float(x.min()), float(y.min()), float(x.max()), float(y.max())
+            upper = y.argsort()[:4]
+            named = Named(outline, float(x[upper].mean()), *layer.frame.name_size_px)
+            seen.append((float(depth.min()), layer, named))
+        seen.sort(key=lambda entry: entry[0])
+        places = place_labels([named for _, _, named in seen], (float(width), float(height)))
+        for (depth_min, layer, named), place in zip(seen, places, strict=True):
+            left, top, right, bottom = named.outline
+            at = None if place is None else np.subtract(self._world_at(*place, depth_min), layer.origin)
+            layer.frame.lay_labels(
+                axes=max(right - left, bottom - top) >= _AXES_FROM_PX * self._pixel_ratio,
+                name_at=None if at is None else (float(at[0]), float(at[1]), float(at[2])),
+            )
 
     def _compose(self) -> None:
         """pygfx draws the scene; its picture is copied as it is."""
+        self._lay_labels()
         self._pygfx_camera.follow(self.camera)
         assert self._renderer is not None
         self._renderer.render(self.scene, self._pygfx_camera, flush=False)
@@ -414,6 +473,19 @@ class VolumeView:
         color = self._renderer._blender.get_texture("color")
         encoder.copy_texture_to_texture({"texture": color}, {"texture": self._texture}, (*self._size, 1))
         self.device.queue.submit([encoder.finish()])
+
+
+def _corners(box: Box) -> NDArray[np.float64]:
+    """The corners of a box, (8, 3)."""
+    return np.array([[box[corner >> axis & 1][axis] for axis in range(3)] for corner in range(8)])
+
+
+def _box_entry(box: Box, position: NDArray[np.float64], direction: NDArray[np.float64]) -> float | None:
+    """How far along a ray a box begins, at least 0; None where the ray misses it. By slabs."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        at = (np.array(box) - position) / direction  # (2, 3)
+    first, last = np.fmin(at[0], at[1]).max(), np.fmax(at[0], at[1]).min()
+    return max(float(first), 0.0) if last >= max(first, 0.0) else None
 
 
 def _cube(origin: tuple[float, float, float], corner: NDArray[np.uint32], side: int) -> Box:

@@ -20,6 +20,7 @@ MOUSE = (
     ("Wheel", "Zoom to the pointer"),
     ("Click", "Select a byte"),
     ("Double click", "Fly to a byte"),
+    ("Alt and drag", "Move a volume"),
     ("Right click", "What can be done with it"),
 )
 COLUMNS = 3

@@ -166,8 +166,11 @@ def _controls(ui: Ui, machine: Machine) -> None:
         if ui.icon_button(icons.ICON_FA_TERMINAL, "Show its console", id_=f"console{name}"):
             ui.run("console.show", machine=name)
         imgui.same_line()
-        if ui.icon_button(icons.ICON_FA_EXPAND, "Fit its volume to the view", id_=f"fit{name}"):
-            ui.run("view.fit", machine=name)
+        note = "Double click: all volumes"
+        if ui.icon_button(icons.ICON_FA_EXPAND, "Fit its volume to the view", id_=f"fit{name}", note=note):
+            # The second click of two comes as another one.
+            everything = imgui.get_io().mouse_clicked_last_count[0] >= 2
+            ui.run("view.fit", **({} if everything else {"machine": name}))
         ui.right(theme.px(7))
         if machine.info.attached:
             if ui.icon_button(icons.ICON_FA_LINK_SLASH, "Detach", id_=f"stop{name}", note="The machine itself runs on"):

@@ -9,6 +9,7 @@ from imgui_bundle import icons_fontawesome_6 as icons
 from imgui_bundle import imgui
 
 from app.pane import NOWHERE
+from app.panels import carrying
 from app.place import Place
 
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ def _mouse(state: AppState, ui: Ui, pane: Pane) -> None:
     x, y = io.mouse_pos.x - pane.rect[0], io.mouse_pos.y - pane.rect[1]
     hovered = imgui.is_item_hovered()
     _drag(state, pane)
+    carrying.show(state, pane, hovered=hovered)
     if hovered and io.mouse_wheel:
         state.remember()
         hit = pane.hit(x, y)
@@ -94,6 +96,7 @@ def _drag(state: AppState, pane: Pane) -> None:
     io, gesture, camera = imgui.get_io(), state.gesture, pane.view.camera
     height = pane.rect[3]
     if imgui.is_item_activated():
+        carrying.take_hold(state, pane)
         gesture.button = next(b for b in (LEFT, RIGHT, MIDDLE) if io.mouse_clicked[b])
         gesture.before, gesture.moved, gesture.applied = state.look(), False, (0.0, 0.0)
     if not (imgui.is_item_active() or imgui.is_item_deactivated()):
@@ -102,15 +105,20 @@ def _drag(state: AppState, pane: Pane) -> None:
     total = since_press.x, since_press.y
     gesture.moved |= total[0] ** 2 + total[1] ** 2 > CLICK_SLOP_PX**2
     right, down = total[0] - gesture.applied[0], total[1] - gesture.applied[1]
-    if gesture.moved and (right, down) != (0.0, 0.0):
+    if gesture.carried is not None:
+        if gesture.moved:
+            carrying.carry(state, pane)
+    elif gesture.moved and (right, down) != (0.0, 0.0):
         gesture.applied = total
         state.stage.forget_rest()
         if gesture.button != LEFT or io.key_shift:
             camera.pan(right / height, -down / height)
         else:
             camera.orbit(-right * DEGREES_PER_PX, down * DEGREES_PER_PX)
-    if imgui.is_item_deactivated() and gesture.moved and gesture.before is not None:
-        state.history.record(gesture.before)
+    if imgui.is_item_deactivated():
+        gesture.carried = None
+        if gesture.moved and gesture.before is not None:
+            state.history.record(gesture.before)
 
 
 def _hover(state: AppState, ui: Ui, pane: Pane, hovered: bool, x: float, y: float) -> None:
@@ -157,6 +165,8 @@ def _context_menu(state: AppState, ui: Ui) -> None:
             imgui.separator()
         ui.menu_item(state.actions.get("view.go_to_dialog"))
         ui.menu_item(state.actions.get("view.fit"))
+        if len(state.stage.feeds) > 1:
+            ui.menu_item(state.actions.get("view.arrange"))
         if imgui.internal.begin_menu_ex("Look along", icons.ICON_FA_CUBE):
             for axis in ("+x", "-x", "+y", "-y", "+z", "-z"):
                 ui.menu_item(state.actions.get("view.axis"), {"axis": axis}, axis)
