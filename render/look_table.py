@@ -48,10 +48,13 @@ class LookTable:
         """The highest scalar that is shown, or -1."""
         self.hides = True
         """Whether any scalar that can occur is not shown."""
+        self.revision = 0
+        """Grows whenever it is written."""
 
     def write(self, look: Look, colors: NDArray[np.float32]) -> None:
         """Have the look's opacities with `colors`, (8, 256, 3) linear light: a few kilobytes, whatever the volume."""
         self.look = look
+        self.revision += 1
         opacities = opacities_of(look)
         shown = opacities > 0
         self.visible = np.packbits(shown, bitorder="little").view("<u4").astype(np.uint32)

@@ -12,6 +12,7 @@ import wgpu
 
 from render import wgsl
 from render.bricks import BrickStore
+from render.camera import Box, CameraState, basis_of
 from render.channels import BY_VOXEL, HEAT_TOP
 from render.eye import Eye, Rect, Shine
 from render.look import Mode
@@ -60,6 +61,14 @@ class Picked:
     depth: float
 
 
+class Flat(NamedTuple):
+    """What a shader that includes `march_common.wgsl` needs of a marcher, for group 0."""
+
+    layout: wgpu.GPUBindGroupLayout
+    bindings: wgpu.GPUBindGroup
+    variables: dict[str, object]
+
+
 class Marcher:
     """The pipelines and bindings by which one brick store is marched."""
 
@@ -105,6 +114,14 @@ class Marcher:
         self._layout = self.device.create_bind_group_layout(entries=kinds)
         resources = [{"binding": i, "resource": resource} for i, (_, resource) in enumerate(entries)]
         self._bindings = self.device.create_bind_group(layout=self._layout, entries=resources)
+
+    def prepare_flat(self, table: LookTable, shine: Shine, clip: Box | None) -> Flat:
+        """Set what does not depend on where one looks from, for a pass of another shader in the next submission."""
+        anywhere = Eye(basis_of(CameraState()), (1.0, 1.0), 0.0, None, clip)
+        self._prepare(anywhere, table, shine, (1, 1), (0.0, 0.0), 0.0, 1, 0.0)
+        switches = self._switches(table, anywhere, False)._replace(mode="slice", cut=False)
+        variables = common_variables(switches, self.store.layout, len(self.store.parts), self._max_steps)
+        return Flat(self._layout, self._bindings, variables)
 
     @cached_property
     def _max_steps(self) -> int:
@@ -266,15 +283,19 @@ class Marcher:
 
 def march_code(switches: Switches, layout: str, n_parts: int, max_steps: int) -> str:
     """The march's WGSL for one combination of switches."""
-    return wgsl.compose(
-        "march.wgsl",
+    return wgsl.compose("march.wgsl", **common_variables(switches, layout, n_parts, max_steps))
+
+
+def common_variables(switches: Switches, layout: str, n_parts: int, max_steps: int) -> dict[str, object]:
+    """The template variables of `march_common.wgsl`."""
+    return {
         **switches._asdict(),
-        layout=layout,
-        n_parts=n_parts,
-        max_steps=max_steps,
-        not_resident=NOT_RESIDENT,
-        heat_top=HEAT_TOP,
-    )
+        "layout": layout,
+        "n_parts": n_parts,
+        "max_steps": max_steps,
+        "not_resident": NOT_RESIDENT,
+        "heat_top": HEAT_TOP,
+    }
 
 
 def _texture(sample_type: str, view_dimension: str = "3d") -> dict[str, object]:
