@@ -6,16 +6,18 @@ from collections.abc import Sequence
 
 from imgui_bundle import imgui
 
-VOLUME, MACHINES, INSPECTOR, CONSOLE, LOG, PERFORMANCE = (
+VOLUME, MACHINES, INSPECTOR, CONSOLE, LOG, PERFORMANCE, SLICES = (
     "Volume",
     "Machines",
     "Inspector",
     "Console",
     "Log",
     "Performance",
+    "Slices",
 )
 LEFT_PX, RIGHT_PX, BOTTOM_PX = 272.0, 392.0, 248.0
 LEFT_MAX, RIGHT_MAX, BOTTOM_MAX = 0.21, 0.29, 0.34  # of the window: the volume keeps the greater part
+SLICES_SHARE = 0.45  # of the middle, beside the volume, while the panel is shown
 
 
 def dockspace_id() -> int:
@@ -56,6 +58,9 @@ def build_default_layout(
         (PERFORMANCE, left),
     ):
         builder.dock_builder_dock_window(name, place)
+    split = builder.dock_builder_split_node(centre, imgui.Dir.right, SLICES_SHARE)
+    builder.dock_builder_dock_window(SLICES, split.id_at_dir)
+    centre = split.id_at_opposite_dir
     for index, name in enumerate(views):
         if index + 1 < len(views):
             split = builder.dock_builder_split_node(centre, imgui.Dir.left, 1 / (len(views) - index))

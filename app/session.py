@@ -17,6 +17,7 @@ from app.jobs import Job, Jobs, JobState
 from app.log import LogRing, RingHandler
 from app.place import Place
 from app.settings import Settings, load_settings, save_settings
+from app.slicings import Slicings
 from app.stage import Stage
 from app.state import AppState, Look, Overlay, Vital
 from app.toasts import ToastLevel, Toasts, Way
@@ -84,6 +85,7 @@ class Session:
             actions=ActionRegistry(),
             frames=FrameTimes(),
             stage=stage,
+            slicings=Slicings(self.config, keep=keep),
             run=self.run,
             is_software=stage.adapter.is_software,
             device_label=stage.device_label,
@@ -143,10 +145,13 @@ class Session:
         for name, error in problems:
             self.report(error, f"The memory of {name} cannot be shown")
         self._follow_machines()
+        state.slicings.follow(state.stage)
         changed |= state.stage.pump(UPLOAD_BUDGET_S) > 0
         changed |= self._tour()
         if self._settings_changed_s is not None and state.now_s - self._settings_changed_s > SAVE_AFTER_S:
             self.save()
+        if state.slicings.quiet_s() > SAVE_AFTER_S:
+            self._save_slicings()
         return changed or bool(problems)
 
     def close(self) -> None:
@@ -159,8 +164,11 @@ class Session:
             logger.warning("“%s” did not end when it was cancelled", job.title)
         self._unsubscribe()
         state.manager.close()
+        if state.slices.flat is not None:
+            state.slices.flat.close()
         state.stage.close()
         self.save()
+        self._save_slicings()
         logging.getLogger().removeHandler(self._log_handler)
         logger.info("closed in %.1f s", time.monotonic() - started)
 
@@ -470,6 +478,7 @@ class Session:
             self.activate(look.view)
         state.stage.view.camera.skip()
         state.stage.view.camera.state = look.camera
+        state.slicings.restore(state.stage, look.slicings)
         self.end_tour()
 
     # Views
@@ -549,6 +558,12 @@ class Session:
             self._saved = self.state.settings
         except OSError as error:
             self.report(error, "The settings could not be saved")
+
+    def _save_slicings(self) -> None:
+        try:
+            self.state.slicings.save()
+        except OSError as error:
+            self.report(error, "The slice planes could not be saved")
 
     def show_overlay(self, overlay: Overlay | None) -> None:
         """Open one of the overlays, or none."""

@@ -43,6 +43,7 @@ class Settings:
     show_console: bool = True
     show_log: bool = True
     show_performance: bool = False
+    show_slices: bool = False
 
 
 class BadSettings(ValueError):

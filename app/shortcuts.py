@@ -17,6 +17,8 @@ KEYS: dict[str, imgui.Key] = {
     "Up": imgui.Key.up_arrow,
     "Down": imgui.Key.down_arrow,
     "Home": imgui.Key.home,
+    "PageUp": imgui.Key.page_up,
+    "PageDown": imgui.Key.page_down,
     "Delete": imgui.Key.delete,
 }
 # Signs are taken as typed characters, not as keys: where they lie, and whether Shift is needed, is the keyboard

@@ -57,6 +57,10 @@ class Slicing:
         """Clipped to a box."""
         return replace(self, clip=box, clipping=True)
 
+    def with_clipping(self, clipping: bool) -> Slicing:
+        """Clipped or whole; the box stays."""
+        return replace(self, clipping=clipping)
+
 
 def whole_box(shape: Shape) -> Box:
     """The box that clips nothing."""

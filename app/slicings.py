@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,7 +29,7 @@ class Slicings:
         self._keep = keep
         self._kept: dict[str, Slicing] = _load(self._path) if keep else {}
         self._live: dict[str, Slicing] = {}
-        self._stale = False
+        self._changed_s: float | None = None
 
     def get(self, stage: Stage, machine: str) -> Slicing:
         """How a shown machine is cut. Raises KeyError where it is not shown."""
@@ -45,7 +46,7 @@ class Slicings:
         self._kept[machine] = self._live[machine]  # the last one cut is the last to be forgotten
         while len(self._kept) > MAX_MACHINES:
             del self._kept[next(iter(self._kept))]
-        self._stale = True
+        self._changed_s = time.monotonic()
         self.follow(stage)
 
     def follow(self, stage: Stage) -> None:
@@ -68,10 +69,14 @@ class Slicings:
             if machine in stage.feeds and self.get(stage, machine) != slicing:
                 self.set(stage, machine, slicing)
 
+    def quiet_s(self) -> float:
+        """How long ago the last change was that is not saved; 0 where all is."""
+        return 0.0 if self._changed_s is None else time.monotonic() - self._changed_s
+
     def save(self) -> None:
         """Write what changed. Raises OSError."""
-        if self._keep and self._stale:
-            self._stale = False
+        changed, self._changed_s = self._changed_s, None
+        if self._keep and changed is not None:
             document = {machine: to_json(slicing) for machine, slicing in self._kept.items()}
             write_atomically(self._path, json.dumps(document) + "\n")
 

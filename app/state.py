@@ -16,6 +16,9 @@ from app.log import LogRing
 from app.pass_times import PassFigures, PassTimes
 from app.place import Place
 from app.settings import Settings
+from app.slices_ui import SlicesUi
+from app.slicing import Slicing
+from app.slicings import Slicings
 from app.toasts import Toasts
 from app.upload_rate import UploadRate
 from bridge.machine.manager import MachineManager
@@ -39,12 +42,13 @@ Overlay = Literal["keys", "about", "launch", "attach"]
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What undo brings back: the selected byte, where the camera stands, and where the volumes do."""
+    """What undo brings back: the selected byte, where camera and volumes stand, and how the volumes are cut."""
 
     selection: Place | None
     camera: CameraState
     view: str = VOLUME  # whose camera
     origins: tuple[tuple[str, Point], ...] = ()  # where the volumes stand
+    slicings: tuple[tuple[str, Slicing], ...] = ()
 
 
 @dataclass(slots=True)
@@ -113,6 +117,7 @@ class AppState:
     frames: FrameTimes
     frame_stats: FrameStats = field(default_factory=FrameStats.none)  # a few times a second: figures must be readable
     stage: Stage
+    slicings: Slicings
     run: Callable[[str, Mapping[str, object] | Sequence[object]], Any]  # an action, its errors already shown
     now_s: float = 0.0  # monotonic; one value a frame
     pass_times: PassTimes = field(default_factory=PassTimes)  # what the GPU says of the last frames
@@ -137,6 +142,7 @@ class AppState:
     address_text: str = ""
     focus_address: bool = False
     gesture: Gesture = field(default_factory=Gesture)
+    slices: SlicesUi = field(default_factory=SlicesUi)
     menu_place: Place | None = None  # what the volume's context menu is about
     hints: Hints = field(default_factory=Hints)
     terminals: dict[str, TerminalWidget] = field(default_factory=dict)
@@ -167,7 +173,8 @@ class AppState:
     def look(self) -> Look:
         """Return what undo would bring back to here."""
         stage = self.stage
-        return Look(self.selection, stage.camera, stage.active.name, tuple(sorted(stage.origins().items())))
+        origins = tuple(sorted(stage.origins().items()))
+        return Look(self.selection, stage.camera, stage.active.name, origins, self.slicings.all())
 
     def remember(self) -> None:
         """Record what is looked at now, before a change to it."""

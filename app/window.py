@@ -18,6 +18,7 @@ from PIL import Image
 
 from app.action_sets.machines import machine_actions
 from app.action_sets.panes import pane_actions
+from app.action_sets.slices import slice_actions
 from app.action_sets.views import view_actions
 from app.action_sets.volumes import volume_actions
 from app.action_sets.windows import window_actions
@@ -34,6 +35,7 @@ from app.panels import (
     log,
     machines,
     performance,
+    slices,
     status,
     toasts,
     topbar,
@@ -83,7 +85,7 @@ class Window:
         self._ui = Ui(self._theme_now(), self.state)
         self._use_theme()
         self.state.actions.add(*machine_actions(self.session), *view_actions(self.session), *pane_actions(self.session))
-        self.state.actions.add(*volume_actions(self.session))
+        self.state.actions.add(*volume_actions(self.session), *slice_actions(self.session))
         self.state.actions.add(*window_actions(self.session, self))
         self.control: ControlServer | None = None
         self._frames_left = SETTLE_FRAMES
@@ -190,6 +192,8 @@ class Window:
         due = min(due, now + state.toasts.next_change_s())
         if imgui.get_io().want_text_input:
             due = min(due, now + CARET_S)
+        if state.slices.animating:
+            due = now
         if any(v.animating for v in state.hex_views.values()) or any(v.animating for v in state.disassemblies.values()):
             due = now
         for terminal in state.terminals.values():
@@ -223,6 +227,7 @@ class Window:
             (settings.show_console, console),
             (settings.show_log, log),
             (settings.show_performance, performance),
+            (settings.show_slices, slices),
         ):
             if shown:
                 panel.draw(state, ui)

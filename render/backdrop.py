@@ -28,14 +28,44 @@ class Background:
     selection: str
     hover: str
     flash: str
+    sheet: str
+    """Zero bytes on a slice plane."""
+    planes: tuple[str, str, str, str]
+    """The edges of the x, y, z and oblique planes."""
     light: float
     """How much of the volume's light falls on the ground."""
     shadow: float
     """How much it dims the ground around it."""
 
 
-DARK = Background("#0b101d", "#04060b", "#101a2e", "#51607e", "#8b98b4", "#ffd166", "#cdd7ee", "#ffe2a8", 0.22, 0.0)
-LIGHT = Background("#f4f6fa", "#dfe4ec", "#ffffff", "#8a95aa", "#56617a", "#b4460a", "#33405c", "#ffffff", 0.06, 0.22)
+DARK = Background(
+    top="#0b101d",
+    bottom="#04060b",
+    middle="#101a2e",
+    line="#51607e",
+    text="#8b98b4",
+    selection="#ffd166",
+    hover="#cdd7ee",
+    flash="#ffe2a8",
+    sheet="#141c2e",
+    planes=("#ff7a70", "#45d69a", "#4cb8ff", "#f2b24c"),
+    light=0.22,
+    shadow=0.0,
+)
+LIGHT = Background(
+    top="#f4f6fa",
+    bottom="#dfe4ec",
+    middle="#ffffff",
+    line="#8a95aa",
+    text="#56617a",
+    selection="#b4460a",
+    hover="#33405c",
+    flash="#ffffff",
+    sheet="#f7f9fc",
+    planes=("#c32b36", "#0b7d4f", "#0a66c9", "#945600"),
+    light=0.06,
+    shadow=0.22,
+)
 BACKGROUNDS = {"dark": DARK, "light": LIGHT}
 
 

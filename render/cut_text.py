@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from render.camera import Box
 from render.cut import AXES, Axis, Cut, Plane, plane_range
@@ -47,6 +47,10 @@ class PlaneText:
     position: Amount
     azimuth_degrees: float = 0.0
     elevation_degrees: float = 0.0
+
+    def at_angles(self, like: Plane) -> PlaneText:
+        """The same, turned as another plane is."""
+        return replace(self, azimuth_degrees=like.azimuth_degrees, elevation_degrees=like.elevation_degrees)
 
     def plane(self, shape: Shape) -> Plane:
         """The plane in a volume of `shape`. Raises BadCut where it lies outside."""

@@ -71,6 +71,11 @@ def plane_through(plane: Plane, point: Vector, shape: Shape) -> Plane:
     return moved_to(plane, float((point - np.array(shape) / 2) @ plane.normal), shape)
 
 
+def voxel_middle(voxel: tuple[int, int, int]) -> Vector:
+    """The middle of a voxel, (3,)."""
+    return np.array(voxel) + 0.5
+
+
 def moved_to(plane: Plane, position: float, shape: Shape) -> Plane:
     """The same plane at another position, brought into the volume; an x, y or z plane comes to lie on whole layers."""
     if plane.axis != "oblique":

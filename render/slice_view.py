@@ -12,7 +12,8 @@ from render import wgsl
 from render.camera import Box
 from render.cut import Plane
 from render.device import gpu_work
-from render.march import Marcher, Shine
+from render.look_table import LookTable
+from render.march import Flat, Marcher, Shine
 from render.palettes import linear_from_hex
 from render.pictures import FLASH_S
 from render.planes import Frame, Point, Shape, frame_of
@@ -163,6 +164,7 @@ class SliceView:
     def draw(
         self,
         marcher: Marcher,
+        table: LookTable,
         shine: Shine,
         plane: Plane,
         centre: Point,
@@ -172,7 +174,7 @@ class SliceView:
         ground: str,
         clip: Box | None = None,
     ) -> bool:
-        """Show a plane of what a marcher marches, with `centre` (u, v) in the middle; False if nothing changed.
+        """Show a plane of a marcher's volume in a look, with `centre` (u, v) in the middle; False if nothing changed.
 
         Zero bytes have the colour of the ground ("#rrggbb"); what lies outside of the clip box is dimmed. Raises
         DeviceLost.
@@ -182,7 +184,7 @@ class SliceView:
         if store.revision != self._revision:
             self._revision, self._flash_until_s = store.revision, now_s + _FLASH_SHOWN_S
         raster = raster_of(plane, store.shape_voxels, self._size, centre, zoom)
-        wanted = (marcher, marcher.dressed, shine, raster, ground, clip, store.revision, self._texture)
+        wanted = (marcher, table.revision, shine, raster, ground, clip, store.revision, self._texture)
         flashing = now_s < self._flash_until_s
         if wanted == self._shown and not flashing:
             return False
@@ -191,7 +193,7 @@ class SliceView:
         self.raster = raster
         with gpu_work("draw the flat view"):
             store.settle()
-            marcher.prepare(shine, clip)
+            source = marcher.prepare_flat(table, shine, clip)
             self.device.queue.write_buffer(self._uniform, 0, _uniform(raster, ground))
             encoder = self.device.create_command_encoder()
             render = encoder.begin_render_pass(
@@ -205,8 +207,8 @@ class SliceView:
                     }
                 ]
             )
-            render.set_pipeline(self._pipeline(marcher))
-            render.set_bind_group(0, marcher.bindings)
+            render.set_pipeline(self._pipeline(source))
+            render.set_bind_group(0, source.bindings)
             render.set_bind_group(1, self._bindings)
             render.draw(3)
             render.end()
@@ -222,11 +224,11 @@ class SliceView:
         self._texture.destroy()
         self._uniform.destroy()
 
-    def _pipeline(self, marcher: Marcher) -> wgpu.GPURenderPipeline:
-        key = tuple(sorted(marcher.switches.items()))
+    def _pipeline(self, source: Flat) -> wgpu.GPURenderPipeline:
+        key = tuple(source.variables.values())
         if key not in self._pipelines:
-            module = self.device.create_shader_module(code=slice_code(marcher.switches))
-            layouts = [marcher.bindings_layout, self._layout]
+            module = self.device.create_shader_module(code=slice_code(source.variables))
+            layouts = [source.layout, self._layout]
             self._pipelines[key] = self.device.create_render_pipeline(
                 layout=self.device.create_pipeline_layout(bind_group_layouts=layouts),
                 vertex={"module": module, "entry_point": "vertex"},
@@ -236,9 +238,9 @@ class SliceView:
         return self._pipelines[key]
 
 
-def slice_code(switches: dict[str, object]) -> str:
-    """The flat view's WGSL for a marcher's switches."""
-    return wgsl.compose("slice.wgsl", **switches)
+def slice_code(variables: dict[str, object]) -> str:
+    """The flat view's WGSL for a marcher's template variables."""
+    return wgsl.compose("slice.wgsl", **variables)
 
 
 def _uniform(raster: Raster, ground: str) -> np.ndarray[tuple[int, ...], np.dtype[np.void]]:

@@ -21,7 +21,7 @@ from render.bricks import BrickStore
 from render.camera import CLEAR_FRACTION, Basis, Box, OrbitCamera
 from render.channels import CHANNELS, ChannelInfo, Legend, colors_of, legend_of
 from render.curves import BRICK_SIDE
-from render.cut import Cut
+from render.cut import Cut, Plane
 from render.device import adapter_summary, gpu_work
 from render.errors import BadLook
 from render.frame import BoxMarker, VolumeFrame
@@ -33,6 +33,7 @@ from render.march import Eye, Shine
 from render.palettes import is_palette, linear_from_hex, palette_names
 from render.pictures import FLASH_S, Budget, Layer, Pictures
 from render.resource_size import resource_bytes
+from render.slice_view import SliceView
 from render.timing import Timings, pass_clock
 from render.volume import MatchedCamera
 
@@ -146,6 +147,16 @@ class VolumeView:
         if cut != layer.cut:
             layer.cut = cut
             layer.stale = self._dirty = True
+
+    def draw_slice(
+        self, flat: SliceView, key: str, plane: Plane, centre: tuple[float, float], zoom: float, now_s: float
+    ) -> bool:
+        """Bring a flat picture of one plane of a volume up to date, as this view shows its bytes and clips them.
+
+        Returns whether anything changed. Raises KeyError, DeviceLost.
+        """
+        layer, ground = self._layers[key], self._background.sheet
+        return flat.draw(layer.marcher, self._shine(), plane, centre, zoom, now_s, ground=ground, clip=layer.cut.clip)
 
     def set_background(self, background: str | Background) -> None:
         """Change the colours around the volume: "dark", "light", or one's own."""

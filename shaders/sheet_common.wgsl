@@ -2,25 +2,29 @@
 // ones (slice.wgsl) share it, so that both show the same. Needs march_common.wgsl.
 
 // Colour (linear light, premultiplied) and share filled of the cube of `level` (1, 4 or 16) voxels that holds `voxel`;
-// all zero where nothing is.
+// all zero where nothing is, or nothing that the look shows.
 fn sheet_texel(voxel: vec3i, level: i32) -> vec4f {
     let brick = voxel >> vec3u(4u);
-    let packed = textureLoad(bricks, brick, 0).r;
-    if (packed == 0u) {
+    var page = page_at(brick);
+    if (!page.shown) {
         return vec4f(0.0);
     }
-    let info = unpack_brick(packed);
-    var value = info.mean;
-    var filled = info.filled;
-    if (level == 1) {
-        let byte = byte_of(voxel, place_of(brick));
-        value = f32(byte) / 255.0;
-        filled = f32(min(byte, 1u));
-    } else if (level == 4) {
+    page.place = place_of(brick);
+    var scalar = NOTHING;
+    var filled = 1.0;
+    if (level == 16) {
+        scalar = scalar_of_brick(page);
+        filled = fill_of_brick(page.packed);
+    } else if (level == 4 || page.place == NOT_RESIDENT) {
         let cell = textureLoad(cells, voxel >> vec3u(2u), 0);
-        value = cell.r;
+        scalar = scalar_of_cell(cell, page);
         filled = cell.g;
+    } else {
+        scalar = scalar_of_byte(byte_of(voxel, page.place), page);
     }
-    let light = color_of(info.kind, value).rgb + march.flash_color * (heat_of(brick) * (0.25 + 0.75 * value));
-    return vec4f(light * filled, filled);
+    if (scalar < 0) {
+        return vec4f(0.0);
+    }
+    let flash = flash_of(brick) * (0.25 + 0.75 * f32(scalar) / 255.0);
+    return vec4f(look_of(page, scalar).rgb + march.flash_color * flash, 1.0) * filled;
 }

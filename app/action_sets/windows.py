@@ -11,7 +11,7 @@ from imgui_bundle import icons_fontawesome_6 as icons
 from app.action_sets.machines import describe_machine
 from app.action_sets.views import describe_selection
 from app.actions import Action, BadArguments, Param
-from app.layout import CONSOLE, INSPECTOR, LOG, MACHINES, PERFORMANCE
+from app.layout import CONSOLE, INSPECTOR, LOG, MACHINES, PERFORMANCE, SLICES
 from app.panels.console import terminal_of
 from app.session import Session
 from app.theme import MAX_SCALE, MIN_SCALE
@@ -25,6 +25,7 @@ PANELS = {
     CONSOLE: "show_console",
     LOG: "show_log",
     PERFORMANCE: "show_performance",
+    SLICES: "show_slices",
 }
 
 
@@ -264,7 +265,12 @@ def window_actions(session: Session, frame: Frame) -> list[Action]:
                 shortcuts=keys,
                 in_palette=False,
             )
-            for panel, keys in ((CONSOLE, ("Ctrl+J",)), (MACHINES, ("Ctrl+B",)), (INSPECTOR, ("Ctrl+I",)))
+            for panel, keys in (
+                (CONSOLE, ("Ctrl+J",)),
+                (MACHINES, ("Ctrl+B",)),
+                (INSPECTOR, ("Ctrl+I",)),
+                (SLICES, ("X",)),
+            )
         ),
         Action(
             id="window.show",

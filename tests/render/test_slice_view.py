@@ -15,7 +15,9 @@ from render.bricks import BrickStore, VoxelLayout
 from render.camera import Box
 from render.curves import HILBERT
 from render.cut import AXES, Plane
-from render.march import Marcher, Shine, palette_texture
+from render.look import Look
+from render.look_table import LookTable
+from render.march import Marcher, Shine, Switches, common_variables
 from render.palettes import linear_from_hex, palette_table
 from render.planes import Point
 from render.slice_view import ZOOMS, Raster, SliceView, raster_of, slice_code, zoom_beside, zoom_to_fit
@@ -24,7 +26,7 @@ from tests.render.slice_reference import flat_picture
 from tests.render.test_bricks import brick_reference
 
 GROUND = "#18233c"
-SHINE = Shine(density=0.1, glow=1.0, flash_s=0.45, flash_color=(1.0, 0.8, 0.4))
+SHINE = Shine(glow=1.0, flash_s=0.45, flash_color=(1.0, 0.8, 0.4))
 SIZE = (90, 61)
 PLANES = (
     Plane("x", 0.0),
@@ -52,14 +54,15 @@ class Flat:
 
     def __init__(self, store: BrickStore, content: NDArray[np.uint8], size: tuple[int, int] = SIZE) -> None:
         self.store, self.device = store, store.device
-        self.lut = palette_texture(self.device, palette_table("content"))
-        self.marcher = Marcher(store, self.lut)
+        self.table = LookTable(self.device)
+        self.table.write(Look(), palette_table("content"))
+        self.marcher = Marcher(store)
         self.view = SliceView(self.device, size)
         self.volume = volume_of(content, store.order, store.shape_voxels)
         self.kinds = kinds_of(store, content)
 
     def draw(self, plane: Plane, centre: Point, zoom: float, now_s: float = 0.0, clip: Box | None = None) -> bool:
-        return self.view.draw(self.marcher, SHINE, plane, centre, zoom, now_s, ground=GROUND, clip=clip)
+        return self.view.draw(self.marcher, self.table, SHINE, plane, centre, zoom, now_s, ground=GROUND, clip=clip)
 
     def picture(self) -> NDArray[np.uint8]:
         width, height = self.view.size_px
@@ -71,7 +74,7 @@ class Flat:
     def expected(self, clip: Box | None = None) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
         raster = self.view.raster
         assert raster is not None
-        colors = palette_table("content").astype(np.float16).astype(np.float64)
+        colors = palette_table("content").astype(np.float64)
         return flat_picture(
             self.volume,
             self.kinds,
@@ -87,7 +90,7 @@ class Flat:
 
     def close(self) -> None:
         self.view.destroy()
-        self.lut.destroy()
+        self.table.destroy()
 
 
 def check(flat: Flat, clip: Box | None = None, most_delicate: float = 0.0) -> None:
@@ -165,8 +168,9 @@ def test_draws_only_what_changed_and_follows_a_flash(make_store: MakeStore) -> N
     assert np.abs(flat.picture().astype(int) - cold).max() <= 1
     assert flat.draw(plane, (33.0, 32.0), 1.0, 230.2), "another place"
     assert flat.draw(plane, (33.0, 32.0), 2.0, 230.2), "another zoom"
-    flat.marcher.set_palette(flat.lut)
+    flat.table.write(Look(palette="ice"), palette_table("ice"))
     assert flat.draw(plane, (33.0, 32.0), 2.0, 230.2), "other colours"
+    flat.table.write(Look(), palette_table("content"))
     flat.view.resize((70, 50))
     assert flat.draw(plane, (33.0, 32.0), 2.0, 230.2), "another size"
     assert flat.view.size_px == (70, 50)
@@ -183,7 +187,7 @@ def test_the_voxel_under_a_pixel_is_the_one_that_is_drawn(make_store: MakeStore)
     content = rng.integers(1, 256, 64 * 4096).astype(np.uint8)
     flat = Flat(make_store(content), content)
     assert flat.view.voxel_at(3, 3) is None, "nothing is drawn yet"
-    colors = palette_table("content").astype(np.float16).astype(np.float64)
+    colors = palette_table("content").astype(np.float64)
     from render.palettes import srgb_from_linear
 
     for plane, zoom in ((PLANES[1], 1.0), (PLANES[3], 4.0), (PLANES[5], 2.0), (PLANES[6], 1.0)):
@@ -252,7 +256,8 @@ def test_far_away_is_nothing_and_no_error(make_store: MakeStore) -> None:
 
 @pytest.mark.parametrize(("layout", "n_parts"), [("texture", 1), ("texture", 3), ("linear", 1), ("linear", 5)])
 def test_the_shader_is_composed_without_a_gpu(device: wgpu.GPUDevice, layout: str, n_parts: int) -> None:
-    code = slice_code({"layout": layout, "n_parts": n_parts, "max_steps": 10, "cut": False})
+    switches = Switches("slice", by_page=n_parts > 1, hides=layout == "linear", with_hit=False, cut=False)
+    code = slice_code(common_variables(switches, layout, n_parts, 10))
     assert "{{" not in code
     assert "$$" not in code
     device.create_shader_module(code=code)
