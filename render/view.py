@@ -156,7 +156,9 @@ class VolumeView:
         Returns whether anything changed. Raises KeyError, DeviceLost.
         """
         layer, ground = self._layers[key], self._background.sheet
-        return flat.draw(layer.marcher, self._shine(), plane, centre, zoom, now_s, ground=ground, clip=layer.cut.clip)
+        return flat.draw(
+            layer.marcher, self._table, self._shine(), plane, centre, zoom, now_s, ground=ground, clip=layer.cut.clip
+        )
 
     def set_background(self, background: str | Background) -> None:
         """Change the colours around the volume: "dark", "light", or one's own."""
