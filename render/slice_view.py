@@ -19,7 +19,7 @@ from render.pictures import FLASH_S
 from render.planes import Frame, Point, Shape, frame_of
 
 ZOOMS: tuple[float, ...] = (
-    *(1 / 64, 1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2),
+    *(1 / 64, 1 / 48, 1 / 32, 1 / 16, 1 / 12, 1 / 8, 1 / 4, 1 / 3, 1 / 2),
     *(1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0),
 )
 """Pixels a voxel: whole ones, or one pixel for a whole number of voxels, so that no byte is wider than another."""

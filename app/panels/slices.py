@@ -175,7 +175,11 @@ def _slider(
     narrow = theme.px(9) if len(label) == 1 else 0.0  # room for the button behind
     imgui.set_next_item_width(imgui.get_content_region_avail().x - narrow)
     flags = imgui.SliderFlags_.always_clamp
-    with ui.style(grab_rounding=theme.px(1), frame_rounding=theme.px(1)):
+    grab = theme.accent.alpha(0.35)
+    with (
+        ui.style(grab_rounding=theme.px(1), frame_rounding=theme.px(1), frame_border_size=1.0),
+        ui.colours(slider_grab=grab, slider_grab_active=theme.accent.alpha(0.6)),
+    ):
         new: float
         if isinstance(span[0], int):
             changed, new = imgui.slider_int(id_, round(value), int(span[0]), int(span[1]), shown, flags)
