@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from bridge.memory.dirty import DirtyTracker, ScanStats
 from bridge.memory.ram import GuestRam
 from render.bricks import BrickStore
+from render.curves import CURVES
 
 if TYPE_CHECKING:
     import wgpu
@@ -35,10 +36,11 @@ class RamFeed:
     reports every later difference, so a page can be late but never lost or wrong.
     """
 
-    def __init__(self, ram: GuestRam, device: "wgpu.GPUDevice") -> None:
+    def __init__(self, ram: GuestRam, device: "wgpu.GPUDevice", *, curve: str = "hilbert") -> None:
+        """`curve`: how addresses are laid in space, by its name in `render.curves`. Raises what BrickStore raises."""
         self.ram = ram
         self.tracker = DirtyTracker(ram)
-        self.store = BrickStore(device, ram.size_bytes)
+        self.store = BrickStore(device, ram.size_bytes, curve=CURVES[curve])
         self._batch_pages = _FIRST_BATCH
         self._uploaded_pages = 0
         self._bytes_per_s = 0.0
@@ -72,6 +74,12 @@ class RamFeed:
                 break
         self._uploaded_pages += uploaded
         return uploaded
+
+    @property
+    def caught_up(self) -> bool:
+        """Whether the GPU has shown all of RAM as it was at some time, and little waits."""
+        stats = self.tracker.stats
+        return stats.sweeps >= 1 and stats.pending_pages <= _SMALLEST_BATCH
 
     @property
     def stats(self) -> FeedStats:

@@ -545,6 +545,7 @@ class Session:
 
     def _apply_settings(self) -> None:
         settings: Settings = self.state.settings
+        self.state.stage.set_curve(settings.curve)
         view = self.state.stage.view
         view.look = look_from_settings(settings, view)
 

@@ -16,12 +16,16 @@ from pathlib import Path
 from typing import Any
 
 from app.theme import MAX_SCALE, MIN_SCALE
+from render.curves import CURVES
 from render.look import Mode
 
 SETTINGS_FILE = "settings.json"
 LAYOUT_FILE = "layout.ini"
 MAX_FILE_BYTES = 1 << 20  # both files are a few KiB; a larger one is not ours
 LAYOUT_MARK = "; glassbox layout "
+
+MIN_FRAME_MS, MAX_FRAME_MS = 4.0, 200.0
+MIN_MEMORY_MIB = 64
 
 MODES: tuple[Mode, ...] = ("solid", "translucent")
 
@@ -34,6 +38,9 @@ class Settings:
     ui_scale: float = 1.0
     mode: Mode = "solid"
     palette: str = ""  # empty: the view's own default
+    curve: str = "hilbert"  # how addresses are laid in space
+    frame_budget_ms: float = 0.0  # 0: what suits the adapter
+    memory_budget_mib: int = 0  # of the GPU's memory; 0: half of it
     bits: int = 64  # how the inspector decodes instructions
     greeted: bool = False  # the first-start tour and hints were shown
     window_width: int = 0  # 0: not known yet
@@ -55,6 +62,9 @@ _CHECKS: dict[str, Callable[[Any], bool]] = {
     "ui_scale": lambda v: MIN_SCALE <= v <= MAX_SCALE,
     "mode": lambda v: v in MODES,
     "palette": lambda v: len(v) <= 40,
+    "curve": lambda v: v in CURVES,
+    "frame_budget_ms": lambda v: v == 0 or MIN_FRAME_MS <= v <= MAX_FRAME_MS,
+    "memory_budget_mib": lambda v: v == 0 or MIN_MEMORY_MIB <= v <= 1 << 20,
     "bits": lambda v: v in (16, 32, 64),
     "window_width": lambda v: v == 0 or 320 <= v <= 16384,
     "window_height": lambda v: v == 0 or 240 <= v <= 16384,

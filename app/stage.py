@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,6 +18,7 @@ from app.video_memory_use import MemoryUse, store_use
 from bridge.memory.errors import GuestMemoryError
 from render.arrangement import Point, Shape, arrange, box_at, fits, free_place, snapped
 from render.camera import CameraState
+from render.curves import CURVES
 from render.cut import Cut
 from render.device import AdapterSummary, replace_device, request_device
 from render.errors import RenderError
@@ -47,6 +49,9 @@ class Stage:
         self.adapter: AdapterSummary
         self.device, self.adapter = request_device()
         self.feeds: dict[str, RamFeed] = {}
+        self.curve = "hilbert"
+        """How addresses are laid in space: a name in CURVES."""
+        self._coming: dict[str, RamFeed] = {}  # stores that fill, to be shown instead of those in `feeds`
         self.screen = Screen()
         self.memory_budget_bytes = 0
         """How much of the GPU's memory may be used; 0: not known."""
@@ -184,11 +189,11 @@ class Stage:
                 pane.view.camera.fit(time.monotonic() if shown_before else None)
         return problems
 
-    def _add(self, name: str, ram: GuestRam) -> None:
-        feed = RamFeed(ram, self.device)
+    def _add(self, name: str, ram: GuestRam, origin: Point | None = None) -> None:
+        feed = RamFeed(ram, self.device, curve=self.curve)
         shown: list[Pane] = []
         try:
-            origin = self._place_for(name, feed.store.shape_voxels)
+            origin = origin or self._place_for(name, feed.store.shape_voxels)
             for pane in self.panes:
                 pane.view.add_volume(name, feed.store, label=name, origin=origin)
                 shown.append(pane)
@@ -243,6 +248,7 @@ class Stage:
                 pane.view.move_volume(name, origin)
 
     def _remove(self, name: str) -> None:
+        self._forget_coming(name)
         feed = self.feeds.pop(name)
         for pane in self.panes:
             pane.view.remove_volume(name)
@@ -262,24 +268,107 @@ class Stage:
                 self._remove(name)
                 self._refused.add(name)
                 self._broken.append((name, error))
+        carried += self._pump_coming(budget_s)
         return carried
+
+    # Curves
+
+    def set_curve(self, curve: str) -> None:
+        """Lay addresses in space along another curve, a name in CURVES: each volume goes over to it when it is ready.
+
+        What cannot be laid anew, for want of memory, stays as it is; the next `sync` tells of it. Raises KeyError.
+        """
+        if CURVES[curve].name == self.curve:
+            return
+        self.curve = curve
+        for name in list(self.feeds):
+            self._forget_coming(name)
+            if self.feeds[name].store.curve.name != curve:
+                self._lay_anew(name)
+
+    @property
+    def laying(self) -> tuple[str, ...]:
+        """The machines that are being laid along another curve."""
+        return tuple(self._coming)
+
+    def _lay_anew(self, name: str) -> None:
+        """Fill another store from the same RAM; the old one is shown until that is done, where there is room for both.
+
+        A scanner of its own finds all that is not zero, as it did for the first store: no second way to fill one.
+        """
+        old = self.feeds[name]
+        try:
+            if self.memory_budget_bytes and self.memory_use().total + old.store.vram_bytes > self.memory_budget_bytes:
+                self._fill_before_ones_eyes(name)
+            else:
+                self._coming[name] = RamFeed(old.ram, self.device, curve=self.curve)
+        except (RenderError, GuestMemoryError, OSError) as error:
+            if name not in self.feeds:
+                self._refused.add(name)
+            self._broken.append((name, error))
+
+    def _fill_before_ones_eyes(self, name: str) -> None:
+        """Give the old store up first: for volumes that are too large to be held twice."""
+        ram, origin = self.feeds[name].ram, self.view.volume_box(name)[0]
+        kept = [(pane, pane.view.camera.state, pane.view.cut(name)) for pane in self.panes]
+        half_life_s = self.feeds[name].store.half_life_s
+        self._remove(name)
+        self._add(name, ram, origin)
+        self.feeds[name].store.half_life_s = half_life_s
+        for pane, camera, cut in kept:
+            pane.view.set_cut(name, cut)
+            pane.view.camera.state = replace(camera, opening=None)
+        self.mark(self._marked)
+
+    def _pump_coming(self, budget_s: float) -> int:
+        carried = 0
+        for name, feed in list(self._coming.items()):
+            try:
+                carried += feed.pump(budget_s / len(self._coming))
+            except (GuestMemoryError, OSError) as error:
+                self._forget_coming(name)
+                self._broken.append((name, error))
+                continue
+            if feed.caught_up:
+                del self._coming[name]
+                self._go_over(name, feed)
+        return carried
+
+    def _go_over(self, name: str, feed: RamFeed) -> None:
+        """Show a machine's new store instead of the old one; the selected byte is where it is now."""
+        old, self.feeds[name] = self.feeds[name], feed
+        feed.store.half_life_s = old.store.half_life_s
+        for pane in self.panes:
+            pane.view.replace_volume(name, feed.store)
+            camera = pane.view.camera
+            if camera.state.opening is not None:  # the page that was laid open lies elsewhere now
+                camera.close()
+                if self._marked is not None and self._marked.machine == name:
+                    camera.fly_to(pane.view.page_box(name, self._marked.offset), time.monotonic())
+        self.forget_rest()
+        old.close()
+
+    def _forget_coming(self, name: str) -> None:
+        if (coming := self._coming.pop(name, None)) is not None:
+            coming.close()
 
     # Device
 
     def rebuild(self) -> list[tuple[str, Exception]]:
         """Make everything anew on another device, after the old one was lost. Raises RenderError when there is none."""
-        rams = {name: feed.ram for name, feed in self.feeds.items()}
+        rams, origins = {name: feed.ram for name, feed in self.feeds.items()}, self.origins()
         kept = [(pane, pane.view.camera.state, pane.view.look, _cuts(pane.view)) for pane in self.panes]
-        for feed in self.feeds.values():
+        for feed in (*self.feeds.values(), *self._coming.values()):
             feed.tracker.stop()  # what it had on the GPU went with the device
         self.feeds.clear()
+        self._coming.clear()  # what they held is lost too; new ones are laid as is wanted now
         self.device, self.adapter = replace_device()
         for pane in self.panes:
             pane.use_device(self.device)
         problems: list[tuple[str, Exception]] = []
         for name, ram in rams.items():
             try:
-                self._add(name, ram)
+                self._add(name, ram, origins[name])
             except (RenderError, GuestMemoryError, OSError) as error:
                 self._refused.add(name)
                 problems.append((name, error))
@@ -380,6 +469,10 @@ class Stage:
         x, y, z = store.curve.voxel_from_address(np.array([place.offset], np.uint64), store.order)[0].tolist()
         return x, y, z
 
+    def curve_of(self, place: Place) -> str:
+        """Return the curve along which a place's machine is laid now."""
+        return self.feeds[place.machine].store.curve.name
+
     def fly_to(self, place: Place, now_s: float) -> None:
         """Fly to a byte: close enough that its page fills a good part of the picture."""
         self.view.camera.fly_to(self.view.page_box(place.machine, place.offset), now_s)
@@ -418,10 +511,17 @@ class Stage:
     def memory_use(self) -> MemoryUse:
         """Return what is held on the GPU, and by whom."""
         return MemoryUse(
-            machines={name: store_use(feed.store) for name, feed in self.feeds.items()},
+            machines={name: self._use_of(name) for name in self.feeds},
             pictures=sum(pane.view.vram_bytes for pane in self.panes) + pass_clock(self.device).vram_bytes,
             budget=self.memory_budget_bytes,
         )
+
+    def _use_of(self, name: str) -> dict[str, int]:
+        use = store_use(self.feeds[name].store)
+        if name in self._coming:
+            for kind, held in store_use(self._coming[name].store).items():
+                use[kind] += held
+        return use
 
     def scan_stats(self, machine: str) -> ScanStats | None:
         """Return how a machine's RAM is being compared."""

@@ -214,6 +214,23 @@ class VolumeView:
         self.set_hover(None)
         self._world_changed()
 
+    def replace_volume(self, key: str, store: BrickStore) -> None:
+        """Show another store in a volume's place, with its label and its cut. Raises KeyError."""
+        old = self._layers[key]
+        with gpu_work("show a volume"):
+            frame = VolumeFrame(store.shape_voxels, old.frame.label, self._background.line, self._background.text)
+            frame.set_scale(self._pixel_ratio)
+            layer = Layer(key, store, old.origin, frame, self._size)
+        layer.cut = old.cut
+        self._layers[key] = layer
+        self.scene.remove(old.thing, old.frame)
+        self.scene.add(layer.thing, frame)
+        old.destroy()
+        if self._selection is not None and self._selection[0] == key:
+            self.set_selection(*self._selection)
+        self.set_hover(None)
+        self._world_changed()
+
     def volume_box(self, key: str) -> Box:
         """Where a volume stands in the world. Raises KeyError."""
         return self._layers[key].box

@@ -1,4 +1,4 @@
-"""Actions on the volumes as things in the world: where they stand."""
+"""Actions on the volumes as things in the world: where they stand, and how addresses are laid in them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from imgui_bundle import icons_fontawesome_6 as icons
 from app.actions import Action, BadArguments, Param
 from app.session import Session
 from render.arrangement import SNAP
+from render.curves import CURVES
 
 VIEW = "View"
 FARTHEST = 1 << 20
@@ -40,6 +41,10 @@ def volume_actions(session: Session) -> list[Action]:
 
     def places() -> dict[str, Any]:
         return {name: list(origin) for name, origin in stage.origins().items()}
+
+    def set_curve(curve: str) -> None:
+        session.change(curve=curve)
+        stage.forget_rest()
 
     def needs_volume() -> str | None:
         return None if stage.feeds else "No machine's memory is shown"
@@ -74,6 +79,16 @@ def volume_actions(session: Session) -> list[Action]:
             icon=icons.ICON_FA_TABLE_CELLS_LARGE,
             help="Alt and a drag move a volume by hand",
             keywords="layout order cubes machines",
+        ),
+        Action(
+            id="view.curve",
+            title="Lay addresses along…",
+            category=VIEW,
+            run=set_curve,
+            params=(Param("curve", "choice", required=True, choices=lambda: list(CURVES)),),
+            icon=icons.ICON_FA_BEZIER_CURVE,
+            help="How the bytes of a machine are laid in space",
+            keywords="hilbert morton linear order layout curve z-order raster",
         ),
         Action(
             id="view.volumes",

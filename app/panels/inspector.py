@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from bridge.memory.ram import GuestRam
 
 PAGE_BYTES = 4096
+_CURVE_WORDS = {"hilbert": "Hilbert", "morton": "Morton", "linear": "linear"}
 
 
 def draw(state: AppState, ui: Ui) -> None:
@@ -96,7 +97,7 @@ def _story(state: AppState, ui: Ui, place: Place, ram: GuestRam, address: int | 
             f"{page_word} {base // PAGE_BYTES:,}  ·  byte {base % PAGE_BYTES:#05x} of 4,096",
         )
         voxel = state.stage.voxel(place)
-        _fact(ui, "Voxel", ", ".join(f"{v:,}" for v in voxel), label, "x, y, z along the Hilbert curve")
+        _fact(ui, "Voxel", ", ".join(map(str, voxel)), label, f"x, y, z, {_CURVE_WORDS[state.stage.curve_of(place)]}")
         _fact(ui, "Value", f"0x{value:02x}", label, f"{value}  ·  {_character(value)}  ·  {value:08b}", swatch=value)
 
 

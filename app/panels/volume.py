@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from imgui_bundle import icons_fontawesome_6 as icons
 from imgui_bundle import imgui
 
+from app.curve_notes import CURVE_NOTES
 from app.pane import NOWHERE
 from app.panels import carrying
 from app.place import Place
@@ -171,7 +172,14 @@ def _context_menu(state: AppState, ui: Ui) -> None:
             for axis in ("+x", "-x", "+y", "-y", "+z", "-z"):
                 ui.menu_item(state.actions.get("view.axis"), {"axis": axis}, axis)
             imgui.end_menu()
+        if imgui.internal.begin_menu_ex("Lay addresses along", icons.ICON_FA_BEZIER_CURVE):
+            for curve, note in CURVE_NOTES.items():
+                if imgui.menu_item(curve.capitalize(), "", state.settings.curve == curve, True)[0]:
+                    ui.run("view.curve", curve=curve)
+                ui.tooltip(note)
+            imgui.end_menu()
         ui.menu_item(state.actions.get("view.next_mode"))
+        ui.menu_item(state.actions.get("view.split"))
         imgui.end_popup()
 
 
