@@ -1,23 +1,27 @@
-"""A guest's RAM on the GPU: voxels in 3D textures, a brick a page, and the summaries that make them quick to march.
+"""A guest's RAM on the GPU: voxels, a brick a page, and the summaries that make them quick to march and good to read.
 
 Four levels, each a texture that covers the guest's whole box:
 
 - voxels, in one of two layouts that the shaders switch between by template. "texture": rgba8unorm in space, four voxels
   along x a texel, cut along z where one texture would be too large; right for a GPU, whose caches know 3D textures.
   "linear": buffers of pages as they are in RAM, put in place when they are looked at; right in software, where a texel
-  written costs more than everything else together (1,600 pages: 45 ms as a texture, 10 ms linear, on two cores);
+  written costs more than everything else together, and where not all pages fit the GPU's memory budget: then the
+  buffers are a pool of slots, `brick_pages` says which page is in which, and the others are drawn from their cells;
 - cells (4^3): rgba8unorm of mean (of what is not zero), share filled, highest byte, representative (the first byte that
   is not zero, from the middle on and around);
 - bricks (16^3, a page): rg32uint of filled | mean << 13 | highest << 21 | kind << 29 and entropy | representative << 8,
   and heat, rg32float of when it was written last and how hot it was then;
 - blocks (64^3): r32uint, how many of its bricks hold anything | highest byte << 8.
+
+Beside them stand attributes of pages, a texel a brick. What is where on the curve, and which levels have which
+resources, is told in `render/curves.py` and `render/brick_levels.py`; how pages get there in `render/brick_upload.py`.
 """
 
 from __future__ import annotations
 
-import math
 from bisect import bisect_right
 from collections import deque
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -26,37 +30,43 @@ import wgpu
 from numpy.typing import NDArray
 
 from render import wgsl
-from render.content import N_COUNTERS, RANDOM_ENTROPY, Kind, entropy_table
-from render.curves import BRICK_SIDE, CURVES, PAGE_SIZE, Curve, order_for_size, table_words
+from render.attributes import AttributeKind, PageAttribute, check_attribute
+from render.brick_levels import (
+    BLOCK_SIDE,
+    MAPPABLE,
+    MOST_PART_BITS,
+    NOT_RESIDENT,
+    Layout,
+    Levels,
+    PageTable,
+    Resources,
+    VoxelLayout,
+    compute_pipeline,
+)
+from render.brick_upload import HostUpload, ShaderUpload, Written, loops
+from render.curves import BRICK_SIDE, CURVES, PAGE_SIZE, Curve, order_for_size
 from render.device import adapter_summary, gpu_work
-from render.errors import BadPages, OutOfVideoMemory
+from render.errors import BadAttribute, BadPages, OutOfVideoMemory, PageNotResident
+from render.heat import NEVER_S, WriteHeat
+from render.residency import Residency
 from render.timing import pass_clock
 
-CELL_SIDE = 4
-BLOCK_SIDE = 64
+__all__ = [
+    "BLOCK_SIDE",
+    "NEVER_S",
+    "NOT_RESIDENT",
+    "BrickStore",
+    "Change",
+    "PageSummaries",
+    "SumsUp",
+    "VoxelLayout",
+]
 
-BATCH_PAGES = 4096
-"""Pages a dispatch takes: 16 MiB of staging, far under every binding limit, and enough to drown a dispatch's fixed
-cost.
-"""
-SLAB_BYTES = 1 << 30
-"""The largest texture asked for: drivers commonly refuse an allocation of 2 GiB or more."""
-MAX_PARTS = {"texture": 4, "linear": 32}
-_PART_BITS = 15
-"""A linear part holds 2^15 pages, 128 MiB: the largest storage buffer that WebGPU lets a shader see by default."""
-HALF_LIFE_S = 5.0
-"""The half-life of write heat, until another one is set."""
-NEVER_S = -1.0e9
-"""When a brick that never flashed was written."""
+_LARGEST_BRICK = 512
+"""Bricks along a side that fit the nine bits which shaders have for them: 8192 voxels, a RAM of 512 GiB."""
+_FEWEST_SLOTS = 64
 
-_HOTTEST = 1e6
-_TEXEL_BYTES = {"rgba8unorm": 4, "r32uint": 4, "rg32uint": 8, "rg32float": 8}
-_SLOT = 256
-"""Bytes between the batch's uniforms of one part and the next: WebGPU's alignment of dynamic offsets."""
-_BATCH = np.dtype([("now_s", "f4"), ("flash", "u4"), ("first", "u4"), ("part_start", "u4"), ("pad", f"V{_SLOT - 16}")])
-_PLACE = np.dtype([("brick", "u4"), ("page", "u4"), ("source", "u4"), ("heat", "f4")])
-
-_TextureUsage = wgpu.TextureUsage
+SumsUp = Literal["shader", "host"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +76,6 @@ class Change:
     revision: int
     flashed_s: float
     corners: NDArray[np.uint32]
-
-
-VoxelLayout = Literal["texture", "linear"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +92,7 @@ class PageSummaries:
     entropy: NDArray[np.uint8]
     """255 for 8 bits a byte."""
     representative: NDArray[np.uint8]
+    """That of the first cell that holds anything, from the middle on and around."""
 
 
 class BrickStore:
@@ -98,20 +106,25 @@ class BrickStore:
         *,
         curve: Curve = CURVES["hilbert"],
         layout: VoxelLayout | None = None,
+        budget_bytes: int | None = None,
+        sums_up: SumsUp | None = None,
     ) -> None:
         """Make room for `size_bytes`, all zero, in the layout that suits the adapter unless one is named.
+
+        budget_bytes: what all of it may take on the GPU; where that is too little for every page only those near
+        `focus` have their bytes there. None: no limit.
+        sums_up: who sums pages up; what suits the adapter unless it is said.
 
         Raises CurveError, OutOfVideoMemory, DeviceLost.
         """
         self.device = device
         self.size_bytes = size_bytes
-        self.layout: VoxelLayout = layout or ("linear" if adapter_summary(device).is_software else "texture")
         self.order = order_for_size(size_bytes) if order is None else order
         self.curve = curve.fitted(size_bytes, self.order)
-        self.part_bits = _PART_BITS
         self.n_pages = -(-size_bytes // PAGE_SIZE)
         self.shape_voxels = self.curve.box_shape(size_bytes, self.order)
-        self.shape_bricks = tuple(side // BRICK_SIDE for side in self.shape_voxels)
+        if max(self.shape_voxels) > _LARGEST_BRICK * BRICK_SIDE:
+            raise OutOfVideoMemory(size_bytes, "the volume")
         self.clock_s = 0.0
         """The time that written pages are stamped with; whoever draws sets it."""
         self.revision = 0
@@ -119,12 +132,16 @@ class BrickStore:
         self._changes: deque[Change] = deque(maxlen=512)
         bricks, states = self.curve.bricks_from_pages(self.n_pages, self.order)
         self._where = (bricks[:, 2], bricks[:, 1], bricks[:, 0])
-        self._written_s = np.full(self.n_pages, NEVER_S, np.float32)
-        self._heat = np.zeros(self.n_pages, np.float32)
-        self._half_life_s = HALF_LIFE_S
-        self._places = bricks[:, 0] | bricks[:, 1] << 9 | bricks[:, 2] << 18 | states.astype(np.uint32) << 27
+        self._states = states.astype(np.uint32) << np.uint32(27)
+        self._places = bricks[:, 0] | bricks[:, 1] << np.uint32(9) | bricks[:, 2] << np.uint32(18) | self._states
+        self._heat = WriteHeat(self.n_pages)
+        self._attributes: dict[str, PageAttribute] = {}
         self._blocks_stale = True
-        self._resources: list[wgpu.GPUTexture | wgpu.GPUBuffer] = []
+        self._resources = Resources(device)
+        self._layout, self._residency = self._plan(bricks, layout, budget_bytes, sums_up)
+        self.layout: VoxelLayout = self._layout.voxels
+        self.part_bits = self._layout.part_bits
+        self.shape_bricks, self.shape_blocks = self._layout.shape_bricks, self._layout.shape_blocks
         with gpu_work("make room for a volume"):
             try:
                 self._create()
@@ -133,237 +150,78 @@ class BrickStore:
                 if isinstance(error, wgpu.GPUError) and "memory" in str(error).lower():
                     raise OutOfVideoMemory(self.size_bytes, "the volume") from error
                 raise
+        if self._layout.mappable:
+            if sums_up == "host":
+                loops.wait()
+            else:
+                loops.start()
 
     # ----- making
 
-    def _create(self) -> None:
+    def _plan(
+        self,
+        bricks: NDArray[np.uint32],
+        voxels: VoxelLayout | None,
+        budget_bytes: int | None,
+        sums_up: SumsUp | None,
+    ) -> tuple[Layout, Residency | None]:
+        is_software = adapter_summary(self.device).is_software
+        voxels = voxels or ("linear" if is_software else "texture")
         x, y, z = self.shape_voxels
-        sampled, stored = _TextureUsage.TEXTURE_BINDING, _TextureUsage.STORAGE_BINDING
-        if self.layout == "texture":
-            depth = max(BRICK_SIDE, min(z, SLAB_BYTES // (x * y) // BRICK_SIDE * BRICK_SIDE))
-            self.part_starts = tuple(range(0, z, depth))
-            self.parts: tuple[wgpu.GPUTexture | wgpu.GPUBuffer, ...] = tuple(
-                self._texture(
-                    "voxels",
-                    (x // 4, y, min(depth, z - start)),
-                    "rgba8unorm",
-                    sampled | stored | _TextureUsage.COPY_SRC,
-                )
-                for start in self.part_starts
-            )
-        else:
-            self.part_starts = tuple(range(0, self.n_pages, 1 << self.part_bits))
-            self.parts = tuple(
-                self._buffer(
-                    PAGE_SIZE * min(1 << self.part_bits, self.n_pages - start),
-                    wgpu.BufferUsage.STORAGE | wgpu.BufferUsage.COPY_SRC,
-                )
-                for start in self.part_starts
-            )
-        if len(self.parts) > MAX_PARTS[self.layout]:
-            raise OutOfVideoMemory(self.size_bytes, "the volume")
-        self.cells = self._texture(
-            "cells", (x // 4, y // 4, z // 4), "rgba8unorm", sampled | stored | _TextureUsage.COPY_SRC
-        )
-        self.bricks = self._texture("bricks", self.shape_bricks, "rg32uint", sampled | stored | _TextureUsage.COPY_SRC)
-        self.heat = self._texture(
-            "heat", self.shape_bricks, "rg32float", sampled | stored | _TextureUsage.COPY_DST | _TextureUsage.COPY_SRC
-        )
-        self.shape_blocks = tuple(-(-side // BLOCK_SIDE) for side in self.shape_voxels)
-        self.blocks = self._texture("blocks", self.shape_blocks, "r32uint", sampled | stored | _TextureUsage.COPY_SRC)
+        shape = (x, y, z)
+        fixed = Layout("linear", shape, 0, 0, False).fixed_bytes
+        n_slots = self.n_pages
+        if budget_bytes is not None and fixed + PAGE_SIZE * self.n_pages > budget_bytes:
+            voxels = "linear"
+            n_slots = min(self.n_pages, max(_FEWEST_SLOTS, (budget_bytes - fixed) // PAGE_SIZE))
+        largest = min(self.device.limits["max-storage-buffer-binding-size"], self.device.limits["max-buffer-size"])
+        part_bits = min(MOST_PART_BITS, (largest // PAGE_SIZE).bit_length() - 1)
+        mappable = voxels == "linear" and sums_up != "shader" and is_software and MAPPABLE in self.device.features
+        residency = Residency(bricks, n_slots) if n_slots < self.n_pages else None
+        return Layout(voxels, shape, n_slots, part_bits, mappable), residency
+
+    def _create(self) -> None:
+        resources = self._resources
+        levels = self._levels = Levels(resources, self._layout, self.size_bytes)
+        self.parts, self.part_starts = levels.parts, levels.part_starts
+        self.cells, self.bricks, self.heat, self.blocks = levels.cells, levels.bricks, levels.heat, levels.blocks
         self._write_heat()
+        self._page_table: PageTable | None = None
         if self.layout == "linear":
-            self._place_pages()
-
-        usage = wgpu.BufferUsage
-        batch_pages = min(BATCH_PAGES, self.n_pages)
-        self._batch = self._buffer(_SLOT * len(self.parts), usage.UNIFORM | usage.COPY_DST)
-        self._ids = self._buffer(_PLACE.itemsize * batch_pages, usage.STORAGE | usage.COPY_DST)
-        self._data = self._buffer(PAGE_SIZE * batch_pages, usage.STORAGE | usage.COPY_DST)
-        self._tables = self._table(table_words(self.curve))
-        self._entropy_table = self._table(entropy_table())
-
-        self._update, self._update_bindings = self._update_pipeline()
-        self._count, self._count_bindings = self._count_pipeline()
-
-    def _texture(self, label: str, size: tuple[int, ...], texture_format: str, usage: int) -> wgpu.GPUTexture:
-        texture = self.device.create_texture(label=label, size=size, format=texture_format, dimension="3d", usage=usage)
-        self._resources.append(texture)
-        return texture
-
-    def _buffer(self, size: int, usage: int) -> wgpu.GPUBuffer:
-        buffer = self.device.create_buffer(size=size, usage=usage)
-        self._resources.append(buffer)
-        return buffer
-
-    def _table(self, words: NDArray[np.uint32]) -> wgpu.GPUBuffer:
-        buffer = self._buffer(words.nbytes, wgpu.BufferUsage.STORAGE | wgpu.BufferUsage.COPY_DST)
-        self.device.queue.write_buffer(buffer, 0, words)
-        return buffer
-
-    def _write_heat(self) -> None:
-        """Bring all of the GPU's heat to what is known here."""
-        x, y, z = self.shape_bricks
-        heat = np.zeros((z, y, x, 2), np.float32)
-        heat[..., 0] = NEVER_S
-        heat[self._where] = np.stack([self._written_s, self._heat], axis=1)
-        self.device.queue.write_texture(
-            {"texture": self.heat}, heat, {"bytes_per_row": 8 * x, "rows_per_image": y}, (x, y, z)
+            table = self._page_table = PageTable(resources, self._layout, self.curve, self._where)
+            self.brick_pages, self.byte_order = table.texture, table.byte_order
+            if self._residency is None:
+                pages = np.arange(self.n_pages, dtype=np.uint32)
+                table.set(pages, pages.astype(np.int64), self._states)
+            table.settle()
+        self._host = HostUpload(resources, levels, self.curve, self.n_pages) if self._layout.mappable else None
+        self._shader: ShaderUpload | None = None
+        self._count, self._count_bindings = compute_pipeline(
+            self.device,
+            wgsl.compose("blocks_count.wgsl"),
+            [
+                {"texture": {"sample_type": "uint", "view_dimension": "3d"}},
+                {"storage_texture": {"access": "write-only", "format": "r32uint", "view_dimension": "3d"}},
+            ],
+            [[self.bricks, self.blocks]],
         )
 
-    def _place_pages(self) -> None:
-        x, y, z = self.shape_bricks
-        self.brick_pages = self._texture(
-            "pages", (x, y, z), "r32uint", _TextureUsage.TEXTURE_BINDING | _TextureUsage.COPY_DST
-        )
-        pages = np.zeros((z, y, x), np.uint32)
-        pages[self._where] = np.arange(self.n_pages, dtype=np.uint32) | self._places & np.uint32(31 << 27)
-        self.device.queue.write_texture(
-            {"texture": self.brick_pages}, pages, {"bytes_per_row": 4 * x, "rows_per_image": y}, (x, y, z)
-        )
-        order = self.curve.step_tables(4).address.ravel().astype("<u2").view("<u4")
-        self.byte_order = self._buffer(order.nbytes, wgpu.BufferUsage.STORAGE | wgpu.BufferUsage.COPY_DST)
-        self.device.queue.write_buffer(self.byte_order, 0, order)
-
-    def _update_pipeline(self) -> tuple[wgpu.GPUComputePipeline, list[wgpu.GPUBindGroup]]:
-        """The update's pipeline, and its bindings for each part."""
-        code = wgsl.compose(
-            "bricks_update.wgsl",
-            curve_binding=0,
-            n_states=self.curve.n_states,
-            layout=self.layout,
-            n_counters=N_COUNTERS,
-            random_entropy=RANDOM_ENTROPY,
-            kinds=Kind,
-        )
-        read: dict[str, object] = {"buffer": {"type": "read-only-storage"}}
-        uniform: dict[str, object] = {"buffer": {"type": "uniform", "has_dynamic_offset": True}}
-        kinds = [read, uniform, read, read]
-        for output in (self.bricks, self.heat, self.cells, self.parts[0]):
-            if isinstance(output, wgpu.GPUBuffer):
-                kinds.append({"buffer": {"type": "storage"}})
-            else:
-                storage = {"access": "write-only", "format": output.format, "view_dimension": "3d"}
-                kinds.append({"storage_texture": storage})
-        kinds.append(read)
-        batch = {"buffer": self._batch, "offset": 0, "size": 16}
-        common = [self._tables, batch, self._ids, self._data, self.bricks, self.heat, self.cells]
-        return self._pipeline(code, kinds, [[*common, part, self._entropy_table] for part in self.parts])
-
-    def _count_pipeline(self) -> tuple[wgpu.GPUComputePipeline, list[wgpu.GPUBindGroup]]:
-        kinds: list[dict[str, object]] = [
-            {"texture": {"sample_type": "uint", "view_dimension": "3d"}},
-            {"storage_texture": {"access": "write-only", "format": "r32uint", "view_dimension": "3d"}},
-        ]
-        return self._pipeline(wgsl.compose("blocks_count.wgsl"), kinds, [[self.bricks, self.blocks]])
-
-    def _pipeline(
-        self, code: str, kinds: list[dict[str, object]], groups: list[list[object]]
-    ) -> tuple[wgpu.GPUComputePipeline, list[wgpu.GPUBindGroup]]:
-        """A compute pipeline with bindings of `kinds`, and a bind group for each list of resources in `groups`."""
-        module = self.device.create_shader_module(code=code)
-        layout = self.device.create_bind_group_layout(
-            entries=[{"binding": i, "visibility": wgpu.ShaderStage.COMPUTE, **kind} for i, kind in enumerate(kinds)]
-        )
-        pipeline = self.device.create_compute_pipeline(
-            layout=self.device.create_pipeline_layout(bind_group_layouts=[layout]),
-            compute={"module": module, "entry_point": "main"},
-        )
-        bindings = [
-            self.device.create_bind_group(
-                layout=layout,
-                entries=[{"binding": i, "resource": _bindable(resource)} for i, resource in enumerate(resources)],
-            )
-            for resources in groups
-        ]
-        return pipeline, bindings
-
-    # ----- using
+    # ----- what is known of it
 
     @property
     def vram_bytes(self) -> int:
         """All textures and buffers that this store holds on the GPU."""
-        return sum(_size_of(resource) for resource in self._resources)
-
-    def upload(self, pages: NDArray[np.uint32], data: NDArray[np.uint8], *, flash: bool = True) -> None:
-        """Show what `pages` now hold: pages (n,) uint32, data (n, 4096) uint8.
-
-        With `flash` they light up and cool down.
-
-        A page may occur once. Raises BadPages, DeviceLost.
-        """
-        n = len(pages)
-        if data.shape != (n, PAGE_SIZE) or data.dtype != np.uint8:
-            raise BadPages(f"{n} pages need data of shape ({n}, {PAGE_SIZE}) uint8, not {data.shape} {data.dtype}.")
-        if not n:
-            return
-        if int(pages.max()) >= self.n_pages:
-            raise BadPages(f"Page {int(pages.max()):,} was sent to a volume of {self.n_pages:,} pages.")
-        places = np.zeros(n, _PLACE)
-        places["brick"], places["page"] = self._places[pages], pages
-        if flash:
-            places["heat"] = self._add_heat(pages)
-        data = np.ascontiguousarray(data)
-        with gpu_work("upload written pages"):
-            for first in range(0, n, BATCH_PAGES):
-                self._upload_batch(places[first : first + BATCH_PAGES], data[first : first + BATCH_PAGES], flash)
-        self._blocks_stale = True
-        self.revision += 1
-        corners = np.stack([self._places[pages] >> shift & 511 for shift in (0, 9, 18)], axis=1) * BRICK_SIDE
-        self._changes.append(Change(self.revision, self.clock_s if flash else NEVER_S, corners))
+        return self._resources.n_bytes
 
     @property
-    def half_life_s(self) -> float:
-        """In what time the heat of a page that is no longer written halves.
+    def resident_pages(self) -> int:
+        """How many pages may have their bytes on the GPU now: all, or those that have a slot."""
+        return self.n_pages if self._residency is None else self._residency.n_resident
 
-        Setting it makes of each page's heat what it would be if the page had been written at an even pace all along.
-        """
-        return self._half_life_s
-
-    @half_life_s.setter
-    def half_life_s(self, half_life_s: float) -> None:
-        if not 0.0 < half_life_s < math.inf:
-            raise ValueError(f"A half-life of {half_life_s} s makes no sense; it is a finite time above 0.")
-        hot = self._heat > 1.0
-        # At an even pace heat is the sum of a geometric series, 1 / (1 - q), and q goes with the half-life's inverse.
-        q = np.log1p(-1.0 / self._heat[hot].astype(np.float64)) * (self._half_life_s / half_life_s)
-        self._heat[hot] = np.minimum(-1.0 / np.expm1(q), _HOTTEST)
-        self._half_life_s = half_life_s
-        with gpu_work("change the heat's half-life"):
-            self._write_heat()
-        self.revision += 1
-
-    def _add_heat(self, pages: NDArray[np.uint32]) -> NDArray[np.float32]:
-        """The pages' heat with a write at this moment, (n,) float32."""
-        ago_s = np.maximum(self.clock_s - self._written_s[pages].astype(np.float64), 0.0)
-        heat = (1.0 + self._heat[pages] * np.exp2(-ago_s / self._half_life_s)).astype(np.float32)
-        self._heat[pages] = heat
-        self._written_s[pages] = self.clock_s
-        return heat
-
-    def _upload_batch(self, places: NDArray[np.void], data: NDArray[np.uint8], flash: bool) -> None:
-        places["source"] = np.arange(len(places))
-        counts = np.array([len(places)])
-        if len(self.parts) > 1:
-            at = places["page"] if self.layout == "linear" else (places["brick"] >> 18 & 511) * BRICK_SIDE
-            part = np.searchsorted(self.part_starts, at, side="right") - 1
-            places = places[np.argsort(part, kind="stable")]
-            counts = np.bincount(part, minlength=len(self.parts))
-        slots = np.zeros(len(self.parts), _BATCH)
-        slots["now_s"], slots["flash"], slots["part_start"] = self.clock_s, flash, self.part_starts
-        slots["first"] = np.cumsum(counts) - counts
-        queue = self.device.queue
-        queue.write_buffer(self._batch, 0, slots)
-        queue.write_buffer(self._ids, 0, places)
-        queue.write_buffer(self._data, 0, data)
-        encoder = self.device.create_command_encoder()
-        compute = encoder.begin_compute_pass(timestamp_writes=pass_clock(self.device).writes("upload"))
-        compute.set_pipeline(self._update)
-        for index in np.flatnonzero(counts):
-            compute.set_bind_group(0, self._update_bindings[index], [_SLOT * int(index)])
-            compute.dispatch_workgroups(int(counts[index]))
-        compute.end()
-        queue.submit([encoder.finish()])
+    @property
+    def is_pooled(self) -> bool:
+        """Whether the memory budget is too small for all pages."""
+        return self._residency is not None
 
     def changes_since(self, revision: int) -> list[Change] | None:
         """What was uploaded after `revision`, oldest first; None if that is longer ago than is remembered."""
@@ -373,8 +231,54 @@ class BrickStore:
             return None
         return [change for change in self._changes if change.revision > revision]
 
+    # ----- uploading
+
+    def upload(self, pages: NDArray[np.uint32], data: NDArray[np.uint8], *, flash: bool = True) -> None:
+        """Show what `pages` now hold: pages (n,) uint32, data (n, 4096) uint8.
+
+        With `flash` they light up and cool down, and get hotter.
+
+        A page may occur once. Raises BadPages, DeviceLost.
+        """
+        n = len(pages)
+        if data.shape != (n, PAGE_SIZE) or data.dtype != np.uint8:
+            raise BadPages(f"{n} pages need data of shape ({n}, {PAGE_SIZE}) uint8, not {data.shape} {data.dtype}.")
+        if not n:
+            return
+        if int(pages.max()) >= self.n_pages or int(pages.min()) < 0:
+            bad = int(pages.max()) if int(pages.max()) >= self.n_pages else int(pages.min())
+            raise BadPages(f"Page {bad:,} was sent to a volume of {self.n_pages:,} pages.")
+        data = np.ascontiguousarray(data)
+        if data.ctypes.data % 8:  # compiled loops read words
+            data = data.copy()
+        if self._residency is None:
+            slots = pages.astype(np.int64)
+        else:
+            holds = np.asarray(data.view(np.uint64).any(axis=1))
+            slots, moved = self._residency.place(pages.astype(np.uint32), holds)
+            assert self._page_table is not None
+            self._page_table.set(moved, self._residency.slot[moved].astype(np.int64), self._states[moved])
+        heat = self._heat.add(pages, self.clock_s) if flash else None
+        with gpu_work("upload written pages"):
+            self._put(Written(self._places[pages], slots, data, heat, self.clock_s))
+        self._blocks_stale = True
+        self.revision += 1
+        corners = np.stack([self._where[axis][pages] for axis in (2, 1, 0)], axis=1) * np.uint32(BRICK_SIDE)
+        self._changes.append(Change(self.revision, self.clock_s if flash else NEVER_S, corners))
+
+    def _put(self, written: Written) -> None:
+        if self._host is not None and loops.ready() is not None:
+            self._host.put(written)
+            return
+        if self._shader is None:
+            self._shader = ShaderUpload(self._resources, self._levels, self.curve, self.n_pages)
+        self._shader.put(written)
+
     def settle(self) -> None:
         """Bring the coarsest level up to date with what was uploaded; cheap, and needed once before a march."""
+        if self._page_table is not None:
+            with gpu_work("say where pages are"):
+                self._page_table.settle()
         if not self._blocks_stale:
             return
         with gpu_work("summarise the volume"):
@@ -386,6 +290,106 @@ class BrickStore:
             compute.end()
             self.device.queue.submit([encoder.finish()])
         self._blocks_stale = False
+
+    # ----- residency
+
+    def focus(self, position: NDArray[np.float64] | tuple[float, float, float]) -> None:
+        """Say where the eye is, in this volume's voxels; cheap enough for every frame."""
+        if self._residency is not None:
+            place = np.asarray(position, np.float64)
+            if place.shape == (3,) and bool(np.isfinite(place).all()):
+                self._residency.focus(place)
+
+    def pages_wanted(self, limit: int) -> NDArray[np.uint32]:
+        """Pages near the eye whose bytes should be uploaded, at most `limit`, the nearest first: (n,) uint32."""
+        return np.zeros(0, np.uint32) if self._residency is None else self._residency.wanted(limit)
+
+    # ----- heat and attributes
+
+    @property
+    def half_life_s(self) -> float:
+        """In what time the heat of a page that is no longer written halves.
+
+        Setting it makes of each page's heat what it would be if the page had been written at an even pace all along.
+        Raises BadHalfLife.
+        """
+        return self._heat.half_life_s
+
+    @half_life_s.setter
+    def half_life_s(self, half_life_s: float) -> None:
+        if half_life_s == self._heat.half_life_s:
+            return
+        self._heat.set_half_life(half_life_s)
+        with gpu_work("change the heat's half-life"):
+            self._write_heat()
+        self.revision += 1
+
+    def heat_now(self) -> NDArray[np.float32]:
+        """What is left of each page's heat, (n_pages,) float32."""
+        return self._heat.at(self.clock_s)
+
+    def _write_heat(self) -> None:
+        x, y, z = self.shape_bricks
+        texels = np.zeros((z, y, x, 2), np.float32)
+        texels[..., 0] = NEVER_S
+        texels[self._where] = np.stack([self._heat.written_s, self._heat.heat], axis=1)
+        self._resources.write(self.heat, texels)
+
+    @property
+    def attributes(self) -> tuple[str, ...]:
+        """The names of the attributes that pages have."""
+        return tuple(self._attributes)
+
+    def attribute(self, name: str) -> PageAttribute:
+        """One of them. Raises KeyError."""
+        return self._attributes[name]
+
+    def set_attribute(
+        self,
+        name: str,
+        values: NDArray[np.generic],
+        *,
+        kind: AttributeKind = "scalar",
+        low: float | None = None,
+        high: float | None = None,
+        labels: Mapping[int, str] | Sequence[str] | None = None,
+        unit: str = "",
+    ) -> None:
+        """Give every page a value: values (n_pages,) uint8, uint16 or float32; again under the same name to change it.
+
+        low, high: what the ends of a scalar's scale stand for; by default 0 and 255 of bytes, else the least and the
+        most there is. labels: what the categories of a categorical one are called, by number.
+
+        Raises BadAttribute, DeviceLost.
+        """
+        checked = check_attribute(name, values, self.n_pages, kind, low, high, labels)
+        x, y, z = self.shape_bricks
+        texels = np.zeros((z, y, x), np.uint8)
+        texels[self._where] = checked.stored
+        old = self._attributes.get(name)
+        with gpu_work("show an attribute of pages"):
+            texture = (
+                old.texture
+                if old is not None
+                else self._resources.volume(
+                    f"attribute {name}", (x, y, z), "r8unorm", wgpu.TextureUsage.COPY_DST | wgpu.TextureUsage.COPY_SRC
+                )
+            )
+            self._resources.write(texture, texels)
+        self._attributes[name] = PageAttribute(
+            name, texture, kind, checked.low, checked.high, checked.labels, unit, checked.values
+        )
+        self.revision += 1
+
+    def remove_attribute(self, name: str) -> None:
+        """Forget one of them; whoever draws it must have stopped. Raises BadAttribute."""
+        attribute = self._attributes.pop(name, None)
+        if attribute is None:
+            raise BadAttribute(name, "pages have no such attribute")
+        self._resources.give_back(attribute.texture)
+        self.revision += 1
+
+    # ----- reading back
 
     def read_summaries(self) -> PageSummaries:
         """What the GPU shows of every page as a whole. Waits for the GPU. Raises DeviceLost."""
@@ -407,40 +411,31 @@ class BrickStore:
     def read_page(self, page: int) -> NDArray[np.uint8]:
         """What the GPU shows for one page, (4096,) uint8 in address order.
 
-        Slow: for checks. Raises BadPages, DeviceLost.
+        Slow: for checks. Raises BadPages, PageNotResident, DeviceLost.
         """
         if not 0 <= page < self.n_pages:
             raise BadPages(f"Page {page:,} was asked of a volume of {self.n_pages:,} pages.")
         with gpu_work("read a page back"):
             if self.layout == "linear":
-                part, index = self.parts[page >> self.part_bits], page & ((1 << self.part_bits) - 1)
+                slot = page if self._residency is None else int(self._residency.slot[page])
+                if slot < 0 and self._residency is not None:
+                    if self._residency.is_empty(page):
+                        return np.zeros(PAGE_SIZE, np.uint8)
+                    raise PageNotResident(page)
+                part, index = self.parts[slot >> self.part_bits], slot & ((1 << self.part_bits) - 1)
                 return np.frombuffer(self.device.queue.read_buffer(part, PAGE_SIZE * index, PAGE_SIZE), np.uint8)
-            place = int(self._places[page])
-            x, y, z = (BRICK_SIDE * (place >> shift & 511) for shift in (0, 9, 18))
+            x, y, z = (BRICK_SIDE * int(self._where[axis][page]) for axis in (2, 1, 0))
             slab = bisect_right(self.part_starts, z) - 1
             raw = self.device.queue.read_texture(
                 {"texture": self.parts[slab], "origin": (x // 4, y, z - self.part_starts[slab])},
                 {"bytes_per_row": BRICK_SIDE, "rows_per_image": BRICK_SIDE},
                 (BRICK_SIDE // 4, BRICK_SIDE, BRICK_SIDE),
             )
-        content: NDArray[np.uint8] = np.frombuffer(raw, np.uint8)[self.curve.step_tables(4).position[place >> 27]]
+        state = int(self._states[page]) >> 27
+        content: NDArray[np.uint8] = np.frombuffer(raw, np.uint8)[self.curve.step_tables(4).position[state]]
         return content
 
     def destroy(self) -> None:
         """Give the video memory back. The store is useless afterwards; a second call does nothing."""
-        for resource in self._resources:
-            resource.destroy()
-        self._resources.clear()
-
-
-def _bindable(resource: object) -> object:
-    if isinstance(resource, wgpu.GPUBuffer):
-        return {"buffer": resource, "offset": 0, "size": resource.size}
-    return resource.create_view() if isinstance(resource, wgpu.GPUTexture) else resource
-
-
-def _size_of(resource: wgpu.GPUTexture | wgpu.GPUBuffer) -> int:
-    if isinstance(resource, wgpu.GPUBuffer):
-        return int(resource.size)
-    width, height, depth = resource.size
-    return _TEXEL_BYTES[resource.format] * int(width) * int(height) * int(depth)
+        self._resources.destroy()
+        self._attributes.clear()

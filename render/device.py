@@ -23,9 +23,9 @@ from wgpu.utils.device import helper as _default_device
 
 from render.errors import DeviceLost, NoAdapter
 
-_WANTED_FEATURES = {"timestamp-query"}
-"""Preferred, not needed: the march is timed on the device where it can be. Limits are left alone: wgpu gives all there
-are.
+_WANTED_FEATURES = {"timestamp-query", "mappable-primary-buffers"}
+"""Preferred, not needed: passes are timed on the device where they can be, and where the processor is the GPU, pages
+are sent without a copy (`render/brick_upload.py`). Limits are left alone: wgpu gives all there are.
 """
 
 

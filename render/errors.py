@@ -56,3 +56,29 @@ class BadPalette(BadLook):
 
 class BadCut(RenderError, ValueError):
     """Slice planes or a clip box that cannot be meant."""
+
+
+class PageNotResident(BadPages):
+    """A page whose bytes are not on the GPU at the moment, only what sums them up."""
+
+    def __init__(self, page: int) -> None:
+        super().__init__(
+            f"Page {page:,} is too far from view to be kept on the GPU within its memory budget; only its cells are."
+            " Move nearer to it, or allow more memory."
+        )
+        self.page = page
+
+
+class BadAttribute(RenderError, ValueError):
+    """An attribute of pages that cannot be shown."""
+
+    def __init__(self, name: str, problem: str) -> None:
+        super().__init__(f"Attribute {name!r} cannot be shown: {problem}.")
+        self.name = name
+
+
+class BadHalfLife(RenderError, ValueError):
+    """A half-life that is no time."""
+
+    def __init__(self, half_life_s: object) -> None:
+        super().__init__(f"Write heat cannot halve in {half_life_s!r} s; it must be a finite time above 0.")

@@ -11,12 +11,12 @@ struct Batch {
     now_s: f32,
     flash: u32,
     first: u32,          // the batch's first entry for this dispatch's part
-    part_start: u32,     // where the part begins: its first z in voxels, or its first page
+    part_start: u32,     // where the part begins: its first z in voxels, or its first slot
 }
 
 struct Place {
     brick: u32,          // x | y << 9 | z << 18 | state << 27
-    page: u32,
+    page: u32,           // the slot that its bytes go to
     source: u32,         // which of the pages in `data`
     heat: f32,           // what it comes to with this write
 }
@@ -55,6 +55,9 @@ fn store_cell(base: u32, cell: vec3u, state: u32) {
 }
 $$ else
 fn store_cell(base: u32, page: u32, digits: u32) {
+    if (page == 0xffffffffu) {
+        return;    // too far from view for its bytes to be kept
+    }
     let to = (page - batch.part_start) * 1024u + digits * 16u;
     for (var i = 0u; i < 16u; i++) {
         voxels[to + i] = data[base + i];

@@ -13,7 +13,8 @@ import numpy.typing as npt
 import wgpu
 
 from render.backdrop import DARK
-from render.bricks import BATCH_PAGES, BrickStore
+from render.brick_upload import BATCH_PAGES
+from render.bricks import BrickStore
 from render.curves import BRICK_SIDE
 from render.look import Look, Mode
 from render.view import VolumeView

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import pytest
@@ -31,8 +31,10 @@ def make_store(device: wgpu.GPUDevice) -> Iterator[MakeStore]:
     """A store that holds given bytes (n_pages * 4096,), destroyed after the test."""
     made: list[BrickStore] = []
 
-    def make(content: NDArray[np.uint8], layout: VoxelLayout | None = None, *, flash: bool = False) -> BrickStore:
-        store = BrickStore(device, content.size, layout=layout)
+    def make(
+        content: NDArray[np.uint8], layout: VoxelLayout | None = None, *, flash: bool = False, **options: Any
+    ) -> BrickStore:
+        store = BrickStore(device, content.size, layout=layout, **options)
         made.append(store)
         pages = content.reshape(-1, 4096)
         store.upload(np.arange(len(pages), dtype=np.uint32), pages, flash=flash)

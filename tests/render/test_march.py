@@ -10,6 +10,7 @@ import pytest
 import wgpu
 from numpy.typing import NDArray
 
+import render.brick_levels
 import render.bricks
 from render.bricks import BrickStore, VoxelLayout
 from render.camera import Box, CameraState, basis_of
@@ -211,8 +212,8 @@ def test_near_limit_takes_whole_voxels(make_store: MakeStore) -> None:
 
 
 def test_parts_make_no_difference(make_store: MakeStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(render.bricks, "SLAB_BYTES", 1 << 16)
-    monkeypatch.setattr(render.bricks, "_PART_BITS", 4)
+    monkeypatch.setattr(render.brick_levels, "SLAB_BYTES", 1 << 16)
+    monkeypatch.setattr(render.bricks, "MOST_PART_BITS", 4)
     content = clustered_bytes(64, seed=15)
     for layout in ("texture", "linear"):
         store = make_store(content, layout)

@@ -1,0 +1,102 @@
+"""Attributes that other parts of the program give to pages (class, owner, heat …), as channels of the picture.
+
+A scalar attribute is stored as 0..255 between its `low` and `high`; a categorical one as it is, a byte a category.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import wgpu
+from numpy.typing import NDArray
+
+from render.errors import BadAttribute
+
+AttributeKind = Literal["scalar", "categorical"]
+BUILT_IN_CHANNELS = ("content", "value", "entropy", "heat")
+_DTYPES = (np.uint8, np.uint16, np.float32)
+_LONGEST_NAME = 64
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PageAttribute:
+    """One attribute of every page, on the GPU and as it was given."""
+
+    name: str
+    texture: wgpu.GPUTexture
+    """r8unorm, a texel a brick; 0 where no page is."""
+    kind: AttributeKind
+    low: float
+    """What 0 stands for."""
+    high: float
+    """What 255 stands for."""
+    labels: Mapping[int, str]
+    """Of a categorical attribute, what its categories are called."""
+    unit: str
+    values: NDArray[np.generic]
+    """(n_pages,) uint8, uint16 or float32, not to be written to."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CheckedValues:
+    """Values that can be shown, and the bytes that show them."""
+
+    values: NDArray[np.generic]
+    stored: NDArray[np.uint8]
+    low: float
+    high: float
+    labels: dict[int, str]
+
+
+def check_attribute(
+    name: str,
+    values: NDArray[np.generic],
+    n_pages: int,
+    kind: str,
+    low: float | None,
+    high: float | None,
+    labels: Mapping[int, str] | Sequence[str] | None,
+) -> CheckedValues:
+    """See `BrickStore.set_attribute`. Raises BadAttribute, which says what was found."""
+    if not name or len(name) > _LONGEST_NAME or not name.isprintable():
+        raise BadAttribute(name, f"its name must have 1 to {_LONGEST_NAME} printable characters")
+    if name in BUILT_IN_CHANNELS:
+        raise BadAttribute(name, "that is the name of a channel that is always there")
+    if kind not in ("scalar", "categorical"):
+        raise BadAttribute(name, f"its kind must be scalar or categorical, not {kind!r}")
+    if not isinstance(values, np.ndarray):
+        raise BadAttribute(name, f"its values must be an array of {n_pages:,}, not {type(values).__name__}")
+    if values.shape != (n_pages,):
+        raise BadAttribute(name, f"its values must have the shape ({n_pages},), one a page, not {values.shape}")
+    if values.dtype.type not in _DTYPES:
+        raise BadAttribute(name, f"its values must be uint8, uint16 or float32, not {values.dtype}")
+    kept = values.astype(values.dtype.type, copy=True)
+    kept.flags.writeable = False
+    names = dict(labels) if isinstance(labels, Mapping) else dict(enumerate(labels or ()))
+    if kind == "categorical":
+        if kept.dtype == np.float32:
+            raise BadAttribute(name, "categories are numbered; its values must be uint8 or uint16, not float32")
+        if n_pages and int(kept.max()) > 255:
+            raise BadAttribute(name, f"there can be 256 categories, and it holds number {int(kept.max())}")
+        bad = next((number for number in names if not 0 <= number <= 255), None)
+        if bad is not None:
+            raise BadAttribute(name, f"it has a label for category {bad}; categories are 0 to 255")
+        return CheckedValues(kept, kept.astype(np.uint8), 0.0, 255.0, names)
+    finite = np.isfinite(kept)
+    if not finite.all():
+        page = int(np.argmin(finite))
+        raise BadAttribute(name, f"page {page:,} has the value {kept[page]}; all must be finite")
+    if names:
+        raise BadAttribute(name, "only categories have labels, and it is scalar")
+    bottom = float(low) if low is not None else (0.0 if kept.dtype == np.uint8 else float(kept.min()))
+    top = float(high) if high is not None else (255.0 if kept.dtype == np.uint8 else float(kept.max()))
+    if not (math.isfinite(bottom) and math.isfinite(top) and bottom <= top):
+        raise BadAttribute(name, f"it must lie between two finite numbers, low {bottom} and high {top}")
+    # All the same value is a sane thing to show: it is the low end.
+    span = top - bottom if top > bottom else 1.0
+    share = np.clip((kept.astype(np.float64) - bottom) / span, 0.0, 1.0)
+    return CheckedValues(kept, np.floor(share * 255.0 + 0.5).astype(np.uint8), bottom, top, {})
