@@ -163,7 +163,7 @@ def test_channels_by_page_equal_numpy(make_store: MakeStore, mode: Mode, channel
     store.clock_s = 23.0
     by_page = store.read_summaries().entropy
     if channel == "heat":
-        writes = store._heat * np.exp2(-(store.clock_s - store._written_s.astype(np.float64)) / 2.0)
+        writes = store.heat_now().astype(np.float64)
         exact = np.log2(1 + writes) / 7 * 255
         by_page = np.floor(exact + 0.5).astype(np.uint8)
         assert (np.abs(exact + 0.5 - np.round(exact + 0.5)) > 1e-3).all(), "no rounding is left to chance"
