@@ -22,8 +22,8 @@ from render.palettes import linear_from_hex, palette_table
 from render.planes import Point
 from render.slice_view import ZOOMS, Raster, SliceView, raster_of, slice_code, zoom_beside, zoom_to_fit
 from tests.render.conftest import MakeStore, clustered_bytes, volume_of
+from tests.render.reference_content import bricks_of
 from tests.render.slice_reference import flat_picture
-from tests.render.test_bricks import brick_reference
 
 GROUND = "#18233c"
 SHINE = Shine(glow=1.0, flash_s=0.45, flash_color=(1.0, 0.8, 0.4))
@@ -45,7 +45,7 @@ def kinds_of(store: BrickStore, content: NDArray[np.uint8]) -> NDArray[np.uint8]
     pages = content.reshape(-1, 4096)
     kinds = np.zeros([side // 16 for side in store.shape_voxels], np.uint8)
     bricks, _ = HILBERT.bricks_from_pages(len(pages), store.order)
-    kinds[tuple(bricks.T)] = brick_reference(pages)[:, 0] >> 29
+    kinds[tuple(bricks.T)] = bricks_of(pages)[:, 0] >> 29
     return kinds
 
 
