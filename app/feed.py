@@ -53,14 +53,15 @@ class RamFeed:
         A long backlog, as after the start, gets a bigger budget: the whole picture soon beats smooth frames of a part.
         """
         begin = perf_counter()
-        if self.tracker.stats.pending_pages > _BACKLOG_PAGES:
-            budget_s = max(budget_s, _BACKLOG_BUDGET_S)
         uploaded = 0
         while True:
             dirty = self.tracker.take(self._batch_pages)
             count = len(dirty.pages)
             if count == 0:
                 break
+            # Asked only now: counting what is pending costs as much as finding that there is nothing.
+            if not uploaded and self.tracker.stats.pending_pages > _BACKLOG_PAGES:
+                budget_s = max(budget_s, _BACKLOG_BUDGET_S)
             started = perf_counter()
             self.store.upload(dirty.pages, dirty.data)
             took = perf_counter() - started

@@ -1,8 +1,8 @@
 """The scanner: when which part of RAM is compared with its shadow. Runs in a thread of its own.
 
 Each round first looks at the pages that changed lately, then goes on with a sweep through all of RAM. A round may use
-a share of one core; a guest that changes little is looked at less often and with a smaller share, so that an idle
-window costs next to nothing.
+a share of one core; a guest that changes little is looked at less often and with a smaller share, and one that stands
+still (paused, say) with the smallest, so that an idle window costs next to nothing.
 """
 
 from __future__ import annotations
@@ -25,12 +25,16 @@ from bridge.memory.shadow import CHUNK_PAGES, Shadow
 _BUSY_PERIOD_S = 1 / 60
 _QUIET_PERIOD_S = 1 / 10
 _QUIET_CORE_SHARE = 0.04
+_STILL_CORE_SHARE = 0.01
 
 # A guest is quiet when for a second no round found more than this. An idle Linux changes a few dozen pages, and always
 # the same ones (clock, run queue, timers): they are hot, therefore not fresh.
 _QUIET_AFTER_S = 1.0
 _BUSY_FRESH_PAGES = 16
 _BUSY_CHANGED_PAGES = 128
+
+# It stands still when for so long, and in a whole sweep, nothing changed at all: no running Linux does that.
+_STILL_AFTER_S = 3.0
 
 # Hot pages may take half of the time, so that the sweep always goes on at half speed at least.
 _HOT_SHARE = 0.5
@@ -77,6 +81,8 @@ class Scanner:
         self._sweeps = 0
         n_chunks = len(shadow.chunk_version)
         self._looked_at_s = np.full(n_chunks, np.nan)
+        self._changed_s = -math.inf  # when, and in which sweep, a change was last found
+        self._changed_sweep = 0
         self._age_s = 0.0
         self._age_of_last_sweep_s = math.inf
         self._round_s = self._slowest_round_s = _BUSY_PERIOD_S
@@ -91,7 +97,7 @@ class Scanner:
         while not stopping.is_set():
             start_s, start_cpu_s = time.monotonic(), time.thread_time()
             quiet = start_s >= busy_until_s
-            share = min(_QUIET_CORE_SHARE, self._core_share) if quiet else self._core_share
+            share = min(self._share_when(quiet, start_s), self._core_share)
             period_s = _QUIET_PERIOD_S if quiet else _BUSY_PERIOD_S
             if self.look(start_s, share, period_s):
                 busy_until_s = start_s + _QUIET_AFTER_S
@@ -99,6 +105,12 @@ class Scanner:
             wait_s = start_s + max(period_s, cpu_s / share) - time.monotonic()
             stopping.wait(max(wait_s, 0.0))
             self._account(time.monotonic() - start_s, cpu_s, share, period_s, quiet)
+
+    def _share_when(self, quiet: bool, now_s: float) -> float:
+        if not quiet:
+            return self._core_share
+        still = now_s - self._changed_s >= _STILL_AFTER_S and self._sweeps > self._changed_sweep + 1
+        return _STILL_CORE_SHARE if still else _QUIET_CORE_SHARE
 
     def close(self) -> None:
         """Gives up the RAM file and its mapping."""
@@ -130,6 +142,8 @@ class Scanner:
             state[scan.POSITION] = 0
             self._sweeps += 1
             self._age_of_last_sweep_s, self._age_s = self._age_s if self._sweeps > 1 else math.inf, 0.0
+        if state[scan.CHANGED]:
+            self._changed_s, self._changed_sweep = now_s, self._sweeps
         fresh = 0 if all_at_once else state[scan.FRESH]
         return bool(fresh >= _BUSY_FRESH_PAGES or state[scan.CHANGED] >= _BUSY_CHANGED_PAGES)
 

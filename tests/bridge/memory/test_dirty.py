@@ -239,6 +239,19 @@ def test_a_quiet_guest_costs_little_and_a_busy_one_wakes_the_scanner() -> None:
         settle(consumer, file)
 
 
+def test_a_guest_that_stands_still_costs_next_to_nothing_and_its_first_write_is_found() -> None:
+    with ram_file(16384) as file, tracked(file, core_share=0.25) as consumer:
+        file.pages[:, ::64] = 7
+        settle(consumer, file)
+        # Nothing changes any more: less than the few per cent that a quiet guest is given.
+        wait_until(lambda: consumer.tracker.stats.core_share < 0.015, "still", 20)
+        stated_s = consumer.tracker.stats.worst_age_s
+        assert stated_s < 10
+        file.pages[12345, 100] = 9
+        wait_until(lambda: bool(consumer.take(16384)), "a change", stated_s + 2)
+        settle(consumer, file)
+
+
 def test_the_stated_age_is_kept() -> None:
     with ram_file(16384) as file, tracked(file, core_share=0.5) as consumer:
         file.pages[:] = 1
