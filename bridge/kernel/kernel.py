@@ -1,0 +1,208 @@
+"""Kernel: everything that is needed to read one running Linux, found from RAM alone.
+
+VMCOREINFO leads to the page tables and to kallsyms, kallsyms to the type information. Each step is checked against the
+one before, because RAM holds copies and leftovers of all of them. Where there is no VMCOREINFO (kernels without kexec),
+kallsyms and the banner are found by what they must look like.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from bridge.kernel.btf import Btf
+from bridge.kernel.errors import BadSymbolTable, BadTypes, KernelError, NoKernelFound, NotMapped
+from bridge.kernel.kallsyms import Tables, find_tables, read_symbols
+from bridge.kernel.space import KERNEL_MAP, KERNEL_MAP_END, AddressSpace, KernelSpace
+from bridge.kernel.symbols import SymbolTable
+from bridge.kernel.vmcoreinfo import VmCoreInfo, find_vmcoreinfo
+from bridge.memory.errors import InvalidAddress
+from bridge.memory.physical import PhysicalReader
+
+_MAX_BTF_BYTES = 64 << 20
+_IMAGE_WINDOW = 96 << 20
+"""How much RAM around a find is taken for the kernel's image: larger than any distribution's."""
+_BANNER = re.compile(rb"Linux version (\d+\.\d+[^ ]{0,60}) \(")
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """One kernel, as it was found. Its tables do not change while it runs."""
+
+    release: str
+    build_id: str
+    kernel_offset: int
+    space: KernelSpace
+    symbols: SymbolTable
+    types: Btf | None
+    types_problem: str
+    """Why there are no types, in a sentence; empty if there are."""
+    info: VmCoreInfo | None
+
+    @property
+    def reader(self) -> PhysicalReader:
+        """Physical memory."""
+        return self.space.reader
+
+    @property
+    def levels(self) -> int:
+        """Four or five levels of page tables."""
+        return self.space.levels
+
+    def still_there(self) -> bool:
+        """Whether the same kernel is still in RAM: no reboot, no kexec. Cheap."""
+        banner = self.symbols.find("linux_banner")
+        if banner is None:
+            return True
+        try:
+            return f"Linux version {self.release} " in self.space.string(banner, 200)
+        except NotMapped:
+            return False
+
+    def root_space(self, root: int) -> AddressSpace:
+        """The address space whose topmost table is at physical address `root`: a process's."""
+        return AddressSpace(self.reader, root, self.levels)
+
+
+def find_kernel(reader: PhysicalReader) -> Kernel:
+    """The kernel that runs in this RAM. Raises NoKernelFound, saying what was tried."""
+    problems: list[str] = []
+    for info in find_vmcoreinfo(reader):
+        try:
+            return _from_note(reader, info)
+        except (KernelError, InvalidAddress, KeyError) as error:
+            problems.append(f"the note of {info.release} leads nowhere ({error})")
+    try:
+        for kernel in _by_signature(reader):
+            return kernel
+    except (KernelError, InvalidAddress) as error:
+        problems.append(str(error))
+    found = "; ".join(problems[:3]) if problems else "there is no VMCOREINFO and no symbol table"
+    raise NoKernelFound(f"No running Linux kernel was recognised in this RAM: {found}.")
+
+
+def _from_note(reader: PhysicalReader, info: VmCoreInfo) -> Kernel:
+    root = info.symbols["swapper_pg_dir"] - KERNEL_MAP + info.phys_base
+    space = KernelSpace(reader, root, 5 if info.five_level else 4, info.phys_base)
+    _check_image(space, info.symbols["swapper_pg_dir"])
+    if "kallsyms_names" in info.symbols:
+        candidates = [
+            Tables(
+                num_syms=info.symbols["kallsyms_num_syms"],
+                names=info.symbols["kallsyms_names"],
+                token_table=info.symbols["kallsyms_token_table"],
+                token_index=info.symbols["kallsyms_token_index"],
+                offsets=info.symbols["kallsyms_offsets"],
+                relative_base=info.symbols.get("kallsyms_relative_base"),
+            )
+        ]
+    else:
+        start = info.symbols["_stext"] & ~0xFFF
+        candidates = find_tables(_image(space, start), start)
+    symbols = _first_symbols(space, candidates, info.symbols["_stext"])
+    return _complete(space, symbols, info.release, info)
+
+
+def _check_image(space: KernelSpace, vaddr: int) -> None:
+    """Raise NotMapped unless the tables map an address of the image to where arithmetic puts it."""
+    if not KERNEL_MAP <= vaddr < KERNEL_MAP_END:
+        raise NotMapped(vaddr, "it is not in the kernel's image")
+    paddrs, mapped = AddressSpace(space.reader, space.root, space.levels).translate(np.array([vaddr], np.uint64))
+    if not mapped[0] or int(paddrs[0]) != space.image_paddr(vaddr):
+        raise NotMapped(vaddr, "the page tables do not map the kernel where its note says")
+
+
+def _image(space: KernelSpace, start: int) -> bytes:
+    """The image from `start` on, as much as RAM holds."""
+    paddr = space.image_paddr(start)
+    length = min(_IMAGE_WINDOW, space.reader.end_paddr - paddr)
+    while length > 0:
+        try:
+            return space.reader.read(paddr, length)
+        except InvalidAddress:
+            length //= 2
+    return b""
+
+
+def _first_symbols(space: KernelSpace, candidates: list[Tables], stext: int) -> SymbolTable:
+    """The first tables whose `_stext` is where it must be."""
+    problem = "they were not found"
+    for tables in candidates:
+        try:
+            table = SymbolTable(read_symbols(space.read, tables))
+        except (BadSymbolTable, NotMapped) as error:
+            problem = str(error)
+            continue
+        if table.find("_stext") == stext:
+            return table
+        problem = "they put _stext elsewhere than the kernel's note"
+    raise BadSymbolTable(f"The symbol tables could not be read: {problem}.")
+
+
+def _complete(space: KernelSpace, symbols: SymbolTable, release: str, info: VmCoreInfo | None) -> Kernel:
+    base = symbols.find("page_offset_base")
+    if base is not None:
+        space.confirm(space.word(base))
+    else:  # a kernel without CONFIG_DYNAMIC_MEMORY_LAYOUT
+        space.confirm(0xFFFF_8880_0000_0000 if space.levels == 4 else 0xFF11_0000_0000_0000)
+    types, problem = None, ""
+    try:
+        start, stop = symbols.address("__start_BTF"), symbols.address("__stop_BTF")
+        if not 0 < stop - start <= _MAX_BTF_BYTES:
+            raise BadTypes(f"its BTF section would have {stop - start:,} bytes")
+        types = Btf(space.read(start, stop - start))
+    except KernelError as error:
+        problem = f"The kernel {release} carries no usable type information (BTF): {error}"
+    return Kernel(
+        release=release,
+        build_id=info.build_id if info else "",
+        kernel_offset=info.kernel_offset if info else 0,
+        space=space,
+        symbols=symbols,
+        types=types,
+        types_problem=problem,
+        info=info,
+    )
+
+
+def _by_signature(reader: PhysicalReader) -> Iterator[Kernel]:
+    """Kernels without VMCOREINFO: their symbol tables by signature, where they lie by the banner."""
+    data = reader.bytes
+    banners = [
+        (start + match.start(), match[1].decode("ascii", "replace"))
+        for start in range(0, len(data), _IMAGE_WINDOW)
+        for match in _BANNER.finditer(data[start : start + _IMAGE_WINDOW + 4096].tobytes())
+    ]
+    offsets = _PhysicalIdentity(reader)
+    for start in range(0, len(data), _IMAGE_WINDOW // 2):
+        image = data[start : start + _IMAGE_WINDOW].tobytes()
+        for tables in find_tables(image, start):
+            try:
+                symbols = SymbolTable(read_symbols(offsets.read, tables))
+                banner, root = symbols.address("linux_banner"), symbols.address("init_top_pgt")
+            except KernelError:
+                continue
+            for place, release in banners:
+                phys_base = place - (banner - KERNEL_MAP)
+                for levels in (4, 5):
+                    space = KernelSpace(reader, root - KERNEL_MAP + phys_base, levels, phys_base)
+                    try:
+                        _check_image(space, root)
+                    except KernelError:
+                        continue
+                    yield _complete(space, symbols, release, None)
+
+
+class _PhysicalIdentity:
+    """Reads offsets of the RAM file as if they were virtual addresses: before the real ones are known."""
+
+    def __init__(self, reader: PhysicalReader) -> None:
+        self._bytes = reader.bytes
+
+    def read(self, offset: int, length: int) -> bytes:
+        if offset < 0 or offset + length > len(self._bytes):
+            raise NotMapped(max(offset, 0), "the table would reach beyond the RAM")
+        return self._bytes[offset : offset + length].tobytes()

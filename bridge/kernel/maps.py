@@ -1,0 +1,143 @@
+"""Memory maps: the VMAs of many processes at once.
+
+Since v6.1 they are in a maple tree, before that in a list along `vm_next`. Each VMA must name the mm that it was found
+in, so that what was freed or reused while it was read is not believed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from bridge.kernel.btf import Btf
+from bridge.kernel.errors import MissingType
+from bridge.kernel.kernel import Kernel
+from bridge.kernel.lists import Peek, column
+from bridge.kernel.maple import entries_of_trees
+
+U64 = npt.NDArray[np.uint64]
+
+VM_READ, VM_WRITE, VM_EXEC, VM_SHARED, VM_GROWSDOWN = 1, 2, 4, 8, 0x100
+_MAX_VMAS = 1 << 20
+"""More than any sane guest has in all; vm.max_map_count is 65,530 for one process."""
+
+
+@dataclass(frozen=True, slots=True)
+class VmaLayout:
+    """Where the members of `struct vm_area_struct` and of an mm's special regions lie."""
+
+    vma_bytes: int
+    start: int
+    end: int
+    flags: int
+    file: int
+    pgoff: int
+    mm: int
+    anon_vma: int
+    next: int | None
+    tree: int | None
+    """Of `mm_struct.mm_mt.ma_root` (since v6.1)."""
+    first: int | None
+    """Of `mm_struct.mmap` (before v6.1)."""
+    mm_marks: dict[str, int]
+
+    @classmethod
+    def of(cls, types: Btf) -> VmaLayout:
+        """Raises MissingType for a kernel that has none of the known forms."""
+        has_tree = types.has("mm_struct", "mm_mt.ma_root")
+        if not has_tree and not types.has("mm_struct", "mmap"):
+            raise MissingType("member mm_struct.mm_mt or mm_struct.mmap")
+        flags = "vm_flags" if types.has("vm_area_struct", "vm_flags") else "__vm_flags"
+        marks = ("start_code", "end_code", "start_data", "end_data", "start_brk", "brk", "start_stack", "arg_start")
+        return cls(
+            vma_bytes=types.struct_size("vm_area_struct"),
+            start=types.offset("vm_area_struct", "vm_start"),
+            end=types.offset("vm_area_struct", "vm_end"),
+            flags=types.offset("vm_area_struct", flags),
+            file=types.offset("vm_area_struct", "vm_file"),
+            pgoff=types.offset("vm_area_struct", "vm_pgoff"),
+            mm=types.offset("vm_area_struct", "vm_mm"),
+            anon_vma=types.offset("vm_area_struct", "anon_vma"),
+            next=types.offset("vm_area_struct", "vm_next") if types.has("vm_area_struct", "vm_next") else None,
+            tree=types.offset("mm_struct", "mm_mt.ma_root") if has_tree else None,
+            first=None if has_tree else types.offset("mm_struct", "mmap"),
+            mm_marks={mark: types.offset("mm_struct", mark) for mark in marks},
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Vmas:
+    """VMAs of several address spaces, ordered by space, then address. Parallel arrays (n,)."""
+
+    addresses: U64
+    """`struct vm_area_struct *`."""
+    owners: npt.NDArray[np.int64]
+    """Which of the mms that were asked for."""
+    starts: U64
+    ends: U64
+    flags: U64
+    files: U64
+    """`struct file *`, 0 for none."""
+    page_offsets: U64
+    complete: bool
+
+    def __len__(self) -> int:
+        return len(self.addresses)
+
+
+class MapReader:
+    """Reads the memory maps of one kernel's processes."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        if kernel.types is None:
+            raise MissingType(f"type information: {kernel.types_problem}")
+        self.kernel = kernel
+        self.layout = VmaLayout.of(kernel.types)
+        self._peek = Peek(kernel.space)
+
+    def vmas(self, mms: U64) -> Vmas:
+        """The VMAs of the address spaces `mms` (n,), each a `struct mm_struct *`."""
+        layout, space = self.layout, self.kernel.space
+        if layout.tree is not None:
+            roots, ok = space.words(mms + np.uint64(layout.tree))
+            owners, addresses, complete = entries_of_trees(space, roots, _MAX_VMAS)
+            complete &= bool(ok.all())
+        else:
+            owners, addresses, complete = self._along_lists(mms)
+        rows, ok = space.rows(addresses, layout.vma_bytes)
+        starts, ends, own = (column(rows, at, "<u8").astype(np.uint64) for at in (layout.start, layout.end, layout.mm))
+        good = ok & (own == mms[owners]) & (starts < ends) & ((starts | ends) & np.uint64(4095) == 0)
+        complete &= bool(good.all())
+        order = np.flatnonzero(good)[np.lexsort((starts[good], owners[good]))]
+        flags, files, page_offsets = (
+            column(rows, at, "<u8").astype(np.uint64)[order] for at in (layout.flags, layout.file, layout.pgoff)
+        )
+        return Vmas(addresses[order], owners[order], starts[order], ends[order], flags, files, page_offsets, complete)
+
+    def marks(self, mm: int) -> dict[str, int]:
+        """Where code, data, heap, stack and arguments of an address space lie. Raises NotMapped."""
+        return {name: self._peek(mm + offset) for name, offset in self.layout.mm_marks.items()}
+
+    def _along_lists(self, mms: U64) -> tuple[npt.NDArray[np.int64], U64, bool]:
+        """All lists advance together, one VMA a step."""
+        layout, space = self.layout, self.kernel.space
+        assert layout.first is not None
+        assert layout.next is not None
+        nodes, ok = space.words(mms + np.uint64(layout.first))
+        trees = np.arange(len(mms))
+        owners, found, complete, n_found = [], [], bool(ok.all()), 0
+        while True:
+            going = nodes != 0
+            nodes, trees = nodes[going], trees[going]
+            n_found += len(nodes)
+            if not len(nodes) or n_found > _MAX_VMAS:
+                break
+            owners.append(trees)
+            found.append(nodes)
+            nodes, ok = space.words(nodes + np.uint64(layout.next))
+            complete &= bool(ok.all())
+        if not owners:
+            return np.zeros(0, np.int64), np.zeros(0, np.uint64), complete
+        return np.concatenate(owners), np.concatenate(found), complete and n_found <= _MAX_VMAS

@@ -1,0 +1,232 @@
+"""What every page of RAM is, by the kernel's own account: its `struct page`, its page tables, its symbols.
+
+Rules are applied from the surest to the least sure, and a page keeps the first that fits. What no rule knows stays
+"unknown"; nothing is guessed from content here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+import numpy.typing as npt
+
+from bridge.kernel.errors import MissingType
+from bridge.kernel.frames import Frames, read_frames
+from bridge.kernel.kernel import Kernel
+from bridge.kernel.page_types import PageLayout, PageTypes
+from bridge.kernel.paging import Mappings, walk
+from bridge.kernel.space import KERNEL_MAP
+from bridge.kernel.tasks import Tasks
+
+Mask = npt.NDArray[np.bool_]
+Pages = npt.NDArray[np.int64]
+Put = Callable[["PageClass", "Mask | Pages"], None]
+"""Gives a class to those of the pages (a mask or indices) that have none."""
+
+_MODULES_END = 0xFFFF_FFFF_FF00_0000
+_STACK_BYTES = 16 << 10
+"""THREAD_SIZE on x86-64 without KASAN (arch/x86/include/asm/page_64_types.h)."""
+
+
+class PageClass(IntEnum):
+    """What a page is."""
+
+    UNKNOWN = 0
+    HOLE = 1
+    RESERVED = 2
+    KERNEL_TEXT = 3
+    KERNEL_RODATA = 4
+    KERNEL_DATA = 5
+    KERNEL_BSS = 6
+    MODULE = 7
+    PER_CPU = 8
+    VMEMMAP = 9
+    PAGE_TABLE = 10
+    SLAB = 11
+    KERNEL_STACK = 12
+    VMALLOC = 13
+    ANONYMOUS = 14
+    FILE = 15
+    SHARED_MEMORY = 16
+    FREE = 17
+    FREE_PER_CPU = 18
+    KERNEL_PAGES = 19
+
+
+CLASS_TITLES: dict[PageClass, str] = {
+    PageClass.UNKNOWN: "Unknown",
+    PageClass.HOLE: "No memory",
+    PageClass.RESERVED: "Reserved",
+    PageClass.KERNEL_TEXT: "Kernel code",
+    PageClass.KERNEL_RODATA: "Kernel constants",
+    PageClass.KERNEL_DATA: "Kernel data",
+    PageClass.KERNEL_BSS: "Kernel zeroed data",
+    PageClass.MODULE: "Modules",
+    PageClass.PER_CPU: "Per-CPU data",
+    PageClass.VMEMMAP: "Page records",
+    PageClass.PAGE_TABLE: "Page tables",
+    PageClass.SLAB: "Slab",
+    PageClass.KERNEL_STACK: "Kernel stacks",
+    PageClass.VMALLOC: "Vmalloc",
+    PageClass.ANONYMOUS: "Anonymous memory",
+    PageClass.FILE: "File pages",
+    PageClass.SHARED_MEMORY: "Shared memory",
+    PageClass.FREE: "Free",
+    PageClass.FREE_PER_CPU: "Free, kept by a CPU",
+    PageClass.KERNEL_PAGES: "Kernel's own pages",
+}
+
+# Which symbols begin and end which part of the image (include/asm-generic/sections.h).
+_SECTIONS = (
+    (PageClass.KERNEL_TEXT, "_stext", "_etext"),
+    (PageClass.KERNEL_RODATA, "__start_rodata", "__end_rodata"),
+    (PageClass.KERNEL_DATA, "_sdata", "_edata"),
+    (PageClass.KERNEL_BSS, "__bss_start", "__bss_stop"),
+    (PageClass.KERNEL_DATA, "__brk_base", "_end"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PageMap:
+    """The class of every page of the RAM file."""
+
+    classes: npt.NDArray[np.uint8]
+    """(n_pages,) PageClass."""
+    frames: Frames
+    kernel_mappings: Mappings
+
+    def count(self, page_class: PageClass) -> int:
+        """How many pages are of a class."""
+        return int((self.classes == page_class).sum())
+
+    @property
+    def definite(self) -> float:
+        """The share of pages that are known, 0 to 1."""
+        return 1.0 - self.count(PageClass.UNKNOWN) / max(1, len(self.classes))
+
+
+class PageClassifier:
+    """Classifies the pages of one kernel. Raises MissingType when it is made, if the kernel has no known form."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        if kernel.types is None:
+            raise MissingType(f"type information: {kernel.types_problem}")
+        self.kernel = kernel
+        self.layout = PageLayout.of(kernel.types)
+        self.types = PageTypes.of(kernel)
+        self._shmem = kernel.symbols.find("shmem_aops")
+        self._a_ops = kernel.types.offset("address_space", "a_ops")
+
+    def classify(self, tasks: Tasks) -> PageMap:
+        """Look at everything once. Raises NotMapped where the kernel's page records are not there."""
+        kernel, layout = self.kernel, self.layout
+        frames = read_frames(kernel, layout)
+        mappings = walk(kernel.reader, kernel.space.root, kernel.levels, half="kernel")
+        classes = np.zeros(len(frames.pfns), np.uint8)
+        free = np.zeros(len(classes), np.bool_)
+
+        def put(page_class: PageClass, where: Mask | Pages) -> None:
+            chosen = np.zeros(len(classes), np.bool_)
+            chosen[where] = True
+            chosen &= (classes == PageClass.UNKNOWN) & ~free
+            classes[chosen] = page_class
+
+        put(PageClass.HOLE, ~frames.known)
+        free |= self._buddy(frames)
+        classes[free & (classes == PageClass.UNKNOWN)] = PageClass.FREE
+        head_type = frames.page_type[frames.heads]
+        head_flags = frames.flags[frames.heads]
+        slab = self.types.test("slab", head_type)
+        if "slab" in layout.bits:
+            slab |= (head_flags >> np.uint64(layout.bits["slab"])) & np.uint64(1) != 0
+        put(PageClass.SLAB, slab)
+        put(PageClass.VMEMMAP, frames.backing)
+        put(PageClass.PAGE_TABLE, self.types.test("table", frames.page_type))
+        put(PageClass.PAGE_TABLE, self._pages_of(mappings.tables))
+        for root in np.unique(tasks.roots[tasks.roots != 0]).tolist():
+            tables = walk(kernel.reader, root, kernel.levels, half="user").tables
+            put(PageClass.PAGE_TABLE, self._pages_of(tables))
+        self._put_mapped(frames, put)
+        self._put_image(put)
+        put(PageClass.KERNEL_STACK, self._stack_pages(tasks))
+        self._put_vmalloc(mappings, put)
+        put(PageClass.PER_CPU, self._first_per_cpu_chunk())
+        put(PageClass.RESERVED, frames.flag(layout, "reserved"))
+        typed = (frames.page_type & np.uint32(0x8000_0000) != 0) & (frames.page_type != np.uint32(0xFFFF_FFFF))
+        put(PageClass.FREE_PER_CPU, (frames.refcount == 0) & (frames.heads == np.arange(len(classes))) & ~typed)
+        # A compound page that is in use, is in no address space and no list: the kernel took it whole for itself
+        # (large kmalloc, a driver's or the network's buffers). What it is for is written nowhere.
+        big = (head_flags >> np.uint64(layout.bits.get("head", 63))) & np.uint64(1) != 0
+        put(PageClass.KERNEL_PAGES, big & (frames.refcount[frames.heads] > 0) & (frames.mapping[frames.heads] == 0))
+        return PageMap(classes, frames, mappings)
+
+    def _buddy(self, frames: Frames) -> Mask:
+        """Pages in the buddy allocator's free lists: each marked one stands for 2^order."""
+        heads = np.flatnonzero(self.types.test("buddy", frames.page_type) & frames.known)
+        orders = np.minimum(frames.private[heads], np.uint64(20)).astype(np.int64)
+        n = len(frames.pfns)
+        edges = np.zeros(n + 1, np.int64)
+        np.add.at(edges, heads, 1)
+        np.add.at(edges, np.minimum(heads + (1 << orders), n), -1)
+        free: Mask = edges.cumsum()[:-1] > 0
+        return free & frames.known
+
+    def _put_mapped(self, frames: Frames, put: Put) -> None:
+        """Pages that belong to an address space: anonymous memory, files, shared memory."""
+        mapping = frames.mapping[frames.heads]
+        kind = mapping & np.uint64(3)
+        pointer = self.kernel.space.is_kernel_pointer(mapping)
+        plausible = pointer & (frames.refcount[frames.heads] > 0)
+        put(PageClass.ANONYMOUS, plausible & (kind & np.uint64(1) != 0))
+        files = np.flatnonzero(plausible & (kind == 0))
+        spaces, which = np.unique(mapping[files], return_inverse=True)
+        a_ops, ok = self.kernel.space.words(spaces + np.uint64(self._a_ops))
+        real = ok & self.kernel.space.is_kernel_pointer(a_ops)
+        shared = real & (a_ops == np.uint64(self._shmem or 0))
+        put(PageClass.SHARED_MEMORY, files[shared[which]])
+        put(PageClass.FILE, files[(real & ~shared)[which]])
+
+    def _put_image(self, put: Put) -> None:
+        symbols, space = self.kernel.symbols, self.kernel.space
+        for page_class, first, last in _SECTIONS:
+            start, end = symbols.find(first), symbols.find(last)
+            if start is None or end is None or not 0 < end - start < 1 << 30:
+                continue
+            paddrs = np.arange(space.image_paddr(start) >> 12, (space.image_paddr(end) + 4095) >> 12, dtype=np.uint64)
+            put(page_class, self._pages_of(paddrs << np.uint64(12)))
+
+    def _put_vmalloc(self, mappings: Mappings, put: Put) -> None:
+        """What the kernel maps outside of its image and of the direct map."""
+        small = mappings.sizes == 4096
+        vaddrs, paddrs = mappings.vaddrs[small], mappings.paddrs[small]
+        modules = (vaddrs >= np.uint64(KERNEL_MAP)) & (vaddrs < np.uint64(_MODULES_END))
+        direct = np.uint64(self.kernel.space.direct_map or 0)
+        linear = (vaddrs >= direct) & (vaddrs - direct == paddrs)
+        put(PageClass.MODULE, self._pages_of(paddrs[modules]))
+        put(PageClass.VMALLOC, self._pages_of(paddrs[~modules & ~linear & (vaddrs < np.uint64(KERNEL_MAP))]))
+
+    def _stack_pages(self, tasks: Tasks) -> Pages:
+        stacks = tasks.stacks[tasks.stacks != 0]
+        steps = np.arange(0, _STACK_BYTES, 4096, dtype=np.uint64)
+        paddrs, mapped = self.kernel.space.translate((stacks[:, None] + steps[None, :]).ravel())
+        return self._pages_of(paddrs[mapped])
+
+    def _first_per_cpu_chunk(self) -> Pages:
+        symbols, space = self.kernel.symbols, self.kernel.space
+        base, size, units = (symbols.find(f"pcpu_{name}") for name in ("base_addr", "unit_size", "nr_units"))
+        if base is None or size is None or units is None:
+            return np.zeros(0, np.int64)
+        start = space.word(base)
+        length = int.from_bytes(space.read(size, 4), "little") * int.from_bytes(space.read(units, 4), "little")
+        if length > self.kernel.reader.ram.size_bytes:
+            return np.zeros(0, np.int64)
+        paddrs, mapped = space.translate(np.arange(start, start + length, 4096, dtype=np.uint64))
+        return self._pages_of(paddrs[mapped])
+
+    def _pages_of(self, paddrs: npt.NDArray[np.uint64]) -> Pages:
+        """The file pages of physical addresses (n,); those that are not RAM are left out."""
+        offsets, ok = self.kernel.reader.offsets(paddrs)
+        return (offsets[ok] >> np.uint64(12)).astype(np.int64)
