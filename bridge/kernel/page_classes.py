@@ -144,11 +144,13 @@ class PageClassifier:
             slab |= (head_flags >> np.uint64(layout.bits["slab"])) & np.uint64(1) != 0
         put(PageClass.SLAB, slab)
         put(PageClass.VMEMMAP, frames.backing)
-        put(PageClass.PAGE_TABLE, self.types.test("table", frames.page_type))
+        roots = np.unique(tasks.roots[tasks.roots != 0]).tolist()
+        own = [walk(kernel.reader, root, kernel.levels, half="user").tables for root in roots]
+        tables = self._pages_of(np.concatenate([np.zeros(0, np.uint64), *own]))
+        put(PageClass.PAGE_TABLE, tables)
         put(PageClass.PAGE_TABLE, self._pages_of(mappings.tables))
-        for root in np.unique(tasks.roots[tasks.roots != 0]).tolist():
-            tables = walk(kernel.reader, root, kernel.levels, half="user").tables
-            put(PageClass.PAGE_TABLE, self._pages_of(tables))
+        # Those of processes were all made at run time, so they are marked, if the kernel marks them at all.
+        put(PageClass.PAGE_TABLE, self.types.with_tables(frames.page_type[tables]).test("table", frames.page_type))
         self._put_mapped(frames, put)
         self._put_image(put)
         put(PageClass.KERNEL_STACK, self._stack_pages(tasks))

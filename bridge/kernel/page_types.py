@@ -50,6 +50,18 @@ class PageTypes:
         bit = ~value & 0x0FFF_FFFF
         return cls({"buddy": (_OLD_BASE | bit, _OLD_BASE)})
 
+    def with_tables(self, known: U32) -> PageTypes:
+        """The same, and how page tables are marked, where no kernel type says so: as most of those that are known to be
+        tables, by walking them, are marked. `known` is their page_type (n,).
+        """
+        marked = known[(known & np.uint32(_OLD_BASE)) == np.uint32(_OLD_BASE)]
+        marked = marked[marked != np.uint32(0xFFFF_FFFF)]
+        if "table" in self.values or 2 * len(marked) < len(known):
+            return self
+        values, counts = np.unique(marked, return_counts=True)
+        bit = ~int(values[np.argmax(counts)]) & 0x0FFF_FFFF
+        return PageTypes({**self.values, "table": (_OLD_BASE | bit, _OLD_BASE)})
+
     def test(self, name: str, page_types: U32) -> Mask:
         """Whether pages (n,) are of a type; none is if the kernel has no such type."""
         if name not in self.values:

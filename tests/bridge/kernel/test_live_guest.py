@@ -109,7 +109,7 @@ def looked(live: LiveGuest, introspector: Introspector) -> tuple[SemanticSnapsho
     # What is asked must not change the answer: into files that have their pages already, by processes that stay.
     for what in ("flags", "counts"):
         source = f"/proc/kpage{what.removesuffix('s') if what == 'counts' else what}"
-        live.shell.run(f"tail -c +1 -f {source} 1<>/run/{what} &")
+        live.shell.run(f"tail -c +1 -f {source} 1<>/run/{what} & true")
         time.sleep(1.5)  # here, not in the guest: a process that waits there would be gone when we look
     snapshot = introspector.look()
     return snapshot, live.words("/run/flags"), live.words("/run/counts")
