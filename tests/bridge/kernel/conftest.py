@@ -65,5 +65,3 @@ def dump(live: LiveGuest) -> npt.NDArray[np.uint8]:
 def write_words(memory: npt.NDArray[np.uint8], paddr: int, words: list[int]) -> None:
     """Put 64-bit words into made-up RAM."""
     memory[paddr : paddr + 8 * len(words)] = np.array(words, "<u8").view(np.uint8)
-
-
