@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from imgui_bundle import imgui
 
-VOLUME, MACHINES, INSPECTOR, CONSOLE, LOG, PERFORMANCE, SLICES = (
+VOLUME, MACHINES, INSPECTOR, CONSOLE, LOG, PERFORMANCE, SLICES, TRANSFER = (
     "Volume",
     "Machines",
     "Inspector",
@@ -14,6 +14,7 @@ VOLUME, MACHINES, INSPECTOR, CONSOLE, LOG, PERFORMANCE, SLICES = (
     "Log",
     "Performance",
     "Slices",
+    "Transfer",
 )
 LEFT_PX, RIGHT_PX, BOTTOM_PX = 272.0, 392.0, 248.0
 LEFT_MAX, RIGHT_MAX, BOTTOM_MAX = 0.21, 0.29, 0.34  # of the window: the volume keeps the greater part
@@ -55,6 +56,7 @@ def build_default_layout(
         (INSPECTOR, right),
         (CONSOLE, bottom),
         (LOG, bottom),
+        (TRANSFER, bottom),
         (PERFORMANCE, left),
     ):
         builder.dock_builder_dock_window(name, place)

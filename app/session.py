@@ -21,7 +21,9 @@ from app.slicings import Slicings
 from app.stage import Stage
 from app.state import AppState, Look, Overlay, Vital
 from app.toasts import ToastLevel, Toasts, Way
+from app.transfer_presets import TransferPresets
 from app.upload_rate import UploadRate
+from app.user_palettes import UserPalettes
 from app.window_options import WindowOptions
 from bridge.machine.catalogue import find_guest
 from bridge.machine.directories import config_dir
@@ -33,9 +35,11 @@ from bridge.machine.manager import MachineManager
 from bridge.machine.records import MachineRecord
 from bridge.machine.states import MachineEvent, MachineState
 from bridge.memory.errors import GuestMemoryError
+from render.content import Kind
 from render.errors import DeviceLost, RenderError
 from render.look import Look as VolumeLook
-from render.palettes import PALETTES
+from render.palettes import is_palette
+from render.transfer import EVERYTHING, Transfer
 from render.view import VolumeView
 
 VITALS_EVERY_S = 1.0
@@ -86,20 +90,26 @@ class Session:
             frames=FrameTimes(),
             stage=stage,
             slicings=Slicings(self.config, keep=keep),
+            presets=TransferPresets(self.config),
             run=self.run,
             is_software=stage.adapter.is_software,
             device_label=stage.device_label,
         )
         self._saved = settings
+        self._channels: tuple[str, ...] = ()
         self._settings_changed_s: float | None = None
         self._next_vitals_s = 0.0
         self._next_discover_s = 0.0
         self._next_figures_s = 0.0
         self._tour_from: tuple[float, float] | None = None  # when it began, degrees turned so far
         self._greet = options.tour and not settings.greeted
+        self._palettes = UserPalettes(self.config)
+        self.refresh_palettes()
         self._apply_settings()
         if problem:
             self.warn("Settings were reset", problem)
+        if problem := self.state.presets.load():
+            self.warn("Your transfer functions were set aside", problem)
 
     # Running
 
@@ -144,6 +154,9 @@ class Session:
         problems = state.stage.sync(state.manager.machines())
         for name, error in problems:
             self.report(error, f"The memory of {name} cannot be shown")
+        if (channels := state.stage.view.channels()) != self._channels:
+            self._channels = channels
+            self._apply_settings()
         self._follow_machines()
         state.slicings.follow(state.stage)
         changed |= state.stage.pump(UPLOAD_BUDGET_S) > 0
@@ -479,6 +492,8 @@ class Session:
         state.stage.view.camera.skip()
         state.stage.view.camera.state = look.camera
         state.slicings.restore(state.stage, look.slicings)
+        self.change(half_life_s=look.half_life_s)
+        self.show(look.shown, remember=False)
         self.end_tour()
 
     # Views
@@ -501,6 +516,35 @@ class Session:
             state.hover = state.hover_pane = None
             state.stage.set_hover(None)
         state.stage.close_pane(view)
+
+    # How bytes are shown
+
+    def show(self, look: VolumeLook, *, remember: bool = True) -> None:
+        """Show bytes so in the active view, and in the next run. Raises BadLook."""
+        state = self.state
+        if remember and look != state.stage.view.look:
+            state.remember()
+        state.stage.view.look = look
+        self.change(**_settings_of(state.settings, look))
+
+    def show_channel(self, channel: str) -> None:
+        """Look at another channel, with the palette and the transfer function that it had last. Raises BadLook."""
+        settings = self.state.settings
+        look = self.state.stage.view.look
+        palette, transfer = _kept(settings, channel)
+        self.show(replace(look, channel=channel, palette=palette, transfer=transfer))
+
+    def refresh_palettes(self) -> None:
+        """Offer the palettes that the user's folder holds now; tell once of files that are none."""
+        changed, problems = self._palettes.refresh()
+        for problem in problems:
+            self.warn("A palette of yours could not be read", problem)
+        for pane in self.state.stage.panes:
+            look = pane.view.look
+            if look.palette in changed:  # other colours under the same name, or none any more
+                pane.view.look = replace(look, palette="")
+                if is_palette(look.palette):
+                    pane.view.look = look
 
     # First start
 
@@ -545,9 +589,10 @@ class Session:
 
     def _apply_settings(self) -> None:
         settings: Settings = self.state.settings
-        self.state.stage.set_curve(settings.curve)
-        view = self.state.stage.view
-        view.look = look_from_settings(settings, view)
+        stage = self.state.stage
+        stage.set_curve(settings.curve)
+        stage.view.look = look_from_settings(settings, stage.view)
+        stage.half_life_s = settings.half_life_s
 
     def save(self) -> None:
         """Write the settings if they changed; a disk that refuses is said, not fatal."""
@@ -572,14 +617,45 @@ class Session:
 
 
 def look_from_settings(settings: Settings, view: VolumeView) -> VolumeLook:
-    """Return how `view` should show bytes; what it does not know is left as it is by default."""
-    palette = settings.palette if settings.palette in PALETTES else ""
-    return replace(view.look, mode=settings.mode, palette=palette)
+    """Return how `view` should show bytes. A channel that it has not, or not yet, gives way to the content."""
+    channel = settings.channel if settings.channel in view.channels() else "content"
+    palette, transfer = _kept(settings, channel)
+    return VolumeLook(
+        mode=settings.mode,
+        channel=channel,
+        palette=palette,
+        transfer=transfer,
+        opacity=settings.opacity,
+        hidden_kinds=frozenset(Kind[name.upper()] for name in settings.hidden_kinds),
+        pyramid=settings.pyramid,
+    )
 
 
 def settings_with_look(settings: Settings, look: VolumeLook) -> Settings:
     """Return settings that tell of `look`: the other way round, for when another view becomes the active one."""
-    return replace(settings, mode=look.mode, palette=look.palette)
+    return replace(settings, **_settings_of(settings, look))
+
+
+def _settings_of(settings: Settings, look: VolumeLook) -> dict[str, Any]:
+    """Return what changes in the settings when they are to tell of `look`."""
+    palettes = {**settings.palettes, look.channel: look.palette}
+    transfers = {**settings.transfers, look.channel: look.transfer.points}
+    return {
+        "mode": look.mode,
+        "channel": look.channel,
+        "palettes": {channel: palette for channel, palette in palettes.items() if palette},
+        "transfers": {channel: points for channel, points in transfers.items() if points != EVERYTHING.points},
+        "opacity": look.opacity,
+        "hidden_kinds": tuple(kind.name.lower() for kind in Kind if kind in look.hidden_kinds),
+        "pyramid": look.pyramid,
+    }
+
+
+def _kept(settings: Settings, channel: str) -> tuple[str, Transfer]:
+    """Return the palette and the transfer function that a channel had last."""
+    palette = settings.palettes.get(channel, "")
+    points = settings.transfers.get(channel)
+    return palette if is_palette(palette) else "", EVERYTHING if points is None else Transfer(points)
 
 
 def _headline(text: str) -> tuple[str, str]:

@@ -11,13 +11,16 @@ import json
 import os
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from app.theme import MAX_SCALE, MIN_SCALE
+from render.content import Kind
 from render.curves import CURVES
-from render.look import Mode
+from render.errors import BadTransfer
+from render.look import MODES, PYRAMIDS, Mode, Pyramid
+from render.transfer import Point, Transfer
 
 SETTINGS_FILE = "settings.json"
 LAYOUT_FILE = "layout.ini"
@@ -27,7 +30,10 @@ LAYOUT_MARK = "; glassbox layout "
 MIN_FRAME_MS, MAX_FRAME_MS = 4.0, 200.0
 MIN_MEMORY_MIB = 64
 
-MODES: tuple[Mode, ...] = ("solid", "translucent")
+MAX_NAME = 80
+MAX_CHANNELS = 256
+MIN_OPACITY = 0.001  # below it nothing would be seen
+MIN_HALF_LIFE_S, MAX_HALF_LIFE_S = 0.1, 600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,10 +43,17 @@ class Settings:
     theme: str = "dark"
     ui_scale: float = 1.0
     mode: Mode = "solid"
-    palette: str = ""  # empty: the view's own default
     curve: str = "hilbert"  # how addresses are laid in space
     frame_budget_ms: float = 0.0  # 0: what suits the adapter
     memory_budget_mib: int = 0  # of the GPU's memory; 0: half of it
+    channel: str = "content"
+    palettes: dict[str, str] = field(default_factory=dict)  # channel -> palette; none: the channel's own
+    transfers: dict[str, tuple[Point, ...]] = field(default_factory=dict)  # channel -> points; none: "Everything"
+    opacity: float = 0.08
+    pyramid: Pyramid = "mean"
+    hidden_kinds: tuple[str, ...] = ()
+    half_life_s: float = 5.0
+    show_legend: bool = True
     bits: int = 64  # how the inspector decodes instructions
     greeted: bool = False  # the first-start tour and hints were shown
     window_width: int = 0  # 0: not known yet
@@ -51,6 +64,7 @@ class Settings:
     show_log: bool = True
     show_performance: bool = False
     show_slices: bool = False
+    show_transfer: bool = False
 
 
 class BadSettings(ValueError):
@@ -61,14 +75,53 @@ _CHECKS: dict[str, Callable[[Any], bool]] = {
     "theme": lambda v: v in ("dark", "light"),
     "ui_scale": lambda v: MIN_SCALE <= v <= MAX_SCALE,
     "mode": lambda v: v in MODES,
-    "palette": lambda v: len(v) <= 40,
     "curve": lambda v: v in CURVES,
     "frame_budget_ms": lambda v: v == 0 or MIN_FRAME_MS <= v <= MAX_FRAME_MS,
     "memory_budget_mib": lambda v: v == 0 or MIN_MEMORY_MIB <= v <= 1 << 20,
+    "channel": lambda v: 0 < len(v) <= MAX_NAME,
+    "palettes": lambda v: len(v) <= MAX_CHANNELS and all(map(_is_name, (*v, *v.values()))),
+    "transfers": lambda v: len(v) <= MAX_CHANNELS and all(_is_name(name) and _is_transfer(v[name]) for name in v),
+    "opacity": lambda v: MIN_OPACITY <= v <= 1.0,
+    "pyramid": lambda v: v in PYRAMIDS,
+    "hidden_kinds": lambda v: list(v) == [kind.name.lower() for kind in Kind if kind.name.lower() in v],
+    "half_life_s": lambda v: MIN_HALF_LIFE_S <= v <= MAX_HALF_LIFE_S,
     "bits": lambda v: v in (16, 32, 64),
     "window_width": lambda v: v == 0 or 320 <= v <= 16384,
     "window_height": lambda v: v == 0 or 240 <= v <= 16384,
 }
+
+
+def _is_name(value: object) -> bool:
+    return isinstance(value, str) and 0 < len(value) <= MAX_NAME
+
+
+def _is_transfer(value: object) -> bool:
+    try:
+        Transfer(value)  # type: ignore[arg-type]
+    except (BadTransfer, TypeError, OverflowError):
+        return False
+    return True
+
+
+def _frozen(value: Any) -> Any:
+    """Return JSON's lists as tuples."""
+    if isinstance(value, list):
+        return tuple(map(_frozen, value))
+    if isinstance(value, dict):
+        return {name: _frozen(part) for name, part in value.items()}
+    return value
+
+
+def _renamed(document: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what an earlier version wrote under the names of this one."""
+    if "palette" in document and "palettes" not in document:
+        palette = document["palette"]
+        if not isinstance(palette, str):
+            raise BadSettings(f"“palette” cannot be {json.dumps(palette)[:60]}")
+        document = {**document, "palettes": {"content": palette} if palette else {}}
+    if document.get("mode") == "first hit":
+        document = {**document, "mode": "solid"}
+    return document
 
 
 def settings_from_json(document: object) -> Settings:
@@ -78,17 +131,18 @@ def settings_from_json(document: object) -> Settings:
     """
     if not isinstance(document, Mapping):
         raise BadSettings("it does not hold one JSON object")
+    document = _renamed(document)
     defaults = Settings()
     known: dict[str, Any] = {}
-    for field in fields(Settings):
-        if field.name not in document:
+    for one in fields(Settings):
+        if one.name not in document:
             continue
-        value, default = document[field.name], getattr(defaults, field.name)
+        value, default = _frozen(document[one.name]), getattr(defaults, one.name)
         if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
-            value = float(value)
-        if type(value) is not type(default) or not _CHECKS.get(field.name, lambda _v: True)(value):
-            raise BadSettings(f"“{field.name}” cannot be {json.dumps(value)[:60]}")
-        known[field.name] = value
+            value = float(value) if abs(value) < 1 << 53 else None
+        if type(value) is not type(default) or not _CHECKS.get(one.name, lambda _v: True)(value):
+            raise BadSettings(f"“{one.name}” cannot be {json.dumps(value)[:60]}")
+        known[one.name] = value
     return replace(defaults, **known)
 
 
@@ -96,11 +150,11 @@ def load_settings(folder: Path) -> tuple[Settings, str | None]:
     """Return the settings kept in `folder`, and a sentence for the user when they had to be given up."""
     path = folder / SETTINGS_FILE
     try:
-        return settings_from_json(json.loads(_read_bounded(path))), None
+        return settings_from_json(json.loads(read_bounded(path))), None
     except FileNotFoundError:
         return Settings(), None
     except (OSError, ValueError, RecursionError) as error:
-        return Settings(), _set_aside(path, "settings", error)
+        return Settings(), set_aside(path, "saved settings", error)
 
 
 def save_settings(folder: Path, settings: Settings) -> None:
@@ -115,7 +169,7 @@ def load_layout(folder: Path) -> tuple[str | None, str | None]:
     """
     path = folder / LAYOUT_FILE
     try:
-        text = _read_bounded(path)
+        text = read_bounded(path)
         head, _, body = text.partition("\n")
         if not head.startswith(LAYOUT_MARK):
             raise BadSettings("it was not written by Glassbox")
@@ -124,7 +178,7 @@ def load_layout(folder: Path) -> tuple[str | None, str | None]:
     except FileNotFoundError:
         return None, None
     except (OSError, ValueError) as error:
-        return None, _set_aside(path, "panel layout", error)
+        return None, set_aside(path, "saved panel layout", error)
     return body, None
 
 
@@ -157,7 +211,8 @@ def _checksum(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _read_bounded(path: Path) -> str:
+def read_bounded(path: Path) -> str:
+    """Return a small file's text. Raises OSError, BadSettings, UnicodeDecodeError."""
     with path.open("rb") as stream:
         data = stream.read(MAX_FILE_BYTES + 1)
     if len(data) > MAX_FILE_BYTES:
@@ -165,10 +220,11 @@ def _read_bounded(path: Path) -> str:
     return data.decode()
 
 
-def _set_aside(path: Path, what: str, error: Exception) -> str:
+def set_aside(path: Path, what: str, error: Exception, instead: str = "The defaults are used") -> str:
+    """Keep a file that cannot be used under another name; returns a sentence for the user."""
     broken = path.with_name(path.name + ".broken")
     try:
         path.replace(broken)
     except OSError:
-        return f"The saved {what} could not be read ({error}). The defaults are used."
-    return f"The saved {what} could not be used: {error}. The defaults are used; the old file is now {broken}."
+        return f"The {what} could not be read ({error}). {instead}."
+    return f"The {what} could not be used: {error}. {instead}; the old file is now {broken}."

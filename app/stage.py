@@ -17,12 +17,13 @@ from app.theme import Palette
 from app.video_memory_use import MemoryUse, store_use
 from bridge.memory.errors import GuestMemoryError
 from render.arrangement import Point, Shape, arrange, box_at, fits, free_place, snapped
+from render.bricks import HALF_LIFE_S
 from render.camera import CameraState
 from render.curves import CURVES
 from render.cut import Cut
 from render.device import AdapterSummary, replace_device, request_device
 from render.errors import RenderError
-from render.palettes import PALETTES
+from render.palettes import palette_names
 from render.timing import pass_clock
 from render.view import Hit, VolumeView
 
@@ -60,6 +61,7 @@ class Stage:
         self._theme: Palette | None = None
         self.places: dict[str, Point] = {}
         """Where people put volumes, by machine: kept also for those that are not shown now."""
+        self._half_life_s = HALF_LIFE_S
         self._marked: Place | None = None
         self._together: CameraState | None = None  # where the linked cameras stood in the last frame
         self.panes: list[Pane] = [Pane(self.device, VOLUME, self.screen)]
@@ -191,6 +193,8 @@ class Stage:
 
     def _add(self, name: str, ram: GuestRam, origin: Point | None = None) -> None:
         feed = RamFeed(ram, self.device, curve=self.curve)
+        if self._half_life_s != feed.store.half_life_s:
+            feed.store.half_life_s = self._half_life_s
         shown: list[Pane] = []
         try:
             origin = origin or self._place_for(name, feed.store.shape_voxels)
@@ -397,8 +401,20 @@ class Stage:
             pane.view.set_background(palette.name)
 
     @property
+    def half_life_s(self) -> float:
+        """In what time the write heat of a page that is left alone halves."""
+        return self._half_life_s
+
+    @half_life_s.setter
+    def half_life_s(self, half_life_s: float) -> None:
+        self._half_life_s = half_life_s
+        for feed in self.feeds.values():
+            if feed.store.half_life_s != half_life_s:
+                feed.store.half_life_s = half_life_s
+
+    @property
     def palettes(self) -> tuple[str, ...]:
-        return PALETTES
+        return palette_names()
 
     def draw(self, now_s: float) -> bool:
         """Bring the pictures that can be seen up to date; False when nothing had to be done."""

@@ -20,6 +20,7 @@ from app.slices_ui import SlicesUi
 from app.slicing import Slicing
 from app.slicings import Slicings
 from app.toasts import Toasts
+from app.transfer_presets import TransferPresets
 from app.upload_rate import UploadRate
 from bridge.machine.manager import MachineManager
 
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from bridge.machine.states import Usage
     from render.arrangement import Point
     from render.camera import CameraState
+    from render.look import Look as VolumeLook
 
 SAMPLES = 60  # one a second: the sparkline is the last minute
 
@@ -42,10 +44,12 @@ Overlay = Literal["keys", "about", "launch", "attach"]
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What undo brings back: the selected byte, where camera and volumes stand, and how the volumes are cut."""
+    """What undo brings back: the selected byte, where camera and volumes stand, and how they are shown and cut."""
 
     selection: Place | None
     camera: CameraState
+    shown: VolumeLook
+    half_life_s: float
     view: str = VOLUME  # whose camera
     origins: tuple[tuple[str, Point], ...] = ()  # where the volumes stand
     slicings: tuple[tuple[str, Slicing], ...] = ()
@@ -118,6 +122,7 @@ class AppState:
     frame_stats: FrameStats = field(default_factory=FrameStats.none)  # a few times a second: figures must be readable
     stage: Stage
     slicings: Slicings
+    presets: TransferPresets
     run: Callable[[str, Mapping[str, object] | Sequence[object]], Any]  # an action, its errors already shown
     now_s: float = 0.0  # monotonic; one value a frame
     pass_times: PassTimes = field(default_factory=PassTimes)  # what the GPU says of the last frames
@@ -159,6 +164,8 @@ class AppState:
         0.0,
         0.0,
     )  # the active view's x, y, width, height, logical pixels
+    half_life_drag_s: float | None = None  # what the slider shows while it is dragged
+    own_keys: frozenset[str] = frozenset()  # chords that the focused panel takes itself; it says so in each frame
     quitting: bool = False
 
     def machine(self, name: str | None = None) -> Machine | None:
@@ -174,7 +181,8 @@ class AppState:
         """Return what undo would bring back to here."""
         stage = self.stage
         origins = tuple(sorted(stage.origins().items()))
-        return Look(self.selection, stage.camera, stage.active.name, origins, self.slicings.all())
+        shown, half_life_s = stage.view.look, self.settings.half_life_s
+        return Look(self.selection, stage.camera, shown, half_life_s, stage.active.name, origins, self.slicings.all())
 
     def remember(self) -> None:
         """Record what is looked at now, before a change to it."""

@@ -1,4 +1,4 @@
-"""Actions on the view: camera, mode, palette, selection, going to an address, undo."""
+"""Actions on the view: camera, selection, going to an address, undo."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from app.actions import Action, BadArguments, Param
 from app.layout import INSPECTOR
 from app.place import Place
 from app.session import Session
-from app.settings import MODES
 from render.camera import AXIS_VIEWS, CameraState
 
 VIEW, SELECTION = "View", "Selection"
@@ -108,14 +107,6 @@ def view_actions(session: Session) -> list[Action]:
         text = f"{address:#x}" if address is not None else f"{state.selection.offset:#x}"
         imgui.set_clipboard_text(text)
         return text
-
-    def set_mode(mode: str) -> None:
-        session.change(mode=mode)
-
-    def next_mode() -> str:
-        mode = MODES[(MODES.index(state.settings.mode) + 1) % len(MODES)]
-        session.change(mode=mode)
-        return mode
 
     def camera(
         azimuth: float | None = None, elevation: float | None = None, distance: float | None = None
@@ -245,7 +236,7 @@ def view_actions(session: Session) -> list[Action]:
             shortcuts=("Ctrl+Z",),
             why_not=lambda: None if state.history.can_undo else "There is nothing to undo",
             icon=icons.ICON_FA_ROTATE_LEFT,
-            help="Brings back the selection and where the camera stood",
+            help="Brings back the selection, where the camera stood and how bytes were shown",
         ),
         Action(
             id="edit.redo",
@@ -255,32 +246,6 @@ def view_actions(session: Session) -> list[Action]:
             shortcuts=("Ctrl+Shift+Z", "Ctrl+Y"),
             why_not=lambda: None if state.history.can_redo else "There is nothing to redo",
             icon=icons.ICON_FA_ROTATE_RIGHT,
-        ),
-        Action(
-            id="view.mode",
-            title="Draw…",
-            category=VIEW,
-            run=set_mode,
-            params=(Param("mode", "choice", required=True, choices=lambda: MODES),),
-            icon=icons.ICON_FA_EYE,
-            keywords="opaque transparent",
-        ),
-        Action(
-            id="view.next_mode",
-            title="First hit or translucent",
-            category=VIEW,
-            run=next_mode,
-            shortcuts=("T",),
-            icon=icons.ICON_FA_CIRCLE_HALF_STROKE,
-        ),
-        Action(
-            id="view.palette",
-            title="Palette…",
-            category=VIEW,
-            run=lambda palette: session.change(palette=palette),
-            params=(Param("palette", "choice", required=True, choices=lambda: stage.palettes),),
-            icon=icons.ICON_FA_PALETTE,
-            keywords="colour color",
         ),
         Action(
             id="view.axis",

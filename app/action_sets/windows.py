@@ -8,10 +8,11 @@ from typing import Any, Protocol, cast
 
 from imgui_bundle import icons_fontawesome_6 as icons
 
+from app.action_sets.look import OWN
 from app.action_sets.machines import describe_machine
 from app.action_sets.views import describe_selection
 from app.actions import Action, BadArguments, Param
-from app.layout import CONSOLE, INSPECTOR, LOG, MACHINES, PERFORMANCE, SLICES
+from app.layout import CONSOLE, INSPECTOR, LOG, MACHINES, PERFORMANCE, SLICES, TRANSFER
 from app.panels.console import terminal_of
 from app.session import Session
 from app.theme import MAX_SCALE, MIN_SCALE
@@ -26,6 +27,7 @@ PANELS = {
     LOG: "show_log",
     PERFORMANCE: "show_performance",
     SLICES: "show_slices",
+    TRANSFER: "show_transfer",
 }
 
 
@@ -144,8 +146,9 @@ def window_actions(session: Session, frame: Frame) -> list[Action]:
             "search": {"open": state.search.open, "text": state.search.text},
             "settings": {
                 "theme": state.settings.theme,
-                "mode": state.settings.mode,
-                "palette": state.stage.view.look.palette or state.stage.palettes[0],
+                "mode": state.stage.view.look.mode,
+                "channel": state.stage.view.look.channel,
+                "palette": state.stage.view.look.palette or OWN,
             },
             "device": state.device_label,
             "software": state.is_software,
@@ -270,6 +273,7 @@ def window_actions(session: Session, frame: Frame) -> list[Action]:
                 (MACHINES, ("Ctrl+B",)),
                 (INSPECTOR, ("Ctrl+I",)),
                 (SLICES, ("X",)),
+                (TRANSFER, ("E",)),
             )
         ),
         Action(
@@ -337,7 +341,7 @@ def window_actions(session: Session, frame: Frame) -> list[Action]:
             category=CONSOLE_CATEGORY,
             run=show_console,
             params=(which,),
-            shortcuts=("C",),
+            shortcuts=("J",),
             why_not=any_machine,
             icon=icons.ICON_FA_TERMINAL,
             keywords="terminal serial shell",

@@ -10,9 +10,8 @@ from imgui_bundle import imgui
 
 from app.command_palette import Entry, entries_for
 from app.layout import VOLUME
-from app.settings import MODES
+from app.panels import look
 from app.theme import u32
-from render.look import MODE_TITLES
 
 if TYPE_CHECKING:
     from app.state import AppState
@@ -20,9 +19,8 @@ if TYPE_CHECKING:
 
 HEIGHT_UNITS = 12
 HINT = "Search actions, or go to an address"
-MENU_CATEGORIES = ("Machine", "View", "Selection", "Console", "Window", "Help")
+MENU_CATEGORIES = ("Machine", "View", "Look", "Selection", "Console", "Window", "Help")
 VISIBLE_ENTRIES = 9
-ROOMY_UNITS = 290  # narrower windows have an icon for the drawing mode instead of its names
 BAR_FLAGS = (
     imgui.WindowFlags_.no_decoration
     | imgui.WindowFlags_.no_docking
@@ -261,13 +259,7 @@ def _right_width(state: AppState, ui: Ui, width: float) -> float:
     theme = ui.theme
     with ui.small():
         label = imgui.calc_text_size(_frame_time(state)).x
-    return _switch_width(ui, width) + label + 4 * theme.px(7) + theme.px(2) * 4
-
-
-def _switch_width(ui: Ui, width: float) -> float:
-    if width < ui.theme.px(ROOMY_UNITS):
-        return ui.theme.px(7)
-    return sum(imgui.calc_text_size(MODE_TITLES[m]).x + ui.theme.px(5) for m in MODES)
+    return look.width_of(state, ui, width) + label + 3 * theme.px(7) + theme.px(2) * 4
 
 
 def _frame_time(state: AppState) -> str:
@@ -281,14 +273,7 @@ def _right_side(state: AppState, ui: Ui, width: float) -> None:
     gap = theme.px(2)
     stats = state.frame_stats
     imgui.same_line(width - theme.px(3) - _right_width(state, ui, width))
-    if width >= theme.px(ROOMY_UNITS):
-        _segments(state, ui, [MODE_TITLES[mode] for mode in MODES])
-    else:
-        ui.action_icon("view.next_mode", {})
-    imgui.same_line(0, gap)
-    if ui.icon_button(icons.ICON_FA_PALETTE, "Palette of the volume", id_="palette"):
-        imgui.open_popup("palettes")
-    _palettes(state, ui)
+    look.draw(state, ui, width)
     imgui.same_line(0, gap)
     with ui.small():
         # Drawn by hand: on a line of taller items ImGui would put small text on their baseline.
@@ -308,41 +293,3 @@ def _right_side(state: AppState, ui: Ui, width: float) -> None:
     ui.action_icon("window.toggle_theme", {}, icon=icons.ICON_FA_SUN if theme.is_dark else icons.ICON_FA_MOON)
     imgui.same_line(0, gap)
     ui.action_icon("help.keys", {})
-
-
-def _segments(state: AppState, ui: Ui, labels: list[str]) -> None:
-    theme = ui.theme
-    at = imgui.get_cursor_screen_pos()
-    height = theme.px(7)
-    total = sum(imgui.calc_text_size(m).x + theme.px(5) for m in labels)
-    draw_list = imgui.get_window_draw_list()
-    draw_list.add_rect_filled(at, imgui.ImVec2(at.x + total, at.y + height), u32(theme.raised), theme.px(1.5))
-    for index, (mode, label) in enumerate(zip(MODES, labels, strict=True)):
-        chosen = state.settings.mode == mode
-        width = imgui.calc_text_size(label).x + theme.px(5)
-        clear = theme.raised.alpha(0)
-        with (
-            ui.style(frame_padding=(0.0, 0.0), frame_rounding=theme.px(1.5), frame_border_size=0.0),
-            ui.colours(
-                button=theme.active if chosen else clear,
-                button_hovered=theme.active if chosen else theme.hover,
-                text=theme.text if chosen else theme.text_dim,
-            ),
-        ):
-            if imgui.button(f"{label}##mode{index}", imgui.ImVec2(width, height)):
-                ui.run("view.mode", mode=mode)
-        tips = ("Opaque: the nearest byte that is not zero", "Light passes through: dense memory glows")
-        ui.tooltip(tips[index], shortcut="T")
-        if index + 1 < len(labels):
-            imgui.same_line(0, 0)
-
-
-def _palettes(state: AppState, ui: Ui) -> None:
-    theme = ui.theme
-    with ui.style(window_padding=(theme.px(2), theme.px(2)), item_spacing=(theme.px(2), theme.px(2))):
-        if imgui.begin_popup("palettes"):
-            shown = state.stage.view.look.palette or state.stage.palettes[0]
-            for name in state.stage.palettes:
-                if imgui.menu_item(name.capitalize(), "", name == shown, True)[0]:
-                    ui.run("view.palette", palette=name)
-            imgui.end_popup()

@@ -1,0 +1,367 @@
+"""Actions on how bytes are shown: mode, channel, palette, opacity, transfer function, hidden kinds, write heat."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from imgui_bundle import icons_fontawesome_6 as icons
+
+from app.actions import Action, BadArguments, Param
+from app.session import Session
+from app.settings import MAX_HALF_LIFE_S, MIN_HALF_LIFE_S, MIN_OPACITY
+from render.content import KIND_TITLES, Kind
+from render.errors import BadTransfer
+from render.look import MODE_TITLES, MODES, PYRAMIDS, Mode
+from render.transfer import MAX_POINTS, Transfer
+
+LOOK = "Look"
+OWN = "own"  # what the channel's own palette is called in an action
+
+MODE_ICONS: dict[Mode, str] = {
+    "solid": icons.ICON_FA_CUBE,
+    "translucent": icons.ICON_FA_GHOST,
+    "mip": icons.ICON_FA_SUN,
+    "slice": icons.ICON_FA_LAYER_GROUP,
+}
+MODE_HELP: dict[Mode, str] = {
+    "solid": "Opaque: the nearest byte that is not zero, lit so that shape shows",
+    "translucent": "Light passes through: dense memory glows",
+    "mip": "The highest value along each line of sight: nothing hides what stands out",
+    "slice": "Only the slice planes, a pixel a byte",
+}
+_MODE_WORDS: dict[Mode, str] = {
+    "solid": "opaque surface nearest",
+    "translucent": "transparent glow see through density",
+    "mip": "mip intensity projection brightest highest",
+    "slice": "planes cut cross section",
+}
+PYRAMID_TITLES = {"mean": "Mean", "max": "Highest", "representative": "One of them"}
+PYRAMID_HELP = {
+    "mean": "Bytes too small to be told apart show their mean",
+    "max": "Bytes too small to be told apart show the highest of them",
+    "representative": "Bytes too small to be told apart show one of them: colours stay those of real bytes",
+}
+KIND_NAMES = tuple(kind.name.lower() for kind in Kind if kind != Kind.ZERO)
+
+
+def look_actions(session: Session) -> list[Action]:
+    """Return the actions."""
+    state, stage = session.state, session.state.stage
+
+    def change(*, remember: bool = True, **changes: Any) -> None:
+        session.show(replace(stage.view.look, **changes), remember=remember)
+
+    def mode(mode: str) -> None:
+        change(mode=mode)
+
+    def next_of(names: tuple[str, ...], name: str) -> str:
+        return names[(names.index(name) + 1) % len(names)]
+
+    def next_mode() -> str:
+        name = next_of(MODES, stage.view.look.mode)
+        mode(name)
+        return name
+
+    def channel(channel: str) -> None:
+        if channel != stage.view.look.channel:
+            session.show_channel(channel)
+
+    def next_channel() -> str:
+        name = next_of(stage.view.channels(), stage.view.look.channel)
+        channel(name)
+        return name
+
+    def channels() -> tuple[str, ...]:
+        return stage.view.channels()  # of the view that is active by then
+
+    def palette(palette: str) -> None:
+        change(palette="" if palette == OWN else palette)
+
+    def refresh_palettes() -> list[str]:
+        session.refresh_palettes()
+        return list(stage.palettes)
+
+    def opacity(opacity: float, remember: bool = True) -> float:
+        bounded = min(1.0, max(MIN_OPACITY, opacity))
+        change(opacity=bounded, remember=remember)
+        return bounded
+
+    def pyramid(pyramid: str) -> None:
+        change(pyramid=pyramid)
+
+    def half_life(seconds: float) -> float:
+        bounded = min(MAX_HALF_LIFE_S, max(MIN_HALF_LIFE_S, seconds))
+        if bounded != state.settings.half_life_s:
+            state.remember()
+            session.change(half_life_s=bounded)
+        return bounded
+
+    def hide(kind: str, hidden: bool | None = None) -> bool:
+        one, now = Kind[kind.upper()], stage.view.look.hidden_kinds
+        wanted = one not in now if hidden is None else hidden
+        change(hidden_kinds=now | {one} if wanted else now - {one})
+        return wanted
+
+    def solo(kind: str, remember: bool = True) -> None:
+        """Show one kind alone; all of them if it is alone already."""
+        rest = frozenset(Kind) - {Kind.ZERO, Kind[kind.upper()]}
+        change(hidden_kinds=frozenset() if stage.view.look.hidden_kinds == rest else rest, remember=remember)
+
+    def preset(name: str) -> None:
+        change(transfer=state.presets.get(name))
+
+    def points(points: str, remember: bool = True) -> None:
+        change(transfer=transfer_from_text(points), remember=remember)
+
+    def save(name: str) -> str:
+        return state.presets.save(name, stage.view.look.transfer)
+
+    def own_presets() -> list[str]:
+        return list(state.presets.own)
+
+    def describe() -> dict[str, Any]:
+        look = stage.view.look
+        info, legend = stage.view.channel_info(look.channel), stage.view.legend()
+        return {
+            "mode": look.mode,
+            "channel": look.channel,
+            "channels": list(stage.view.channels()),
+            "unit": info.unit,
+            "palette": look.palette or OWN,
+            "palettes": list(stage.palettes),
+            "transfer": {
+                "name": state.presets.name_of(look.transfer),
+                "points": [list(point) for point in look.transfer.points],
+            },
+            "opacity": look.opacity,
+            "pyramid": look.pyramid,
+            "hidden_kinds": [kind.name.lower() for kind in Kind if kind in look.hidden_kinds],
+            "half_life_s": state.settings.half_life_s,
+            "legend": [entry.label for entry in legend.entries] or [text for _, text in legend.ticks],
+        }
+
+    def something_hidden() -> str | None:
+        return None if stage.view.look.hidden_kinds else "Nothing is hidden"
+
+    def has_own() -> str | None:
+        return None if state.presets.own else "You have saved none"
+
+    def only_translucent() -> str | None:
+        return None if stage.view.look.mode == "translucent" else "Only translucent pictures have it"
+
+    return [
+        Action(
+            id="view.mode",
+            title="Draw…",
+            category=LOOK,
+            run=mode,
+            params=(Param("mode", "choice", required=True, choices=lambda: MODES),),
+            icon=icons.ICON_FA_EYE,
+            help="What a line of sight shows of the memory that it meets",
+            keywords="mode opaque transparent maximum slices render",
+        ),
+        Action(
+            id="view.next_mode",
+            title="Next way of drawing",
+            category=LOOK,
+            run=next_mode,
+            shortcuts=("T",),
+            icon=icons.ICON_FA_CIRCLE_HALF_STROKE,
+            help="First hit, translucent, maximum, slices, and round again",
+            keywords="mode opaque transparent",
+        ),
+        *(
+            Action(
+                id=f"view.draw_{name}",
+                title=f"Draw {MODE_TITLES[name].lower()}",
+                category=LOOK,
+                run=lambda name=name: mode(name),
+                icon=MODE_ICONS[name],
+                help=MODE_HELP[name],
+                keywords=f"mode {_MODE_WORDS[name]}",
+            )
+            for name in MODES
+        ),
+        Action(
+            id="view.channel",
+            title="Look at…",
+            category=LOOK,
+            run=channel,
+            params=(Param("channel", "choice", required=True, choices=channels),),
+            icon=icons.ICON_FA_SWATCHBOOK,
+            help="What of a byte or its page becomes colour",
+            keywords="channel content value entropy heat class colour color by",
+        ),
+        Action(
+            id="view.next_channel",
+            title="Look at the next channel",
+            category=LOOK,
+            run=next_channel,
+            shortcuts=("C",),
+            icon=icons.ICON_FA_SWATCHBOOK,
+            help="Content, byte value, entropy, write heat, and what else there is",
+            keywords="colour color by",
+        ),
+        Action(
+            id="view.palette",
+            title="Palette…",
+            category=LOOK,
+            run=palette,
+            params=(Param("palette", "choice", required=True, choices=lambda: (OWN, *stage.palettes)),),
+            icon=icons.ICON_FA_PALETTE,
+            help="The colours of the channel that is looked at; “own” is what suits it best",
+            keywords="colour color map gradient",
+        ),
+        Action(
+            id="view.refresh_palettes",
+            title="Read your palettes anew",
+            category=LOOK,
+            run=refresh_palettes,
+            icon=icons.ICON_FA_ARROWS_ROTATE,
+            help="Files in the folder “palettes” of the configuration",
+            keywords="colour color file user",
+        ),
+        Action(
+            id="view.opacity",
+            title="Opacity…",
+            category=LOOK,
+            run=opacity,
+            params=(Param("opacity", "number", required=True, help="0.001 to 1"), Param("remember", "flag")),
+            why_not=only_translucent,
+            icon=icons.ICON_FA_DROPLET,
+            help="How much one voxel hides of what is behind it",
+            keywords="transparency density",
+        ),
+        Action(
+            id="view.pyramid",
+            title="Far bytes show their…",
+            category=LOOK,
+            run=pyramid,
+            params=(Param("pyramid", "choice", required=True, choices=lambda: PYRAMIDS),),
+            icon=icons.ICON_FA_MOUNTAIN,
+            help="What stands for many bytes where a pixel holds more than one",
+            keywords="level of detail mean max highest representative pyramid lod",
+        ),
+        Action(
+            id="view.hide_kind",
+            title="Hide or show the kind…",
+            category=LOOK,
+            run=hide,
+            params=(Param("kind", "choice", required=True, choices=lambda: KIND_NAMES), Param("hidden", "flag")),
+            icon=icons.ICON_FA_EYE_SLASH,
+            help="Pages that are guessed to hold this kind of content",
+            keywords=" ".join(KIND_TITLES.values()).lower() + " filter",
+        ),
+        Action(
+            id="view.solo_kind",
+            title="Show only the kind…",
+            category=LOOK,
+            run=solo,
+            params=(Param("kind", "choice", required=True, choices=lambda: KIND_NAMES), Param("remember", "flag")),
+            icon=icons.ICON_FA_EYE,
+            help="Once more shows all kinds again",
+            keywords=" ".join(KIND_TITLES.values()).lower() + " alone filter",
+        ),
+        Action(
+            id="view.show_all_kinds",
+            title="Show all kinds",
+            category=LOOK,
+            run=lambda: change(hidden_kinds=frozenset()),
+            why_not=something_hidden,
+            icon=icons.ICON_FA_EYE,
+            keywords="unhide reset filter",
+        ),
+        Action(
+            id="view.half_life",
+            title="Half-life of the write heat…",
+            category=LOOK,
+            run=half_life,
+            params=(Param("seconds", "number", required=True, help="0.1 to 600"),),
+            icon=icons.ICON_FA_HOURGLASS_HALF,
+            help="In how many seconds a page that is left alone cools to half",
+            keywords="decay cool time",
+        ),
+        Action(
+            id="view.transfer",
+            title="Transfer function…",
+            category=LOOK,
+            run=preset,
+            params=(Param("name", "choice", required=True, choices=state.presets.names),),
+            icon=icons.ICON_FA_CHART_LINE,
+            help="How opaque each value is",
+            keywords="preset opacity curve",
+        ),
+        Action(
+            id="transfer.points",
+            title="Set the points of the transfer function",
+            category=LOOK,
+            run=points,
+            params=(Param("points", required=True, help="0:0 0.5:0.2 1:1"), Param("remember", "flag")),
+            in_palette=False,
+        ),
+        Action(
+            id="transfer.save",
+            title="Save the transfer function as…",
+            category=LOOK,
+            run=save,
+            params=(Param("name", required=True),),
+            icon=icons.ICON_FA_FLOPPY_DISK,
+            help="Kept in the configuration, for every machine and channel",
+            keywords="preset keep",
+        ),
+        Action(
+            id="transfer.delete",
+            title="Delete the transfer function…",
+            category=LOOK,
+            run=state.presets.delete,
+            params=(Param("name", "choice", required=True, choices=own_presets),),
+            why_not=has_own,
+            icon=icons.ICON_FA_TRASH_CAN,
+            help="One that you saved",
+            keywords="preset remove",
+        ),
+        Action(
+            id="view.toggle_legend",
+            title="Show or hide the legend",
+            category=LOOK,
+            run=toggle(session, "show_legend"),
+            shortcuts=("K",),
+            icon=icons.ICON_FA_LIST_UL,
+            help="What the colours mean",
+            keywords="key scale",
+        ),
+        Action(id="view.look", title="Say how bytes are shown", category=LOOK, run=describe, in_palette=False),
+    ]
+
+
+def toggle(session: Session, setting: str) -> Callable[[], bool]:
+    """Turn a setting on or off; returns what it is now."""
+
+    def run() -> bool:
+        shown = not getattr(session.state.settings, setting)
+        session.change(**{setting: shown})
+        return shown
+
+    return run
+
+
+def transfer_from_text(text: str) -> Transfer:
+    """`0:0 0.5:0.2 1:1`, scalars and opacities from 0 to 1. Raises BadArguments."""
+    parts = text.replace(",", " ").split()
+    if len(parts) > MAX_POINTS:
+        raise BadArguments(f"points: at most {MAX_POINTS}, not {len(parts):,}")
+    try:
+        points = [(float(scalar), float(opacity)) for scalar, opacity in (part.split(":") for part in parts)]
+    except ValueError:
+        raise BadArguments(f"points: {text[:60]!r} is not pairs such as 0:0 0.5:0.2 1:1") from None
+    try:
+        return Transfer(tuple(points))
+    except BadTransfer as error:
+        raise BadArguments(f"points: {error}") from None
+
+
+def text_from_transfer(transfer: Transfer) -> str:
+    """The other way round, exact."""
+    return " ".join(f"{scalar!r}:{opacity!r}" for scalar, opacity in transfer.points)
