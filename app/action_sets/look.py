@@ -21,8 +21,8 @@ OWN = "own"  # what the channel's own palette is called in an action
 
 MODE_ICONS: dict[Mode, str] = {
     "solid": icons.ICON_FA_CUBE,
-    "translucent": icons.ICON_FA_GHOST,
-    "mip": icons.ICON_FA_SUN,
+    "translucent": icons.ICON_FA_CLOUD,
+    "mip": icons.ICON_FA_MOUNTAIN,
     "slice": icons.ICON_FA_LAYER_GROUP,
 }
 MODE_HELP: dict[Mode, str] = {
@@ -240,7 +240,7 @@ def look_actions(session: Session) -> list[Action]:
             category=LOOK,
             run=pyramid,
             params=(Param("pyramid", "choice", required=True, choices=lambda: PYRAMIDS),),
-            icon=icons.ICON_FA_MOUNTAIN,
+            icon=icons.ICON_FA_MAGNIFYING_GLASS_CHART,
             help="What stands for many bytes where a pixel holds more than one",
             keywords="level of detail mean max highest representative pyramid lod",
         ),

@@ -20,11 +20,12 @@ if TYPE_CHECKING:
     from app.ui import Ui
     from render.channels import Legend, LegendEntry
 
-CARD_UNITS = 47
-SCALE_UNITS = 56
+CARD_UNITS = 44
+SCALE_UNITS = 52
 MARGIN_UNITS = 3
-PAD_UNITS = 2.5
-ROW_UNITS = 5.5
+TITLE_UNITS = 6
+PAD_UNITS = 2
+ROW_UNITS = 5
 MOST_ROWS = 12
 LARGEST_WIDTH, LARGEST_HEIGHT = 0.4, 0.55  # of the picture: the memory is what matters
 GUESS = "Guessed from the bytes alone, page by page"
@@ -58,7 +59,7 @@ def _size(ui: Ui, pane: Pane, legend: Legend) -> tuple[float, float]:
     theme = ui.theme
     rows = 0 if legend.gradient is not None else min(len(legend.entries), MOST_ROWS)
     rows += len(legend.entries) > MOST_ROWS
-    inner = theme.px(7) + (rows * theme.px(ROW_UNITS) if rows else theme.px(10))
+    inner = theme.px(TITLE_UNITS) + (rows * theme.px(ROW_UNITS) if rows else theme.px(7.5))
     if legend.gradient is not None and pane.view.look.hidden_kinds:
         inner += theme.px(ROW_UNITS)
     return theme.px(SCALE_UNITS if legend.gradient is not None else CARD_UNITS), inner + 2 * theme.px(PAD_UNITS)
@@ -71,7 +72,7 @@ def _card(state: AppState, ui: Ui, pane: Pane, legend: Legend, width: float, hei
         imgui.ImVec2(round(x + theme.px(MARGIN_UNITS)), round(y + pane_height - theme.px(MARGIN_UNITS) - height))
     )
     with (
-        ui.colours(child_bg=theme.overlay.alpha(0.86), border=theme.border),
+        ui.colours(child_bg=theme.overlay.alpha(0.78), border=theme.border),
         ui.style(window_padding=(theme.px(PAD_UNITS + 0.5), theme.px(PAD_UNITS)), child_rounding=theme.px(2)),
     ):
         flags = imgui.WindowFlags_.no_scrollbar | imgui.WindowFlags_.no_scroll_with_mouse
@@ -135,7 +136,7 @@ def _title(ui: Ui, legend: Legend, width: float) -> None:
         ui.faint(note)
     if _is_content(legend):
         ui.tooltip(GUESS, note="What the guest's own kernel knows of a page is another channel")
-    imgui.set_cursor_screen_pos(imgui.ImVec2(at.x, at.y + theme.px(7)))
+    imgui.set_cursor_screen_pos(imgui.ImVec2(at.x, at.y + theme.px(TITLE_UNITS)))
     imgui.dummy(imgui.ImVec2(width, 0))
 
 

@@ -33,7 +33,7 @@ def width_of(state: AppState, ui: Ui, total: float) -> float:
     """How wide the controls are in a window of a width."""
     theme = ui.theme
     modes = sum(_segment_widths(ui, _mode_labels(ui, total)))
-    strip = theme.px(STRIP_UNITS) + theme.px(7)
+    strip = theme.px(STRIP_UNITS) + theme.px(8)
     return modes + _channel_width(state, ui) + strip + theme.px(7) + 3 * theme.px(GAP_UNITS)
 
 
@@ -164,7 +164,7 @@ def _palette(state: AppState, ui: Ui) -> None:
     theme, view = ui.theme, state.stage.view
     info = view.channel_info(view.look.channel)
     shown = palette_of(view.look, info)
-    clicked, at = _menu_button(ui, "palette", theme.px(STRIP_UNITS) + theme.px(7))
+    clicked, at = _menu_button(ui, "palette", theme.px(STRIP_UNITS) + theme.px(8))
     _strip(ui, shown, at.x + theme.px(2), at.y, theme.px(HEIGHT_UNITS))
     ui.tooltip(f"Palette: {shown}", note=f"The colours of {info.title.lower()}")
     if clicked:

@@ -93,11 +93,11 @@ def test_the_menu_holds_the_actions(host: Person) -> None:
     assert host.popup_open()
     popups = [w for w in _windows(active=True) if w.startswith("##Popup")]
     popup = imgui.internal.find_window_by_name(popups[-1])
-    host.move(popup.pos.x + 30, popup.pos.y + 45)  # the second category: View
-    host.until(lambda: "View###Menu_00" in _windows(active=True), "its menu should open", 5)
-    view = imgui.internal.find_window_by_name("View###Menu_00")
+    host.move(popup.pos.x + 30, popup.pos.y + 71)  # the third category: Look
+    host.until(lambda: "Look###Menu_00" in _windows(active=True), "its menu should open", 5)
+    menu = imgui.internal.find_window_by_name("Look###Menu_00")
     mode = host.state.settings.mode
-    host.click(view.pos.x + 60, view.pos.y + 68)  # its third line: the mode
+    host.click(menu.pos.x + 60, menu.pos.y + 42)  # its second line: the next mode
     assert host.state.settings.mode != mode
     host.click(20, 24)
     host.frame(3)
