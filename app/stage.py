@@ -17,12 +17,12 @@ from app.theme import Palette
 from app.video_memory_use import MemoryUse, store_use
 from bridge.memory.errors import GuestMemoryError
 from render.arrangement import Point, Shape, arrange, box_at, fits, free_place, snapped
-from render.bricks import HALF_LIFE_S
 from render.camera import CameraState
 from render.curves import CURVES
 from render.cut import Cut
 from render.device import AdapterSummary, replace_device, request_device
 from render.errors import RenderError
+from render.heat import HALF_LIFE_S
 from render.palettes import palette_names
 from render.timing import pass_clock
 from render.view import Hit, VolumeView
@@ -191,10 +191,13 @@ class Stage:
                 pane.view.camera.fit(time.monotonic() if shown_before else None)
         return problems
 
-    def _add(self, name: str, ram: GuestRam, origin: Point | None = None) -> None:
+    def _feed(self, ram: GuestRam) -> RamFeed:
         feed = RamFeed(ram, self.device, curve=self.curve)
-        if self._half_life_s != feed.store.half_life_s:
-            feed.store.half_life_s = self._half_life_s
+        feed.store.half_life_s = self._half_life_s
+        return feed
+
+    def _add(self, name: str, ram: GuestRam, origin: Point | None = None) -> None:
+        feed = self._feed(ram)
         shown: list[Pane] = []
         try:
             origin = origin or self._place_for(name, feed.store.shape_voxels)
@@ -305,7 +308,7 @@ class Stage:
             if self.memory_budget_bytes and self.memory_use().total + old.store.vram_bytes > self.memory_budget_bytes:
                 self._fill_before_ones_eyes(name)
             else:
-                self._coming[name] = RamFeed(old.ram, self.device, curve=self.curve)
+                self._coming[name] = self._feed(old.ram)
         except (RenderError, GuestMemoryError, OSError) as error:
             if name not in self.feeds:
                 self._refused.add(name)
@@ -408,9 +411,8 @@ class Stage:
     @half_life_s.setter
     def half_life_s(self, half_life_s: float) -> None:
         self._half_life_s = half_life_s
-        for feed in self.feeds.values():
-            if feed.store.half_life_s != half_life_s:
-                feed.store.half_life_s = half_life_s
+        for feed in (*self.feeds.values(), *self._coming.values()):
+            feed.store.half_life_s = half_life_s
 
     @property
     def palettes(self) -> tuple[str, ...]:
