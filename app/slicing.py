@@ -13,7 +13,7 @@ from render.planes import Shape, moved_to
 
 PLANE_TITLES: dict[Axis, str] = {"z": "XY", "y": "XZ", "x": "YZ", "oblique": "Oblique"}
 """What people call the planes, by the axis along which they move."""
-AZIMUTH, ELEVATION = 45.0, 30.0
+AZIMUTH, ELEVATION = -20.0, 35.0
 """An oblique plane's first angles, in degrees."""
 MAX_ABS_POSITION = 1e6
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from render.camera import Basis, Box
+from render.cut import Plane
 
 Rect = tuple[int, int, int, int]
 """x, y, width, height in pixels."""
@@ -22,6 +23,8 @@ class Eye:
     """A box, in voxels, that is laid open: what stands between it and the eye is cut away."""
     clip: Box | None = None
     """A box, in voxels, outside of which nothing is shown."""
+    planes: tuple[Plane, ...] = ()
+    """Slice planes, at most four."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,3 +34,5 @@ class Shine:
     glow: float
     flash_s: float
     flash_color: tuple[float, float, float]
+    sheet_ground: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """Linear light of a slice plane where bytes are zero."""

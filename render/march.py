@@ -14,6 +14,7 @@ from render import wgsl
 from render.bricks import BrickStore
 from render.camera import Box, CameraState, basis_of
 from render.channels import BY_VOXEL, HEAT_TOP
+from render.cut import AXES, Axis
 from render.eye import Eye, Rect, Shine
 from render.look import Mode
 from render.look_table import LookTable
@@ -41,6 +42,8 @@ class Switches(NamedTuple):
     """Depth and voxel are wanted as well as colour."""
     cut: bool
     """Some voxels of the box are taken away."""
+    sheets: bool = False
+    """Slice planes are shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,8 @@ class Picked:
 
     voxel: tuple[int, int, int]
     depth: float
+    sheet: Axis | None = None
+    """The slice plane that shows the voxel there; None for the volume itself."""
 
 
 class Flat(NamedTuple):
@@ -224,7 +229,7 @@ class Marcher:
     def _switches(self, table: LookTable, eye: Eye, with_hit: bool) -> Switches:
         look = table.look
         hides = table.hides or bool(look.hidden_kinds)
-        return Switches(look.mode, look.channel not in BY_VOXEL, hides, with_hit, self._is_cut(eye))
+        return Switches(look.mode, look.channel not in BY_VOXEL, hides, with_hit, self._is_cut(eye), bool(eye.planes))
 
     def _is_cut(self, eye: Eye) -> bool:
         """Whether anything of the volume is taken away, so that each voxel must be asked about."""
@@ -261,7 +266,8 @@ class Marcher:
         if not voxel[3]:
             return None
         depth = float(np.frombuffer(self._read_pixel(pixel[1], 4), np.float32)[0])
-        return Picked((int(voxel[0]), int(voxel[1]), int(voxel[2])), depth)
+        sheet = AXES[int(voxel[3]) - 2] if voxel[3] >= 2 else None
+        return Picked((int(voxel[0]), int(voxel[1]), int(voxel[2])), depth, sheet)
 
     @cached_property
     def _pixel(self) -> tuple[wgpu.GPUTexture, ...]:

@@ -6,10 +6,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from render.bricks import BrickStore
+from render.cut import Plane, layer_of
 from render.eye import Eye, Shine
 from render.look import PYRAMIDS, Mode
 from render.look_table import LookTable
 
+MAX_SHEETS = 4
+_SHEET = np.dtype([("normal", "f4", 3), ("distance", "f4"), ("axis", "i4"), ("layer", "i4"), ("pad", "i4", 2)])
+"""`Sheet` in `shaders/march_common.wgsl`."""
 UNIFORM = np.dtype(
     [
         ("camera_voxel", "i4", 3), ("part_bits", "u4"),
@@ -31,6 +35,8 @@ UNIFORM = np.dtype(
         ("visible", "u4", 8),
         ("channel", "u4"), ("hidden_kinds", "u4"), ("half_life_s", "f4"), ("top", "i4"),
         ("kind_rows", "i4"), ("pad5", "i4", 3),
+        ("sheet_ground", "f4", 3), ("n_sheets", "i4"),
+        ("sheets", _SHEET, MAX_SHEETS),
     ]
 )  # fmt: skip
 """`March` in `shaders/march_common.wgsl`, with WGSL's own alignment."""
@@ -99,6 +105,22 @@ def uniform_data(
     data["kind_rows"] = look.channel == "content"
     data["hidden_kinds"] = sum(1 << kind for kind in look.hidden_kinds)
     data["half_life_s"] = store.half_life_s
+    data["sheet_ground"], data["n_sheets"] = shine.sheet_ground, len(eye.planes)
+    for index, plane in enumerate(eye.planes):
+        data["sheets"][0, index] = _sheet(plane, store.shape_voxels, eye)
     if store.layout == "texture":
         data["part_starts"][0, : len(store.part_starts)] = store.part_starts
     return data
+
+
+def _sheet(plane: Plane, shape: tuple[int, int, int], eye: Eye) -> tuple[object, ...]:
+    """One _SHEET. An x, y or z plane is seen as the face of its layer that looks at the eye: nothing of the layer is in
+    front of it.
+    """
+    normal, camera = plane.normal, eye.basis.position
+    if plane.axis == "oblique":
+        distance = float((np.array(shape) / 2 + normal * plane.position - camera) @ normal)
+        return normal, distance, 3, 0, 0
+    axis, layer = "xyz".index(plane.axis), layer_of(plane, shape)
+    face = layer + (camera[axis] > layer + 0.5)
+    return normal, face - camera[axis], axis, layer, 0

@@ -20,6 +20,7 @@ from render.bricks import BrickStore
 from render.camera import Box
 from render.curves import BRICK_SIDE
 from render.cut import WHOLE
+from render.cut_frame import CutFrame
 from render.frame import VolumeFrame
 from render.look_table import LookTable
 from render.march import Eye, Marcher, Shine
@@ -55,6 +56,8 @@ class Layer:
         self.marcher = Marcher(store)
         self.marcher.timed_as = f"march/{key}"
         self.frame = frame
+        self.cut_frame = CutFrame(store.shape_voxels)
+        frame.add(self.cut_frame)
         self.full = MarchedImage(size)
         self.quick: MarchedImage | None = None
         self.tiles = TileMap(size)

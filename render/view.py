@@ -21,7 +21,7 @@ from render.bricks import BrickStore
 from render.camera import CLEAR_FRACTION, Basis, Box, OrbitCamera
 from render.channels import CHANNELS, ChannelInfo, Legend, colors_of, legend_of
 from render.curves import BRICK_SIDE
-from render.cut import Cut, Plane
+from render.cut import Axis, Cut, Plane
 from render.device import adapter_summary, gpu_work
 from render.errors import BadLook
 from render.frame import BoxMarker, VolumeFrame
@@ -49,6 +49,8 @@ class Hit:
     voxel: tuple[int, int, int]
     address: int
     position: tuple[float, float, float]
+    sheet: Axis | None = None
+    """The slice plane on which it was seen; None for the volume itself."""
 
 
 class VolumeView:
@@ -146,7 +148,13 @@ class VolumeView:
         layer = self._layers[key]
         if cut != layer.cut:
             layer.cut = cut
+            layer.cut_frame.show(cut)
             layer.stale = self._dirty = True
+
+    def emphasise_plane(self, key: str | None, axis: Axis | None) -> None:
+        """Draw one slice plane's edges strongly, or none's."""
+        for layer in self._layers.values():
+            self._dirty |= layer.cut_frame.emphasise(axis if layer.key == key else None)
 
     def draw_slice(
         self, flat: SliceView, key: str, plane: Plane, centre: tuple[float, float], zoom: float, now_s: float
@@ -170,6 +178,7 @@ class VolumeView:
         self._hover_mark.set_color(colors.hover)
         for layer in self._layers.values():
             layer.frame.set_colors(colors.line, colors.text)
+            layer.cut_frame.set_colors(colors.planes, colors.text)
         self._forget_pictures()
 
     @property
@@ -185,6 +194,7 @@ class VolumeView:
                 mark.set_scale(ratio)
             for layer in self._layers.values():
                 layer.frame.set_scale(ratio)
+                layer.cut_frame.set_scale(ratio)
             self._dirty = True
 
     def add_volume(
@@ -198,6 +208,8 @@ class VolumeView:
             frame = VolumeFrame(store.shape_voxels, label, self._background.line, self._background.text)
             frame.set_scale(self._pixel_ratio)
             layer = Layer(key, store, place, frame, self._size)
+            layer.cut_frame.set_colors(self._background.planes, self._background.text)
+            layer.cut_frame.set_scale(self._pixel_ratio)
         self._layers[key] = layer
         self.scene.add(layer.thing, frame)
         self._world_changed()
@@ -397,7 +409,10 @@ class VolumeView:
                 address = int(
                     layer.store.curve.address_from_voxel(np.array([picked.voxel], np.uint32), layer.store.order)[0]
                 )
-                best = (picked.depth, Hit(layer.key, picked.voxel, address, self._world_at(x, y, picked.depth)))
+                if address >= layer.store.size_bytes:
+                    continue  # a slice plane where the box is larger than what it holds
+                place = self._world_at(x, y, picked.depth)
+                best = (picked.depth, Hit(layer.key, picked.voxel, address, place, picked.sheet))
         return None if best is None else best[1]
 
     def destroy(self) -> None:
@@ -448,6 +463,7 @@ class VolumeView:
             glow=1.0,
             flash_s=FLASH_S,
             flash_color=linear_from_hex(self._background.flash),
+            sheet_ground=linear_from_hex(self._background.sheet),
         )
 
     def _eye(self, layer: Layer) -> Eye:
@@ -458,7 +474,9 @@ class VolumeView:
         if state.opening is not None:
             low, high = (tuple(np.subtract(corner, layer.origin)) for corner in state.opening)
             opening = (low[0], low[1], low[2]), (high[0], high[1], high[2])
-        return Eye(own, self.camera.half_extent(), state.distance * CLEAR_FRACTION, opening, layer.cut.clip)
+        return Eye(
+            own, self.camera.half_extent(), state.distance * CLEAR_FRACTION, opening, layer.cut.clip, layer.cut.planes
+        )
 
     def _world_at(self, x: float, y: float, depth: float) -> tuple[float, float, float]:
         position, direction = self.ray_in_world(x, y)

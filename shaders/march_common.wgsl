@@ -6,6 +6,16 @@
 // All distances along a ray are depths (the ray's direction has length one along the view axis), in voxels. Positions are
 // kept as the camera's voxel plus a fraction, so that precision is best where the camera is.
 
+// A slice plane (march_sheets.wgsl).
+struct Sheet {
+    normal: vec3f,
+    distance: f32,           // from the camera, along the normal
+    axis: i32,               // 0 to 2: x, y, z; 3: oblique
+    layer: i32,              // of voxels, that an x, y or z plane shows
+    pad0: i32,
+    pad1: i32,
+}
+
 struct March {
     camera_voxel: vec3i,
     part_bits: u32,
@@ -47,6 +57,9 @@ struct March {
     pad5: i32,
     pad6: i32,
     pad7: i32,
+    sheet_ground: vec3f,     // linear light of a sheet where bytes are zero
+    n_sheets: i32,
+    sheets: array<Sheet, 4>,
 }
 
 @group(0) @binding(0) var<uniform> march: March;

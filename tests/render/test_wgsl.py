@@ -15,12 +15,13 @@ from render.look import MODES
 from render.march import Switches, march_code
 
 EVERY_MARCH = [
-    (Switches(mode, by_page, hides, with_hit, cut), layout, parts)
+    (Switches(mode, by_page, hides, with_hit, cut, sheets), layout, parts)
     for mode in MODES
     for by_page in (True, False)
     for hides in (True, False)
     for with_hit in (True, False)
     for cut in (True, False)
+    for sheets in (True, False)
     for layout, parts in (("texture", 1), ("texture", 4), ("linear", 1), ("linear", 9))
 ]
 
@@ -39,6 +40,7 @@ def test_march_composes() -> None:
         assert ("textureLoad(brick_pages" in code) == (layout == "linear")
         assert ("leave_opening(ray)" in code) == switches.cut
         assert ("textureLoad(page_values" in code) == switches.by_page
+        assert ("nearest_sheet(ray)" in code) == switches.sheets
         assert code.count("fn march_ray(") == 1
 
 
