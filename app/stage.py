@@ -58,6 +58,7 @@ class Stage:
         """How much of the GPU's memory may be used; 0: not known."""
         self._refused: set[str] = set()
         self._broken: list[tuple[str, Exception]] = []
+        self._closed: list[Pane] = []
         self._theme: Palette | None = None
         self.places: dict[str, Point] = {}
         """Where people put volumes, by machine: kept also for those that are not shown now."""
@@ -109,7 +110,12 @@ class Stage:
         self.panes.remove(pane)
         if self.active is pane:
             self.active = self.panes[0]
-        pane.close()
+        self._closed.append(pane)  # the frame that is being built may still show it
+
+    def _free_closed(self) -> None:
+        for pane in self._closed:
+            pane.close()
+        self._closed.clear()
 
     def activate(self, name: str) -> None:
         """Let actions and keys be about this pane. Raises KeyError."""
@@ -170,6 +176,7 @@ class Stage:
 
     def sync(self, machines: Iterable[Machine]) -> list[tuple[str, Exception]]:
         """Have a volume for each machine whose RAM is mapped, and none for others; returns what could not be shown."""
+        self._free_closed()
         problems, self._broken = self._broken, []
         wanted = {m.name: m.ram for m in machines if m.ram is not None and not m.info.state.ended}
         changed, shown_before = False, bool(self.feeds)
@@ -368,6 +375,7 @@ class Stage:
         for feed in (*self.feeds.values(), *self._coming.values()):
             feed.tracker.stop()  # what it had on the GPU went with the device
         self.feeds.clear()
+        self._closed.clear()
         self._coming.clear()  # what they held is lost too; new ones are laid as is wanted now
         self.device, self.adapter = replace_device()
         for pane in self.panes:
@@ -392,6 +400,7 @@ class Stage:
         """Stop all feeds and free what is on the GPU."""
         for name in list(self.feeds):
             self._remove(name)
+        self._free_closed()
         for pane in self.panes:
             pane.close()
 

@@ -21,9 +21,10 @@ def pane_actions(session: Session) -> list[Action]:
     def names() -> list[str]:
         return [pane.name for pane in stage.panes]
 
-    def split(where: str = "right") -> str:
+    def split(where: str = "right", view: str | None = None) -> str:
         state.remember()
-        beside = stage.active.name
+        beside = stage.pane(view).name
+        session.activate(beside)
         pane = stage.open_pane()
         state.to_dock.append((pane.name, beside, where == "below"))
         session.activate(pane.name)
@@ -75,7 +76,7 @@ def pane_actions(session: Session) -> list[Action]:
             title="Open another view",
             category=VIEW,
             run=split,
-            params=(Param("where", "choice", choices=lambda: DIRECTIONS),),
+            params=(Param("where", "choice", choices=lambda: DIRECTIONS), which),
             shortcuts=("V",),
             why_not=may_split,
             icon=icons.ICON_FA_TABLE_COLUMNS,

@@ -10,7 +10,7 @@ from imgui_bundle import imgui
 
 from app.curve_notes import CURVE_NOTES
 from app.pane import NOWHERE
-from app.panels import carrying, legend
+from app.panels import carrying, legend, pane_corner
 from app.place import Place
 
 if TYPE_CHECKING:
@@ -46,14 +46,16 @@ def _panel(state: AppState, ui: Ui, pane: Pane) -> None:
         imgui.set_cursor_screen_pos(at)
         # Above the image, so that all three buttons and the wheel are taken.
         every = imgui.ButtonFlags_.mouse_button_left | imgui.ButtonFlags_.mouse_button_right
-        imgui.set_next_item_allow_overlap()  # the legend lies on it
+        imgui.set_next_item_allow_overlap()  # the legend and the corner's buttons lie on it
         imgui.invisible_button("volume", imgui.ImVec2(width, height), every | imgui.ButtonFlags_.mouse_button_middle)
         imgui.set_item_key_owner(imgui.Key.mouse_wheel_y)
         if imgui.is_item_activated() and pane is not state.stage.active:
             ui.run("view.activate", view=pane.name)
+        hovered = imgui.is_item_hovered()
         _mouse(state, ui, pane)
         _context_menu(state, ui)
         legend.draw(state, ui, pane)
+        pane_corner.draw(state, ui, pane, hovered=hovered)
         if not state.manager.machines():
             _empty(state, ui, at, width, height)
 
