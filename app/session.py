@@ -18,12 +18,13 @@ from app.log import LogRing, RingHandler
 from app.place import Place
 from app.settings import Settings, load_settings, save_settings
 from app.slicings import Slicings
-from app.stage import Stage
+from app.stage import Stage, pane_names
 from app.state import AppState, Look, Overlay, Vital
 from app.toasts import ToastLevel, Toasts, Way
 from app.transfer_presets import TransferPresets
 from app.upload_rate import UploadRate
 from app.user_palettes import UserPalettes
+from app.views_file import load_views, restore, save_views, views_of
 from app.window_options import WindowOptions
 from bridge.machine.catalogue import find_guest
 from bridge.machine.directories import config_dir
@@ -97,6 +98,9 @@ class Session:
         )
         self._saved = settings
         self._channels: tuple[str, ...] = ()
+        if keep:
+            restore(stage, load_views(self.config, pane_names()))
+        self._views = self._views_before = views_of(stage)
         self._settings_changed_s: float | None = None
         self._next_vitals_s = 0.0
         self._next_discover_s = 0.0
@@ -142,6 +146,7 @@ class Session:
         if state.now_s >= self._next_vitals_s:
             self._next_vitals_s = state.now_s + VITALS_EVERY_S
             self._sample()
+            self._save_views()
             changed |= bool(state.vitals)
         if state.now_s >= self._next_figures_s:
             self._next_figures_s = state.now_s + FIGURES_EVERY_S
@@ -179,6 +184,7 @@ class Session:
         state.manager.close()
         if state.slices.flat is not None:
             state.slices.flat.close()
+        self._save_views(at_once=True)
         state.stage.close()
         self.save()
         self._save_slicings()
@@ -593,6 +599,19 @@ class Session:
         stage.set_curve(settings.curve)
         stage.view.look = look_from_settings(settings, stage.view)
         stage.half_life_s = settings.half_life_s
+
+    def _save_views(self, *, at_once: bool = False) -> None:
+        """Write which views there are and where volumes stand, when that has been at rest for a second."""
+        now, before = views_of(self.state.stage), self._views_before
+        self._views_before = now
+        if not self.keep or now == self._views or (now != before and not at_once):
+            return
+        try:
+            save_views(self.config, now)
+            self._views = now
+        except OSError as error:
+            self._views = now  # said once
+            self.report(error, "The views could not be saved")
 
     def save(self) -> None:
         """Write the settings if they changed; a disk that refuses is said, not fatal."""

@@ -352,6 +352,16 @@ class Stage:
         """Show a machine's new store instead of the old one; the selected byte is where it is now."""
         old, self.feeds[name] = self.feeds[name], feed
         feed.store.half_life_s = old.store.half_life_s
+        for attribute in (old.store.attribute(known) for known in old.store.attributes):
+            feed.store.set_attribute(
+                attribute.name,
+                attribute.values,
+                kind=attribute.kind,
+                low=attribute.low,
+                high=attribute.high,
+                labels=attribute.labels,
+                unit=attribute.unit,
+            )
         for pane in self.panes:
             pane.view.replace_volume(name, feed.store)
             camera = pane.view.camera
