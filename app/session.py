@@ -24,7 +24,7 @@ from app.toasts import ToastLevel, Toasts, Way
 from app.transfer_presets import TransferPresets
 from app.upload_rate import UploadRate
 from app.user_palettes import UserPalettes
-from app.views_file import load_views, restore, save_views, views_of
+from app.views_file import Views, load_views, restore, save_views, views_of
 from app.window_options import WindowOptions
 from bridge.machine.catalogue import find_guest
 from bridge.machine.directories import config_dir
@@ -99,8 +99,8 @@ class Session:
         self._saved = settings
         self._channels: tuple[str, ...] = ()
         if keep:
-            restore(stage, load_views(self.config, pane_names()))
-        self._views = self._views_before = views_of(stage)
+            restore(stage, load_views(self.config, pane_names()), look_from_settings)
+        self._views = self._views_before = self._views_now()
         self._settings_changed_s: float | None = None
         self._next_vitals_s = 0.0
         self._next_discover_s = 0.0
@@ -600,9 +600,12 @@ class Session:
         stage.view.look = look_from_settings(settings, stage.view)
         stage.half_life_s = settings.half_life_s
 
+    def _views_now(self) -> Views:
+        return views_of(self.state.stage, lambda look: settings_with_look(Settings(), look))
+
     def _save_views(self, *, at_once: bool = False) -> None:
         """Write which views there are and where volumes stand, when that has been at rest for a second."""
-        now, before = views_of(self.state.stage), self._views_before
+        now, before = self._views_now(), self._views_before
         self._views_before = now
         if not self.keep or now == self._views or (now != before and not at_once):
             return

@@ -5,23 +5,27 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.layout import VOLUME
-from app.settings import MAX_FILE_BYTES, write_atomically
+from app.settings import MAX_FILE_BYTES, Settings, settings_from_json, write_atomically
 
 if TYPE_CHECKING:
     from app.stage import Stage
     from render.arrangement import Point
+    from render.look import Look
+    from render.view import VolumeView
 
 FILE = "views.json"
 MAX_PLACES = 64
 """Of the machines that were put somewhere last; others find their own place again."""
 MAX_NAME = 200
 FARTHEST = 1 << 20
+LOOK_KEYS = ("mode", "channel", "palettes", "transfers", "opacity", "hidden_kinds", "pyramid")
+"""Of the settings: what makes up a look."""
 
 logger = logging.getLogger("window")
 
@@ -38,20 +42,30 @@ class Views:
     linked: frozenset[str] = frozenset()
     active: str = VOLUME
     places: Mapping[str, Point] = field(default_factory=dict)
+    looks: Mapping[str, Settings] = field(default_factory=dict)  # how each view shows bytes, as settings tell of it
 
 
-def views_of(stage: Stage) -> Views:
-    """Return what there is now."""
+def views_of(stage: Stage, settings_of: Callable[[Look], Settings]) -> Views:
+    """Return what there is now; `settings_of`: default settings that tell of a look."""
     places = dict(list(stage.places.items())[-MAX_PLACES:])
     linked = frozenset(pane.name for pane in stage.panes if pane.linked)
-    return Views(tuple(pane.name for pane in stage.panes), linked, stage.active.name, places)
+    return Views(
+        tuple(pane.name for pane in stage.panes),
+        linked,
+        stage.active.name,
+        places,
+        {pane.name: settings_of(pane.view.look) for pane in stage.panes},
+    )
 
 
-def restore(stage: Stage, views: Views) -> None:
-    """Open and link the views, and remember the places. For a stage with its first view only."""
+def restore(stage: Stage, views: Views, look_from: Callable[[Settings, VolumeView], Look]) -> None:
+    """Open and link the views, with their looks, and remember the places. For a stage with its first view only."""
     stage.places.update(views.places)
     for name in views.names[1:]:
         stage.open_pane(name)
+    for name, settings in views.looks.items():
+        view = stage.pane(name).view
+        view.look = look_from(settings, view)
     for name in views.names:
         stage.pane(name).linked = name in views.linked
     stage.activate(views.active)
@@ -83,6 +97,7 @@ def save_views(folder: Path, views: Views) -> None:
         "linked": sorted(views.linked),
         "active": views.active,
         "places": {name: list(place) for name, place in views.places.items()},
+        "looks": {name: {key: asdict(settings)[key] for key in LOOK_KEYS} for name, settings in views.looks.items()},
     }
     write_atomically(folder / FILE, json.dumps(document, indent=2) + "\n")
 
@@ -103,7 +118,22 @@ def views_from_json(document: object, known: tuple[str, ...]) -> Views:
     places = document.get("places", {})
     if not isinstance(places, Mapping) or len(places) > MAX_PLACES:
         raise BadViews(f"“places” is no object of up to {MAX_PLACES} entries")
-    return Views(names, frozenset(linked), active, {_name(name): _point(value) for name, value in places.items()})
+    looks = document.get("looks", {})
+    if not isinstance(looks, Mapping) or any(name not in names for name in looks):
+        raise BadViews("“looks” is no object with a look a view")
+    return Views(
+        names,
+        frozenset(linked),
+        active,
+        {_name(name): _point(value) for name, value in places.items()},
+        {name: _look(value) for name, value in looks.items()},
+    )
+
+
+def _look(value: Any) -> Settings:
+    if not isinstance(value, Mapping):
+        raise BadViews(f"{json.dumps(value)[:60]} is no look")
+    return settings_from_json({key: value[key] for key in LOOK_KEYS if key in value})
 
 
 def _names(value: Any, known: tuple[str, ...]) -> tuple[str, ...]:

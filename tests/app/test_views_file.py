@@ -8,8 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.session import settings_with_look
+from app.settings import Settings
 from app.stage import pane_names
-from app.views_file import FARTHEST, FILE, MAX_PLACES, BadViews, Views, load_views, save_views, views_from_json
+from app.views_file import FARTHEST, FILE, MAX_PLACES, Views, load_views, save_views, views_from_json
+from render.content import Kind
+from render.look import Look
+from render.transfer import Transfer
 
 KNOWN = pane_names()
 places = st.dictionaries(
@@ -34,7 +39,15 @@ def test_what_is_saved_is_loaded(count: int, linked: bool, where: dict[str, Any]
 
 def test_a_file_comes_back_as_it_was(tmp_path: Path) -> None:
     assert load_views(tmp_path, KNOWN) == Views()
-    views = Views(KNOWN[:3], frozenset(KNOWN[1:3]), KNOWN[2], {"demo": (32.0, -64.0, 0.0)})
+    look = Look(
+        mode="mip",
+        channel="entropy",
+        palette="viridis",
+        transfer=Transfer(((0.0, 0.0), (0.5, 0.25), (1.0, 1.0))),
+        hidden_kinds=frozenset({Kind.ZERO}),
+    )
+    looks = {KNOWN[1]: settings_with_look(Settings(), look)}
+    views = Views(KNOWN[:3], frozenset(KNOWN[1:3]), KNOWN[2], {"demo": (32.0, -64.0, 0.0)}, looks)
     save_views(tmp_path, views)
     assert load_views(tmp_path, KNOWN) == views
 
@@ -63,11 +76,16 @@ def test_a_file_comes_back_as_it_was(tmp_path: Path) -> None:
         {"places": {"a": [1, 2, float("nan")]}},
         {"places": {"": [1, 2, 3]}},
         {"places": {"a" * 500: [1, 2, 3]}},
+        {"looks": []},
+        {"looks": {"Volume 2": {}}},
+        {"looks": {"Volume": []}},
+        {"looks": {"Volume": {"mode": "pretty"}}},
+        {"looks": {"Volume": {"opacity": [1]}}},
         {"places": {str(i): [0, 0, 0] for i in range(MAX_PLACES + 1)}},
     ],
 )
 def test_what_cannot_be_meant_is_refused_and_costs_only_the_arrangement(document: object, tmp_path: Path) -> None:
-    with pytest.raises(BadViews):
+    with pytest.raises(ValueError):  # noqa: PT011 - BadViews, or BadSettings for a look
         views_from_json(document, KNOWN)
     (tmp_path / FILE).write_text(json.dumps(document))
     assert load_views(tmp_path, KNOWN) == Views()
