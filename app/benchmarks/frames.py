@@ -7,9 +7,11 @@ from dataclasses import replace
 from time import monotonic, perf_counter
 
 from app.benchmarks.report import Result, at_most
-from app.benchmarks.scene import KEY, MEASURED_MODES, Scene
+from app.benchmarks.scene import KEY, Scene, pass_results
 from app.benchmarks.turns import in_turns, percentile
 from render.cut import Cut, Plane
+from render.look import MODES
+from render.timing import pass_clock
 
 _WARM_UP_FRAMES = 25  # until the resolution has settled
 _LEAST_FRAMES = 60
@@ -22,11 +24,12 @@ def moving_results(scene: Scene, label: str, seconds: float, *, is_software: boo
     """Every mode while the camera turns: what a person feels."""
     bar = _SOFTWARE_BAR if is_software else _GPU_BAR
     results = []
-    for mode in MEASURED_MODES:
+    for mode in MODES:
         scene.view.look = replace(scene.view.look, mode=mode)
         scene.view.set_cut(KEY, middle_planes(scene) if mode == "slice" else Cut())
         for _ in range(_WARM_UP_FRAMES):
             _turned_frame(scene)
+        pass_clock(scene.view.device).take()
         times_s: list[float] = []
         end = monotonic() + seconds
         while monotonic() < end or len(times_s) < _LEAST_FRAMES:
@@ -37,6 +40,7 @@ def moving_results(scene: Scene, label: str, seconds: float, *, is_software: boo
         results += [
             Result(f"{name}_p50", statistics.median(times_s) * 1e3, "ms"),
             Result(f"{name}_p95", percentile(times_s, 95) * 1e3, "ms", bar),
+            *pass_results(scene.view.device, name),
         ]
     scene.view.set_cut(KEY, Cut())
     return results
@@ -47,7 +51,7 @@ def still_results(scene: Scene, label: str, seconds: float) -> list[Result]:
     width, height = scene.view.size_px
     results = []
     with scene.at_full_resolution():
-        for mode in MEASURED_MODES:
+        for mode in MODES:
             scene.view.look = replace(scene.view.look, mode=mode)
             scene.view.set_cut(KEY, middle_planes(scene) if mode == "slice" else Cut())
             (times_s,) = in_turns(perf_counter, seconds, scene.whole_frame, least=5)

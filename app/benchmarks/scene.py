@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import statistics
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -12,16 +13,18 @@ import numpy as np
 import numpy.typing as npt
 import wgpu
 
+from app.benchmarks.report import Result
 from render.backdrop import DARK
 from render.brick_upload import BATCH_PAGES
 from render.bricks import BrickStore
 from render.curves import BRICK_SIDE
-from render.look import Look, Mode
+from render.look import Look
+from render.look_table import extinctions_of
+from render.timing import pass_clock
 from render.view import VolumeView
 
 SIZE_PX = (1280, 720)
 KEY = "bench"
-MEASURED_MODES: tuple[Mode, ...] = ("solid", "translucent")
 _NO_HURRY_S = 1e6
 _NUDGE_DEGREES = 0.01  # another picture is due after it, and it looks the same
 
@@ -101,9 +104,7 @@ def in_space(store: BrickStore, pages: npt.NDArray[np.uint8]) -> Volume:
 
 def opacity_of_bytes(look: Look) -> npt.NDArray[np.float64]:
     """How much a voxel of each byte hides over its own length, (256,): what a peer is given to draw the same."""
-    kept = (1.0 - min(look.opacity, 0.999)) ** look.transfer.opacities().astype(np.float64)
-    hidden = 1.0 - kept
-    hidden[0] = 0.0
+    hidden: npt.NDArray[np.float64] = -np.expm1(-extinctions_of(look).astype(np.float64))
     return hidden
 
 
@@ -124,6 +125,19 @@ def _picture_on(view: VolumeView, ground: str) -> npt.NDArray[np.float64]:
     view.set_background(DARK)
     linear: npt.NDArray[np.float64] = np.where(picture <= 0.04045, picture / 12.92, ((picture + 0.055) / 1.055) ** 2.4)
     return linear
+
+
+def pass_results(device: wgpu.GPUDevice, name: str) -> list[Result]:
+    """What each pass took by the GPU's own clock, in the batches that came back since the last call."""
+    taken: dict[str, list[float]] = {}
+    for timings in pass_clock(device).take():
+        for pass_name, seconds in timings.items():
+            if "/" not in pass_name:  # the parts of a pass: one volume's, say
+                taken.setdefault(pass_name, []).append(seconds)
+    return [
+        Result(f"{name}_gpu_{pass_name}", statistics.median(seconds) * 1e3, "ms")
+        for pass_name, seconds in taken.items()
+    ]
 
 
 def gpu_bytes() -> int:

@@ -32,5 +32,5 @@ def test_an_idle_window_is_held_against_the_issues_bar(report: Report) -> None:
 
 def test_a_guest_that_there_is_not_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(window, "START_LIMIT_S", 4.0)
-    with pytest.raises(CommandFailed, match="no guest was up|window ended"):
+    with pytest.raises(CommandFailed, match=r"no guest was up|window ended"):
         window.run(seconds_each=0.1, guest="no-such-guest")
