@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from render.camera import CameraState
 from render.view import Hit, VolumeView
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class _Resting:
     """Where the pointer rests, since when, and what was found there."""
 
     at: tuple[float, float] = (-1.0, -1.0)
+    camera: CameraState | None = None
     since_s: float = 0.0
     asked: bool = False
     hit: Hit | None = None
@@ -91,9 +93,9 @@ class Pane:
 
     def resting_hit(self, x: float, y: float, rest_s: float) -> Hit | None:
         """Return what lies under a pointer that has rested for `rest_s`; asked once, because it waits for the GPU."""
-        now, resting = time.monotonic(), self._resting
-        if resting.at != (x, y):
-            self._resting = _Resting((x, y), now)
+        now, resting, camera = time.monotonic(), self._resting, self.view.camera.state
+        if resting.at != (x, y) or resting.camera != camera:  # under a pointer that rests a flight moves the world
+            self._resting = _Resting((x, y), camera, now)
             return None
         if not resting.asked and now - resting.since_s >= rest_s:
             resting.asked = True

@@ -29,6 +29,7 @@ LAYOUT_MARK = "; glassbox layout "
 
 MIN_FRAME_MS, MAX_FRAME_MS = 4.0, 200.0
 MIN_MEMORY_MIB = 64
+MIN_WIDTH, MIN_HEIGHT = 320, 240
 
 MAX_NAME = 80
 MAX_CHANNELS = 256
@@ -86,8 +87,8 @@ _CHECKS: dict[str, Callable[[Any], bool]] = {
     "hidden_kinds": lambda v: list(v) == [kind.name.lower() for kind in Kind if kind.name.lower() in v],
     "half_life_s": lambda v: MIN_HALF_LIFE_S <= v <= MAX_HALF_LIFE_S,
     "bits": lambda v: v in (16, 32, 64),
-    "window_width": lambda v: v == 0 or 320 <= v <= 16384,
-    "window_height": lambda v: v == 0 or 240 <= v <= 16384,
+    "window_width": lambda v: v == 0 or MIN_WIDTH <= v <= 16384,
+    "window_height": lambda v: v == 0 or MIN_HEIGHT <= v <= 16384,
 }
 
 

@@ -43,7 +43,7 @@ from app.panels import (
     volume,
 )
 from app.session import Session, describe
-from app.settings import forget_layout, load_layout, save_layout
+from app.settings import MIN_HEIGHT, MIN_WIDTH, forget_layout, load_layout, save_layout
 from app.theme import PALETTES, Fonts, Theme, ThemeName, apply_theme, load_fonts, make_theme
 from app.ui import Ui
 from app.window_options import WindowOptions
@@ -114,7 +114,9 @@ class Window:
         self.touch()
 
     def _on_resize(self, event: Mapping[str, Any]) -> None:
-        self.session.change(window_width=round(event["width"]), window_height=round(event["height"]))
+        width, height = round(event["width"]), round(event["height"])
+        if width >= MIN_WIDTH and height >= MIN_HEIGHT:  # smaller than that it is hidden, not sized
+            self.session.change(window_width=width, window_height=height)
         self.touch()
 
     def touch(self) -> None:

@@ -58,7 +58,16 @@ def _go_to(state: AppState, ui: Ui) -> None:
         imgui.set_keyboard_focus_here(-1)
         state.focus_address = False
     if entered and state.address_text.strip():
-        ui.run("view.go_to", address=state.address_text.strip())
+        # What was refused stays to be corrected, with the keyboard in it.
+        state.focus_address = ui.run("view.go_to", address=state.address_text.strip()) is None
+    elif imgui.is_item_deactivated() and not entered:
+        state.address_text = _selected_address(state)
+
+
+def _selected_address(state: AppState) -> str:
+    """What the field says when nothing is typed."""
+    address = None if state.selection is None else state.stage.paddr(state.selection)
+    return "" if address is None else f"{address:#x}"
 
 
 def _empty(ui: Ui) -> None:
