@@ -130,7 +130,7 @@ class Marcher:
 
     @cached_property
     def _max_steps(self) -> int:
-        # A ray crosses at most one voxel face of each axis a voxel: no walk is longer, so the loop is bounded by this.
+        # A ray crosses at most one face of each axis a voxel: no walk is longer, so the loop is bounded by this.
         return sum(self.store.shape_voxels) + 8
 
     def _pipeline(self, key: Switches) -> wgpu.GPURenderPipeline:

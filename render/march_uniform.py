@@ -42,7 +42,7 @@ UNIFORM = np.dtype(
 """`March` in `shaders/march_common.wgsl`, with WGSL's own alignment."""
 
 
-_STEP_SIDES: dict[Mode, float] = {"solid": 4.0, "translucent": 0.9, "mip": 1.0, "slice": 1.0}
+_STEP_SIDES: dict[Mode, float] = {"solid": 4.0, "translucent": 0.5, "mip": 1.0, "slice": 1.0}
 """How many voxels a pixel may cover before cells stand for them.
 
 The first thing that a ray hits is sharp where a cell is no larger than a pixel. Where a ray sums over, or picks from,

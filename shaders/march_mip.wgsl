@@ -44,8 +44,7 @@ fn march_ray(ray: Ray, start: Walk, end: f32) -> Result {
             page = page_at(brick);
             bound = select(NOTHING, bound_of(page), page.shown);
             if (bound > best) {
-                page.place = place_of(brick);
-                level = side_of(ray, walk.depth, page);
+                level = resolve(ray, walk.depth, brick, &page);
             }
         }
         var found = NOTHING;

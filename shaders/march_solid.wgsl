@@ -24,44 +24,55 @@ fn meets(ray: Ray, filled: f32, cube: vec3i) -> bool {
 
 fn march_ray(ray: Ray, start: Walk, end: f32) -> Result {
     var walk = start;
-    var brick = vec3i(-1);
-    var side = 1;
     var page: Page;
     var scalar = NOTHING;
     for (var i = 0; i < MAX_STEPS; i++) {
         if (outside(walk.voxel) || walk.depth >= end) {
             break;
         }
-        let here = walk.voxel >> vec3u(4u);
-        if (any(here != brick)) {
-            brick = here;
-            page = page_at(brick);
-            if (page.shown) {
-                page.place = place_of(brick);
-                side = side_of(ray, walk.depth, page);
-            } else {
-                side = empty_side(walk.voxel);
+        let brick = walk.voxel >> vec3u(4u);
+        page = page_at(brick);
+        var span = 16;
+        if (page.shown) {
+            let side = resolve(ray, walk.depth, brick, &page);
+            let low = brick * 16;
+            var inside = enter_brick(ray, walk, low, side);
+            var depth = walk.depth;
+            var faces = walk.faces;
+            for (var j = 0; j < MAX_INSIDE; j++) {
+                let voxel = low + vec3i(inside.at) * side;
+                var found = NOTHING;
+                if (side == 1) {
+                    found = scalar_of_byte(byte_of(voxel, page.place), page);
+                } else if (side == 4) {
+                    let cell = textureLoad(cells, voxel >> vec3u(2u), 0);
+                    // What is near is drawn from cells only where its bytes are not at hand: then nothing may be missing.
+                    let near = depth <= ray.cells_from && cell.g > 0.0;
+                    found = select(NOTHING, scalar_of_cell(cell, page), near || meets(ray, cell.g, voxel >> vec3u(2u)));
+                } else {
+                    found = select(NOTHING, scalar_of_brick(page), meets(ray, fill_of_brick(page.packed), brick));
+                }
+                if (found >= 0 && is_shown(voxel)) {
+                    scalar = found;
+                    walk = Walk(voxel, depth, faces);
+                    break;
+                }
+                depth = leave_of(inside);
+                faces = inside.leave == vec3f(depth);
+                inside.leave += select(vec3f(0.0), inside.stride, faces);
+                inside.at += select(vec3u(0u), inside.forward, faces);
+                if (any(inside.at >= vec3u(inside.ends)) || depth >= end) {
+                    break;
+                }
             }
-        }
-        if (side == 1) {
-            scalar = scalar_of_byte(byte_of(walk.voxel, page.place), page);
-        } else if (page.shown) {
-            if (side == 4) {
-                let at = walk.voxel >> vec3u(2u);
-                let cell = textureLoad(cells, at, 0);
-                // What is near is drawn from cells only where its bytes are not at hand: then nothing may be missing.
-                let near = walk.depth <= ray.cells_from && cell.g > 0.0;
-                scalar = select(NOTHING, scalar_of_cell(cell, page), near || meets(ray, cell.g, at));
-            } else {
-                scalar = select(NOTHING, scalar_of_brick(page), meets(ray, fill_of_brick(page.packed), brick));
+            if (scalar >= 0) {
+                break;
             }
+        } else {
+            span = empty_side(walk.voxel);
         }
-        if (scalar >= 0 && is_shown(walk.voxel)) {
-            break;
-        }
-        scalar = NOTHING;
-        let low = walk.voxel & vec3i(-side);
-        walk = step_out(ray, walk, low, side, leave_depth(ray, low, side));
+        let low = walk.voxel & vec3i(-span);
+        walk = step_out(ray, walk, low, span, leave_depth(ray, low, span));
     }
     if (scalar < 0) {
         return Result(vec4f(0.0), 0.0, vec3i(0));

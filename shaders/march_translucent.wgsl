@@ -6,66 +6,98 @@ struct Result {
     voxel: vec3i,
 }
 
+// Light on its way to the eye, and what gave most of it.
+struct Light {
+    color: vec3f,
+    passed: f32,     // the share of what is behind that still comes through
+    most: f32,
+    depth: f32,
+    voxel: vec3i,
+}
+
+// A stretch of a ray, in voxels' lengths, through what has a scalar. The table holds the extinction of a voxel's length:
+// what is kept of the light falls with the length of the stretch, however long the steps are.
+fn pass_through(light: ptr<function, Light>, look: vec4f, flash: vec3f, share: f32, stretch: f32, depth: f32, voxel: vec3i) {
+    let kept = exp(-look.a * share * stretch);
+    let weight = (*light).passed * (1.0 - kept);
+    (*light).color += weight * (look.rgb * march.glow + flash);
+    (*light).passed *= kept;
+    if (weight > (*light).most) {
+        (*light).most = weight;
+        (*light).depth = depth;
+        (*light).voxel = voxel;
+    }
+}
+
 fn march_ray(ray: Ray, start: Walk, end: f32) -> Result {
     var walk = start;
     let length_per_depth = length(ray.direction);
-    var brick = vec3i(-1);
-    var side = 1;
-    var page: Page;
-    var flash = 0.0;
-    var light = vec3f(0.0);
-    var passed = 1.0;
-    var best = 0.0;
-    var best_depth = 0.0;
-    var best_voxel = vec3i(0);
+    var light = Light(vec3f(0.0), 1.0, 0.0, 0.0, vec3i(0));
     for (var i = 0; i < MAX_STEPS; i++) {
-        if (outside(walk.voxel) || walk.depth >= end || passed < 0.02) {
+        if (outside(walk.voxel) || walk.depth >= end || light.passed < 0.02) {
             break;
         }
-        let here = walk.voxel >> vec3u(4u);
-        if (any(here != brick)) {
-            brick = here;
-            page = page_at(brick);
-            if (page.shown) {
-                page.place = place_of(brick);
-                flash = flash_of(brick);
-                side = side_of(ray, walk.depth, page);
-            } else {
-                side = empty_side(walk.voxel);
-            }
-        }
-        let low = walk.voxel & vec3i(-side);
-        let next = step_out(ray, walk, low, side, leave_depth(ray, low, side));
+        let brick = walk.voxel >> vec3u(4u);
+        var page = page_at(brick);
+        var span = 16;
+        var side = 0;
         if (page.shown) {
-            var filled = 1.0;
-            var scalar = NOTHING;
+            side = resolve(ray, walk.depth, brick, &page);
+        } else {
+            span = empty_side(walk.voxel);
+        }
+        let low = walk.voxel & vec3i(-span);
+        let next = step_out(ray, walk, low, span, leave_depth(ray, low, span));
+        if (page.shown) {
+            let flash = march.flash_color * flash_of(brick);
+            let limit = min(next.depth, end);
             if (side == 1) {
-                scalar = scalar_of_byte(byte_of(walk.voxel, page.place), page);
-            } else if (side == 4) {
-                let cell = textureLoad(cells, walk.voxel >> vec3u(2u), 0);
-                filled = cell.g;
-                scalar = scalar_of_cell(cell, page);
+                var inside = enter_brick(ray, walk, low, side);
+                var depth = walk.depth;
+                for (var j = 0; j < MAX_INSIDE; j++) {
+                    let leave = leave_of(inside);
+                    let voxel = low + vec3i(inside.at);
+                    let scalar = scalar_of_byte(byte_of(voxel, page.place), page);
+                    if (scalar >= 0 && is_shown(voxel)) {
+                        let stretch = max(min(leave, limit) - depth, 0.0) * length_per_depth;
+                        pass_through(&light, look_of(page, scalar), flash, 1.0, stretch, depth, voxel);
+                    }
+                    let faces = inside.leave == vec3f(leave);
+                    inside.leave += select(vec3f(0.0), inside.stride, faces);
+                    inside.at += select(vec3u(0u), inside.forward, faces);
+                    depth = leave;
+                    if (any(inside.at >= vec3u(16u)) || depth >= limit) {
+                        break;
+                    }
+                }
             } else {
-                filled = fill_of_brick(page.packed);
-                scalar = scalar_of_brick(page);
-            }
-            if (scalar >= 0 && filled > 0.0 && is_shown(walk.voxel)) {
-                let stretch = (min(next.depth, end) - walk.depth) * length_per_depth;
-                let look = look_of(page, scalar);
-                // The table holds the extinction of a voxel's length: what is kept of the light falls with the length
-                // of the stretch, however long the steps are.
-                let kept = exp(-look.a * filled * stretch);
-                let weight = passed * (1.0 - kept);
-                light += weight * (look.rgb * march.glow + march.flash_color * flash);
-                passed *= kept;
-                if (weight > best) {
-                    best = weight;
-                    best_depth = walk.depth;
-                    best_voxel = walk.voxel;
+                // Cells, or the whole brick, are looked at in the middles of stretches of equal lengths, of a cell's at most.
+                let stretches = select(1.0, ceil((limit - walk.depth) * length_per_depth * 0.25), side == 4);
+                let step = (limit - walk.depth) / max(stretches, 1.0);
+                let to_brick = vec3f(low - march.camera_voxel) - march.camera_part;
+                for (var j = 0; j < 8; j++) {
+                    let depth = walk.depth + step * (f32(j) + 0.5);
+                    if (depth >= limit) {
+                        break;
+                    }
+                    let voxel = low + clamp(vec3i(ray.direction * depth - to_brick), vec3i(0), vec3i(15));
+                    var filled = 0.0;
+                    var scalar = NOTHING;
+                    if (side == 4) {
+                        let cell = textureLoad(cells, voxel >> vec3u(2u), 0);
+                        filled = cell.g;
+                        scalar = scalar_of_cell(cell, page);
+                    } else {
+                        filled = fill_of_brick(page.packed);
+                        scalar = scalar_of_brick(page);
+                    }
+                    if (scalar >= 0 && filled > 0.0 && is_shown(voxel)) {
+                        pass_through(&light, look_of(page, scalar), flash, filled, step * length_per_depth, depth, voxel);
+                    }
                 }
             }
         }
         walk = next;
     }
-    return Result(vec4f(light, 1.0 - passed), select(0.0, max(best_depth, 1e-6), best > 0.0), best_voxel);
+    return Result(vec4f(light.color, 1.0 - light.passed), select(0.0, max(light.depth, 1e-6), light.most > 0.0), light.voxel);
 }
