@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import pygfx as gfx
 import wgpu
-from pygfx.renderers.wgpu import GfxTextureView
-from pygfx.renderers.wgpu.engine.update import ensure_wgpu_object
 
 from render import wgsl
 from render.resource_size import resource_bytes
 from render.timing import pass_clock
 
-_SHRINK = 12
+_SHRINK = 20
 """The halo's pixels are this many of the picture's: far below what a blur this wide can show."""
 _FORMAT = "rgba16float"
 
@@ -26,18 +23,13 @@ class Halo:
         self.size = tuple(max(1, -(-side // _SHRINK)) for side in picture_size)
         usage = wgpu.TextureUsage
         self._textures = [
-            gfx.Texture(
-                dim=2,
-                size=(*self.size, 1),
-                format=_FORMAT,
-                colorspace="physical",
-                usage=usage.RENDER_ATTACHMENT | usage.TEXTURE_BINDING,
+            device.create_texture(
+                size=(*self.size, 1), format=_FORMAT, usage=usage.RENDER_ATTACHMENT | usage.TEXTURE_BINDING
             )
             for _ in range(2)
         ]
-        self.view = GfxTextureView(self._textures[0])
-        """Where the finished halo is, for pygfx's bindings."""
-        self._native = [ensure_wgpu_object(texture) for texture in self._textures]
+        self.view = self._textures[0].create_view()
+        """The finished halo."""
         self._sampler = device.create_sampler(mag_filter="linear", min_filter="linear")
         self._layout = device.create_bind_group_layout(
             entries=[
@@ -64,7 +56,7 @@ class Halo:
 
     def update(self, pictures: Sequence[wgpu.GPUTextureView]) -> None:
         """Blur what the marches wrote, all volumes together."""
-        first, second = self._native
+        first, second = self._textures
         encoder = self.device.create_command_encoder()
         self._draw(encoder, "shrink", pictures, first)
         self._draw(encoder, "across", [first.create_view()], second)
@@ -98,9 +90,9 @@ class Halo:
     @property
     def vram_bytes(self) -> int:
         """What the blurred pictures take."""
-        return sum(map(resource_bytes, self._native))
+        return sum(map(resource_bytes, self._textures))
 
     def destroy(self) -> None:
         """Give the video memory back."""
-        for texture in self._native:
+        for texture in self._textures:
             texture.destroy()

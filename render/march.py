@@ -1,11 +1,11 @@
-"""The marcher: one ray a pixel through a brick store, in an own pass into colour, depth and voxel targets."""
+"""The marcher: one ray a pixel through a brick store, in an own pass into colour and depth; and one ray that picks."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import wgpu
@@ -21,9 +21,12 @@ from render.look_table import LookTable
 from render.march_uniform import UNIFORM, clip_box, uniform_data
 from render.timing import pass_clock
 
-__all__ = ["Eye", "Marcher", "Picked", "Rect", "Shine", "Switches", "Targets", "march_code"]
+__all__ = ["Eye", "Marcher", "Outputs", "Picked", "Rect", "Shine", "Switches", "Targets", "march_code"]
 
-TARGET_FORMATS = {"color": "rgba16float", "depth": "r32float", "voxel": "rgba16uint"}
+PICTURE_FORMATS = {"color": "rgba16float", "depth": "r32float"}
+TARGET_FORMATS = {**PICTURE_FORMATS, "voxel": "rgba16uint"}
+Outputs = Literal["color", "depth", "voxel"]
+_N_OUTPUTS: dict[Outputs, int] = {"color": 1, "depth": 2, "voxel": 3}
 NOT_RESIDENT = 0xFFFFFFFF
 """In `brick_pages`: the page has no bytes on the GPU, only its summaries."""
 _GOLDEN = 0.6180339887498949
@@ -38,8 +41,8 @@ class Switches(NamedTuple):
     """The scalar is the page's, not the voxel's."""
     hides: bool
     """Some scalars or kinds are not shown."""
-    with_hit: bool
-    """Depth and voxel are wanted as well as colour."""
+    outputs: Outputs
+    """What is wanted: the colour alone; its depth as well; and the voxel that was met, too."""
     cut: bool
     """Some voxels of the box are taken away."""
     sheets: bool = False
@@ -53,7 +56,8 @@ class Targets:
     size: tuple[int, int]
     color: wgpu.GPUTextureView
     depth: wgpu.GPUTextureView
-    voxel: wgpu.GPUTextureView
+    voxel: wgpu.GPUTextureView | None = None
+    """Where it is told what each pixel met, if that is wanted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +128,7 @@ class Marcher:
         """Set what does not depend on where one looks from, for a pass of another shader in the next submission."""
         anywhere = Eye(basis_of(CameraState()), (1.0, 1.0), 0.0, None, clip)
         self._prepare(anywhere, table, shine, (1, 1), (0.0, 0.0), 0.0, 1, 0.0)
-        switches = self._switches(table, anywhere, False)._replace(mode="slice", cut=False)
+        switches = self._switches(table, anywhere, "color")._replace(mode="slice", cut=False)
         variables = common_variables(switches, self.store.layout, len(self.store.parts), self._max_steps)
         return Flat(self._layout, self._bindings, variables)
 
@@ -135,15 +139,13 @@ class Marcher:
 
     def _pipeline(self, key: Switches) -> wgpu.GPURenderPipeline:
         if key not in self._pipelines:
-            with_hit = key.with_hit
             code = march_code(key, self.store.layout, len(self.store.parts), self._max_steps)
             module = self.device.create_shader_module(code=code)
             # Later samples of the same picture are averaged in: new = old + (sample - old) * share.
             mix = {"operation": "add", "src_factor": "constant", "dst_factor": "one-minus-constant"}
-            targets: list[dict[str, object]] = [{"format": TARGET_FORMATS["color"]}]
-            if with_hit:
-                targets += [{"format": TARGET_FORMATS["depth"]}, {"format": TARGET_FORMATS["voxel"]}]
-            else:
+            formats = list(TARGET_FORMATS.values())[: _N_OUTPUTS[key.outputs]]
+            targets: list[dict[str, object]] = [{"format": texture_format} for texture_format in formats]
+            if key.outputs == "color":
                 targets[0]["blend"] = {"color": mix, "alpha": mix}
             self._pipelines[key] = self.device.create_render_pipeline(
                 layout=self.device.create_pipeline_layout(bind_group_layouts=[self._layout]),
@@ -167,13 +169,14 @@ class Marcher:
     ) -> None:
         """March the pixels of `rects`.
 
-        Sample 0 replaces what is there and finds depth and voxel; later ones are averaged in. `pixel_height` is the
+        Sample 0 replaces what is there and finds the depth; later ones are averaged in. `pixel_height` is the
         height of the picture whose pixels decide how much detail is worth while.
         """
         phase = (sample * _GOLDEN) % 1.0
         self._prepare(eye, table, shine, targets.size, jitter, phase, pixel_height, 1.0)
+        outputs: Outputs = "color" if sample else "depth" if targets.voxel is None else "voxel"
         encoder = self.device.create_command_encoder()
-        self._record(encoder, targets, self._switches(table, eye, sample == 0), sample, rects)
+        self._record(encoder, targets, self._switches(table, eye, outputs), sample, rects)
         self.device.queue.submit([encoder.finish()])
 
     def _record(
@@ -184,7 +187,11 @@ class Marcher:
         sample: int,
         rects: Sequence[Rect],
     ) -> None:
-        views = [targets.color] if sample else [targets.color, targets.depth, targets.voxel]
+        views = [targets.color]
+        if not sample:
+            views.append(targets.depth)
+            if targets.voxel is not None:
+                views.append(targets.voxel)
         attachments = [
             {"view": view, "load_op": "load", "store_op": "store", "clear_value": (0, 0, 0, 0), "resolve_target": None}
             for view in views
@@ -226,10 +233,10 @@ class Marcher:
         )
         self.device.queue.write_buffer(self._uniform, 0, data)
 
-    def _switches(self, table: LookTable, eye: Eye, with_hit: bool) -> Switches:
+    def _switches(self, table: LookTable, eye: Eye, outputs: Outputs) -> Switches:
         look = table.look
         hides = table.hides or bool(look.hidden_kinds)
-        return Switches(look.mode, look.channel not in BY_VOXEL, hides, with_hit, self._is_cut(eye), bool(eye.planes))
+        return Switches(look.mode, look.channel not in BY_VOXEL, hides, outputs, self._is_cut(eye), bool(eye.planes))
 
     def _is_cut(self, eye: Eye) -> bool:
         """Whether anything of the volume is taken away, so that each voxel must be asked about."""
@@ -260,7 +267,7 @@ class Marcher:
         self._prepare(eye, table, shine, (1, 1), jitter, 0.0, height, 0.0)
         encoder = self.device.create_command_encoder()
         views = Targets((1, 1), *(texture.create_view() for texture in pixel))
-        self._record(encoder, views, self._switches(table, eye, True), 0, [(0, 0, 1, 1)])
+        self._record(encoder, views, self._switches(table, eye, "voxel"), 0, [(0, 0, 1, 1)])
         self.device.queue.submit([encoder.finish()])
         voxel = np.frombuffer(self._read_pixel(pixel[2], 8), np.uint16)
         if not voxel[3]:

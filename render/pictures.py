@@ -266,7 +266,7 @@ class Pictures:
         nothing = {"load_op": "clear", "store_op": "store", "clear_value": (0, 0, 0, 0), "resolve_target": None}
         encoder = self.device.create_command_encoder()
         render = encoder.begin_render_pass(
-            color_attachments=[{"view": view, **nothing} for view in (targets.color, targets.depth, targets.voxel)]
+            color_attachments=[{"view": view, **nothing} for view in (targets.color, targets.depth)]
         )
         render.end()
         self.device.queue.submit([encoder.finish()])

@@ -10,22 +10,21 @@ import time
 from dataclasses import dataclass
 
 import numpy as np
-import pygfx as gfx
 import wgpu
 from numpy.typing import NDArray
 from pygfx.renderers.wgpu.engine.update import ensure_wgpu_object
 
 from render.arrangement import free_place
-from render.backdrop import BACKGROUNDS, Backdrop, BackdropMaterial, Background
+from render.backdrop import BACKGROUNDS, Background
 from render.bricks import BrickStore
 from render.camera import CLEAR_FRACTION, Basis, Box, OrbitCamera
 from render.channels import CHANNELS, ChannelInfo, Legend, colors_of, legend_of
+from render.composition import Composition
 from render.curves import BRICK_SIDE
 from render.cut import Axis, Cut, Plane
 from render.device import adapter_summary, gpu_work
 from render.errors import BadLook
-from render.frame import BoxMarker, VolumeFrame
-from render.halo import Halo
+from render.frame import VolumeFrame
 from render.labels import Named, place_labels
 from render.look import Look
 from render.look_table import LookTable
@@ -35,7 +34,6 @@ from render.pictures import FLASH_S, Budget, Layer, Pictures
 from render.resource_size import resource_bytes
 from render.slice_view import SliceView
 from render.timing import Timings, pass_clock
-from render.volume import MatchedCamera
 
 _AXES_FROM_PX = 150
 """The letters of a volume's axes are shown from this size on: nearer together they cannot be told apart."""
@@ -63,7 +61,6 @@ class VolumeView:
         self.is_software = adapter_summary(device).is_software
         self.budget = Budget(0.033, 0.020, 6, quick_scale=0.5) if self.is_software else Budget(0.016, 0.012, 12)
         self.camera = OrbitCamera(size_px[0] / size_px[1])
-        self.scene = gfx.Scene()
         self._layers: dict[str, Layer] = {}
         self._look = Look()
         self._background = BACKGROUNDS[background]
@@ -71,21 +68,13 @@ class VolumeView:
         self.closes_batch = True
         """Whether a drawn picture ends a batch of timed passes; not where a frame is more than one picture."""
         self._dirty = True
-        self._renderer: gfx.WgpuRenderer | None = None
         self._pixel_ratio = 1.0
         self._last_state: object = None
         with gpu_work("set up the view"):
             self._table = LookTable(device)
             self._pictures = Pictures(device, self.budget)
-            self._pygfx_camera = MatchedCamera()
-            self._halo = Halo(device, self._size)
-            self._backdrop = BackdropMaterial(self._halo.view)
-            self.scene.add(Backdrop(None, self._backdrop))
-            self._selection_mark = BoxMarker(self._background.selection, 2.0, through=0.4)
-            self._page_mark = BoxMarker(self._background.selection, 1.0, through=0.15)
-            self._hover_mark = BoxMarker(self._background.hover, 1.5, through=0.1)
-            self.scene.add(self._selection_mark, self._page_mark, self._hover_mark)
-            self._make_targets()
+            self._composition = Composition(device, self._size, self._background)
+        self.scene = self._composition.scene
         self.set_background(background)
         self._write_table()
 
@@ -94,7 +83,7 @@ class VolumeView:
     @property
     def texture(self) -> wgpu.GPUTexture:
         """The picture, rgba8unorm with sRGB's encoding; another one after every resize."""
-        return self._texture
+        return self._composition.texture
 
     @property
     def size_px(self) -> tuple[int, int]:
@@ -172,10 +161,7 @@ class VolumeView:
         """Change the colours around the volume: "dark", "light", or one's own."""
         colors = BACKGROUNDS[background] if isinstance(background, str) else background
         self._background = colors
-        self._backdrop.set_colors(colors.top, colors.bottom, colors.middle, colors.light, colors.shadow)
-        self._selection_mark.set_color(colors.selection)
-        self._page_mark.set_color(colors.selection)
-        self._hover_mark.set_color(colors.hover)
+        self._composition.set_background(colors)
         for layer in self._layers.values():
             layer.frame.set_colors(colors.line, colors.text)
             layer.cut_frame.set_colors(colors.planes, colors.text)
@@ -190,8 +176,7 @@ class VolumeView:
     def pixel_ratio(self, ratio: float) -> None:
         if ratio != self._pixel_ratio:
             self._pixel_ratio = ratio
-            for mark in (self._selection_mark, self._page_mark, self._hover_mark):
-                mark.set_scale(ratio)
+            self._composition.set_scale(ratio)
             for layer in self._layers.values():
                 layer.frame.set_scale(ratio)
                 layer.cut_frame.set_scale(ratio)
@@ -289,19 +274,19 @@ class VolumeView:
         """Mark a byte (RAM offset) and its page; None for nothing. Raises KeyError, AddressOutOfCurve."""
         if key is None or address is None:
             self._selection = None
-            self._selection_mark.mark(None)
-            self._page_mark.mark(None)
+            self._composition.selection_mark.mark(None)
+            self._composition.page_mark.mark(None)
         else:
             self._selection = (key, address)
-            self._selection_mark.mark(self.byte_box(key, address))
-            self._page_mark.mark(self.page_box(key, address))
+            self._composition.selection_mark.mark(self.byte_box(key, address))
+            self._composition.page_mark.mark(self.page_box(key, address))
         self._dirty = True
 
     def set_hover(self, hit: Hit | None) -> None:
         """Mark the byte under the pointer, or nothing."""
         box = None if hit is None or hit.key not in self._layers else self.byte_box(hit.key, hit.address)
-        if box != self._hover_mark.box:
-            self._hover_mark.mark(box)
+        if box != self._composition.hover_mark.box:
+            self._composition.hover_mark.mark(box)
             self._dirty = True
 
     def byte_box(self, key: str, address: int) -> Box:
@@ -326,11 +311,7 @@ class VolumeView:
         self._size = size
         self.camera.aspect = size[0] / size[1]
         with gpu_work("resize the view"):
-            self._texture.destroy()
-            self._make_targets()
-            self._halo.destroy()
-            self._halo = Halo(self.device, size)
-            self._backdrop.halo = self._halo.view
+            self._composition.resize(size)
             for layer in self._layers.values():
                 layer.resize(size)
         self._forget_pictures()
@@ -354,10 +335,10 @@ class VolumeView:
                 return False
             if marched or self._dirty:
                 images = [layer.thing.material.image for layer in self._layers.values()]
-                self._halo.update([image.targets().color for image in images])
+                self._composition.light_ground([image.targets().color for image in images])
             started = time.perf_counter()
-            with pass_clock(self.device).around("compose"):
-                self._compose()
+            self._lay_labels()
+            self._composition.draw(self.camera)
             if stale:  # what is left of a frame's budget for the next quick march
                 self._pictures.wait()
                 self.budget.learn_compose(time.perf_counter() - started)
@@ -376,11 +357,9 @@ class VolumeView:
     @property
     def vram_bytes(self) -> int:
         """All pictures of this view on the GPU: marched, blurred, composed. The stores are not its own."""
-        assert self._renderer is not None
         marched = [image for layer in self._layers.values() for image in (layer.full, layer.quick) if image is not None]
         native = [ensure_wgpu_object(texture) for image in marched for texture in image.textures.values()]
-        composed = self._renderer._blender._textures.values()
-        return sum(map(resource_bytes, (self._texture, *composed, *native))) + self._halo.vram_bytes
+        return int(sum(map(resource_bytes, native)) + self._composition.vram_bytes)
 
     def finish(self, now_s: float) -> None:
         """Draw until the picture is as good as it gets: for pictures that nobody waits for."""
@@ -393,7 +372,7 @@ class VolumeView:
         width, height = self._size
         with gpu_work("read the picture"):
             raw = self.device.queue.read_texture(
-                {"texture": self._texture}, {"bytes_per_row": 4 * width, "rows_per_image": height}, (width, height, 1)
+                {"texture": self.texture}, {"bytes_per_row": 4 * width, "rows_per_image": height}, (width, height, 1)
             )
         return np.frombuffer(raw, np.uint8).reshape(height, width, 4)
 
@@ -419,28 +398,11 @@ class VolumeView:
         """Give the video memory back. The stores live on."""
         for key in tuple(self._layers):
             self.remove_volume(key)
-        self._texture.destroy()
         self._table.destroy()
         self._pictures.destroy()
-        self._halo.destroy()
-        self.scene.clear()
+        self._composition.destroy()
 
     # ----- inside
-
-    def _make_targets(self) -> None:
-        usage = wgpu.TextureUsage
-        self._texture: wgpu.GPUTexture = self.device.create_texture(
-            size=(*self._size, 1),
-            format="rgba8unorm",
-            usage=usage.TEXTURE_BINDING | usage.COPY_DST | usage.COPY_SRC | usage.RENDER_ATTACHMENT,
-        )
-        # pygfx asks its target only for its size here: what it draws is copied out before its output pass, which would
-        # resample and re-encode.
-        target = gfx.Texture(dim=2, size=(*self._size, 1), format="rgba8unorm")
-        if self._renderer is None:
-            self._renderer = gfx.WgpuRenderer(target, pixel_scale=1, ppaa="none")
-        else:  # another renderer would compile every pipeline again
-            self._renderer._target = target
 
     def _world_changed(self) -> None:
         boxes = [layer.box for layer in self._layers.values()]
@@ -509,18 +471,6 @@ class VolumeView:
                 axes=max(right - left, bottom - top) >= _AXES_FROM_PX * self._pixel_ratio,
                 name_at=None if at is None else (float(at[0]), float(at[1]), float(at[2])),
             )
-
-    def _compose(self) -> None:
-        """pygfx draws the scene; its picture is copied as it is."""
-        self._lay_labels()
-        self._pygfx_camera.follow(self.camera)
-        assert self._renderer is not None
-        self._renderer.render(self.scene, self._pygfx_camera, flush=False)
-        self._renderer._renders_since_last_flush = 0
-        encoder = self.device.create_command_encoder()
-        color = self._renderer._blender.get_texture("color")
-        encoder.copy_texture_to_texture({"texture": color}, {"texture": self._texture}, (*self._size, 1))
-        self.device.queue.submit([encoder.finish()])
 
 
 def _corners(box: Box) -> NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""The volume as a pygfx world object: puts the marched picture into a scene, with its depth and pick values."""
+"""The volume as a pygfx world object: puts the marched picture into a scene, with its depth."""
 
 from __future__ import annotations
 
@@ -13,10 +13,8 @@ from pygfx.renderers.wgpu.engine.update import ensure_wgpu_object
 
 from render import wgsl
 from render.camera import OrbitCamera
-from render.march import TARGET_FORMATS, Targets
+from render.march import PICTURE_FORMATS, Targets
 
-_VOXEL_BITS = 12
-"""Bits an axis in pygfx's pick value: 20 for the object and three times 12 of the 44 that are left."""
 _PREMULTIPLIED = {
     "method": "blended",
     "color_src": "one",
@@ -71,7 +69,7 @@ class MarchedImage:
                 colorspace="physical",
                 usage=usage.RENDER_ATTACHMENT | usage.TEXTURE_BINDING | usage.COPY_SRC | usage.COPY_DST,
             )
-            for name, texture_format in TARGET_FORMATS.items()
+            for name, texture_format in PICTURE_FORMATS.items()
         }
         self.views = {name: GfxTextureView(texture) for name, texture in self.textures.items()}
 
@@ -94,7 +92,7 @@ class MemoryVolumeMaterial(gfx.Material):
     uniform_type: ClassVar[dict[str, str]] = dict(gfx.Material.uniform_type, shape="4xf4")
 
     def __init__(self, image: MarchedImage, shape: tuple[int, int, int]) -> None:
-        super().__init__(alpha_config=_PREMULTIPLIED, depth_write=True, depth_test=True, pick_write=True)
+        super().__init__(alpha_config=_PREMULTIPLIED, depth_write=True, depth_test=True, pick_write=False)
         self._store.image = image
         self._store.sharp = True
         self.uniform_buffer.data["shape"] = (*shape, 0)
@@ -117,10 +115,6 @@ class MemoryVolumeMaterial(gfx.Material):
     @sharp.setter
     def sharp(self, sharp: bool) -> None:
         self._store.sharp = sharp
-
-    def _wgpu_get_pick_info(self, pick_value: int) -> dict[str, Any]:
-        mask = (1 << _VOXEL_BITS) - 1
-        return {"voxel": tuple(pick_value >> (20 + _VOXEL_BITS * axis) & mask for axis in range(3))}
 
 
 class MemoryVolume(gfx.WorldObject):
@@ -147,7 +141,6 @@ class MemoryVolumeShader(BaseShader):
             Binding("u_material", "buffer/uniform", material.uniform_buffer),
             Binding("t_color", "texture/auto", views["color"], wgpu.ShaderStage.FRAGMENT),
             Binding("t_depth", "texture/auto", views["depth"], wgpu.ShaderStage.FRAGMENT),
-            Binding("t_voxel", "texture/auto", views["voxel"], wgpu.ShaderStage.FRAGMENT),
             Binding("s_color", "sampler/filtering", GfxSampler("linear", "clamp"), wgpu.ShaderStage.FRAGMENT),
         ]
         numbered = dict(enumerate(bindings))

@@ -9,8 +9,10 @@ $$ endif
 
 struct Sample {
     @location(0) color: vec4f,      // premultiplied, linear light
-$$ if with_hit
+$$ if outputs != "color"
     @location(1) depth: f32,        // 0: nothing
+$$ endif
+$$ if outputs == "voxel"
     @location(2) voxel: vec4u,      // x, y, z, what was hit: 0 nothing, 1 the volume, 2 to 5 the x, y, z or oblique sheet
 $$ endif
 }
@@ -42,8 +44,10 @@ $$ if sheets
 $$ endif
     var out: Sample;
     out.color = result.color;
-$$ if with_hit
+$$ if outputs != "color"
     out.depth = result.depth;
+$$ endif
+$$ if outputs == "voxel"
     out.voxel = vec4u(vec3u(result.voxel), what);
 $$ endif
     return out;

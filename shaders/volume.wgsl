@@ -1,4 +1,4 @@
-// The marched image in a pygfx scene: colour over what is behind it, with the depth and the voxel that the march found.
+// The marched image in a pygfx scene: colour over what is behind it, with the depth that the march found.
 
 {$ include 'pygfx.std.wgsl' $}
 {$ include 'glassbox.dither.wgsl' $}
@@ -41,17 +41,11 @@ $$ endif
         discard;
     }
     let depth = textureLoad(t_depth, texel, 0).r;
-    let voxel = vec3u(textureLoad(t_voxel, texel, 0).xyz);
     // A soft edge may have colour and no hit of its own; it is as far away as can be.
     let projection = u_stdinfo.projection_transform;
     let clip = projection * vec4f(0.0, 0.0, -depth, 1.0);
     var out: FragmentOutput;
     out.color = vec4f(dithered(color.rgb, varyings.position.xy), color.a);
     out.depth = select(0.999999, clip.z / clip.w, depth > 0.0);
-    $$ if write_pick
-    // What four calls of pygfx's pick_pack give (20, 12, 12 and 12 bits), without its general case for every pixel.
-    let id = u32(u_wobject.global_id);
-    out.pick = vec4u(id, id >> 16u | voxel.x << 4u, voxel.y | voxel.z << 12u, voxel.z >> 4u) & vec4u(0xffffu);
-    $$ endif
     return out;
 }

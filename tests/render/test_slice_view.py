@@ -256,7 +256,7 @@ def test_far_away_is_nothing_and_no_error(make_store: MakeStore) -> None:
 
 @pytest.mark.parametrize(("layout", "n_parts"), [("texture", 1), ("texture", 3), ("linear", 1), ("linear", 5)])
 def test_the_shader_is_composed_without_a_gpu(device: wgpu.GPUDevice, layout: str, n_parts: int) -> None:
-    switches = Switches("slice", by_page=n_parts > 1, hides=layout == "linear", with_hit=False, cut=False)
+    switches = Switches("slice", by_page=n_parts > 1, hides=layout == "linear", outputs="color", cut=False)
     code = slice_code(common_variables(switches, layout, n_parts, 10))
     assert "{{" not in code
     assert "$$" not in code

@@ -231,26 +231,6 @@ def test_pick_is_the_byte_that_the_reference_sees(make_view: MakeView, make_stor
     assert met >= 20
 
 
-def test_pygfx_picks_the_same_voxels(make_view: MakeView, make_store: MakeStore) -> None:
-    """At full resolution the picture's own pick values are those of an exact pick."""
-    view = make_view((320, 200))
-    view.add_volume("m", make_store(clustered_bytes(64, seed=22)))
-    view.finish(0.0)
-    found = 0
-    for x in range(10, 320, 25):
-        for y in range(10, 200, 25):
-            assert view._renderer is not None
-            info = view._renderer.get_pick_info((x + 0.5, y + 0.5))
-            hit = view.pick(x + 0.5, y + 0.5)
-            if hit is not None and info["world_object"] is not None and "voxel" in info:
-                assert info["world_object"].key == "m"
-                assert info["voxel"] == hit.voxel
-                found += 1
-            else:
-                assert "voxel" not in info or hit is None
-    assert found > 10
-
-
 def test_depth_is_right_both_ways(make_view: MakeView, make_store: MakeStore) -> None:
     """A red ball in front of the volume hides it; one behind is hidden; one half inside is cut by the volume's
     surface.
@@ -390,7 +370,7 @@ def test_a_moved_volume_takes_everything_along(make_view: MakeView, make_store: 
     moved = view.volume_box("a")
     assert np.subtract(moved, box).tolist() == [[0, 0, 512]] * 2
     assert np.subtract(view.byte_box("a", 5), byte).tolist() == [[0, 0, 512]] * 2
-    assert view._selection_mark.box == view.byte_box("a", 5)
+    assert view._composition.selection_mark.box == view.byte_box("a", 5)
     assert view.draw(0.0), "another picture is needed"
     view.camera.fit()
     view.finish(0.0)
