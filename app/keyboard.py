@@ -41,6 +41,8 @@ def handle_keys(state: AppState, *, terminal_focused: bool) -> bool:
     for chord in pressed_shortcuts():
         if terminal_focused and chord not in _IN_TERMINAL:
             continue
+        if chord in state.own_keys and not typing:
+            continue
         if typing and not terminal_focused and chord not in _ALWAYS:
             continue
         if state.overlay is not None and chord not in _ALWAYS:
@@ -96,6 +98,8 @@ def turn_while_held(state: AppState, *, terminal_focused: bool) -> bool:
         return False
     right = up = 0
     for name, (dx, dy) in _TURNS.items():
+        if name in state.own_keys:
+            continue
         key = KEYS[name]
         if imgui.is_key_down(key) and imgui.internal.get_key_data(key).down_duration > io.key_repeat_delay:
             right += dx

@@ -13,6 +13,7 @@ from typing import Any
 
 from app.actions import ActionError, ActionRegistry, BadArguments
 from app.frame_times import FrameTimes
+from app.histograms import Histograms
 from app.jobs import Job, Jobs, JobState
 from app.log import LogRing, RingHandler
 from app.place import Place
@@ -81,10 +82,12 @@ class Session:
         stage = Stage()
         manager = MachineManager()
         self._unsubscribe = manager.subscribe(self._machine_event)
+        jobs = Jobs()
         self.state = AppState(
             settings=settings,
             manager=manager,
-            jobs=Jobs(),
+            jobs=jobs,
+            histograms=Histograms(jobs),
             toasts=Toasts(),
             log=log,
             actions=ActionRegistry(),
@@ -98,6 +101,8 @@ class Session:
         )
         self._saved = settings
         self._channels: tuple[str, ...] = ()
+        self._palettes = UserPalettes(self.config)
+        self.refresh_palettes()
         if keep:
             restore(stage, load_views(self.config, pane_names()), look_from_settings)
         self._views = self._views_before = self._views_now()
@@ -107,8 +112,6 @@ class Session:
         self._next_figures_s = 0.0
         self._tour_from: tuple[float, float] | None = None  # when it began, degrees turned so far
         self._greet = options.tour and not settings.greeted
-        self._palettes = UserPalettes(self.config)
-        self.refresh_palettes()
         self._apply_settings()
         if problem:
             self.warn("Settings were reset", problem)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from app.actions import ActionRegistry
 from app.frame_times import FrameStats, FrameTimes
+from app.histograms import Histograms
 from app.history import History
 from app.jobs import Job, Jobs
 from app.layout import VOLUME
@@ -21,6 +22,7 @@ from app.slicing import Slicing
 from app.slicings import Slicings
 from app.toasts import Toasts
 from app.transfer_presets import TransferPresets
+from app.transfer_ui import TransferUi
 from app.upload_rate import UploadRate
 from bridge.machine.manager import MachineManager
 
@@ -123,6 +125,8 @@ class AppState:
     stage: Stage
     slicings: Slicings
     presets: TransferPresets
+    histograms: Histograms
+    transfer: TransferUi = field(default_factory=TransferUi)
     run: Callable[[str, Mapping[str, object] | Sequence[object]], Any]  # an action, its errors already shown
     now_s: float = 0.0  # monotonic; one value a frame
     pass_times: PassTimes = field(default_factory=PassTimes)  # what the GPU says of the last frames

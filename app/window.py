@@ -40,6 +40,7 @@ from app.panels import (
     status,
     toasts,
     topbar,
+    transfer,
     volume,
 )
 from app.session import Session, describe
@@ -220,6 +221,7 @@ class Window:
         if turn_while_held(state, terminal_focused=terminal_focused):
             self.session.end_tour()
             self.touch()
+        state.own_keys = frozenset()
         topbar.draw(state, ui)
         status.draw(state, ui)
         self._dock(theme)
@@ -231,6 +233,7 @@ class Window:
             (settings.show_console, console),
             (settings.show_log, log),
             (settings.show_performance, performance),
+            (settings.show_transfer, transfer),
             (settings.show_slices, slices),
         ):
             if shown:

@@ -11,6 +11,7 @@ from imgui_bundle import imgui
 from app.theme import Rgba, u32
 from app.ui import fit_text
 from app.widgets.gradient import colours_of, draw_strip
+from app.widgets.ticks import place_ticks
 from render.channels import legend_of, palette_of
 from render.content import KIND_TITLES
 
@@ -254,20 +255,3 @@ def _scale(ui: Ui, pane: Pane, legend: Legend) -> None:
                 imgui.ImVec2(round(at.x + left), at.y + thick + theme.px(1.25)), u32(theme.text_dim), text
             )
     imgui.dummy(imgui.ImVec2(room, thick + theme.px(1.25) + height + theme.px(1)))
-
-
-def place_ticks(ticks: list[tuple[float, str, float]], room: float, gap: float) -> list[tuple[float, str, float]]:
-    """Return which ticks (share of the scale, text, its width) fit beside each other, and where each text begins.
-
-    Texts are centred below their place but stay within the scale. The ends come first, then what still fits.
-    """
-    taken: list[tuple[float, float]] = []
-    placed: list[tuple[float, str, float]] = []
-    order = sorted(range(len(ticks)), key=lambda i: (i not in (0, len(ticks) - 1), i))
-    for i in order:
-        share, text, width = ticks[i]
-        left = min(max(0.0, share * room - width / 2), room - width)
-        if all(left >= end + gap or left + width + gap <= begin for begin, end in taken):
-            taken.append((left, left + width))
-            placed.append((share, text, left))
-    return sorted(placed)
