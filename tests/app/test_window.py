@@ -97,10 +97,10 @@ def test_panning_keeps_what_is_at_the_targets_depth_under_the_pointer(host: Pers
 
 def test_the_wheel_zooms_both_ways(host: Person) -> None:
     start = host.state.stage.camera.distance
-    x, y, width, _ = host.state.volume_rect
-    host.wheel(x + width - 12, y + 12, 1)  # beside the volume: towards the target
+    x, y, width, height = host.state.volume_rect
+    host.wheel(x + width - 12, y + height - 12, 1)  # beside the volume: towards the target
     assert host.state.stage.camera.distance == pytest.approx(start / 1.18)
-    host.wheel(x + width - 12, y + 12, -1)
+    host.wheel(x + width - 12, y + height - 12, -1)
     assert host.state.stage.camera.distance == pytest.approx(start)
 
 
