@@ -1,0 +1,154 @@
+"""The worker: a process of its own that looks at a machine again and again, and says what it saw.
+
+Run as `python -c "from bridge.kernel.worker import main; main()"` (as a module it would pickle its own types under
+another name); what it looks at comes in on standard input, what it saw goes out on standard
+output, both as pickles between a program and its own child. It ends when its input does.
+"""
+
+from __future__ import annotations
+
+import pickle
+import select
+import struct
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bridge.kernel.errors import KernelError
+from bridge.kernel.kernel import find_kernel
+from bridge.kernel.maps import Vmas
+from bridge.kernel.snapshot import Introspector
+from bridge.kernel.tasks import Tasks
+from bridge.memory.errors import GuestMemoryError
+from bridge.memory.physical import PhysicalReader
+from bridge.memory.physical_map import PhysicalMap
+from bridge.memory.ram import GuestRam
+
+_LENGTH = struct.Struct("<Q")
+_SEARCH_EVERY_S = 2.0
+"""How often a machine without a kernel is searched for one: it may be booting."""
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """What to look at, and how much of a core that may take."""
+
+    path: Path
+    physical_map: PhysicalMap
+    period_s: float
+    core_share: float
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """What one look saw, as small as can be shown from. Arrays are by page of the RAM file."""
+
+    taken_s: float
+    """time.monotonic(), which all processes share."""
+    duration_s: float
+    problem: str
+    """Why there is nothing to say, in a sentence; empty if there is."""
+    release: str = ""
+    processes: Tasks | None = None
+    n_threads: int = 0
+    vmas: Vmas | None = None
+    classes: npt.NDArray[np.uint8] | None = None
+    parts: npt.NDArray[np.uint8] | None = None
+    first_owner: npt.NDArray[np.int32] | None = None
+    """Index into `processes`, -1 for none."""
+    definite: float = 0.0
+
+
+def write_frame(stream: IO[bytes], message: object) -> None:
+    """Send one message. Raises OSError when nobody reads any more."""
+    data = pickle.dumps(message, protocol=pickle.HIGHEST_PROTOCOL)
+    stream.write(_LENGTH.pack(len(data)) + data)
+    stream.flush()
+
+
+def read_frame(stream: IO[bytes]) -> Any | None:
+    """The next message, or None at the end. Only ever from our own child or parent."""
+    head = stream.read(_LENGTH.size)
+    if len(head) < _LENGTH.size:
+        return None
+    data = stream.read(_LENGTH.unpack(head)[0])
+    return pickle.loads(data)  # noqa: S301 - from the process that started us, or that we started
+
+
+class Watch:
+    """Looks at one assignment, finding the kernel anew when it is gone."""
+
+    def __init__(self, assignment: Assignment) -> None:
+        self.ram = GuestRam.open(assignment.path, assignment.physical_map)
+        self._introspector: Introspector | None = None
+        self._searched_s = -1e9
+        self._problem = "No kernel was looked for yet."
+
+    def look(self) -> Sighting:
+        """One look; what goes wrong is said in it."""
+        started = time.monotonic()
+        if self._introspector is not None and not self._introspector.kernel.still_there():
+            self._introspector = None  # rebooted, or another kernel was started by kexec
+        if self._introspector is None:
+            if started - self._searched_s < _SEARCH_EVERY_S:
+                return Sighting(started, 0.0, self._problem)
+            try:
+                self._introspector = Introspector(find_kernel(PhysicalReader(self.ram)))
+            except (KernelError, GuestMemoryError) as error:
+                self._problem, self._searched_s = str(error), time.monotonic()
+                return Sighting(started, time.monotonic() - started, self._problem)
+            started = time.monotonic()
+        try:
+            seen = self._introspector.look()
+        except (KernelError, GuestMemoryError) as error:
+            return Sighting(started, time.monotonic() - started, f"The kernel's records could not be followed: {error}")
+        return Sighting(
+            seen.taken_s,
+            seen.duration_s,
+            "",
+            self._introspector.kernel.release,
+            seen.processes,
+            len(seen.threads),
+            seen.vmas,
+            seen.page_map.classes,
+            seen.parts,
+            seen.owners.first().astype(np.int32),
+            seen.page_map.definite,
+        )
+
+
+def serve(source: IO[bytes], sink: IO[bytes], ready: Callable[[float], bool]) -> None:
+    """Look as the assignments say, until there are no more. `ready(timeout_s)` waits for the next one."""
+    assignment: Assignment | None = read_frame(source)
+    while assignment is not None:
+        try:
+            watch = Watch(assignment)
+        except GuestMemoryError as error:
+            write_frame(sink, Sighting(time.monotonic(), 0.0, str(error)))
+            assignment = read_frame(source)
+            continue
+        while True:
+            seen = watch.look()
+            write_frame(sink, seen)
+            # What a look costs decides how often there is one: never more of a core than allowed.
+            pause_s = max(assignment.period_s, seen.duration_s / assignment.core_share) - seen.duration_s
+            if ready(max(pause_s, 0.01)):
+                break
+        watch.ram.close()
+        assignment = read_frame(source)
+
+
+def main() -> None:
+    """Run the worker on this process's standard streams."""
+    source, sink = sys.stdin.buffer, sys.stdout.buffer
+    sys.stdout = sys.stderr  # whatever prints must not end in the stream
+    try:
+        serve(source, sink, lambda timeout_s: bool(select.select([source], [], [], timeout_s)[0]))
+    except (BrokenPipeError, KeyboardInterrupt):
+        return
