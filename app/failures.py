@@ -7,6 +7,7 @@ from app.numbers import BadNumber
 def exit_code_of(error: BaseException) -> ExitCode | None:
     """Return the exit code for an error that was foreseen, or None for a defect, which is to be seen whole."""
     from app.control import ControlError
+    from bridge.kernel.errors import KernelError
     from bridge.machine.errors import MachineError, NoSuchMachine, QemuMissing
     from bridge.machine.guest import GuestError, GuestIngredientMissing
     from bridge.memory.errors import GuestMemoryError
@@ -17,7 +18,9 @@ def exit_code_of(error: BaseException) -> ExitCode | None:
         return ExitCode.COMPONENT_MISSING
     if isinstance(error, BadNumber | UsageError):
         return ExitCode.USAGE
-    if isinstance(error, MachineError | GuestError | GuestMemoryError | ControlError | CommandFailed | OSError):
+    if isinstance(
+        error, MachineError | GuestError | GuestMemoryError | KernelError | ControlError | CommandFailed | OSError
+    ):
         return ExitCode.FAILED
     return None
 

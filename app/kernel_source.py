@@ -1,0 +1,54 @@
+"""What the kernel commands read from: a running machine or a dump, opened and introspected."""
+
+import argparse
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.failures import UsageError
+from app.output import progress_printer
+from bridge.kernel.kernel import Kernel, find_kernel
+from bridge.kernel.snapshot import Introspector
+from bridge.machine.discovery import find_record, open_ram
+from bridge.memory.dump import Dump
+from bridge.memory.physical import PhysicalReader
+
+
+@dataclass(frozen=True, slots=True)
+class KernelSource:
+    """A kernel that was found, and where."""
+
+    name: str
+    kernel: Kernel
+
+    def introspector(self) -> Introspector:
+        """Look into it. Raises MissingType where the kernel carries no types."""
+        return Introspector(self.kernel)
+
+
+def add_source_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare `NAME | --dump FILE` and `--json`."""
+    parser.add_argument("name", nargs="?", help="the machine's name")
+    parser.add_argument("--dump", type=Path, metavar="FILE", help="a RAM dump instead: raw, ELF core or LiME")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+@contextlib.contextmanager
+def kernel_source(options: argparse.Namespace) -> Iterator[KernelSource]:
+    """Open what the arguments name, and find its kernel.
+
+    Raises UsageError, NoSuchMachine, GuestMemoryError, NoKernelFound.
+    """
+    if (options.name is None) == (options.dump is None):
+        raise UsageError("name a machine, or a dump with --dump FILE")
+    if options.dump is not None:
+        dump = Dump.open(options.dump, progress=progress_printer())
+        yield KernelSource(options.dump.name, find_kernel(PhysicalReader(dump)))
+        dump.close()
+        return
+    ram = open_ram(find_record(options.name))
+    try:
+        yield KernelSource(options.name, find_kernel(PhysicalReader(ram)))
+    finally:
+        ram.close()

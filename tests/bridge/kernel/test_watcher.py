@@ -1,0 +1,109 @@
+"""The worker process: sightings of a real guest, of nothing, of a guest that changes; and its end."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from bridge.kernel.watcher import KernelWatcher
+from bridge.kernel.worker import Assignment, Sighting, Watch, read_frame, serve, write_frame
+from bridge.memory.physical_map import PhysicalMap
+from tests.bridge.kernel.conftest import LiveGuest
+
+
+def wait_for(watcher: KernelWatcher, what: Callable[[Sighting], bool], timeout_s: float = 30) -> Sighting:
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        seen = watcher.latest()
+        if seen is not None and what(seen):
+            return seen
+        time.sleep(0.02)
+    raise AssertionError(f"never seen; last: {watcher.latest()}")
+
+
+def test_a_live_guest_is_seen_again_and_again(live: LiveGuest) -> None:
+    watcher = KernelWatcher(live.ram.path, live.ram.physical_map, period_s=0.05, core_share=1.0)
+    try:
+        seen = wait_for(watcher, lambda s: not s.problem)
+        assert seen.release == live.kernel.release
+        assert seen.processes is not None
+        assert "counter" in seen.processes.names
+        assert seen.classes is not None
+        assert len(seen.classes) == live.ram.n_pages
+        assert seen.first_owner is not None
+        assert seen.first_owner.max() < len(seen.processes)
+        assert seen.definite > 0.97
+        live.shell.run("sleep 4321 & true")
+        wait_for(watcher, lambda s: s.processes is not None and "sleep" in s.processes.names)
+        assert watcher.n_seen > 2
+    finally:
+        watcher.close()
+    watcher.close()
+
+
+def test_what_goes_wrong_is_said(tmp_path: Path) -> None:
+    (tmp_path / "ram").write_bytes(bytes(1 << 20))
+    watcher = KernelWatcher(tmp_path / "ram", PhysicalMap.flat(1 << 20))
+    try:
+        assert "No running Linux kernel" in wait_for(watcher, lambda s: bool(s.problem)).problem
+        os.kill(watcher._process.pid, signal.SIGKILL)
+        assert "has ended" in wait_for(watcher, lambda s: "ended" in s.problem).problem
+    finally:
+        watcher.close()
+    nothing = KernelWatcher(tmp_path / "missing", PhysicalMap.flat(1 << 20))
+    try:
+        assert "missing" in wait_for(nothing, lambda s: bool(s.problem)).problem
+    finally:
+        nothing.close()
+
+
+def test_a_kernel_that_comes_and_goes(dump: np.ndarray, live: LiveGuest, tmp_path: Path) -> None:
+    """A machine without a kernel, then with one, then with its banner gone: each look says what is."""
+    path = tmp_path / "ram"
+    path.write_bytes(bytes(len(dump)))
+    watch = Watch(Assignment(path, PhysicalMap.flat(len(dump)), 0.01, 1.0))
+    assert watch.look().problem
+    with path.open("r+b") as file:
+        file.write(dump.tobytes())
+    assert watch.look().problem, "it is searched for again only after a while"
+    watch._searched_s = -1e9
+    assert not watch.look().problem
+    with path.open("r+b") as file:
+        file.seek(live.kernel.space.image_paddr(live.kernel.symbols.address("init_task")))
+        file.write(bytes(16384))
+    assert "could not be followed" in watch.look().problem
+    with path.open("r+b") as file:
+        file.seek(live.kernel.space.image_paddr(live.kernel.symbols.address("linux_banner")))
+        file.write(bytes(64))
+    watch.look()
+    assert watch._introspector is None or watch._introspector.kernel.release == live.kernel.release
+    watch.ram.close()
+
+
+def test_the_worker_serves_until_its_input_ends(dump: np.ndarray, tmp_path: Path) -> None:
+    path = tmp_path / "ram"
+    path.write_bytes(dump.tobytes())
+    source, sink = io.BytesIO(), io.BytesIO()
+    write_frame(source, Assignment(tmp_path / "missing", PhysicalMap.flat(1 << 20), 0.01, 1.0))
+    write_frame(source, Assignment(path, PhysicalMap.flat(len(dump)), 0.01, 0.5))
+    source.seek(0)
+    pauses: list[float] = []
+
+    def ready(timeout_s: float) -> bool:
+        pauses.append(timeout_s)
+        return len(pauses) >= 3
+
+    serve(source, sink, ready)
+    sink.seek(0)
+    seen = []
+    while (frame := read_frame(sink)) is not None:
+        seen.append(frame)
+    assert [bool(sighting.problem) for sighting in seen] == [True, False, False, False]
+    # Half a core at most: the pause is at least as long as the look was.
+    assert all(pause >= sighting.duration_s * 0.99 for pause, sighting in zip(pauses, seen[1:], strict=True))
