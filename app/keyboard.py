@@ -26,7 +26,7 @@ _TURNS = {
     "W": (0, 1),
     "S": (0, -1),
 }
-
+_STEPS = frozenset({"Left", "Right", "Up", "Down"})
 
 SWALLOW_FRAMES = 3
 
@@ -47,6 +47,8 @@ def handle_keys(state: AppState, *, terminal_focused: bool) -> bool:
             continue
         if state.overlay is not None and chord not in _ALWAYS:
             continue
+        if state.slices.has_keys and chord in _STEPS:
+            continue  # the slices panel steps its plane by them
         if chord == "Escape" and (state.search.open or typing or state.overlay is not None):
             continue  # the box or dialog that has the keyboard leaves by itself
         if state.overlay is None and _close_menus() and chord == "Escape":
@@ -94,7 +96,7 @@ def turn_while_held(state: AppState, *, terminal_focused: bool) -> bool:
     io = imgui.get_io()
     if terminal_focused or io.want_text_input or state.overlay is not None or not state.stage.feeds:
         return False
-    if io.key_ctrl or io.key_alt or io.key_shift:
+    if io.key_ctrl or io.key_alt or io.key_shift or state.slices.has_keys:
         return False
     right = up = 0
     for name, (dx, dy) in _TURNS.items():

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
 from render.cut import Axis, Plane
 from render.planes import Point
 
@@ -30,17 +33,16 @@ class SheetRef:
     axis: Axis
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class SheetDrag:
     """A plane that is being dragged in the volume."""
 
     sheet: SheetRef
     pane: Pane
-    before: Look
     plane: Plane
     """Where it stood when it was taken."""
-    along: float
-    """Where on its normal the pointer took it, in voxels from there."""
+    grabbed: NDArray[np.float64]
+    """The point of it that was taken, in the world, (3,)."""
 
 
 @dataclass(slots=True)
@@ -51,6 +53,8 @@ class SlicesUi:
     """Whose flat picture is shown."""
     places: dict[tuple[str, Axis], FlatPlace] = field(default_factory=dict)
     flat: FlatPane | None = None
+    rect: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
+    """Where the flat picture lies in the window: x, y, width, height, in logical pixels."""
     before: Look | None = None
     """What undo should bring back when the slider or handle that is held has changed something."""
     pan_from: Point | None = None
@@ -61,7 +65,8 @@ class SlicesUi:
     """The plane whose line in the flat picture is dragged."""
     drag: SheetDrag | None = None
     edge: SheetRef | None = None
-    """The plane in the volume that the pointer could take."""
+    """The plane in the volume that the pointer could take, and in which view."""
+    edge_pane: Pane | None = None
     has_keys: bool = False
     """The panel has the keyboard: arrows step its plane."""
     animating: bool = False

@@ -53,6 +53,10 @@ class Slicing:
         """A plane shown, or no longer."""
         return replace(self, shown=self.shown | {axis} if shown else self.shown - {axis})
 
+    def with_three(self) -> Slicing:
+        """The x, y and z planes shown."""
+        return replace(self, shown=self.shown | set(AXES[:3]))
+
     def with_clip(self, box: Box) -> Slicing:
         """Clipped to a box."""
         return replace(self, clip=box, clipping=True)

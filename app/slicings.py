@@ -30,6 +30,7 @@ class Slicings:
         self._kept: dict[str, Slicing] = _load(self._path) if keep else {}
         self._live: dict[str, Slicing] = {}
         self._changed_s: float | None = None
+        self._only_planes: set[tuple[str, str]] = set()
 
     def get(self, stage: Stage, machine: str) -> Slicing:
         """How a shown machine is cut. Raises KeyError where it is not shown."""
@@ -53,11 +54,24 @@ class Slicings:
         """Have every view cut its volumes as they should be, also those that came since; forget who is gone."""
         for machine in [name for name in self._live if name not in stage.feeds]:
             del self._live[machine]
+            self._only_planes = {key for key in self._only_planes if key[1] != machine}
         for machine, feed in stage.feeds.items():
+            self._offer_planes(stage, machine)
             cut = self.get(stage, machine).cut(feed.store.shape_voxels)
             for pane in stage.panes:
                 if pane.view.cut(machine) != cut:
                     pane.view.set_cut(machine, cut)
+
+    def _offer_planes(self, stage: Stage, machine: str) -> None:
+        """Where a view begins to draw nothing but planes and there is none, show three."""
+        for pane in stage.panes:
+            key = pane.name, machine
+            if pane.view.look.mode != "slice":
+                self._only_planes.discard(key)
+            elif key not in self._only_planes:
+                self._only_planes.add(key)
+                if not self.get(stage, machine).shown:
+                    self._live[machine] = self.get(stage, machine).with_three()
 
     def all(self) -> tuple[tuple[str, Slicing], ...]:
         """Those of the shown machines, for undo."""

@@ -268,6 +268,17 @@ class VolumeView:
         )
         return basis.position, direction
 
+    def pixel_of(self, point: NDArray[np.float64]) -> tuple[float, float] | None:
+        """The pixel position at which a point of the world is seen, (3,); None for one that is not before the eye."""
+        basis, (half_width, half_height) = self.camera.basis, self.camera.half_extent()
+        seen = point - basis.position
+        depth = float(seen @ basis.forward)
+        if depth < 1e-3:
+            return None
+        x = (float(seen @ basis.right) / depth / half_width * 0.5 + 0.5) * self._size[0]
+        y = (0.5 - float(seen @ basis.up) / depth / half_height * 0.5) * self._size[1]
+        return x, y
+
     _selection: tuple[str, int] | None = None
 
     def set_selection(self, key: str | None, address: int | None) -> None:

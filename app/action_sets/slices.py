@@ -98,6 +98,10 @@ def slice_actions(session: Session) -> list[Action]:
             slicing = slicing.with_shown(which, False)
         return apply(name, slicing)
 
+    def three(machine: str | None = None) -> dict[str, Any]:
+        name = named(machine)
+        return apply(name, state.slicings.get(stage, name).with_three())
+
     def turn(azimuth: float, elevation: float, machine: str | None = None) -> dict[str, Any]:
         if not (-360 <= azimuth <= 360 and -90 <= elevation <= 90):
             raise BadArguments("azimuth lies from -360 to 360 degrees, and elevation from -90 to 90")
@@ -228,6 +232,17 @@ def slice_actions(session: Session) -> list[Action]:
             params=(axis, machine),
             why_not=needs_volume,
             icon=icons.ICON_FA_LAYER_GROUP,
+        ),
+        Action(
+            id="view.slice_three",
+            title="Show three slice planes",
+            category=SLICES,
+            run=three,
+            params=(machine,),
+            why_not=needs_volume,
+            icon=icons.ICON_FA_LAYER_GROUP,
+            help="XY, XZ and YZ where they stood last",
+            keywords="plane cut section orthogonal",
         ),
         Action(
             id="view.slice_off",

@@ -36,6 +36,7 @@ def draw(state: AppState, ui: Ui, machine: str, size: tuple[float, float]) -> No
     plane = state.slicings.get(stage, machine).plane(slices.axis)
     corner = imgui.get_cursor_screen_pos()
     at, width, height = whole_pixels(corner, imgui.ImVec2(*size), stage.screen.pixel_ratio)
+    slices.rect = at.x, at.y, width, height
     if slices.flat is None:
         slices.flat = FlatPane(stage.screen)
     flat = slices.flat
@@ -56,7 +57,7 @@ def draw(state: AppState, ui: Ui, machine: str, size: tuple[float, float]) -> No
     assert raster is not None  # it was drawn
     overlay = _Overlay(state, ui, machine, plane, shape, raster, at)
     draw_list.push_clip_rect(at, lower, True)
-    line = overlay.lines(hovered and not active)
+    line = overlay.lines(hovered and (not active or imgui.is_item_activated()))
     overlay.clip_box()
     overlay.selection()
     draw_list.pop_clip_rect()
@@ -224,10 +225,11 @@ def _mouse(
             state.history.record(slices.before)
         slices.line = slices.pan_from = slices.before = None
     if hovered and io.mouse_wheel:
+        notches = int(math.copysign(max(1, round(abs(io.mouse_wheel))), io.mouse_wheel))
         if io.key_shift or io.key_ctrl:
-            ui.run("view.slice_step", voxels=math.copysign(1, io.mouse_wheel), axis=plane.axis)
+            ui.run("view.slice_step", voxels=notches, axis=plane.axis)
         else:
-            zoom_at(place, raster, here, 1 if io.mouse_wheel > 0 else -1)
+            zoom_at(place, raster, here, notches)
     if not hovered or slices.moved:
         return
     if imgui.is_mouse_released(LEFT):

@@ -21,6 +21,8 @@ MOUSE = (
     ("Click", "Select a byte"),
     ("Double click", "Fly to a byte"),
     ("Alt and drag", "Move a volume"),
+    ("Drag a plane's edge", "Move the slice plane"),
+    ("Ctrl and drag", "The same, anywhere on it"),
     ("Right click", "What can be done with it"),
 )
 COLUMNS = 3

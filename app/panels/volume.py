@@ -10,7 +10,7 @@ from imgui_bundle import imgui
 
 from app.curve_notes import CURVE_NOTES
 from app.pane import NOWHERE
-from app.panels import carrying, legend, pane_corner
+from app.panels import carrying, legend, pane_corner, sheets
 from app.place import Place
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ def _panel(state: AppState, ui: Ui, pane: Pane) -> None:
         _context_menu(state, ui)
         legend.draw(state, ui, pane)
         pane_corner.draw(state, ui, pane, hovered=hovered)
+        sheets.no_planes(state, ui, pane)
         if not state.manager.machines():
             _empty(state, ui, at, width, height)
 
@@ -78,6 +79,7 @@ def _mouse(state: AppState, ui: Ui, pane: Pane) -> None:
     hovered = imgui.is_item_hovered()
     _drag(state, pane)
     carrying.show(state, pane, hovered=hovered)
+    sheets.show(state, ui, pane, hovered=hovered)
     if hovered and io.mouse_wheel:
         state.remember()
         hit = pane.hit(x, y)
@@ -102,6 +104,7 @@ def _drag(state: AppState, pane: Pane) -> None:
     height = pane.rect[3]
     if imgui.is_item_activated():
         carrying.take_hold(state, pane)
+        sheets.take_hold(state, pane)
         gesture.button = next(b for b in (LEFT, RIGHT, MIDDLE) if io.mouse_clicked[b])
         gesture.before, gesture.moved, gesture.applied = state.look(), False, (0.0, 0.0)
     if not (imgui.is_item_active() or imgui.is_item_deactivated()):
@@ -113,6 +116,9 @@ def _drag(state: AppState, pane: Pane) -> None:
     if gesture.carried is not None:
         if gesture.moved:
             carrying.carry(state, pane)
+    elif state.slices.drag is not None:
+        if gesture.moved:
+            sheets.drag(state, pane)
     elif gesture.moved and (right, down) != (0.0, 0.0):
         gesture.applied = total
         state.stage.forget_rest()
@@ -121,14 +127,14 @@ def _drag(state: AppState, pane: Pane) -> None:
         else:
             camera.orbit(-right * DEGREES_PER_PX, down * DEGREES_PER_PX)
     if imgui.is_item_deactivated():
-        gesture.carried = None
+        gesture.carried = state.slices.drag = None
         if gesture.moved and gesture.before is not None:
             state.history.record(gesture.before)
 
 
 def _hover(state: AppState, ui: Ui, pane: Pane, hovered: bool, x: float, y: float) -> None:
     busy = any(imgui.is_mouse_down(b) for b in (LEFT, RIGHT, MIDDLE))
-    if not hovered or busy or imgui.is_popup_open("", imgui.PopupFlags_.any_popup):
+    if not hovered or busy or state.slices.edge or imgui.is_popup_open("", imgui.PopupFlags_.any_popup):
         if pane is state.hover_pane:
             state.hover = state.hover_pane = None
             state.stage.set_hover(None)
