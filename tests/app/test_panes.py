@@ -98,10 +98,10 @@ def test_a_byte_that_is_selected_in_one_view_is_marked_in_both(alone: Person) ->
     name = second(alone)
     alone.run("view.select", hex(PATTERN_ADDRESS))
     for pane in alone.state.stage.panes:
-        assert pane.view._selection_mark.box == pane.view.byte_box("tiny", PATTERN_ADDRESS)
+        assert pane.view._composition.selection_mark.box == pane.view.byte_box("tiny", PATTERN_ADDRESS)
     alone.run("view.close", name)
     third = alone.state.stage.pane(second(alone))
-    assert third.view._selection_mark.box is not None, "also in one that came later"
+    assert third.view._composition.selection_mark.box is not None, "also in one that came later"
 
 
 def test_linked_cameras_move_as_one_both_ways_and_in_flight(alone: Person) -> None:
@@ -263,7 +263,7 @@ def test_memory_laid_along_another_curve_is_the_same_memory(alone: Person) -> No
         )
         voxels.add(stage.voxel(selected))
         for pane in stage.panes:
-            assert pane.view._selection_mark.box == pane.view.byte_box("tiny", selected.offset)
+            assert pane.view._composition.selection_mark.box == pane.view.byte_box("tiny", selected.offset)
         assert [pane.view.camera.state for pane in stage.panes] == camera
         alone.offscreen.sharpen()
     assert len(voxels) == 3
