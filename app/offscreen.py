@@ -14,13 +14,14 @@ from rendercanvas.offscreen import OffscreenRenderCanvas
 from app.failures import CommandFailed
 from app.imgui_host import MemoryClipboard
 from app.jobs import JobState
+from app.waiting import LOOK_AFTER_READY_S
 from app.window import Window
 from app.window_options import WindowOptions
 from bridge.machine.discovery import find_record
 
 STEP_S = 0.004
 CATCH_UP_S = 1.0
-LOOK_AFTER_READY_S = 1.0  # lets the guest's workloads write something worth seeing
+SHOT_LIMIT_S = 90.0
 
 
 class OffscreenWindow:
@@ -119,3 +120,17 @@ class OffscreenWindow:
 def _all_swept(offscreen: OffscreenWindow) -> bool:
     feeds: Iterable[Any] = offscreen.window.state.stage.feeds.values()
     return all(feed.stats.scan.sweeps >= 1 for feed in feeds)
+
+
+def window_screenshot(options: WindowOptions, *, machine: str | None = None) -> NDArray[np.uint8]:
+    """Draw the whole window off-screen, with its guest up and its memory shown, and return the picture.
+
+    The picture is (height, width, 4) uint8. With `machine`, one that runs already is shown instead of launching.
+    """
+    with OffscreenWindow(options, keep=False) as offscreen:
+        if machine is not None:
+            offscreen.show_running(machine)
+        else:
+            offscreen.window.session.start()
+        offscreen.settle(SHOT_LIMIT_S)
+        return offscreen.picture()

@@ -69,6 +69,11 @@ def format_bytes(count: float) -> str:
     return f"{value:,.1f} TiB"
 
 
+def format_byte_count(count: int) -> str:
+    """Return `count` bytes to the byte: ``1 byte``, ``3,170 bytes``."""
+    return "1 byte" if count == 1 else f"{count:,} bytes"
+
+
 def format_duration(seconds: float) -> str:
     """Return a duration as people say it: ``4.2 s``, ``3 min 05 s``, ``2 h 10 min``."""
     if seconds < 60:

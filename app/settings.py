@@ -227,5 +227,18 @@ def set_aside(path: Path, what: str, error: Exception, instead: str = "The defau
     try:
         path.replace(broken)
     except OSError:
-        return f"The {what} could not be read ({error}). {instead}."
-    return f"The {what} could not be used: {error}. {instead}; the old file is now {broken}."
+        return f"The {what} could not be read: {_why(error)}. {instead}."
+    return f"The {what} could not be used: {_why(error)}. {instead}; the old file is now {broken}."
+
+
+def _why(error: Exception) -> str:
+    """Say why a file cannot be used, in a person's words: those of parsers are for programmers."""
+    if isinstance(error, json.JSONDecodeError):
+        return f"line {error.lineno} is no JSON from column {error.colno} on"
+    if isinstance(error, UnicodeDecodeError):
+        return f"byte {error.start + 1} is no text in UTF-8"
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    return str(error)

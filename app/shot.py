@@ -11,15 +11,14 @@ from numpy.typing import NDArray
 
 from app.failures import CommandFailed
 from app.output import progress_printer
+from app.waiting import LOOK_AFTER_READY_S, READY_LIMIT_S
 from app.window_options import WindowOptions
 from bridge.machine.catalogue import find_guest
 from bridge.machine.discovery import find_record, open_ram
 from bridge.machine.manager import MachineManager
 from bridge.memory.ram import GuestRam
 
-READY_LIMIT_S = 60.0
 SETTLE_LIMIT_S = 20.0
-_LOOK_AFTER_READY_S = 1.0  # lets the guest's workloads write something worth seeing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +35,7 @@ class ShotRequest:
 def take_shot(request: ShotRequest) -> None:
     """Write the PNG. Raises CommandFailed when the guest does not come up, and the rooms' own errors."""
     if request.window:
-        from app.window import window_screenshot
+        from app.offscreen import window_screenshot
 
         picture = window_screenshot(request.options, machine=request.machine)
     else:
@@ -76,7 +75,7 @@ def _machine_ram(request: ShotRequest) -> Iterator[tuple[str, GuestRam]]:
         )
         if guest.ready_marker is not None and not machine.wait_ready(READY_LIMIT_S):
             raise CommandFailed(f"{machine.name} did not come up within {READY_LIMIT_S:.0f} s: {machine.info.message}")
-        sleep(_LOOK_AFTER_READY_S)
+        sleep(LOOK_AFTER_READY_S)
         if machine.ram is None:
             raise CommandFailed(f"{machine.name} has no mapped RAM: {machine.info.message}")
         yield machine.name, machine.ram

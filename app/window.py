@@ -55,8 +55,6 @@ SETTLE_FRAMES = 4  # ImGui needs a few frames after an event until hover, layout
 TICK_S = 1 / 60
 CARET_S = 0.25  # a text field's caret blinks
 MAX_FAILED_FRAMES = 5
-SHOT_LIMIT_S = 90.0
-MIN_SHOT_SWEEPS = 1
 
 logger = logging.getLogger("window")
 
@@ -463,19 +461,3 @@ def run_window(options: WindowOptions) -> int:
     if asked:
         raise KeyboardInterrupt
     return code
-
-
-def window_screenshot(options: WindowOptions, *, machine: str | None = None) -> NDArray[np.uint8]:
-    """Draw the whole window off-screen, with its guest up and its memory shown, and return the picture.
-
-    The picture is (height, width, 4) uint8. With `machine`, one that runs already is shown instead of launching.
-    """
-    from app.offscreen import OffscreenWindow
-
-    with OffscreenWindow(options, keep=False) as offscreen:
-        if machine is not None:
-            offscreen.show_running(machine)
-        else:
-            offscreen.window.session.start()
-        offscreen.settle(SHOT_LIMIT_S)
-        return offscreen.picture()

@@ -56,6 +56,9 @@ def _list(*, as_json: bool) -> None:
         for m in machines
     ]
     print_text(format_table(header, rows, right=frozenset({3, 4, 5, 7})))
+    for machine in machines:
+        if machine.message:
+            print_text(f"{machine.name}: {machine.message}")
 
 
 def _document(machine: MachineSummary) -> dict[str, object]:
@@ -70,4 +73,5 @@ def _document(machine: MachineSummary) -> dict[str, object]:
         "accelerator": machine.accelerator,
         "pid": machine.pid,
         "ownership": machine.ownership,
+        "message": machine.message,
     }

@@ -7,10 +7,10 @@ import threading
 from app.commands.console_session import ConsoleSession
 from app.commands.guest_options import add_guest_options, resolve_guest
 from app.output import format_bytes, print_json, print_text, progress_printer
+from app.waiting import READY_LIMIT_S
 from bridge.machine.machine import Machine
 from bridge.machine.manager import MachineManager
 
-READY_LIMIT_S = 60.0
 SAVE_LIMIT_S = 10.0
 
 

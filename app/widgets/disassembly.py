@@ -76,10 +76,6 @@ class DisassemblyView:
         """Whether changed bytes on the screen still fade, so that another frame is wanted soon."""
         return self.model.animating and self._presence.here
 
-    @property
-    def wants_keyboard(self) -> bool:
-        return self._focused and self._presence.here
-
     def draw(
         self,
         theme: Theme,

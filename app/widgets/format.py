@@ -1,4 +1,4 @@
-"""How addresses and byte counts are written for people."""
+"""How addresses are written for people."""
 
 from __future__ import annotations
 
@@ -11,8 +11,3 @@ def address_digits(end: int) -> int:
 def format_address(address: int, digits: int = 0) -> str:
     """Return `0x…`, padded to `digits`."""
     return f"0x{address:0{digits}x}"
-
-
-def format_byte_count(count: int) -> str:
-    """Return `1 byte`, `3,170 bytes`."""
-    return "1 byte" if count == 1 else f"{count:,} bytes"

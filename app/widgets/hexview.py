@@ -8,11 +8,12 @@ from typing import Literal
 
 from imgui_bundle import imgui
 
+from app.output import format_byte_count
 from app.theme import Rgba, Theme, u32
 from app.widgets.byte_source import DEFAULT_UNMAPPED, ByteSource, ReadBytes
 from app.widgets.byte_values import COPY_FORMS, MAX_COPY_BYTES, copy_text, interpretations
 from app.widgets.follow import FollowedAddress
-from app.widgets.format import address_digits, format_address, format_byte_count
+from app.widgets.format import address_digits, format_address
 from app.widgets.hex_model import ChangeTracker, HexModel
 from app.widgets.mono import MonoGrid, mono_grid
 from app.widgets.presence import Presence
@@ -128,10 +129,6 @@ class HexView:
     def animating(self) -> bool:
         """Whether changed bytes on the screen still fade, so that another frame is wanted soon."""
         return self._tracker.animating and self._presence.here
-
-    @property
-    def wants_keyboard(self) -> bool:
-        return self._focused and self._presence.here
 
     def draw(
         self,

@@ -55,6 +55,8 @@ class MachineSummary:
     uptime_s: float
     ownership: str
     """"process 123" for a Glassbox that owns it, "detached", or "orphan" when its Glassbox was killed."""
+    message: str = ""
+    """What its user should know, if anything."""
 
 
 def discover() -> tuple[MachineRecord, ...]:
@@ -189,6 +191,7 @@ def summarise_machines() -> tuple[MachineSummary, ...]:
                     cpu_percent=process.cpu_percent(None),
                     uptime_s=max(0.0, time.time() - record.started_at_s),
                     ownership=_ownership(record),
+                    message=record.ram_problem(),
                 )
             )
     return tuple(summaries)

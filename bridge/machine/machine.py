@@ -415,6 +415,8 @@ class Machine:
             for log in (self.record.console_log, self.record.qemu_log):
                 with contextlib.suppress(OSError):
                     bounded_log.trim(log, _LOG_BYTES)
+            if not self._info.message and (problem := self.record.ram_problem()):
+                self.update(message=problem)
 
     async def _settle_map(self) -> None:
         await asyncio.sleep(_MAP_SETTLED_S)

@@ -82,6 +82,15 @@ class MachineRecord:
         """True while the Glassbox that owns it runs."""
         return self.owner is not None and self.owner.alive
 
+    def ram_problem(self) -> str:
+        """What is wrong with the RAM file, in a sentence or two; empty when nothing is."""
+        if self.ram_path.exists():
+            return ""
+        return (
+            f"Its RAM file {self.ram_path} was deleted. Who has it open goes on seeing the memory; nobody else can "
+            "look into it any more. Stop the machine when you are done."
+        )
+
     def replace(self, **changes: Any) -> MachineRecord:
         """A copy with some fields changed."""
         return dataclasses.replace(self, **changes)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import mmap
 import secrets
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from bridge.memory.physical_map import PAGE_BYTES
-from bridge.memory.ram import GuestRam
 
 CHUNK_PAGES = 64
 WORDS_A_PAGE = PAGE_BYTES // 8
@@ -37,7 +36,16 @@ class Shadow(NamedTuple):
         return int(np.count_nonzero(self.version != self.taken))
 
 
-def create_shadow(ram: GuestRam) -> Shadow:
+class RamSize(Protocol):
+    """What a shadow must know of RAM."""
+
+    @property
+    def n_pages(self) -> int: ...
+    @property
+    def size_bytes(self) -> int: ...
+
+
+def create_shadow(ram: RamSize) -> Shadow:
     """A shadow in which all of RAM is zero and nothing is pending."""
     n_pages, n_chunks = ram.n_pages, -(-ram.n_pages // CHUNK_PAGES)
     # Address space, not memory: a page of it exists once RAM has something there. Huge pages would undo that.

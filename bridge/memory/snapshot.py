@@ -15,15 +15,26 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from bridge.memory.physical_map import PAGE_BYTES
 
-if TYPE_CHECKING:
-    from bridge.memory.ram import GuestRam
+
+class MappedRam(Protocol):
+    """What is copied: `bridge.memory.ram.GuestRam`, which takes its snapshots here."""
+
+    @property
+    def bytes(self) -> npt.NDArray[np.uint8]: ...
+    @property
+    def n_pages(self) -> int: ...
+    @property
+    def size_bytes(self) -> int: ...
+    def check_intact(self) -> object: ...
+    def allocated_extents(self) -> list[tuple[int, int]]: ...
+
 
 _PIECE_BYTES = 8 << 20
 _HUGE_PAGE_BYTES = 2 << 20
@@ -63,7 +74,7 @@ class Snapshot:
 
 
 def take_snapshot(
-    ram: GuestRam, *, pause: contextlib.AbstractContextManager[object] | None = None, retries: int = 3
+    ram: MappedRam, *, pause: contextlib.AbstractContextManager[object] | None = None, retries: int = 3
 ) -> Snapshot:
     """Copies `ram`. With `pause`, the guest is stopped (by entering it) for the last comparison; without, up to
     `retries` more comparisons are made."""
@@ -104,7 +115,7 @@ def take_snapshot(
     )
 
 
-def _allocated(ram: GuestRam) -> list[tuple[int, int]]:
+def _allocated(ram: MappedRam) -> list[tuple[int, int]]:
     ram.check_intact()
     return ram.allocated_extents()
 
@@ -132,7 +143,7 @@ def _copy(
 
 def _bring_up_to_date(
     pool: ThreadPoolExecutor,
-    ram: GuestRam,
+    ram: MappedRam,
     words: npt.NDArray[np.uint64],
     copy: npt.NDArray[np.uint64],
     known: list[tuple[int, int]],

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 
 from app.failures import CommandFailed
-from app.offscreen import OffscreenWindow
+from app.offscreen import OffscreenWindow, window_screenshot
 from app.theme import PALETTES
-from app.window import window_screenshot
 from app.window_options import WindowOptions
 from bridge.machine.discovery import discover
 from bridge.machine.errors import NoSuchMachine

@@ -22,6 +22,10 @@ def test_bytes_are_printed_with_the_unit_that_suits(count: int, text: str) -> No
     assert output.format_bytes(count) == text
 
 
+def test_counts_that_matter_to_the_byte_are_printed_so() -> None:
+    assert [output.format_byte_count(n) for n in (0, 1, 2, 3170)] == ["0 bytes", "1 byte", "2 bytes", "3,170 bytes"]
+
+
 @pytest.mark.parametrize(("seconds", "text"), [(4.23, "4.2 s"), (185, "3 min 05 s"), (7800, "2 h 10 min")])
 def test_durations_read_as_people_say_them(seconds: float, text: str) -> None:
     assert output.format_duration(seconds) == text

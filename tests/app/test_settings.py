@@ -64,13 +64,23 @@ def test_saved_and_loaded(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"{", b"[]", b'{"theme": "pink"}', b'{"ui_scale": true}', b"\xff\xfe", b"[" * 100_000]
+    ("content", "why"),
+    [
+        (b"", "line 1 is no JSON from column 1 on"),
+        (b'{\n "theme": }', "line 2 is no JSON from column 11 on"),
+        (b"[]", "does not hold one JSON object"),
+        (b'{"theme": "pink"}', "“theme” cannot be"),
+        (b'{"ui_scale": true}', "“ui_scale” cannot be true"),
+        (b'{"\xff\xfe', "byte 3 is no text in UTF-8"),
+        (b"[" * 100_000, "nested too deeply"),
+    ],
 )
-def test_a_broken_file_is_set_aside_and_said(tmp_path: Path, content: bytes) -> None:
+def test_a_broken_file_is_set_aside_and_said(tmp_path: Path, content: bytes, why: str) -> None:
     (tmp_path / SETTINGS_FILE).write_bytes(content)
     found, problem = load_settings(tmp_path)
     assert found == Settings()
     assert problem is not None
+    assert why in problem
     assert "defaults are used" in problem
     assert (tmp_path / f"{SETTINGS_FILE}.broken").read_bytes() == content
     assert load_settings(tmp_path) == (Settings(), None)
@@ -84,7 +94,7 @@ def test_a_huge_file_is_not_read(tmp_path: Path) -> None:
 def test_a_file_that_cannot_be_read_or_moved_is_said_too(tmp_path: Path) -> None:
     (tmp_path / SETTINGS_FILE).mkdir()
     (tmp_path / f"{SETTINGS_FILE}.broken").write_text("in the way")
-    assert "could not be read" in (load_settings(tmp_path)[1] or "")
+    assert "could not be read: Is a directory." in (load_settings(tmp_path)[1] or "")
 
 
 def test_layout_round_trip_and_checksum(tmp_path: Path) -> None:

@@ -1,9 +1,9 @@
-"""Addresses and byte counts as they are written."""
+"""Addresses as they are written."""
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.widgets.format import address_digits, format_address, format_byte_count
+from app.widgets.format import address_digits, format_address
 
 
 @given(st.integers(1, 1 << 64))
@@ -13,7 +13,3 @@ def test_address_digits_hold_every_address(end: int) -> None:
     assert digits >= 8
     assert int(format_address(end - 1, digits), 16) == end - 1
     assert len(format_address(0, digits)) == 2 + digits
-
-
-def test_byte_counts() -> None:
-    assert [format_byte_count(n) for n in (0, 1, 2, 3170)] == ["0 bytes", "1 byte", "2 bytes", "3,170 bytes"]

@@ -123,6 +123,24 @@ def test_owned_machine_can_be_read_and_commanded(other: OtherGlassbox) -> None:
         manager.launch(make_guest(), name="counter")
 
 
+def test_a_deleted_ram_file_is_told_by_the_list_and_by_the_owner(manager: MachineManager, tmp_path: Path) -> None:
+    machine = manager.launch(counting_guest(tmp_path, keeps_state=False))
+    assert machine.wait_ready(5)
+    assert discovery.summarise_machines()[0].message == ""
+    assert machine.record is not None
+    machine.record.ram_path.unlink()
+    [summary] = discovery.summarise_machines()
+    assert summary.state == "running"
+    assert f"RAM file {machine.record.ram_path} was deleted" in summary.message
+    wait_until(lambda: machine.info.message == summary.message, 10)
+    machine.pause()
+    machine.resume()  # which clears what was said of the pause, but not this for long
+    wait_until(lambda: machine.info.message == summary.message, 10)
+    assert machine.ram is not None
+    before = bytes(machine.ram.read_physical(COUNTER_ADDRESS, 4))
+    wait_until(lambda: machine.ram is not None and bytes(machine.ram.read_physical(COUNTER_ADDRESS, 4)) != before, 10)
+
+
 def test_stopping_a_machine_of_another_owner(other: OtherGlassbox) -> None:
     discovery.stop_machine("counter")
     assert discovery.discover() == ()
