@@ -9,6 +9,7 @@ from bridge.memory.dirty import DirtyTracker, ScanStats
 from bridge.memory.ram import GuestRam
 from render.bricks import BrickStore
 from render.curves import CURVES
+from render.video_memory import default_budget_bytes
 
 if TYPE_CHECKING:
     import wgpu
@@ -36,11 +37,21 @@ class RamFeed:
     reports every later difference, so a page can be late but never lost or wrong.
     """
 
-    def __init__(self, ram: GuestRam, device: "wgpu.GPUDevice", *, curve: str = "hilbert") -> None:
-        """`curve`: how addresses are laid in space, by its name in `render.curves`. Raises what BrickStore raises."""
+    def __init__(
+        self, ram: GuestRam, device: "wgpu.GPUDevice", *, curve: str = "hilbert", budget_bytes: int | None = None
+    ) -> None:
+        """Start scanning.
+
+        curve: how addresses are laid in space, by its name in `render.curves`.
+        budget_bytes: what the volume may take on the GPU; by default half of what the adapter has. Where that is too
+        little, pages far from view are shown coarsely.
+
+        Raises what BrickStore raises.
+        """
         self.ram = ram
         self.tracker = DirtyTracker(ram)
-        self.store = BrickStore(device, ram.size_bytes, curve=CURVES[curve])
+        budget_bytes = default_budget_bytes(device) if budget_bytes is None else budget_bytes
+        self.store = BrickStore(device, ram.size_bytes, curve=CURVES[curve], budget_bytes=budget_bytes)
         self._batch_pages = _FIRST_BATCH
         self._uploaded_pages = 0
         self._bytes_per_s = 0.0
@@ -73,8 +84,19 @@ class RamFeed:
                 self._batch_pages = min(_LARGEST_BATCH, self._batch_pages * 2)
             if perf_counter() - begin + took > budget_s:
                 break
+        if perf_counter() - begin < budget_s:
+            uploaded += self._bring_near_pages()
         self._uploaded_pages += uploaded
         return uploaded
+
+    def _bring_near_pages(self) -> int:
+        """Upload what came near the eye and is not on the GPU, a batch at most: sharper now beats all at once."""
+        wanted = self.store.pages_wanted(self._batch_pages)
+        if not len(wanted):
+            return 0
+        near = self.tracker.peek(wanted)
+        self.store.upload(near.pages, near.data, flash=False)
+        return len(near.pages)
 
     @property
     def caught_up(self) -> bool:

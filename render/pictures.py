@@ -176,6 +176,7 @@ class Pictures:
         """Bring the layers' pictures nearer to what they should be; False if they are there already."""
         for layer in layers:
             layer.store.clock_s = now_s
+            layer.store.focus(eye_of(layer).basis.position)
             layer.store.settle()
             layer.note_writes(now_s, eye_of(layer), _SHADE_REACH if table.look.mode == "solid" else 0)
         if any(layer.stale for layer in layers):

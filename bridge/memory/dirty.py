@@ -102,6 +102,18 @@ class DirtyTracker:
         data = self._out_words[: count * WORDS_A_PAGE].view(np.uint8).reshape(count, PAGE_BYTES)
         return DirtyPages(self._out_pages[:count], data, oldest_s)
 
+    def peek(self, pages: npt.NDArray[np.uint32]) -> DirtyPages:
+        """The bytes of `pages` (n,) as last seen, out of the shadow, without those being written at this moment.
+
+        Takes nothing away: what changed since the consumer got it is still delivered by `take`. A page that the scanner
+        writes while it is copied here changes, so that is delivered, too.
+        """
+        shadow = self._shadow
+        before = shadow.version[pages]
+        data = shadow.words.reshape(-1, WORDS_A_PAGE)[pages]
+        whole = (before % 2 == 0) & (shadow.version[pages] == before)
+        return DirtyPages(pages[whole], data[whole].view(np.uint8).reshape(-1, PAGE_BYTES), math.inf)
+
     @property
     def stats(self) -> ScanStats:
         """Present figures; cheap enough for every frame."""
