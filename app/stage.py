@@ -25,6 +25,7 @@ from render.errors import RenderError
 from render.heat import HALF_LIFE_S
 from render.palettes import palette_names
 from render.timing import pass_clock
+from render.video_memory import default_budget_bytes
 from render.view import Hit, VolumeView
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from bridge.memory.dirty import ScanStats
     from bridge.memory.ram import GuestRam
 
+_LEAST_BUDGET_BYTES = 64 << 20
 MAX_PANES = 4
 """More views than this leave none of them room, on a screen or in a frame's budget."""
 
@@ -199,7 +201,7 @@ class Stage:
         return problems
 
     def _feed(self, ram: GuestRam) -> RamFeed:
-        feed = RamFeed(ram, self.device, curve=self.curve)
+        feed = RamFeed(ram, self.device, curve=self.curve, budget_bytes=self._budget_left())
         feed.store.half_life_s = self._half_life_s
         return feed
 
@@ -304,6 +306,11 @@ class Stage:
     def laying(self) -> tuple[str, ...]:
         """The machines that are being laid along another curve."""
         return tuple(self._coming)
+
+    def _budget_left(self) -> int:
+        """What one more volume may take on the GPU; where little is left it is shown coarsely, but shown."""
+        budget = self.memory_budget_bytes or default_budget_bytes(self.device)
+        return max(_LEAST_BUDGET_BYTES, budget - self.memory_use().total)
 
     def _lay_anew(self, name: str) -> None:
         """Fill another store from the same RAM; the old one is shown until that is done, where there is room for both.

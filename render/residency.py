@@ -15,8 +15,8 @@ from render.curves import BRICK_SIDE
 
 STEP_VOXELS = 32.0
 """The eye moves this far before another choice is made: half a block."""
-STAY = 0.8
-"""A block that is kept counts as this much nearer."""
+STAY_VOXELS = 96.0
+"""A block that is kept counts as this much nearer: more than two blocks' distances change by a step to and fro."""
 
 
 class Residency:
@@ -74,7 +74,7 @@ class Residency:
             order = np.arange(n_blocks)
         else:
             distance = np.sqrt(((self._centers - self._eye) ** 2).sum(axis=1))
-            order = np.argsort(np.where(self._near, STAY * distance, distance), kind="stable")
+            order = np.argsort(np.where(self._near, distance - STAY_VOXELS, distance), kind="stable")
         # Whole blocks as long as they fit; what is smaller and farther away may still fit behind one that does not.
         fits = np.cumsum(needed[order]) <= self.n_slots
         self._near = np.zeros(n_blocks, np.bool_)

@@ -10,7 +10,7 @@ from render.content import Kind
 COUNT = np.arange(4097)
 TABLE = np.rint(COUNT * np.log2(np.maximum(COUNT, 1)) * 256).astype(np.int64)
 ALL = 12 << 20
-RANDOM_FROM = 242
+RANDOM_FROM = 245
 
 
 def entropy_of(pages: NDArray[np.uint8]) -> NDArray[np.int64]:
