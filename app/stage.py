@@ -309,8 +309,10 @@ class Stage:
 
     def _budget_left(self) -> int:
         """What one more volume may take on the GPU; where little is left it is shown coarsely, but shown."""
-        budget = self.memory_budget_bytes or default_budget_bytes(self.device)
-        return max(_LEAST_BUDGET_BYTES, budget - self.memory_use().total)
+        return max(_LEAST_BUDGET_BYTES, self._budget() - self.memory_use().total)
+
+    def _budget(self) -> int:
+        return self.memory_budget_bytes or default_budget_bytes(self.device)
 
     def _lay_anew(self, name: str) -> None:
         """Fill another store from the same RAM; the old one is shown until that is done, where there is room for both.
@@ -319,7 +321,7 @@ class Stage:
         """
         old = self.feeds[name]
         try:
-            if self.memory_budget_bytes and self.memory_use().total + old.store.vram_bytes > self.memory_budget_bytes:
+            if self.memory_use().total + old.store.vram_bytes > self._budget():
                 self._fill_before_ones_eyes(name)
             else:
                 self._coming[name] = self._feed(old.ram)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -137,11 +138,16 @@ def test_help_and_version_end_well(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_voxel_and_address_are_each_others_inverse(capsys: pytest.CaptureFixture[str]) -> None:
-    for address in (0, 0x7C00, 0x3FFF_FFFF):
-        assert main(["voxel", hex(address)]) == ExitCode.DONE
+    for address, curve in product((0, 0x7C00, 0x3FFF_FFFF), (None, "hilbert", "morton", "linear")):
+        choice = ["--curve", curve] if curve else []
+        assert main(["voxel", hex(address), *choice]) == ExitCode.DONE
         voxel = capsys.readouterr().out.split()
-        assert main(["address", *voxel]) == ExitCode.DONE
+        assert main(["address", *voxel, *choice]) == ExitCode.DONE
         assert capsys.readouterr().out == f"{address:#x}\n"
+    for curve, voxel in (("hilbert", [0, 16, 0]), ("morton", [16, 0, 0]), ("linear", [16, 0, 0])):
+        _, document = run_json(capsys, "voxel", "0x1000", "--curve", curve)
+        assert document["curve"] == curve
+        assert sorted(document["voxel"]) == sorted(voxel)  # type: ignore[call-overload]
     _, document = run_json(capsys, "voxel", "0x1000")
     assert document["page"] == 1
     assert max(document["voxel"]) >= 16, "the second page is another brick"  # type: ignore[call-overload]

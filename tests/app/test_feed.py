@@ -92,3 +92,29 @@ def test_a_long_backlog_is_carried_faster_than_a_short_one(tmp_path: Path) -> No
             sleep(0.005)
         assert feed.pump(0.0) >= 512, "one frame of a backlog carries more than one smallest batch"
     ram.close()
+
+
+def test_pages_that_come_near_the_eye_become_sharp(tmp_path: Path) -> None:
+    """Too little memory for all pages: wherever the eye goes the pages around it are soon there, byte by byte."""
+    path = tmp_path / "big.ram"
+    n_pages = 4096
+    content = np.random.default_rng(3).integers(1, 256, (n_pages, PAGE)).astype(np.uint8)
+    content.tofile(path)
+    ram = GuestRam.open(path)
+    with RamFeed(ram, request_device()[0], budget_bytes=5 << 20) as feed:
+        deadline = monotonic() + 60
+        while feed.stats.uploaded_pages < n_pages:
+            feed.pump(0.05)
+            assert monotonic() < deadline
+            sleep(0.002)
+        assert feed.store.resident_pages < n_pages
+        bricks = feed.store.curve.bricks_from_pages(n_pages, feed.store.order)[0]
+        for eye in ((0.0, 0.0, 0.0), (256.0, 256.0, 256.0), (256.0, 0.0, 128.0)):
+            feed.store.focus(eye)
+            near = int(np.argmin(np.linalg.norm((bricks + 0.5) * 16 - np.array(eye), axis=1)))
+            while len(feed.store.pages_wanted(1)):
+                feed.pump(0.05)
+                assert monotonic() < deadline
+            np.testing.assert_array_equal(feed.store.read_page(near), content[near])
+        assert feed.pump(0.05) == 0, "what is near and unchanged is not sent again"
+    ram.close()

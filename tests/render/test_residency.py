@@ -148,7 +148,8 @@ def page_words(store: BrickStore) -> NDArray[Any]:
     # The table cannot be copied out; its source can be looked at instead, and what it sent is counted by read_page.
     assert store._page_table is not None
     bx, by, bz = store.curve.bricks_from_pages(store.n_pages, store.order)[0].T
-    return store._page_table._texels.reshape(z, y, x)[bz, by, bx]
+    words: NDArray[Any] = store._page_table._texels.reshape(z, y, x)[bz, by, bx]
+    return words
 
 
 @pytest.mark.parametrize("way", ["shader", "host"])

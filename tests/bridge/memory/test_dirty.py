@@ -372,6 +372,23 @@ def test_any_other_failure_reaches_the_consumer(monkeypatch: pytest.MonkeyPatch)
             consumer.take(1)
 
 
+def test_peeking_takes_nothing_away_and_leaves_out_what_is_being_written() -> None:
+    with ram_file(64) as file, tracked(file) as consumer:
+        rng = np.random.default_rng(1)
+        file.pages[:] = rng.integers(0, 256, file.pages.shape, np.uint8)
+        wait_until(lambda: consumer.tracker.stats.pending_pages == 64, "all pages found")
+        asked = np.array([63, 0, 7], np.uint32)
+        seen = consumer.tracker.peek(asked)
+        np.testing.assert_array_equal(seen.pages, asked)
+        np.testing.assert_array_equal(seen.data, file.content()[asked])
+        assert consumer.tracker.stats.pending_pages == 64
+        settle(consumer, file)
+        consumer.tracker.stop()
+        consumer.tracker._shadow.version[0] += 1  # as in the middle of a write
+        assert consumer.tracker.peek(asked).pages.tolist() == [63, 7]
+        assert len(consumer.tracker.peek(np.zeros(0, np.uint32)).data) == 0
+
+
 def test_before_the_scanner_runs_there_is_nothing() -> None:
     with ram_file(4) as file, GuestRam.open(file.path) as ram:
         file.pages[:] = 1
