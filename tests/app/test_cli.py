@@ -144,10 +144,10 @@ def test_voxel_and_address_are_each_others_inverse(capsys: pytest.CaptureFixture
         voxel = capsys.readouterr().out.split()
         assert main(["address", *voxel, *choice]) == ExitCode.DONE
         assert capsys.readouterr().out == f"{address:#x}\n"
-    for curve, voxel in (("hilbert", [0, 16, 0]), ("morton", [16, 0, 0]), ("linear", [16, 0, 0])):
+    for curve, corner in (("hilbert", [0, 16, 0]), ("morton", [16, 0, 0]), ("linear", [16, 0, 0])):
         _, document = run_json(capsys, "voxel", "0x1000", "--curve", curve)
         assert document["curve"] == curve
-        assert sorted(document["voxel"]) == sorted(voxel)  # type: ignore[call-overload]
+        assert sorted(document["voxel"]) == sorted(corner)  # type: ignore[call-overload]
     _, document = run_json(capsys, "voxel", "0x1000")
     assert document["page"] == 1
     assert max(document["voxel"]) >= 16, "the second page is another brick"  # type: ignore[call-overload]
