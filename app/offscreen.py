@@ -14,6 +14,7 @@ from rendercanvas.offscreen import OffscreenRenderCanvas
 from app.failures import CommandFailed
 from app.imgui_host import MemoryClipboard
 from app.jobs import JobState
+from app.shot_look import ShotLook
 from app.waiting import LOOK_AFTER_READY_S
 from app.window import Window
 from app.window_options import WindowOptions
@@ -122,15 +123,22 @@ def _all_swept(offscreen: OffscreenWindow) -> bool:
     return all(feed.stats.scan.sweeps >= 1 for feed in feeds)
 
 
-def window_screenshot(options: WindowOptions, *, machine: str | None = None) -> NDArray[np.uint8]:
+def window_screenshot(
+    options: WindowOptions, *, machine: str | None = None, look: ShotLook | None = None
+) -> NDArray[np.uint8]:
     """Draw the whole window off-screen, with its guest up and its memory shown, and return the picture.
 
     The picture is (height, width, 4) uint8. With `machine`, one that runs already is shown instead of launching.
     """
     with OffscreenWindow(options, keep=False) as offscreen:
+        if look is not None:
+            look.prepare(offscreen.window.session)
         if machine is not None:
             offscreen.show_running(machine)
         else:
             offscreen.window.session.start()
         offscreen.settle(SHOT_LIMIT_S)
+        if look is not None:
+            look.arrange(offscreen.window.session)
+            offscreen.sharpen()
         return offscreen.picture()

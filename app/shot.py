@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic, sleep
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from app.failures import CommandFailed
 from app.output import progress_printer
+from app.shot_look import ShotLook
 from app.waiting import LOOK_AFTER_READY_S, READY_LIMIT_S
 from app.window_options import WindowOptions
 from bridge.machine.catalogue import find_guest
@@ -30,6 +31,7 @@ class ShotRequest:
     size: tuple[int, int]
     window: bool
     machine: str | None = None
+    look: ShotLook = field(default_factory=ShotLook)
 
 
 def take_shot(request: ShotRequest) -> None:
@@ -37,10 +39,10 @@ def take_shot(request: ShotRequest) -> None:
     if request.window:
         from app.offscreen import window_screenshot
 
-        picture = window_screenshot(request.options, machine=request.machine)
+        picture = window_screenshot(request.options, machine=request.machine, look=request.look)
     else:
         with _machine_ram(request) as (label, ram):
-            picture = _volume_picture(label, ram, request.size)
+            picture = _volume_picture(label, ram, request.size, request.look)
     from PIL import Image
 
     partial = request.out.with_name(f".{request.out.name}.partial")
@@ -83,17 +85,21 @@ def _machine_ram(request: ShotRequest) -> Iterator[tuple[str, GuestRam]]:
         manager.close()
 
 
-def _volume_picture(label: str, ram: GuestRam, size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Return the (height, width, 4) uint8 picture of all of `ram`, fully refined."""
+def _volume_picture(label: str, ram: GuestRam, size: tuple[int, int], look: ShotLook) -> NDArray[np.uint8]:
+    """Return the (height, width, 4) uint8 picture of all of `ram`, fully refined. Raises UsageError for a bad cut."""
     from app.feed import RamFeed
     from render.device import request_device
     from render.view import VolumeView
 
     device, _summary = request_device()
     view = VolumeView(device, size_px=size)
-    with RamFeed(ram, device) as feed:
+    with RamFeed(ram, device, curve=look.curve or "hilbert") as feed:
         view.add_volume(label, feed.store, label=label)
+        view.look = look.look(view.look)
+        view.set_cut(label, look.cut(feed.store.shape_voxels))
         view.camera.fit()
+        if look.camera is not None:
+            view.camera.state = look.camera.state(view.camera.state)
         deadline = monotonic() + SETTLE_LIMIT_S
         while feed.tracker.stats.sweeps < 1 and monotonic() < deadline:
             if feed.pump(0.1) == 0:
