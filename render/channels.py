@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from render.attributes import PageAttribute
 from render.content import KIND_TITLES, Kind
 from render.look import Look
 from render.palettes import (
@@ -63,6 +64,15 @@ CHANNELS: dict[str, ChannelInfo] = {
 }
 """The channels that every volume has."""
 _OWN_PALETTES = {"content": "content", "value": "aurora", "entropy": "viridis", "heat": "ember"}
+
+
+def info_of_attribute(attribute: PageAttribute) -> ChannelInfo:
+    """What an attribute's scalars mean."""
+    if attribute.kind == "scalar":
+        return ChannelInfo(attribute.name, attribute.unit, "scalar", attribute.low, attribute.high)
+    numbers = [*attribute.labels, int(attribute.values.max(initial=0))]
+    labels = tuple(attribute.labels.get(number, str(number)) for number in range(max(numbers) + 1))
+    return ChannelInfo(attribute.name, attribute.unit, "categorical", 0.0, float(max(numbers)), labels=labels)
 
 
 @dataclass(frozen=True, slots=True)

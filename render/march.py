@@ -11,7 +11,7 @@ import numpy as np
 import wgpu
 
 from render import wgsl
-from render.bricks import BrickStore
+from render.bricks import NOT_RESIDENT, BrickStore
 from render.camera import Box, CameraState, basis_of
 from render.channels import BY_VOXEL, HEAT_TOP
 from render.cut import AXES, Axis
@@ -27,8 +27,6 @@ PICTURE_FORMATS = {"color": "rgba16float", "depth": "r32float"}
 TARGET_FORMATS = {**PICTURE_FORMATS, "voxel": "rgba16uint"}
 Outputs = Literal["color", "depth", "voxel"]
 _N_OUTPUTS: dict[Outputs, int] = {"color": 1, "depth": 2, "voxel": 3}
-NOT_RESIDENT = 0xFFFFFFFF
-"""In `brick_pages`: the page has no bytes on the GPU, only its summaries."""
 _GOLDEN = 0.6180339887498949
 """The golden ratio's fraction: its multiples fill 0..1 evenly, however many there are."""
 
@@ -89,16 +87,21 @@ class Marcher:
         usage = wgpu.BufferUsage
         self._uniform = self.device.create_buffer(size=UNIFORM.itemsize, usage=usage.UNIFORM | usage.COPY_DST)
         self._sampler = self.device.create_sampler(mag_filter="linear", min_filter="linear")
+        self._blank = self.device.create_texture(
+            size=(1, 1, 1), format="r8unorm", dimension="3d", usage=wgpu.TextureUsage.TEXTURE_BINDING
+        )
         self._bound: tuple[object, ...] = ()
         self._pipelines: dict[Switches, wgpu.GPURenderPipeline] = {}
 
     def _bind(self, table: LookTable) -> None:
         """Have the textures of a look bound. Bindings are made anew only when one of them is another texture."""
         store = self.store
-        attribute = store.cells  # something that is never sampled, where the channel is no attribute of this volume
-        if self._bound == (table.texture, attribute):
+        attribute = self._blank  # where the channel is no attribute of this volume: all are zero
+        if table.look.channel in store.attributes:
+            attribute = store.attribute(table.look.channel).texture
+        if self._bound == (table.texture, attribute, *store.parts):
             return
-        self._bound = table.texture, attribute
+        self._bound = (table.texture, attribute, *store.parts)
         entries: list[tuple[dict[str, object], object]] = [
             ({"buffer": {"type": "uniform"}}, _whole(self._uniform)),
             (_texture("uint"), store.bricks.create_view()),

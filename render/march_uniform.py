@@ -20,7 +20,7 @@ UNIFORM = np.dtype(
         ("camera_part", "f4", 3), ("clear_depth", "f4"),
         ("right", "f4", 3), ("now_s", "f4"),
         ("up", "f4", 3), ("pixel_voxels", "f4"),
-        ("forward", "f4", 3), ("step_side", "f4"),
+        ("forward", "f4", 3), ("cells_from", "f4"),
         ("shape", "i4", 3), ("detail", "f4"),
         ("resolution", "f4", 2), ("jitter", "f4", 2),
         ("light", "f4", 3), ("flash_s", "f4"),
@@ -34,7 +34,7 @@ UNIFORM = np.dtype(
         ("pyramid", "f4", 3), ("phase", "f4"),
         ("visible", "u4", 8),
         ("channel", "u4"), ("hidden_kinds", "u4"), ("half_life_s", "f4"), ("top", "i4"),
-        ("kind_rows", "i4"), ("pad5", "i4", 3),
+        ("kind_rows", "i4"), ("bricks_from", "f4"), ("pad5", "i4", 2),
         ("sheet_ground", "f4", 3), ("n_sheets", "i4"),
         ("sheets", _SHEET, MAX_SHEETS),
     ]
@@ -42,8 +42,13 @@ UNIFORM = np.dtype(
 """`March` in `shaders/march_common.wgsl`, with WGSL's own alignment."""
 
 
-_STEP_SIDES: dict[Mode, float] = {"solid": 4.0, "translucent": 0.5, "mip": 1.0, "slice": 1.0}
-"""How many voxels a pixel may cover before cells stand for them.
+_LEVELS_FROM: dict[Mode, tuple[float, float]] = {
+    "solid": (4.0, 16.0),
+    "translucent": (0.5, 8.0),
+    "mip": (1.0, 12.0),
+    "slice": (1.0, 4.0),
+}
+"""How many voxels a pixel covers where cells begin to stand for them, and where bricks do.
 
 The first thing that a ray hits is sharp where a cell is no larger than a pixel. Where a ray sums over, or picks from,
 hundreds of voxels, cells of a few pixels show the same, and take a fraction of the time.
@@ -86,7 +91,8 @@ def uniform_data(
     data["forward"] = eye.basis.forward
     data["now_s"] = store.clock_s
     data["pixel_voxels"] = 2 * eye.half_extent[1] / pixel_height
-    data["step_side"], data["glow"], data["detail"] = _STEP_SIDES[look.mode], shine.glow, detail
+    data["cells_from"], data["bricks_from"] = _LEVELS_FROM[look.mode]
+    data["glow"], data["detail"] = shine.glow, detail
     data["shape"] = store.shape_voxels
     data["resolution"], data["jitter"], data["phase"] = resolution, jitter, phase
     # The light stands over the viewer's left shoulder.

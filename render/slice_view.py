@@ -12,10 +12,10 @@ from render import wgsl
 from render.camera import Box
 from render.cut import Plane
 from render.device import gpu_work
+from render.layers import FLASH_S
 from render.look_table import LookTable
 from render.march import Flat, Marcher, Shine
 from render.palettes import linear_from_hex
-from render.pictures import FLASH_S
 from render.planes import Frame, Point, Shape, frame_of
 
 ZOOMS: tuple[float, ...] = (

@@ -17,8 +17,9 @@ from pygfx.renderers.wgpu.engine.update import ensure_wgpu_object
 from render.arrangement import free_place
 from render.backdrop import BACKGROUNDS, Background
 from render.bricks import BrickStore
+from render.budget import Budget
 from render.camera import CLEAR_FRACTION, Basis, Box, OrbitCamera
-from render.channels import CHANNELS, ChannelInfo, Legend, colors_of, legend_of
+from render.channels import CHANNELS, ChannelInfo, Legend, colors_of, info_of_attribute, legend_of
 from render.composition import Composition
 from render.curves import BRICK_SIDE
 from render.cut import Axis, Cut, Plane
@@ -26,11 +27,12 @@ from render.device import adapter_summary, gpu_work
 from render.errors import BadLook
 from render.frame import VolumeFrame
 from render.labels import Named, place_labels
+from render.layers import FLASH_S, Layer
 from render.look import Look
 from render.look_table import LookTable
 from render.march import Eye, Shine
 from render.palettes import is_palette, linear_from_hex, palette_names
-from render.pictures import FLASH_S, Budget, Layer, Pictures
+from render.pictures import Pictures
 from render.resource_size import resource_bytes
 from render.slice_view import SliceView
 from render.timing import Timings, pass_clock
@@ -111,22 +113,34 @@ class VolumeView:
         self._look = look
         with gpu_work("change the look"):
             self._write_table()
+        self.budget.forget()
         self._forget_pictures()
 
     def _write_table(self) -> None:
-        self._table.write(self._look, colors_of(self._look, self.channel_info(self._look.channel)))
+        self._table.write(self._look, colors_of(self._look, self._shown_info()))
+
+    def _shown_info(self) -> ChannelInfo:
+        """Of the channel that is looked at; an attribute may have gone with its volume, then nothing is known of it."""
+        name = self._look.channel
+        return self.channel_info(name) if name in self.channels() else ChannelInfo(name)
 
     def channels(self) -> tuple[str, ...]:
         """The names of the channels that can be looked at: those of every volume, and attributes that any has."""
-        return tuple(CHANNELS)
+        attributes = dict.fromkeys(name for layer in self._layers.values() for name in layer.store.attributes)
+        return (*CHANNELS, *attributes)
 
     def channel_info(self, name: str) -> ChannelInfo:
         """What a channel's scalars mean. Raises KeyError."""
-        return CHANNELS[name]
+        if name in CHANNELS:
+            return CHANNELS[name]
+        for layer in self._layers.values():
+            if name in layer.store.attributes:
+                return info_of_attribute(layer.store.attribute(name))
+        raise KeyError(name)
 
     def legend(self) -> Legend:
         """What the colours mean."""
-        return legend_of(self._look, self.channel_info(self._look.channel))
+        return legend_of(self._look, self._shown_info())
 
     def cut(self, key: str) -> Cut:
         """How a volume is cut. Raises KeyError."""
@@ -166,6 +180,24 @@ class VolumeView:
             layer.frame.set_colors(colors.line, colors.text)
             layer.cut_frame.set_colors(colors.planes, colors.text)
         self._forget_pictures()
+
+    @property
+    def frame_budget_s(self) -> float:
+        """How long a frame may take while anything moves; the resolution follows it."""
+        return self.budget.frame_s
+
+    @frame_budget_s.setter
+    def frame_budget_s(self, seconds: float) -> None:
+        if not 0.001 <= seconds <= 10.0:
+            raise ValueError(f"A frame of {seconds} s makes no sense; it is a time from 0.001 to 10 s.")
+        self.budget.still_s *= seconds / self.budget.frame_s
+        self.budget.frame_s = seconds
+
+    @property
+    def scale(self) -> float:
+        """The share of full resolution, across and down, at which the volumes are shown now."""
+        sharp = all(layer.shows_full for layer in self._layers.values())
+        return 1.0 if sharp else self.budget.quick_scale
 
     @property
     def pixel_ratio(self) -> float:
@@ -341,10 +373,12 @@ class VolumeView:
                 layer.stale = True
         with gpu_work("draw"):
             stale = any(layer.stale for layer in self._layers.values())
-            marched = self._pictures.march(tuple(self._layers.values()), self._eye, self._table, self._shine(), now_s)
-            if not (marched or self._dirty or camera_moved):
-                return False
-            if marched or self._dirty:
+            worked, changed = self._pictures.march(
+                tuple(self._layers.values()), self._eye, self._table, self._shine(), now_s
+            )
+            if not (changed or self._dirty or camera_moved):
+                return worked
+            if changed or self._dirty:
                 images = [layer.thing.material.image for layer in self._layers.values()]
                 self._composition.light_ground([image.targets().color for image in images])
             started = time.perf_counter()

@@ -89,13 +89,17 @@ class MarchedImage:
 class MemoryVolumeMaterial(gfx.Material):
     """How the marched image is composited: colour over what is behind, depth and pick as if the voxels were there."""
 
-    uniform_type: ClassVar[dict[str, str]] = dict(gfx.Material.uniform_type, shape="4xf4")
+    uniform_type: ClassVar[dict[str, str]] = dict(
+        gfx.Material.uniform_type, shape="4xf4", used="4xf4", old_used="4xf4", mixed="4xf4"
+    )
 
     def __init__(self, image: MarchedImage, shape: tuple[int, int, int]) -> None:
         super().__init__(alpha_config=_PREMULTIPLIED, depth_write=True, depth_test=True, pick_write=False)
         self._store.image = image
+        self._store.old = None
         self._store.sharp = True
         self.uniform_buffer.data["shape"] = (*shape, 0)
+        self.show(image, image.size)
 
     @property
     def image(self) -> MarchedImage:
@@ -103,18 +107,37 @@ class MemoryVolumeMaterial(gfx.Material):
         image: MarchedImage = self._store.image
         return image
 
-    @image.setter
-    def image(self, image: MarchedImage) -> None:
-        self._store.image = image
+    @property
+    def old(self) -> MarchedImage | None:
+        """What is still mixed in of the picture that was shown before."""
+        old: MarchedImage | None = self._store.old
+        return old
 
     @property
     def sharp(self) -> bool:
         """Whether the image has as many pixels as the picture, so that it needs no interpolation."""
         return bool(self._store.sharp)
 
-    @sharp.setter
-    def sharp(self, sharp: bool) -> None:
-        self._store.sharp = sharp
+    def show(self, image: MarchedImage, size: tuple[int, int], old: MarchedImage | None = None) -> None:
+        """Show the `size` pixels of an image; with `old`, which was shown till now, mixed in at first."""
+        data = self.uniform_buffer.data
+        data["old_used"] = data["used"]
+        self._store.image, self._store.old = image, old
+        self._store.sharp = size == image.size
+        data["used"] = (*size, 0, 0)
+        data["mixed"] = (1.0 if old is not None else 0.0, 0, 0, 0)
+        self.uniform_buffer.update_full()
+
+    def fade(self, step: float) -> bool:
+        """Let `step` less of the old picture show; False if none is left to fade."""
+        if self._store.old is None:
+            return False
+        left = float(self.uniform_buffer.data["mixed"][0]) - step
+        if left <= 1e-3:
+            self._store.old = None
+        self.uniform_buffer.data["mixed"] = (max(left, 0.0), 0, 0, 0)
+        self.uniform_buffer.update_full()
+        return True
 
 
 class MemoryVolume(gfx.WorldObject):
@@ -134,13 +157,16 @@ class MemoryVolumeShader(BaseShader):
     def get_bindings(self, wobject: MemoryVolume, shared: Any, _scene: Any) -> dict[int, dict[int, Binding]]:
         material: MemoryVolumeMaterial = wobject.material
         self["sharp"] = material.sharp
+        self["fading"] = material.old is not None
         views = material.image.views
+        old = (material.old or material.image).views
         bindings = [
             Binding("u_stdinfo", "buffer/uniform", shared.uniform_buffer),
             Binding("u_wobject", "buffer/uniform", wobject.uniform_buffer),
             Binding("u_material", "buffer/uniform", material.uniform_buffer),
             Binding("t_color", "texture/auto", views["color"], wgpu.ShaderStage.FRAGMENT),
             Binding("t_depth", "texture/auto", views["depth"], wgpu.ShaderStage.FRAGMENT),
+            Binding("t_old", "texture/auto", old["color"], wgpu.ShaderStage.FRAGMENT),
             Binding("s_color", "sampler/filtering", GfxSampler("linear", "clamp"), wgpu.ShaderStage.FRAGMENT),
         ]
         numbered = dict(enumerate(bindings))

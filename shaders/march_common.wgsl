@@ -26,7 +26,7 @@ struct March {
     up: vec3f,
     pixel_voxels: f32,       // how many voxels a pixel of the final picture covers, at depth one
     forward: vec3f,
-    step_side: f32,          // voxels a pixel may cover before cells stand for them
+    cells_from: f32,         // voxels that a pixel covers where cells begin to stand for them
     shape: vec3i,
     detail: f32,             // 1: show what pixels can show; 0: always single voxels (picking)
     resolution: vec2f,
@@ -54,7 +54,7 @@ struct March {
     half_life_s: f32,
     top: i32,                // the highest scalar that is shown
     kind_rows: i32,          // 1: the palette has a row a kind, 0: its first row serves all
-    pad5: i32,
+    bricks_from: f32,        // the same for bricks
     pad6: i32,
     pad7: i32,
     sheet_ground: vec3f,     // linear light of a sheet where bytes are zero
@@ -93,7 +93,8 @@ struct Ray {
     inverse: vec3f,
     forwards: vec3<bool>,
     noise: f32,     // 0..1, even over neighbouring pixels and over the samples of one
-    cells_from: f32, // the depth from which cells stand for voxels; from four times as far, bricks stand for cells
+    cells_from: f32, // the depth from which cells stand for voxels
+    bricks_from: f32,
 }
 
 // Interleaved gradient noise: Jimenez, "Next generation post processing in Call of Duty" (2014).
@@ -109,8 +110,9 @@ fn ray_through(position: vec2f) -> Ray {
     direction = select(direction, select(vec3f(-1e-7), vec3f(1e-7), direction >= vec3f(0.0)), tiny);
     // Each pixel and each sample changes level elsewhere, within a factor of two: gathered, they blend.
     let noise = pixel_noise(position);
-    let cells_from = select(1e30, march.step_side * exp2(noise - 0.5) / march.pixel_voxels, march.detail > 0.0);
-    return Ray(direction, 1.0 / direction, direction > vec3f(0.0), noise, cells_from);
+    let begin = select(
+        vec2f(1e30), vec2f(march.cells_from, march.bricks_from) * exp2(noise - 0.5) / march.pixel_voxels, march.detail > 0.0);
+    return Ray(direction, 1.0 / direction, direction > vec3f(0.0), noise, begin.x, begin.y);
 }
 
 fn depth_of_planes(ray: Ray, planes: vec3i) -> vec3f {
@@ -340,7 +342,7 @@ fn empty_side(voxel: vec3i) -> i32 {
 
 // How many voxels a side are looked at as one; where single ones are, `place` says where their bytes lie.
 fn resolve(ray: Ray, depth: f32, brick: vec3i, page: ptr<function, Page>) -> i32 {
-    var side = select(1, select(4, 16, depth > 4.0 * ray.cells_from), depth > ray.cells_from);
+    var side = select(1, select(4, 16, depth > ray.bricks_from), depth > ray.cells_from);
     if (side == 1) {
         (*page).place = place_of(brick);
         side = select(1, 4, (*page).place == NOT_RESIDENT);

@@ -27,15 +27,23 @@ fn vs_main(in: VertexInput) -> Varyings {
     return varyings;
 }
 
+// A picture that fills only a part of its texture, smoothly; what lies beyond that part must not be mixed in.
+fn smoothly(picture: texture_2d<f32>, share: vec2f, used: vec2f) -> vec4f {
+    let at = clamp(share * used, vec2f(0.5), used - 0.5);
+    return textureSampleLevel(picture, s_color, at / vec2f(textureDimensions(picture)), 0.0);
+}
+
 @fragment
 fn fs_main(varyings: Varyings) -> FragmentOutput {
-    let size = vec2f(textureDimensions(t_color));
     let share = varyings.position.xy / u_stdinfo.physical_size;
-    let texel = vec2i(share * size);
+    let texel = vec2i(share * u_material.used.xy);
 $$ if sharp
-    let color = textureLoad(t_color, texel, 0);
+    var color = textureLoad(t_color, texel, 0);
 $$ else
-    let color = textureSampleLevel(t_color, s_color, share, 0.0);
+    var color = smoothly(t_color, share, u_material.used.xy);
+$$ endif
+$$ if fading
+    color = mix(color, smoothly(t_old, share, u_material.old_used.xy), u_material.mixed.x);
 $$ endif
     if (color.a < 0.002) {
         discard;

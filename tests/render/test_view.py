@@ -13,7 +13,7 @@ import wgpu
 from numpy.typing import NDArray
 from pygfx.renderers.wgpu.engine.utils import gpu_caches
 
-import render.pictures
+import render.layers
 from render.arrangement import overlap
 from render.backdrop import BACKGROUNDS, DARK
 from render.bricks import BrickStore
@@ -176,7 +176,7 @@ def test_a_busy_guest_is_shown_sharp(make_view: MakeView, make_store: MakeStore)
 def test_many_writes_make_everything_stale(
     make_view: MakeView, make_store: MakeStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(render.pictures, "_MANY_BRICKS", 10)
+    monkeypatch.setattr(render.layers, "_MANY_BRICKS", 10)
     view = make_view()
     store = make_store(half_full())
     view.add_volume("m", store)
@@ -344,8 +344,7 @@ def test_moving_camera_keeps_to_its_budget(make_view: MakeView, make_store: Make
         assert view.draw(0.01 * turn)
         assert layer.quick is not None
         assert layer.thing.material.image is layer.quick
-    assert layer.quick is not None
-    assert layer.quick.size[0] < 320
+    assert view.scale < 1
     view.camera.state = state
     view.draw(1.0)
     assert 0 < differs(view.screenshot(), sharp) < 0.5 * 320 * 200, "coarser, and the same thing"

@@ -1,0 +1,150 @@
+"""A layer: one volume in a view, its quick and its sharp picture, and which tiles of the sharp one are out of date."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from render.bricks import BrickStore
+from render.camera import Box
+from render.channels import BY_VOXEL
+from render.curves import BRICK_SIDE
+from render.cut import WHOLE
+from render.cut_frame import CutFrame
+from render.eye import Eye
+from render.frame import VolumeFrame
+from render.look import Look
+from render.march import Marcher
+from render.tiles import TileMap
+from render.volume import MarchedImage, MemoryVolume, MemoryVolumeMaterial
+
+FLASH_S = 0.45
+"""A written page cools to 1/e in this time."""
+FADE_FRAMES = 5
+"""In so many frames the quick picture turns into the sharp one: quick enough for a person in a hurry, and no pop."""
+_FLASH_SHOWN_S = 4 * FLASH_S
+_FLASH_STEP_S = 0.06
+"""How often cooling pages are drawn anew, at most."""
+_COOL_HALF_LIVES = 14.0
+"""After so many half-lives no heat is left on the scale's first step, even of a page that was at its top."""
+_COOL_STEP = 0.1
+"""The share of a half-life in which heat falls by a few steps of its scale."""
+_SHADE_REACH = 20
+"""Voxels around a write whose shading may change with it."""
+_MANY_BRICKS = 8192
+"""With more written bricks than this it is quicker to march every tile than to find out which."""
+
+
+class Layer:
+    """One volume in a view, and how far its picture has come."""
+
+    def __init__(
+        self,
+        key: str,
+        store: BrickStore,
+        origin: tuple[float, float, float],
+        frame: VolumeFrame,
+        size: tuple[int, int],
+    ) -> None:
+        self.key = key
+        self.store = store
+        self.origin = origin
+        self.marcher = Marcher(store)
+        self.marcher.timed_as = f"march/{key}"
+        self.frame = frame
+        self.cut_frame = CutFrame(store.shape_voxels)
+        frame.add(self.cut_frame)
+        self.full = MarchedImage(size)
+        self.quick: MarchedImage | None = None
+        """Made when it is first needed, as large as the sharp one; only a part of it is marched and shown."""
+        self.tiles = TileMap(size)
+        self.thing = MemoryVolume(MemoryVolumeMaterial(self.full, store.shape_voxels), key)
+        self.thing.local.position = frame.local.position = origin
+        self.cut = WHOLE
+        self.stale = True
+        """Another picture is needed now: the camera moved or the way of looking changed."""
+        self.restart = True
+        """The sharp picture shows something else by now."""
+        self._shown_revision = store.revision
+        # When each brick was written, as far as it may still be seen to cool; most never are.
+        self._written_s = np.full(store.shape_bricks, -math.inf, np.float32)
+        self._last_written_s = -math.inf
+        self._cooled_s = -math.inf
+        self._cooling_drawn_s = -math.inf
+
+    @property
+    def box(self) -> Box:
+        """Where the volume stands in the world."""
+        low, shape = self.origin, self.store.shape_voxels
+        return low, (low[0] + shape[0], low[1] + shape[1], low[2] + shape[2])
+
+    def move(self, origin: tuple[float, float, float]) -> None:
+        """Stand elsewhere in the world."""
+        self.origin = origin
+        self.thing.local.position = self.frame.local.position = origin
+        self.stale = True
+
+    @property
+    def shows_full(self) -> bool:
+        """Whether the sharp picture is the one that is shown."""
+        return self.thing.material.image is self.full
+
+    def show_quick(self, size: tuple[int, int]) -> None:
+        """Show the quick picture, of which only `size` pixels were marched."""
+        assert self.quick is not None
+        self.thing.material.show(self.quick, size)
+
+    def show_full(self) -> None:
+        """Show the sharp picture, at first mixed with the quick one that was shown before."""
+        old = None if self.shows_full else self.quick
+        self.thing.material.show(self.full, self.full.size, old)
+
+    def fade(self) -> bool:
+        """Go on mixing from the quick to the sharp picture; False if there is nothing to mix."""
+        return bool(self.thing.material.fade(1 / FADE_FRAMES))
+
+    def resize(self, size: tuple[int, int]) -> None:
+        """Have pictures of another size."""
+        self.destroy()
+        self.full, self.quick, self.tiles = MarchedImage(size), None, TileMap(size)
+        self.thing.material.show(self.full, size)
+
+    def note_changes(self, now_s: float, eye: Eye, look: Look) -> None:
+        """Make the tiles stale that show what was written, or what is still cooling down."""
+        shown = self._shown_revision
+        changes = self.store.changes_since(shown)
+        self._shown_revision = self.store.revision
+        if changes is None:
+            self.stale = True
+            return
+        if self.store.revision - shown > len(changes) and look.channel not in BY_VOXEL:
+            # Not bytes but something else changed: an attribute, or how fast heat cools.
+            self.tiles.forget(np.ones_like(self.tiles.samples, np.bool_))
+        shown_s = _COOL_HALF_LIVES * self.store.half_life_s if look.channel == "heat" else _FLASH_SHOWN_S
+        step_s = max(_FLASH_STEP_S, _COOL_STEP * self.store.half_life_s if look.channel == "heat" else 0.0)
+        corners = [change.corners for change in changes]
+        for change in changes:
+            x, y, z = (change.corners // BRICK_SIDE).T
+            self._written_s[x, y, z] = change.flashed_s
+            self._last_written_s = max(self._last_written_s, change.flashed_s)
+        cooling = self._last_written_s > self._cooled_s - shown_s
+        if cooling and now_s - self._cooling_drawn_s >= step_s and self.tiles.lowest >= 1:
+            self._cooling_drawn_s = now_s
+            # One last look at a brick that has cooled.
+            corners.append(np.argwhere(self._written_s > self._cooled_s - shown_s).astype(np.uint32) * BRICK_SIDE)
+            self._cooled_s = now_s
+        if not any(map(len, corners)) or self.stale or self.restart:
+            return
+        if sum(map(len, corners)) > _MANY_BRICKS:
+            self.tiles.forget(np.ones_like(self.tiles.samples, np.bool_))
+            return
+        reach = _SHADE_REACH if look.mode == "solid" else 0
+        bricks = np.concatenate(corners).astype(np.float64)
+        self.tiles.forget(self.tiles.tiles_of_boxes(bricks - reach, bricks + BRICK_SIDE + reach, eye))
+
+    def destroy(self) -> None:
+        """Give the pictures' video memory back."""
+        self.full.destroy()
+        if self.quick is not None:
+            self.quick.destroy()
