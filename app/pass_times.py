@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 FRAMES = 240
 GROUPS = ("march", "compose", "upload", "slices", "interface")
 """From the bottom of the graph to its top."""
-_GROUP_OF = {"halo": "compose", "summarise": "upload", "content": "upload"}
+_GROUP_OF = {"halo": "compose", "ground": "compose", "summarise": "upload", "content": "upload"}
 
 
 @dataclass(frozen=True, slots=True)

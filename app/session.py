@@ -155,6 +155,7 @@ class Session:
             self._next_figures_s = state.now_s + FIGURES_EVERY_S
             state.frame_stats = state.frames.stats()
             state.pass_figures = state.pass_times.figures()
+            state.memory_use = state.stage.memory_use()
             self._sample_uploads()
         if state.now_s >= self._next_discover_s:
             self._next_discover_s = state.now_s + DISCOVER_EVERY_S
@@ -599,6 +600,8 @@ class Session:
     def _apply_settings(self) -> None:
         settings: Settings = self.state.settings
         stage = self.state.stage
+        stage.set_memory_budget(settings.memory_budget_mib << 20)
+        stage.set_frame_budget(settings.frame_budget_ms / 1000)
         stage.set_curve(settings.curve)
         stage.view.look = look_from_settings(settings, stage.view)
         stage.half_life_s = settings.half_life_s

@@ -28,7 +28,7 @@ MAX_FILE_BYTES = 1 << 20  # both files are a few KiB; a larger one is not ours
 LAYOUT_MARK = "; glassbox layout "
 
 MIN_FRAME_MS, MAX_FRAME_MS = 4.0, 200.0
-MIN_MEMORY_MIB = 64
+MIN_MEMORY_MIB, MAX_MEMORY_MIB = 64, 1 << 20
 MIN_WIDTH, MIN_HEIGHT = 320, 240
 
 MAX_NAME = 80
@@ -78,7 +78,7 @@ _CHECKS: dict[str, Callable[[Any], bool]] = {
     "mode": lambda v: v in MODES,
     "curve": lambda v: v in CURVES,
     "frame_budget_ms": lambda v: v == 0 or MIN_FRAME_MS <= v <= MAX_FRAME_MS,
-    "memory_budget_mib": lambda v: v == 0 or MIN_MEMORY_MIB <= v <= 1 << 20,
+    "memory_budget_mib": lambda v: v == 0 or MIN_MEMORY_MIB <= v <= MAX_MEMORY_MIB,
     "channel": lambda v: 0 < len(v) <= MAX_NAME,
     "palettes": lambda v: len(v) <= MAX_CHANNELS and all(map(_is_name, (*v, *v.values()))),
     "transfers": lambda v: len(v) <= MAX_CHANNELS and all(_is_name(name) and _is_transfer(v[name]) for name in v),

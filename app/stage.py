@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from bridge.memory.ram import GuestRam
 
 _LEAST_BUDGET_BYTES = 64 << 20
+GPU_FRAME_S, SOFTWARE_FRAME_S = 0.016, 0.033
 MAX_PANES = 4
 """More views than this leave none of them room, on a screen or in a frame's budget."""
 
@@ -57,7 +58,9 @@ class Stage:
         self._coming: dict[str, RamFeed] = {}  # stores that fill, to be shown instead of those in `feeds`
         self.screen = Screen()
         self.memory_budget_bytes = 0
-        """How much of the GPU's memory may be used; 0: not known."""
+        """How much of the GPU's memory may be used; 0: half of it."""
+        self._frame_budget_s = 0.0
+        self._pumped_s = 0.0
         self._refused: set[str] = set()
         self._broken: list[tuple[str, Exception]] = []
         self._closed: list[Pane] = []
@@ -275,6 +278,7 @@ class Stage:
 
         A machine whose RAM can no longer be followed is taken out of the picture; the next `sync` tells of it.
         """
+        began_s = time.perf_counter()
         share = budget_s / max(1, len(self.feeds))
         carried = 0
         for name, feed in list(self.feeds.items()):
@@ -285,7 +289,14 @@ class Stage:
                 self._refused.add(name)
                 self._broken.append((name, error))
         carried += self._pump_coming(budget_s)
+        if carried:
+            self._pumped_s += time.perf_counter() - began_s
         return carried
+
+    def take_pumped_s(self) -> float:
+        """Return how long carrying pages took since the last call, by the processor's clock."""
+        pumped_s, self._pumped_s = self._pumped_s, 0.0
+        return pumped_s
 
     # Curves
 
@@ -300,6 +311,17 @@ class Stage:
         for name in list(self.feeds):
             self._forget_coming(name)
             if self.feeds[name].store.curve.name != curve:
+                self._lay_anew(name)
+
+    def set_memory_budget(self, budget_bytes: int) -> None:
+        """Set how much of the GPU's memory may be used; 0: half of it. Volumes that it concerns are laid anew."""
+        if budget_bytes == self.memory_budget_bytes:
+            return
+        self.memory_budget_bytes = budget_bytes
+        too_much = 0 < budget_bytes < self.memory_use().total
+        for name, feed in list(self.feeds.items()):
+            if too_much or feed.store.is_pooled:
+                self._forget_coming(name)
                 self._lay_anew(name)
 
     @property
@@ -446,9 +468,27 @@ class Stage:
     def palettes(self) -> tuple[str, ...]:
         return palette_names()
 
+    @property
+    def frame_budget_s(self) -> float:
+        """How long a frame may take while anything moves."""
+        return self._frame_budget_s or (SOFTWARE_FRAME_S if self.adapter.is_software else GPU_FRAME_S)
+
+    def set_frame_budget(self, seconds: float) -> None:
+        """Set how long a frame may take while anything moves; 0: what suits the adapter."""
+        self._frame_budget_s = seconds
+
+    def _share_frame(self) -> None:
+        """Give each view that can be seen its share of a frame."""
+        shown = [pane for pane in self.panes if pane.visible]
+        for pane in shown:
+            budget, share_s = pane.view.budget, self.frame_budget_s / len(shown)
+            budget.still_s *= share_s / budget.frame_s
+            budget.frame_s = share_s
+
     def draw(self, now_s: float) -> bool:
         """Bring the pictures that can be seen up to date; False when nothing had to be done."""
         self._follow_links(now_s)
+        self._share_frame()
         drawn = [pane.view.draw(now_s) for pane in self.panes if pane.visible]
         return any(drawn)
 

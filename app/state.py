@@ -24,6 +24,7 @@ from app.toasts import Toasts
 from app.transfer_presets import TransferPresets
 from app.transfer_ui import TransferUi
 from app.upload_rate import UploadRate
+from app.video_memory_use import MemoryUse
 from bridge.machine.manager import MachineManager
 
 if TYPE_CHECKING:
@@ -131,6 +132,7 @@ class AppState:
     now_s: float = 0.0  # monotonic; one value a frame
     pass_times: PassTimes = field(default_factory=PassTimes)  # what the GPU says of the last frames
     pass_figures: PassFigures = field(default_factory=PassFigures)  # the same as a table, twice a second
+    memory_use: MemoryUse = field(default_factory=lambda: MemoryUse({}, 0, 0))  # of the GPU
     upload_rates: dict[str, UploadRate] = field(default_factory=dict)
     device_label: str = ""
     is_software: bool = False

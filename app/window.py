@@ -49,7 +49,7 @@ from app.theme import PALETTES, Fonts, Theme, ThemeName, apply_theme, load_fonts
 from app.ui import Ui
 from app.window_options import WindowOptions
 from render.errors import DeviceLost, RenderError
-from render.timing import pass_clock
+from render.timing import Timings, pass_clock
 
 SETTLE_FRAMES = 4  # ImGui needs a few frames after an event until hover, layout and focus are at rest
 TICK_S = 1 / 60
@@ -159,7 +159,7 @@ class Window:
                 self.host.present(self._ui.theme.surface)
             clock = pass_clock(self.state.stage.device)
             clock.close_batch()
-            self.state.pass_times.extend(clock.take())
+            self.state.pass_times.extend(self._with_uploads(clock.take()))
             self._failed_frames = 0
         except DeviceLost as error:
             self._lose_device(error)
@@ -176,6 +176,13 @@ class Window:
         self._frames_left = max(0, self._frames_left - 1)
         self._last_frame_animated = self._plan_next_frame(moved)
         self.state.frames.record(begin, time.perf_counter(), animating=animated)
+
+    def _with_uploads(self, batches: list[Timings]) -> list[Timings]:
+        """In software the processor itself writes most of what is uploaded, in no pass of the GPU's: it is added."""
+        if batches and self.state.is_software:
+            uploaded_s = max(self.state.stage.take_pumped_s(), batches[-1].get("upload", 0.0))
+            batches[-1] = {**batches[-1], "upload": uploaded_s}
+        return batches
 
     def _fail(self, error: Exception) -> None:
         self._failed_frames += 1

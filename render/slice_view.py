@@ -17,6 +17,7 @@ from render.look_table import LookTable
 from render.march import Flat, Marcher, Shine
 from render.palettes import linear_from_hex
 from render.planes import Frame, Point, Shape, frame_of
+from render.timing import pass_clock
 
 ZOOMS: tuple[float, ...] = (
     *(1 / 64, 1 / 48, 1 / 32, 1 / 16, 1 / 12, 1 / 8, 1 / 4, 1 / 3, 1 / 2),
@@ -205,7 +206,8 @@ class SliceView:
                         "clear_value": (0, 0, 0, 0),
                         "resolve_target": None,
                     }
-                ]
+                ],
+                timestamp_writes=pass_clock(self.device).writes("slices"),
             )
             render.set_pipeline(self._pipeline(source))
             render.set_bind_group(0, source.bindings)

@@ -9,6 +9,7 @@ from imgui_bundle import icons_fontawesome_6 as icons
 
 from app.actions import Action, BadArguments, Param
 from app.session import Session
+from app.settings import MAX_FRAME_MS, MAX_MEMORY_MIB, MIN_FRAME_MS, MIN_MEMORY_MIB
 from render.arrangement import SNAP
 from render.curves import CURVES
 
@@ -45,6 +46,19 @@ def volume_actions(session: Session) -> list[Action]:
     def set_curve(curve: str) -> None:
         session.change(curve=curve)
         stage.forget_rest()
+
+    def frame_budget(ms: float) -> float:
+        if ms and not MIN_FRAME_MS <= ms <= MAX_FRAME_MS:
+            raise BadArguments(f"ms: it must lie between {MIN_FRAME_MS:g} and {MAX_FRAME_MS:g}, or be 0: automatic")
+        session.change(frame_budget_ms=ms)
+        return stage.frame_budget_s * 1000
+
+    def memory_budget(size: int) -> int:
+        mib = size >> 20
+        if size and not MIN_MEMORY_MIB <= mib <= MAX_MEMORY_MIB:
+            raise BadArguments(f"size: at least {MIN_MEMORY_MIB} MiB are needed; 0 is automatic")
+        session.change(memory_budget_mib=mib)
+        return stage.memory_use().budget
 
     def needs_volume() -> str | None:
         return None if stage.feeds else "No machine's memory is shown"
@@ -89,6 +103,26 @@ def volume_actions(session: Session) -> list[Action]:
             icon=icons.ICON_FA_BEZIER_CURVE,
             help="How the bytes of a machine are laid in space",
             keywords="hilbert morton linear order layout curve z-order raster",
+        ),
+        Action(
+            id="view.frame_budget",
+            title="Frame budget…",
+            category=VIEW,
+            run=frame_budget,
+            params=(Param("ms", "number", required=True, help="milliseconds; 0: what suits the adapter"),),
+            icon=icons.ICON_FA_GAUGE_HIGH,
+            help="How long a frame may take while anything moves",
+            keywords="performance fps smooth resolution",
+        ),
+        Action(
+            id="view.memory_budget",
+            title="GPU memory budget…",
+            category=VIEW,
+            run=memory_budget,
+            params=(Param("size", "size", required=True, help="such as 2G; 0: half of what the adapter has"),),
+            icon=icons.ICON_FA_MEMORY,
+            help="What all volumes together may hold on the GPU; pages far from view are kept coarse where it is short",
+            keywords="vram performance",
         ),
         Action(
             id="view.volumes",

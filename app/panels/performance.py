@@ -10,6 +10,7 @@ from imgui_bundle import imgui, implot
 from app.layout import PERFORMANCE
 from app.output import format_bytes
 from app.pass_times import GROUPS, PassRow
+from app.settings import MIN_FRAME_MS
 from app.theme import Rgba, Theme, u32, vec4
 from app.video_memory_use import TITLES
 from render.timing import pass_clock
@@ -28,7 +29,7 @@ GROUP_TITLES = {
 GROUP_TIPS = {
     "march": "Rays through the bricks, one a pixel",
     "compose": "Overlays, labels, the ground and its light",
-    "upload": "Changed pages into bricks, with their summaries",
+    "upload": "Changed pages into bricks, with their summaries; in software by the processor's clock",
     "slices": "Flat pictures of slice planes",
     "interface": "These panels",
 }
@@ -78,7 +79,7 @@ def _heading(ui: Ui, title: str, value: str = "", tip: str = "") -> None:
 
 def _frames(state: AppState, ui: Ui) -> None:
     theme, stats = ui.theme, state.frame_stats
-    budget_s = state.stage.view.budget.frame_s
+    budget_s = state.stage.frame_budget_s
     figures = state.pass_figures
     _heading(ui, "Frames", f"{stats.fps:.0f} per second" if stats.fps else "at rest")
     ui.gap(1)
@@ -107,6 +108,35 @@ def _frames(state: AppState, ui: Ui) -> None:
         (recent_s[-1] if recent_s else 0.0, stats.work_p50_s, stats.work_p95_s),
         tip="From the first thing that is done for a frame to the last, by the processor's clock",
     )
+    ui.gap(1)
+    _budget_of_frames(state, ui, width)
+
+
+def _budget_of_frames(state: AppState, ui: Ui, width: float) -> None:
+    """The slider of a frame's budget. A double click brings back what suits the adapter."""
+    own_ms = state.settings.frame_budget_ms
+    shown_ms = state.stage.frame_budget_s * 1000
+    text = f"{shown_ms:.0f} ms" if own_ms else f"{shown_ms:.0f} ms, automatic"
+    changed, value = _slider(ui, "Budget", width, "##frame budget", shown_ms, (MIN_FRAME_MS, 100.0), text)
+    ui.tooltip(
+        "How long a frame may take while anything moves",
+        note="Less is smoother and coarser, more is sharper. Double click: automatic",
+    )
+    if imgui.is_item_hovered() and imgui.is_mouse_double_clicked(imgui.MouseButton_.left):
+        ui.run("view.frame_budget", ms=0)
+    elif changed:
+        ui.run("view.frame_budget", ms=round(value))
+
+
+def _slider(
+    ui: Ui, label: str, width: float, id_: str, value: float, limits: tuple[float, float], text: str, flags: int = 0
+) -> tuple[bool, float]:
+    left = imgui.get_cursor_pos_x()
+    ui.row(label, left + ui.theme.px(16))
+    imgui.set_next_item_width(left + width - imgui.get_cursor_pos_x())
+    with ui.style(frame_padding=(ui.theme.px(1.5), ui.theme.px(0.5)), grab_rounding=ui.theme.px(1)):
+        changed, new = imgui.slider_float(id_, value, *limits, text.replace("%", "%%"), flags)
+    return changed, new
 
 
 def _graph(state: AppState, ui: Ui, width: float, budget_ms: float, p95_ms: float) -> None:
@@ -213,7 +243,7 @@ def format_ms(seconds: float) -> str:
 
 
 def _memory(state: AppState, ui: Ui) -> None:
-    theme, use = ui.theme, state.stage.memory_use()
+    theme, use = ui.theme, state.memory_use
     of = f"{format_bytes(use.total)} of {format_bytes(use.budget)}" if use.budget else format_bytes(use.total)
     _heading(ui, "GPU memory", of, "What Glassbox itself holds, all textures and buffers counted")
     ui.gap(1)

@@ -8,6 +8,7 @@ from imgui_bundle import icons_fontawesome_6 as icons
 from imgui_bundle import imgui
 
 from app.jobs import Job, JobState
+from app.layout import PERFORMANCE
 from app.output import format_bytes
 from app.panels.machines import state_colour
 from app.panels.topbar import BAR_FLAGS
@@ -109,6 +110,8 @@ def _right(state: AppState, ui: Ui) -> None:
         parts.append((f"{address:#x}", True))
     elif state.selection is not None and (address := state.stage.paddr(state.selection)) is not None:
         parts.append((f"selected {address:#x}", True))
+    if state.stage.feeds:
+        parts.append((_memory(state), False))
     width = 0.0
     for text, mono in parts:
         with ui.font(theme.mono_font if mono else None, theme.small_size):
@@ -121,3 +124,13 @@ def _right(state: AppState, ui: Ui) -> None:
             imgui.same_line(0, theme.px(3))
         with ui.font(theme.mono_font if mono else None, theme.small_size):
             ui.dim(text)
+        if index == len(parts) - 1 and state.stage.feeds:
+            ui.tooltip("Memory that Glassbox holds on the GPU", note="The performance panel says for what")
+            if imgui.is_item_clicked():
+                ui.run("window.show", panel=PERFORMANCE)
+
+
+def _memory(state: AppState) -> str:
+    use = state.memory_use
+    held = format_bytes(use.total)
+    return f"GPU {held} of {format_bytes(use.budget)}" if use.budget else f"GPU {held}"
