@@ -60,6 +60,7 @@ class Stage:
         self.memory_budget_bytes = 0
         """How much of the GPU's memory may be used; 0: half of it."""
         self._frame_budget_s = 0.0
+        self._usual_budget_bytes = default_budget_bytes(self.device)
         self._pumped_s = 0.0
         self._refused: set[str] = set()
         self._broken: list[tuple[str, Exception]] = []
@@ -318,7 +319,7 @@ class Stage:
         if budget_bytes == self.memory_budget_bytes:
             return
         self.memory_budget_bytes = budget_bytes
-        too_much = 0 < budget_bytes < self.memory_use().total
+        too_much = self._budget() < self.memory_use().total
         for name, feed in list(self.feeds.items()):
             if too_much or feed.store.is_pooled:
                 self._forget_coming(name)
@@ -329,12 +330,17 @@ class Stage:
         """The machines that are being laid along another curve."""
         return tuple(self._coming)
 
+    @property
+    def usual_budget_bytes(self) -> int:
+        """The memory budget where none is set: half of what the adapter had when it was opened."""
+        return self._usual_budget_bytes
+
     def _budget_left(self) -> int:
         """What one more volume may take on the GPU; where little is left it is shown coarsely, but shown."""
         return max(_LEAST_BUDGET_BYTES, self._budget() - self.memory_use().total)
 
     def _budget(self) -> int:
-        return self.memory_budget_bytes or default_budget_bytes(self.device)
+        return self.memory_budget_bytes or self._usual_budget_bytes
 
     def _lay_anew(self, name: str) -> None:
         """Fill another store from the same RAM; the old one is shown until that is done, where there is room for both.
@@ -419,6 +425,7 @@ class Stage:
         self._closed.clear()
         self._coming.clear()  # what they held is lost too; new ones are laid as is wanted now
         self.device, self.adapter = replace_device()
+        self._usual_budget_bytes = default_budget_bytes(self.device)
         for pane in self.panes:
             pane.use_device(self.device)
         problems: list[tuple[str, Exception]] = []
@@ -599,7 +606,7 @@ class Stage:
         return MemoryUse(
             machines={name: self._use_of(name) for name in self.feeds},
             pictures=sum(pane.view.vram_bytes for pane in self.panes) + pass_clock(self.device).vram_bytes,
-            budget=self.memory_budget_bytes,
+            budget=self._budget(),
         )
 
     def _use_of(self, name: str) -> dict[str, int]:

@@ -132,6 +132,7 @@ class AppState:
     now_s: float = 0.0  # monotonic; one value a frame
     pass_times: PassTimes = field(default_factory=PassTimes)  # what the GPU says of the last frames
     pass_figures: PassFigures = field(default_factory=PassFigures)  # the same as a table, twice a second
+    dragged_budget_mib: float = 0.0  # the memory budget while its slider is held; 0: it is not
     memory_use: MemoryUse = field(default_factory=lambda: MemoryUse({}, 0, 0))  # of the GPU
     upload_rates: dict[str, UploadRate] = field(default_factory=dict)
     device_label: str = ""

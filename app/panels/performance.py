@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,7 +11,7 @@ from imgui_bundle import imgui, implot
 from app.layout import PERFORMANCE
 from app.output import format_bytes
 from app.pass_times import GROUPS, PassRow
-from app.settings import MIN_FRAME_MS
+from app.settings import MIN_FRAME_MS, MIN_MEMORY_MIB
 from app.theme import Rgba, Theme, u32, vec4
 from app.video_memory_use import TITLES
 from render.timing import pass_clock
@@ -114,29 +115,62 @@ def _frames(state: AppState, ui: Ui) -> None:
 
 def _budget_of_frames(state: AppState, ui: Ui, width: float) -> None:
     """The slider of a frame's budget. A double click brings back what suits the adapter."""
-    own_ms = state.settings.frame_budget_ms
     shown_ms = state.stage.frame_budget_s * 1000
-    text = f"{shown_ms:.0f} ms" if own_ms else f"{shown_ms:.0f} ms, automatic"
-    changed, value = _slider(ui, "Budget", width, "##frame budget", shown_ms, (MIN_FRAME_MS, 100.0), text)
-    ui.tooltip(
-        "How long a frame may take while anything moves",
-        note="Less is smoother and coarser, more is sharper. Double click: automatic",
+    slid = _slider(
+        ui,
+        width,
+        "##frame budget",
+        shown_ms,
+        (MIN_FRAME_MS, 100.0),
+        f"{shown_ms:.0f} ms",
+        automatic=not state.settings.frame_budget_ms,
+        tip="How long a frame may take while anything moves",
+        note="Less is smoother and coarser, more is sharper. Double click: what suits the adapter",
     )
-    if imgui.is_item_hovered() and imgui.is_mouse_double_clicked(imgui.MouseButton_.left):
+    if slid.reset:
         ui.run("view.frame_budget", ms=0)
-    elif changed:
-        ui.run("view.frame_budget", ms=round(value))
+    elif slid.changed:
+        ui.run("view.frame_budget", ms=round(slid.value))
+
+
+@dataclass(frozen=True, slots=True)
+class _Slid:
+    """What was done to a slider in this frame."""
+
+    value: float
+    changed: bool
+    released: bool
+    reset: bool  # by a double click
 
 
 def _slider(
-    ui: Ui, label: str, width: float, id_: str, value: float, limits: tuple[float, float], text: str, flags: int = 0
-) -> tuple[bool, float]:
-    left = imgui.get_cursor_pos_x()
-    ui.row(label, left + ui.theme.px(16))
-    imgui.set_next_item_width(left + width - imgui.get_cursor_pos_x())
-    with ui.style(frame_padding=(ui.theme.px(1.5), ui.theme.px(0.5)), grab_rounding=ui.theme.px(1)):
-        changed, new = imgui.slider_float(id_, value, *limits, text.replace("%", "%%"), flags)
-    return changed, new
+    ui: Ui,
+    width: float,
+    id_: str,
+    value: float,
+    limits: tuple[float, float],
+    text: str,
+    *,
+    automatic: bool,
+    tip: str,
+    note: str,
+    flags: int = 0,
+) -> _Slid:
+    """Draw a slider with its value beside it: dim where it is not the user's own."""
+    theme = ui.theme
+    left, reserved = imgui.get_cursor_pos_x(), theme.px(19)
+    with ui.style(
+        frame_padding=(theme.px(1.5), theme.px(0.25)), grab_rounding=theme.px(1), grab_min_size=theme.px(2.5)
+    ):
+        ui.row("Budget", left + theme.px(16))
+        imgui.set_next_item_width(max(theme.px(8), left + width - imgui.get_cursor_pos_x() - reserved))
+        changed, new = imgui.slider_float(id_, value, *limits, "", flags)
+        reset = imgui.is_item_hovered() and imgui.is_mouse_double_clicked(imgui.MouseButton_.left)
+        slid = _Slid(new, changed, imgui.is_item_deactivated_after_edit(), reset)
+        ui.tooltip(tip, note=note)
+        imgui.same_line(left + width - imgui.calc_text_size(text).x)
+        ui.text(text, theme.text_dim if automatic else theme.text)
+    return slid
 
 
 def _graph(state: AppState, ui: Ui, width: float, budget_ms: float, p95_ms: float) -> None:
@@ -150,8 +184,8 @@ def _graph(state: AppState, ui: Ui, width: float, budget_ms: float, p95_ms: floa
     plot_style = implot.get_style()
     plot_style.plot_padding = imgui.ImVec2(0, 0)
     plot_style.plot_border_size = 0.0
-    ground = {"frame_bg": theme.surface, "plot_bg": theme.raised, "plot_border": theme.border}
-    for slot, colour in ground.items():
+    slots = {"frame_bg": theme.surface, "plot_bg": theme.raised, "plot_border": theme.border}
+    for slot, colour in slots.items():
         implot.push_style_color(getattr(implot.Col_, slot), vec4(colour))
     if implot.begin_plot("##frames", imgui.ImVec2(width, height), flags):
         bare = implot.AxisFlags_.no_decorations | implot.AxisFlags_.lock
@@ -172,10 +206,14 @@ def _graph(state: AppState, ui: Ui, width: float, budget_ms: float, p95_ms: floa
         lines = imgui.get_window_draw_list()
         lines.add_line(imgui.ImVec2(at.x, y), imgui.ImVec2(at.x + size.x, y), u32(theme.text_dim.alpha(0.55)))
         with ui.small():
-            label = f"{budget_ms:.0f} ms"
-            lines.add_text(imgui.ImVec2(at.x + theme.px(1.5), y - theme.small_size * 1.2), u32(theme.text_dim), label)
+            label, left, top = f"{budget_ms:.0f} ms", at.x + theme.px(1.5), y - theme.small_size * 1.3
+            room = imgui.calc_text_size(label)
+            ground = u32(theme.raised.alpha(0.75))
+            lower = imgui.ImVec2(left + room.x + theme.px(1), top + room.y)
+            lines.add_rect_filled(imgui.ImVec2(left - theme.px(1), top), lower, ground, theme.px(0.5))
+            lines.add_text(imgui.ImVec2(left, top), u32(theme.text_dim), label)
         implot.end_plot()
-    implot.pop_style_color(len(ground))
+    implot.pop_style_color(len(slots))
     ui.tooltip("Each bar is a frame; the line is the time that a frame may take while anything moves")
 
 
@@ -255,9 +293,38 @@ def _memory(state: AppState, ui: Ui) -> None:
     for kind, held in kinds.items():
         if held:
             _held(ui, width, colours[kind], TITLES[kind], held)
+    ui.gap(1)
+    _budget_of_memory(state, ui, width)
     if len(use.machines) > 1:
         for name, parts in use.machines.items():
             _held(ui, width, None, name, sum(parts.values()))
+
+
+def _budget_of_memory(state: AppState, ui: Ui, width: float) -> None:
+    """The slider of the memory budget. It is taken when let go: volumes may have to be laid anew."""
+    own = state.settings.memory_budget_mib
+    usual = state.stage.usual_budget_bytes >> 20
+    shown = state.dragged_budget_mib or own or usual
+    slid = _slider(
+        ui,
+        width,
+        "##memory budget",
+        float(shown),
+        (float(MIN_MEMORY_MIB), float(max(2 * usual, own, 2 * MIN_MEMORY_MIB))),
+        format_bytes(round(shown) << 20),
+        automatic=not (own or state.dragged_budget_mib),
+        tip="What all volumes together may hold on the GPU",
+        note="Where it is short, pages far from view are kept coarse. Double click: half of what there is",
+        flags=imgui.SliderFlags_.logarithmic,
+    )
+    if slid.reset:
+        state.dragged_budget_mib = 0.0
+        ui.run("view.memory_budget", size=0)
+    elif slid.released and state.dragged_budget_mib:
+        ui.run("view.memory_budget", size=round(state.dragged_budget_mib) << 20)
+        state.dragged_budget_mib = 0.0
+    elif slid.changed:
+        state.dragged_budget_mib = slid.value
 
 
 def _bar(ui: Ui, width: float, parts: list[tuple[int, Rgba]], whole: int) -> None:
