@@ -23,6 +23,8 @@ class FlatPlace:
 
     centre: Point
     zoom: float
+    whole: bool = False
+    """All of the plane, whatever the panel's size: until someone zooms or pans."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from render.planes import Frame, Point, Shape, frame_of
 from render.timing import pass_clock
 
 ZOOMS: tuple[float, ...] = (
-    *(1 / 64, 1 / 48, 1 / 32, 1 / 16, 1 / 12, 1 / 8, 1 / 4, 1 / 3, 1 / 2),
+    *(1 / 64, 1 / 48, 1 / 32, 1 / 24, 1 / 16, 1 / 12, 1 / 8, 1 / 6, 1 / 4, 1 / 3, 1 / 2),
     *(1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0),
 )
 """Pixels a voxel: whole ones, or one pixel for a whole number of voxels, so that no byte is wider than another."""
@@ -251,7 +251,7 @@ def _uniform(raster: Raster, ground: str) -> np.ndarray[tuple[int, ...], np.dtyp
     data = np.zeros(1, _UNIFORM)
     data["corner"] = raster.left, raster.top - 1
     data["zoom"], data["span"] = raster.zoom, raster.span
-    data["level"] = max(level for level in (1, 4, 16) if level <= raster.span)
+    data["level"] = max(level for level in (1, 4, 16) if raster.span % level == 0)
     data["right"], data["up"] = frame.right, frame.up
     data["is_oblique"] = raster.plane.axis == "oblique"
     data["whole"], data["part"] = whole, frame.origin - whole

@@ -53,7 +53,7 @@ fn fragment(@builtin(position) position: vec4f) -> @location(0) vec4f {
     let pieces = slice.span / slice.level;
     var sum = vec4f(0.0);
     var inside = 0.0;
-    for (var i = 0; i < 16 && i < pieces * pieces; i++) {
+    for (var i = 0; i < 36 && i < pieces * pieces; i++) {
         let voxel = voxel_shown(pixel, vec2i(i % pieces, i / pieces), pieces);
         if (all(voxel >= vec3i(0)) && all(voxel < march.shape)) {
             let kept = select(1.0 - slice.dim, 1.0, !outside(voxel));

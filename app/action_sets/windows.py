@@ -15,6 +15,7 @@ from app.actions import Action, BadArguments, Param
 from app.layout import CONSOLE, INSPECTOR, LOG, MACHINES, PERFORMANCE, SLICES, TRANSFER
 from app.panels.console import terminal_of
 from app.session import Session
+from app.slicing import to_json
 from app.theme import MAX_SCALE, MIN_SCALE
 from app.widgets.x86_decode import Bits
 
@@ -143,6 +144,7 @@ def window_actions(session: Session, frame: Frame) -> list[Action]:
             ],
             "toasts": [{"level": t.level.value, "title": t.title, "detail": t.detail} for t in state.toasts.shown()],
             "overlay": state.overlay,
+            "slices": {machine: to_json(slicing) for machine, slicing in state.slicings.all()},
             "search": {"open": state.search.open, "text": state.search.text},
             "settings": {
                 "theme": state.settings.theme,

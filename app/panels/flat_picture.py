@@ -76,17 +76,18 @@ def draw(state: AppState, ui: Ui, machine: str, size: tuple[float, float]) -> No
 
 def _place(state: AppState, machine: str, plane: Plane, shape: Shape, size: tuple[float, float]) -> FlatPlace:
     """What the picture shows: what it did, or all of the plane at first."""
-    key = machine, plane.axis
-    if key not in state.slices.places:
-        state.slices.places[key] = whole_place(plane, shape, _pixels(state, size))
-    return state.slices.places[key]
+    whole = whole_place(plane, shape, _pixels(state, size))
+    place = state.slices.places.setdefault((machine, plane.axis), whole)
+    if place.whole:
+        place.centre, place.zoom = whole.centre, whole.zoom
+    return place
 
 
 def whole_place(plane: Plane, shape: Shape, size_px: tuple[int, int]) -> FlatPlace:
     """All of a plane, as large as fits."""
     low, high = extent(plane, shape)
     middle = (low[0] + high[0]) / 2, (low[1] + high[1]) / 2
-    return FlatPlace(middle, zoom_to_fit(high[0] - low[0], high[1] - low[1], size_px))
+    return FlatPlace(middle, zoom_to_fit(high[0] - low[0], high[1] - low[1], size_px), whole=True)
 
 
 def _pixels(state: AppState, size: tuple[float, float]) -> tuple[int, int]:
@@ -220,6 +221,7 @@ def _mouse(
         elif slices.moved and slices.pan_from is not None:
             scale = raster.scale / ratio
             place.centre = slices.pan_from[0] - delta.x / scale, slices.pan_from[1] + delta.y / scale
+            place.whole = False
     if imgui.is_item_deactivated():
         if slices.line is not None and slices.before is not None and slices.before != state.look():
             state.history.record(slices.before)
@@ -254,7 +256,7 @@ def zoom_at(place: FlatPlace, raster: Raster, here: tuple[float, float], steps: 
     u, v = raster.shown_at(*here)
     from_middle = here[0] - raster.size_px[0] / 2, here[1] - raster.size_px[1] / 2
     place.centre = u - from_middle[0] / zoom, v + from_middle[1] / zoom
-    place.zoom = zoom
+    place.zoom, place.whole = zoom, False
 
 
 def _drag_line(state: AppState, machine: str, plane: Plane, shown: Point) -> None:

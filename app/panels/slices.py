@@ -23,13 +23,14 @@ if TYPE_CHECKING:
 
 ORDER: tuple[Axis, ...] = ("z", "y", "x", "oblique")
 """As people name them: XY, XZ, YZ, oblique."""
-LABEL_UNITS = 17
+LABEL_UNITS = 19
 SMALLEST_PICTURE_UNITS = 30
 
 
 def draw(state: AppState, ui: Ui) -> None:
     """Draw the panel."""
     state.slices.has_keys = state.slices.animating = False
+    _dock_at_first(state)
     flags = imgui.WindowFlags_.no_scroll_with_mouse | imgui.WindowFlags_.no_scrollbar
     with ui.panel(SLICES, flags=flags) as visible:
         if not visible:
@@ -52,6 +53,13 @@ def draw(state: AppState, ui: Ui) -> None:
         ui.gap(2)
         _clip(state, ui, machine, slicing, shape)
         _forget_hold(state)
+
+
+def _dock_at_first(state: AppState) -> None:
+    """A layout that was saved before there was this panel has no place for it: it comes beside the volume."""
+    known = imgui.internal.find_window_by_name(SLICES) is not None
+    if not known and imgui.internal.find_window_settings_by_id(imgui.internal.im_hash_str(SLICES)) is None:
+        state.to_dock.append((SLICES, state.stage.active.name, False))
 
 
 def plane_colour(ui: Ui, axis: Axis) -> Rgba:

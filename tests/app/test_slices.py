@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
+from imgui_bundle import imgui
 
 from app.actions import ActionDisabled, BadArguments
 from app.layout import SLICES
+from app.offscreen import OffscreenWindow
 from app.panels import flat_picture
 from app.place import Place
 from app.slicing import Slicing
 from app.voxels import place_of_voxel
+from app.window_options import WindowOptions
 from render.cut import Axis, Plane
 from render.errors import BadCut
 from render.planes import frame_of, voxel_middle
-from tests.app.conftest import PATTERN_ADDRESS, Person
+from tests.app.conftest import PATTERN_ADDRESS, SIZE, Person
 
 
 def slicing(host: Person) -> Slicing:
@@ -438,3 +443,23 @@ def test_zooming_at_a_point_keeps_it() -> None:
     flat_picture.zoom_at(place, raster, (40, 50), 3)
     after = raster_of(Plane("z", 3.0), (512, 512, 512), (300, 200), place.centre, place.zoom)
     assert after.shown_at(40, 50) == pytest.approx(here, abs=1.0)
+
+
+def test_a_layout_of_before_there_was_the_panel_gets_it_beside_the_volume(homes: Path) -> None:
+    options = WindowOptions(size=SIZE, tour=False)
+    with OffscreenWindow(options, keep=False) as first:
+        first.frame(6)
+        first.window.host.make_current()
+        entries = re.split(r"(?m)^(?=\[)", imgui.save_ini_settings_to_memory())
+    before = "".join(entry for entry in entries if not entry.startswith(f"[Window][{SLICES}]"))
+    with OffscreenWindow(options, keep=False) as second:
+        second.window.host.make_current()
+        imgui.load_ini_settings_from_memory(before)
+        second.frame(4)
+        second.window.session.change(show_slices=True)
+        second.frame(8)
+        second.window.host.make_current()
+        window = imgui.internal.find_window_by_name(SLICES)
+        assert window.dock_id
+        left, _, width, _ = second.window.state.volume_rect
+        assert window.pos.x == pytest.approx(left + width, abs=4)

@@ -52,7 +52,7 @@ def flat_picture(
     width, height = size
     columns, rows = np.meshgrid(np.arange(width) + left, top - 1 - np.arange(height))
     span = max(1, round(1 / scale))
-    level = max(side for side in (1, 4, 16) if side <= span)
+    level = max(side for side in (1, 4, 16) if span % side == 0)
     pieces = span // level
     total = np.zeros((height, width, 4))
     inside = np.zeros((height, width))

@@ -8,6 +8,7 @@ the result.
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from PIL import Image
 
 from render.camera import CameraState
 from render.curves import HILBERT
+from render.cut import Cut, Plane
 from render.device import adapter_summary
 from render.look import Look
 from render.view import VolumeView
@@ -151,3 +153,31 @@ def test_flash(make_view: MakeView, make_store: MakeStore) -> None:
     pages = np.arange(0, 64, 5, dtype=np.uint32)
     store.upload(pages, stairs().reshape(-1, 4096)[pages])
     check(view, "flash")
+
+
+def test_three_slices(make_view: MakeView, make_store: MakeStore) -> None:
+    """Three crossing sheets with bright edges, nothing else: red (x), green (y) and blue (z).
+
+    The upright ones show the stairs from the side and from the front, in the bytes' own flat colours on dark ground;
+    the level one, at a quarter of the height, shows six of eight steps as stripes.
+    """
+    view = make_view(SIZE)
+    view.add_volume("m", make_store(stairs()))
+    view.look = Look(mode="slice")
+    view.set_cut("m", Cut((Plane("x", 40.0), Plane("y", 32.0), Plane("z", 16.0))))
+    view.camera.state = replace(view.camera.state, distance=view.camera.state.distance * 0.95)
+    picture = check(view, "slices-three").astype(int)
+    red, green, blue = picture[..., 0], picture[..., 1], picture[..., 2]
+    assert ((red > 180) & (green < 140) & (blue < 140)).sum() > 60, "the x plane's edges"
+    assert ((green > 160) & (red < 110)).sum() > 60, "the y plane's edges"
+    assert ((blue > 200) & (red < 110)).sum() > 60, "the z plane's edges"
+
+
+def test_oblique_slice_in_a_clipped_glass(make_view: MakeView, make_store: MakeStore) -> None:
+    """The left half of the stairs as clear glass in its own thin box, and in it an amber-edged slanted sheet."""
+    view = make_view(SIZE)
+    view.add_volume("m", make_store(stairs()))
+    view.look = Look(mode="translucent", opacity=0.02)
+    view.set_cut("m", Cut((Plane("oblique", -4.0, -70.0, 30.0),), ((0.0, 0.0, 0.0), (40.0, 64.0, 48.0))))
+    picture = check(view, "slice-oblique").astype(int)
+    assert ((picture[..., 0] > 190) & (picture[..., 2] < 120)).sum() > 60, "the oblique plane's edges"

@@ -121,7 +121,7 @@ def test_from_afar_pixels_are_means(make_store: MakeStore, zoom: float) -> None:
     for plane in PLANES:
         centre = (0.0, 0.0) if plane.axis == "oblique" else (64.0, 50.0)
         flat.draw(plane, centre, zoom)
-        check(flat, most_delicate=0.15 if plane.axis == "oblique" else 0.0)
+        check(flat, most_delicate=0.4 if plane.axis == "oblique" else 0.0)
     flat.close()
 
 
