@@ -174,6 +174,49 @@ def desktop(display: str, folder: Path) -> Iterator[Desktop]:
         opened.process.wait(20)
 
 
+def test_two_views_are_opened_linked_turned_and_shrunk_to_nothing(desktop: Desktop) -> None:
+    desktop.until(lambda s: s["volumes"]["boot-sector"]["uploaded_pages"] > 0, "its memory should be read")
+    x0, y0 = _window_corner(desktop)
+    desktop.xdotool("mousemove", round(x0 + desktop.middle()[0]), round(y0 + desktop.middle()[1]))
+    desktop.key("v")
+    time.sleep(1.0)
+    views = desktop.do("view.list")
+    assert [view["view"] for view in views] == ["Volume", "Volume 2"]
+    desktop.key("t")  # another mode, in the new view only
+    modes = [view["mode"] for view in desktop.do("view.list")]
+    assert modes[0] == "solid" != modes[1]
+    desktop.key("l")
+    assert [view["linked"] for view in desktop.do("view.list")] == [True, True]
+
+    def middle(view: dict[str, Any]) -> tuple[float, float]:
+        x, y, width, height = view["rect"]
+        return x0 + x + width / 2, y0 + y + height / 2
+
+    before, start = desktop.screen(), desktop.state()["camera"]["azimuth_degrees"]
+    x, y = middle(views[0])
+    desktop.drag((x, y), (x + 80, y))  # in the first view, which thereby is the active one
+    desktop.until(lambda s: abs(s["camera"]["azimuth_degrees"] - start) > 15, "it should turn")
+    assert [view["active"] for view in desktop.do("view.list")] == [True, False]
+    time.sleep(1.5)
+    after = desktop.screen()
+    for view in views:
+        left, top, width, height = (round(value) for value in view["rect"])
+        here = slice(y0 + top, y0 + top + height), slice(x0 + left, x0 + left + width)
+        changed = (np.abs(after[here].astype(int) - before[here]).max(axis=2) > 20).mean()
+        assert changed > 0.01, f"{view['view']} turned with the other"
+
+    window = _window_geometry(desktop)["WINDOW"]
+    for size in ((1, 1), (700, 1), (SIZE[0], SIZE[1])):
+        desktop.xdotool("windowsize", window, *size)
+        time.sleep(0.5)
+        desktop.do("volume.orbit", 5)
+    desktop.until(lambda s: s["size"] == list(SIZE), "it should have its size again")
+    assert desktop.state()["toasts"] == []
+    desktop.do("view.activate", "Volume 2")
+    desktop.key("shift+v")
+    desktop.until(lambda _s: len(desktop.do("view.list")) == 1, "the second view should close")
+
+
 def test_a_session_by_mouse_and_keys(desktop: Desktop, tmp_path: Path) -> None:
     state = desktop.state()
     assert state["title"].startswith("Glassbox · boot-sector")
@@ -330,6 +373,12 @@ def test_a_second_window_says_where_it_listens(desktop: Desktop, display: str) -
 
 def _window_corner(desktop: Desktop) -> tuple[int, int]:
     """Return where the window's upper left corner lies on the screen."""
+    values = _window_geometry(desktop)
+    return int(values["X"]), int(values["Y"])
+
+
+def _window_geometry(desktop: Desktop) -> dict[str, str]:
+    """Return what xdotool says of the window: WINDOW, X, Y and so on."""
     found = subprocess.run(
         ["xdotool", "search", "--onlyvisible", "--name", "Glassbox", "getwindowgeometry", "--shell"],
         check=True,
@@ -337,5 +386,4 @@ def _window_corner(desktop: Desktop) -> tuple[int, int]:
         text=True,
         env={**os.environ, "DISPLAY": desktop.display},
     ).stdout
-    values = dict(line.split("=") for line in found.split() if "=" in line)
-    return int(values["X"]), int(values["Y"])
+    return dict(line.split("=", 1) for line in found.split() if "=" in line)
