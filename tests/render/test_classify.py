@@ -6,7 +6,9 @@ import importlib
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import numba
 import numpy as np
 import pytest
 import wgpu
@@ -16,6 +18,7 @@ from numpy.typing import NDArray
 
 from render.brick_upload import loops
 from render.bricks import BrickStore
+from render.classify import classify
 from render.content import Kind, entropy_table
 from render.curves import CURVES, Curve
 from tests.render.reference_content import ALL, TABLE, bricks_of, cells_of, entropy_of, kinds_of
@@ -183,6 +186,22 @@ def test_kinds_of_what_a_machine_really_holds() -> None:
     rng = np.random.default_rng(1)
     assert share(rng.bytes(1 << 20), Kind.RANDOM) == 1.0
     assert share(rng.normal(size=1 << 17).tobytes(), Kind.RANDOM) == 0.0
+
+
+def test_loops_compiled_here_and_now_are_the_kept_ones() -> None:
+    """What stands in the source, compiled without any cache, does what the kept code does."""
+    fresh: Any = numba.njit(nogil=True)(classify.py_func)  # type: ignore[attr-defined]
+    pages = np.stack(pages_on_the_edge())
+    n = len(pages)
+    order = CURVES["hilbert"].step_tables(2).position.astype(np.uint8)
+    out = []
+    for loop in (fresh, loops.wait()):
+        cells, bricks = np.zeros((n, 64), np.uint32), np.zeros((n, 2), np.uint32)
+        nowhere, states = np.zeros(n, np.uint64), np.full(n, 5, np.uint8)
+        loop(pages.ctypes.data, n, nowhere, order, states, entropy_table(), cells, bricks)
+        out.append((cells, bricks))
+    np.testing.assert_array_equal(out[0][0], out[1][0])
+    np.testing.assert_array_equal(out[0][1], out[1][1])
 
 
 @pytest.mark.parametrize("curve", CURVES.values(), ids=CURVES.keys())
