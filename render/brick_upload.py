@@ -178,11 +178,12 @@ class HostUpload:
         try:
             for index in np.unique(parts[resident]):
                 buffer = levels.parts[index]
-                start = _map(buffer)
-                mapped.append(buffer)
                 here = resident & (parts == index)
                 offset = (written.slots[here] & ((1 << bits) - 1)) * PAGE_SIZE
-                targets[here] = np.uint64(start) + offset.astype(np.uint64)
+                low, high = int(offset.min()), int(offset.max()) + PAGE_SIZE
+                start = _map(buffer, low, high - low)
+                mapped.append(buffer)
+                targets[here] = np.uint64(start) + (offset - low).astype(np.uint64)
             self._put_into(written, targets)
         finally:
             for buffer in mapped:
@@ -232,10 +233,13 @@ class HostUpload:
         queue.submit([encoder.finish()])
 
 
-def _map(buffer: wgpu.GPUBuffer) -> int:
-    """Take a buffer over from the GPU, once that has done with it; the address of its memory."""
+def _map(buffer: wgpu.GPUBuffer, offset: int, size: int) -> int:
+    """Take part of a buffer over from the GPU, once that has done with it; the address of its memory.
+
+    A part, because wgpu first fills with zeros what is mapped for the first time.
+    """
     try:
-        buffer.map_sync("WRITE")
+        buffer.map_sync("WRITE", offset, size)
     except RuntimeError as error:  # a buffer of our own that cannot be mapped has no device any more
         raise DeviceLost("write to the GPU's memory") from error
     # wgpu has no public way to a mapped range that does not copy; its version is pinned.

@@ -64,6 +64,7 @@ __all__ = [
 
 _LARGEST_BRICK = 512
 """Bricks along a side that fit the nine bits which shaders have for them: 8192 voxels, a RAM of 512 GiB."""
+_BRICKS_A_BLOCK = np.uint32(BLOCK_SIDE // BRICK_SIDE)
 _FEWEST_SLOTS = 64
 
 SumsUp = Literal["shader", "host"]
@@ -136,12 +137,12 @@ class BrickStore:
         self._places = bricks[:, 0] | bricks[:, 1] << np.uint32(9) | bricks[:, 2] << np.uint32(18) | self._states
         self._heat = WriteHeat(self.n_pages)
         self._attributes: dict[str, PageAttribute] = {}
-        self._blocks_stale = True
         self._resources = Resources(device)
         self._layout, self._residency = self._plan(bricks, layout, budget_bytes, sums_up)
         self.layout: VoxelLayout = self._layout.voxels
         self.part_bits = self._layout.part_bits
         self.shape_bricks, self.shape_blocks = self._layout.shape_bricks, self._layout.shape_blocks
+        self._block_stale = np.zeros(self.shape_blocks[::-1], np.bool_)
         with gpu_work("make room for a volume"):
             try:
                 self._create()
@@ -196,14 +197,19 @@ class BrickStore:
             table.settle()
         self._host = HostUpload(resources, levels, self.curve, self.n_pages) if self._layout.mappable else None
         self._shader: ShaderUpload | None = None
+        n_blocks = self._block_stale.size
+        self._stale_list = resources.buffer(
+            "stale blocks", 4 * (n_blocks + 1), wgpu.BufferUsage.STORAGE | wgpu.BufferUsage.COPY_DST
+        )
         self._count, self._count_bindings = compute_pipeline(
             self.device,
             wgsl.compose("blocks_count.wgsl"),
             [
                 {"texture": {"sample_type": "uint", "view_dimension": "3d"}},
                 {"storage_texture": {"access": "write-only", "format": "r32uint", "view_dimension": "3d"}},
+                {"buffer": {"type": "read-only-storage"}},
             ],
-            [[self.bricks, self.blocks]],
+            [[self.bricks, self.blocks, self._stale_list]],
         )
 
     # ----- what is known of it
@@ -261,7 +267,7 @@ class BrickStore:
         heat = self._heat.add(pages, self.clock_s) if flash else None
         with gpu_work("upload written pages"):
             self._put(Written(self._places[pages], slots, data, heat, self.clock_s))
-        self._blocks_stale = True
+        self._block_stale[tuple(axis[pages] // _BRICKS_A_BLOCK for axis in self._where)] = True
         self.revision += 1
         corners = np.stack([self._where[axis][pages] for axis in (2, 1, 0)], axis=1) * np.uint32(BRICK_SIDE)
         self._changes.append(Change(self.revision, self.clock_s if flash else NEVER_S, corners))
@@ -279,17 +285,20 @@ class BrickStore:
         if self._page_table is not None:
             with gpu_work("say where pages are"):
                 self._page_table.settle()
-        if not self._blocks_stale:
+        z, y, x = np.nonzero(self._block_stale)
+        if not len(x):
             return
+        stale = np.concatenate([[len(x)], x | y << 9 | z << 18]).astype(np.uint32)
         with gpu_work("summarise the volume"):
+            self.device.queue.write_buffer(self._stale_list, 0, stale)
             encoder = self.device.create_command_encoder()
             compute = encoder.begin_compute_pass(timestamp_writes=pass_clock(self.device).writes("summarise"))
             compute.set_pipeline(self._count)
             compute.set_bind_group(0, self._count_bindings[0])
-            compute.dispatch_workgroups(*(-(-side // 4) for side in self.shape_blocks))
+            compute.dispatch_workgroups(-(-len(x) // 64))
             compute.end()
             self.device.queue.submit([encoder.finish()])
-        self._blocks_stale = False
+        self._block_stale[:] = False
 
     # ----- residency
 
