@@ -71,6 +71,9 @@ def test_a_detached_machine_lives_through_every_command(
     header, row = capsys.readouterr().out.splitlines()
     assert header.split()[:3] == ["NAME", "STATE", "GUEST"]
     assert row.split()[:2] == ["tiny", "running"]
+    Path(str(started["ram_path"])).unlink()
+    assert main(["list"]) == ExitCode.DONE
+    assert "tiny: Its RAM file" in capsys.readouterr().out
     assert main(["stop", "tiny"]) == ExitCode.DONE
     assert capsys.readouterr().out == "tiny stopped\n"
     assert discover() == ()
