@@ -6,7 +6,7 @@ needs it, and that a lost one can be replaced.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +18,7 @@ from pygfx.renderers.wgpu.engine import renderstate as _renderstate
 from pygfx.renderers.wgpu.engine import shadowutil as _shadowutil
 from pygfx.renderers.wgpu.engine import shared as _pygfx_shared
 from pygfx.renderers.wgpu.engine.utils import gpu_caches
+from pygfx.resources import _base as _pygfx_resources
 from pygfx.utils.text import glyph_atlas
 from wgpu.utils.device import helper as _default_device
 
@@ -65,7 +66,27 @@ def request_device() -> tuple[wgpu.GPUDevice, AdapterSummary]:
         except (RuntimeError, wgpu.GPUError) as error:
             raise NoAdapter(str(error).strip() or type(error).__name__) from error
     device = _pygfx_shared.get_shared().device
+    _ask_before_submits(device)
     return device, adapter_summary(device)
+
+
+def _ask_before_submits(device: wgpu.GPUDevice) -> None:
+    """Make `submit` raise where the device is lost.
+
+    wgpu-native ends the whole process (a panic that nothing can catch) when something is submitted to a lost device,
+    whoever does it: pygfx in the middle of a frame, say. Finishing an empty encoder is refused politely, so each
+    submission tries that first; it takes 20 us. A device that is lost in just this moment ends the process still.
+    """
+    queue = device.queue
+    if "submit" in vars(queue):
+        return
+    submit = queue.submit
+
+    def submit_if_not_lost(command_buffers: Sequence[wgpu.GPUCommandBuffer]) -> None:
+        device.create_command_encoder().finish()
+        submit(command_buffers)
+
+    queue.submit = submit_if_not_lost
 
 
 def replace_device() -> tuple[wgpu.GPUDevice, AdapterSummary]:
@@ -81,6 +102,8 @@ def replace_device() -> tuple[wgpu.GPUDevice, AdapterSummary]:
         cache.clear()
     # Render states outlive their renderer until the garbage collector comes by, and are found again by what they hold.
     _renderstate._renderstate_instance_cache.clear()
+    # What was going to be uploaded would go to the old device's buffers through the new one's queue.
+    _pygfx_resources.resource_update_registry._syncable.clear()
     _shadowutil.global_bind_group_layout = None
     _mipmapsutil.mipmap_sampler = None
     for resource in (glyph_atlas.texture, glyph_atlas.info_buffer):

@@ -28,7 +28,11 @@ _IN_OWN_PROCESS = "GLASSBOX_TEST_OWN_PROCESS"
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item) -> bool | None:
-    """Run a test marked own_process in a child: pygfx keeps one device a process, and was not made to outlive it."""
+    """Run a test marked own_process in a child: pygfx keeps one device a process, and was not made to outlive it.
+
+    A program with one window replaces device and views together. Here other tests' windows live in the same process:
+    their renderers keep the device that was lost, while all else in pygfx is the new one's.
+    """
     if item.get_closest_marker("own_process") is None or _IN_OWN_PROCESS in os.environ:
         return None
     item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)

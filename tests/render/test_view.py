@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import itertools
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pygfx as gfx
@@ -19,7 +20,7 @@ from render.backdrop import BACKGROUNDS, DARK
 from render.bricks import BrickStore
 from render.camera import CameraState
 from render.curves import HILBERT
-from render.device import adapter_summary, replace_device, request_device
+from render.device import adapter_summary, gpu_work, replace_device, request_device
 from render.errors import DeviceLost, RenderError
 from render.look import Look, Mode
 from render.view import Hit, VolumeView
@@ -495,6 +496,34 @@ def test_lost_device_is_said_and_can_be_replaced() -> None:
     assert differs(view.screenshot(), before) == 0
     view.destroy()
     store.destroy()
+
+
+@pytest.mark.own_process
+def test_what_is_submitted_to_a_lost_device_is_an_error_and_not_the_end() -> None:
+    """wgpu-native would abort: with what was recorded before, and with nothing at all."""
+    device, _ = request_device()
+    encoder = device.create_command_encoder()
+    buffer = device.create_buffer(size=4, usage=wgpu.BufferUsage.COPY_DST | wgpu.BufferUsage.COPY_SRC)
+    encoder.clear_buffer(buffer)
+    recorded = encoder.finish()
+    target = gfx.Texture(dim=2, size=(8, 8, 1), format="rgba8unorm")
+    renderer, camera, scene = gfx.WgpuRenderer(target), gfx.NDCCamera(), gfx.Scene()
+    renderer.render(scene, camera)
+    device.destroy()
+    for doing in (
+        partial(device.queue.submit, [recorded]),
+        partial(device.queue.submit, []),
+        partial(renderer.render, scene, camera),
+    ):
+        with pytest.raises(DeviceLost), gpu_work("try"):
+            doing()
+    # Nothing of the old device is uploaded through the new one's queue.
+    waiting = gfx.Buffer(np.zeros(4, np.float32))
+    waiting._wgpu_object = buffer
+    waiting.update_full()
+    device, _ = replace_device()
+    gfx.WgpuRenderer(gfx.Texture(dim=2, size=(8, 8, 1), format="rgba8unorm")).render(gfx.Scene(), camera)
+    device.queue.submit([])
 
 
 def test_adapter_is_described(device: wgpu.GPUDevice) -> None:
