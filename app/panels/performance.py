@@ -36,7 +36,8 @@ GROUP_TIPS = {
 }
 BAR_PX = 2.0
 NAME_UNITS = 31
-FIGURE_UNITS = 14
+FIGURE_UNITS = 13
+NARROW_UNITS = 56
 
 
 def draw(state: AppState, ui: Ui) -> None:
@@ -158,14 +159,15 @@ def _slider(
 ) -> _Slid:
     """Draw a slider with its value beside it: dim where it is not the user's own."""
     theme = ui.theme
-    left, reserved = imgui.get_cursor_pos_x(), theme.px(19)
+    left, reserved = imgui.get_cursor_pos_x(), theme.px(15)
     with ui.style(
         frame_padding=(theme.px(1.5), theme.px(0.25)), grab_rounding=theme.px(1), grab_min_size=theme.px(2.5)
     ):
         ui.row("Budget", left + theme.px(16))
         imgui.set_next_item_width(max(theme.px(8), left + width - imgui.get_cursor_pos_x() - reserved))
         changed, new = imgui.slider_float(id_, value, *limits, "", flags)
-        reset = imgui.is_item_hovered() and imgui.is_mouse_double_clicked(imgui.MouseButton_.left)
+        # When it is let go: while it is held it would follow the pointer again.
+        reset = imgui.is_item_deactivated() and imgui.get_io().mouse_clicked_last_count[0] >= 2
         slid = _Slid(new, changed, imgui.is_item_deactivated_after_edit(), reset)
         ui.tooltip(tip, note=note)
         imgui.same_line(left + width - imgui.calc_text_size(text).x)
@@ -218,16 +220,17 @@ def _graph(state: AppState, ui: Ui, width: float, budget_ms: float, p95_ms: floa
 
 
 def _columns(ui: Ui, width: float) -> list[float]:
-    """The right edges of the three columns of figures, from the left of the panel."""
-    step = min(ui.theme.px(FIGURE_UNITS), (width - ui.theme.px(22)) / 3)
-    return [width - 2 * step, width - step, width]
+    """The right edges of the columns of figures, from the left of the panel: three, or two where it is narrow."""
+    step = ui.theme.px(FIGURE_UNITS)
+    return [width - 2 * step, width - step, width] if width >= ui.theme.px(NARROW_UNITS) else [width - step, width]
 
 
 def _table_head(ui: Ui, width: float) -> None:
     with ui.small():
         left = imgui.get_cursor_pos_x()
         ui.faint("ms")
-        for edge, text in zip(_columns(ui, width), ("now", "p50", "p95"), strict=True):
+        edges = _columns(ui, width)
+        for edge, text in zip(edges, ("now", "p50", "p95")[-len(edges) :], strict=True):
             imgui.same_line(left + edge - imgui.calc_text_size(text).x)
             ui.faint(text)
 
@@ -265,7 +268,7 @@ def _line(
     ui.elided(name, max(room, theme.px(12)), theme.text_faint if dim else theme.text_dim)
     if tip:
         ui.tooltip(tip)
-    for edge, seconds in zip(edges, times_s, strict=True):
+    for edge, seconds in zip(edges, times_s[-len(edges) :], strict=True):
         text = format_ms(seconds)
         imgui.same_line(left + edge - imgui.calc_text_size(text).x)
         ui.text(text, theme.text_dim if dim else theme.text)
@@ -282,7 +285,9 @@ def format_ms(seconds: float) -> str:
 
 def _memory(state: AppState, ui: Ui) -> None:
     theme, use = ui.theme, state.memory_use
-    of = f"{format_bytes(use.total)} of {format_bytes(use.budget)}" if use.budget else format_bytes(use.total)
+    of = f"{format_bytes(use.total)} of {format_bytes(use.budget)}"
+    if imgui.get_content_region_avail().x < theme.px(NARROW_UNITS):
+        of = format_bytes(use.total)
     _heading(ui, "GPU memory", of, "What Glassbox itself holds, all textures and buffers counted")
     ui.gap(1)
     width = imgui.get_content_region_avail().x

@@ -304,7 +304,8 @@ def test_another_wish_before_the_first_is_done_wins(alone: Person) -> None:
 def test_where_there_is_no_room_for_two_the_new_one_fills_before_ones_eyes(alone: Person) -> None:
     stage = alone.state.stage
     camera, box = stage.camera, stage.view.volume_box("tiny")
-    stage.memory_budget_bytes = stage.memory_use().total + (1 << 20)
+    usual = stage.usual_budget_bytes
+    stage._usual_budget_bytes = stage.memory_use().total + (1 << 20)  # an adapter that has no more
     try:
         alone.run("view.curve", "linear")
         assert stage.laying == ()
@@ -312,7 +313,7 @@ def test_where_there_is_no_room_for_two_the_new_one_fills_before_ones_eyes(alone
         alone.until(lambda: stage.feeds["tiny"].caught_up, "it should fill", 30)
         alone.frame(2)
     finally:
-        stage.memory_budget_bytes = 0
+        stage._usual_budget_bytes = usual
     assert bytes(stage.feeds["tiny"].store.read_page(PATTERN_ADDRESS // 4096)) == PATTERN
     assert stage.view.volume_box("tiny") == box
     assert stage.camera.target == camera.target
@@ -469,3 +470,79 @@ def test_where_there_is_room_for_one_hint_they_take_turns(age: float) -> None:
     assert all(0 <= value <= 1 for value in shown)
     assert sum(value > 0 for value in shown) <= 1
     assert any(shown) == (0 < age < hints.STAY_S)
+
+
+# Budgets
+
+
+def test_the_budgets_are_what_the_user_says(alone: Person) -> None:
+    stage, state = alone.state.stage, alone.state
+    usual_s = stage.frame_budget_s
+    assert alone.run("view.frame_budget", 50) == 50
+    second(alone)
+    assert [pane.view.budget.frame_s for pane in stage.panes] == pytest.approx([0.025] * 2), "two views share a frame"
+    assert alone.run("view.frame_budget", 0) == pytest.approx(usual_s * 1000)
+    for wrong in (1, 1000, -5):
+        with pytest.raises(BadArguments, match="must lie between"):
+            alone.run("view.frame_budget", wrong)
+    usual = stage.memory_use().budget
+    assert usual == stage.usual_budget_bytes
+    store = stage.feeds["tiny"].store
+    assert alone.run("view.memory_budget", "1G") == 1 << 30
+    assert state.settings.memory_budget_mib == 1024
+    assert stage.feeds["tiny"].store is store, "what fits stays as it is"
+    with pytest.raises(BadArguments, match="at least 64 MiB"):
+        alone.run("view.memory_budget", "1M")
+    assert alone.run("view.memory_budget", 0) == usual
+
+
+def test_a_budget_that_is_too_small_keeps_the_volume_and_gives_memory_back(alone: Person) -> None:
+    stage = alone.state.stage
+    box, voxels = stage.view.volume_box("tiny"), stage.memory_use().by_kind()["voxels"]
+    stage.set_memory_budget(2 << 20)
+    assert stage.feeds["tiny"].store.curve.name == "hilbert"
+    alone.until(lambda: stage.feeds["tiny"].caught_up, "it should fill", 30)
+    alone.frame(4)
+    assert stage.view.volume_box("tiny") == box
+    assert stage.memory_use().by_kind()["voxels"] <= voxels
+    stage.set_memory_budget(0)
+    alone.until(lambda: not stage.laying and stage.feeds["tiny"].caught_up, "it should be whole again", 30)
+    assert not stage.feeds["tiny"].store.is_pooled
+    assert bytes(stage.feeds["tiny"].store.read_page(PATTERN_ADDRESS // 4096)) == PATTERN
+
+
+def test_the_performance_panel_shows_passes_memory_and_budgets(alone: Person) -> None:
+    state, px = alone.state, alone.window._ui.theme.px
+    alone.run("window.show", "Performance")
+    for _ in range(12):
+        alone.run("volume.orbit", 7)
+    alone.until(lambda: state.pass_figures.total is not None, "the GPU's figures should come", 10)
+    alone.until(lambda: state.memory_use.total > 0, "the memory's too", 5)
+    assert {row.name for row in state.pass_figures.rows} >= {"march", "compose"}
+    window = imgui.internal.find_window_by_name("Performance")
+    left, top, right = window.pos.x + px(3), window.pos.y, window.pos.x + window.size.x - px(3)
+    picture = alone.offscreen.picture()[round(top) : round(top + px(60)), round(left) : round(right), :3].astype(float)
+    for colour in (alone.window._ui.theme.accent, alone.window._ui.theme.ansi[5]):
+        found = (np.abs(picture - np.array(colour[:3]) * 255).max(axis=2) < 6).sum()
+        assert found > 20, "bars of the march and of what is composed"
+    # Both sliders, found by trying every line: a press in the middle of the first gives another frame budget.
+    for y in np.arange(top + px(60), top + window.size.y - px(4), px(2)):
+        alone.click(left + px(17.5), float(y))
+        if state.settings.frame_budget_ms:
+            break
+    assert 4 <= state.settings.frame_budget_ms < 33
+    line = float(y)
+    alone.click(left + px(17.5), line, times=2)
+    alone.frame(3)
+    assert state.settings.frame_budget_ms == 0, "a double click brings back what suits the adapter"
+    alone.run("window.toggle_panel", "Performance")
+
+
+def test_the_status_bar_tells_what_the_gpu_holds_and_leads_to_the_panel(alone: Person) -> None:
+    alone.until(lambda: alone.state.memory_use.total > 0, "it should be known", 5)
+    assert "Performance" not in alone.state.docked or not alone.state.settings.show_performance
+    alone.click(SIZE[0] - 40, SIZE[1] - 12)
+    alone.frame(2)
+    assert alone.state.focus_panel is None
+    assert imgui.internal.find_window_by_name("Performance").active
+    alone.run("window.toggle_panel", "Performance")
