@@ -14,6 +14,7 @@ from render import wgsl
 from render.bricks import NOT_RESIDENT, BrickStore
 from render.camera import Box, CameraState, basis_of
 from render.channels import BY_VOXEL, HEAT_TOP
+from render.content import Kind
 from render.cut import AXES, Axis
 from render.eye import Eye, Rect, Shine
 from render.look import Mode
@@ -311,6 +312,7 @@ def common_variables(switches: Switches, layout: str, n_parts: int, max_steps: i
         "max_steps": max_steps,
         "not_resident": NOT_RESIDENT,
         "heat_top": HEAT_TOP,
+        "kinds": Kind,
     }
 
 

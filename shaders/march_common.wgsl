@@ -433,6 +433,20 @@ $$ endif
 }
 $$ endif
 
+fn fill_at(position: vec3f) -> f32 {
+    // Nothing is outside; the sampler would repeat the edge.
+    let inside = all(position > vec3f(march.clip_low)) && all(position < vec3f(march.clip_high)) && !hidden(vec3i(floor(position)));
+    return select(0.0, textureSampleLevel(cells, smooth_sampler, position / vec3f(march.shape), 0.0).g, inside);
+}
+
+// How much a place is turned to the light, 0 to 1: whether there is less towards the light than away from it. Two looks
+// at how full the cells are, so many voxels away, for ways of looking that have no surface.
+fn turned_to_light(ray: Ray, depth: f32, voxels: f32) -> f32 {
+    let position = vec3f(march.camera_voxel) + march.camera_part + ray.direction * depth;
+    let reach = march.light * max(voxels, 2.0 * march.pixel_voxels * depth);
+    return clamp(0.5 + 0.6 * (fill_at(position - reach) - fill_at(position + reach)), 0.0, 1.0);
+}
+
 // The palette's colour and the transfer function's opacity; in translucent mode, the extinction of a voxel's length.
 fn look_of(page: Page, scalar: i32) -> vec4f {
     return textureLoad(palette, vec2i(scalar, page.row), 0);

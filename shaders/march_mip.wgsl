@@ -88,14 +88,14 @@ $$ endif
         return Result(vec4f(0.0), 0.0, vec3i(0));
     }
     page.row = best_row;
-    return Result(glowing(look_of(page, best), best_brick, best_walk.depth, start.depth, end), max(best_walk.depth, 1e-6), best_walk.voxel);
+    return Result(glowing(ray, look_of(page, best), best_brick, best_walk.depth, start.depth), max(best_walk.depth, 1e-6), best_walk.voxel);
 }
 
-// Farther is darker, or a heap of equal maxima would be flat.
-fn glowing(look: vec4f, brick: vec3i, depth: f32, near: f32, far: f32) -> vec4f {
+// Farther is darker, and what is turned from the light: a heap of equal maxima would be flat.
+fn glowing(ray: Ray, look: vec4f, brick: vec3i, depth: f32, near: f32) -> vec4f {
     let reach = vec3f(march.clip_high - march.clip_low);
     let cue = 1.0 - 0.72 * smoothstep(0.0, 1.0, (depth - near) / max(max(reach.x, reach.y), reach.z));
     let alpha = sqrt(look.a);
-    let light = look.rgb * cue + march.flash_color * flash_of(brick) * 0.5;
+    let light = look.rgb * cue * (0.55 + 0.5 * turned_to_light(ray, depth, 5.0)) + march.flash_color * flash_of(brick) * 0.5;
     return vec4f(light * alpha, alpha);
 }

@@ -9,12 +9,6 @@ struct Result {
     voxel: vec3i,
 }
 
-fn fill_at(position: vec3f) -> f32 {
-    // Nothing is outside; the sampler would repeat the edge.
-    let inside = all(position > vec3f(march.clip_low)) && all(position < vec3f(march.clip_high)) && !hidden(vec3i(floor(position)));
-    return select(0.0, textureSampleLevel(cells, smooth_sampler, position / vec3f(march.shape), 0.0).g, inside);
-}
-
 // Whether a ray that passes through a cube filled to a share meets any of what is in it.
 fn meets(ray: Ray, filled: f32, cube: vec3i) -> bool {
     let open = (1.0 - filled) * (1.0 - filled);

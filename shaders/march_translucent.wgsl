@@ -10,6 +10,7 @@ struct Result {
 struct Light {
     color: vec3f,
     passed: f32,     // the share of what is behind that still comes through
+    depths: f32,     // of what the light comes from, each by its share
     most: f32,
     depth: f32,
     voxel: vec3i,
@@ -22,6 +23,7 @@ fn pass_through(light: ptr<function, Light>, look: vec4f, flash: vec3f, share: f
     let weight = (*light).passed * (1.0 - kept);
     (*light).color += weight * (look.rgb * march.glow + flash);
     (*light).passed *= kept;
+    (*light).depths += weight * depth;
     if (weight > (*light).most) {
         (*light).most = weight;
         (*light).depth = depth;
@@ -32,7 +34,7 @@ fn pass_through(light: ptr<function, Light>, look: vec4f, flash: vec3f, share: f
 fn march_ray(ray: Ray, start: Walk, end: f32) -> Result {
     var walk = start;
     let length_per_depth = length(ray.direction);
-    var light = Light(vec3f(0.0), 1.0, 0.0, 0.0, vec3i(0));
+    var light = Light(vec3f(0.0), 1.0, 0.0, 0.0, 0.0, vec3i(0));
     for (var i = 0; i < MAX_STEPS; i++) {
         if (outside(walk.voxel) || walk.depth >= end || light.passed < 0.02) {
             break;
@@ -43,6 +45,8 @@ fn march_ray(ray: Ray, start: Walk, end: f32) -> Result {
         var side = 0;
         if (page.shown) {
             side = resolve(ray, walk.depth, brick, &page);
+            // Where all cells are alike, the brick says as much.
+            side = select(side, 16, side == 4 && page.packed.r >> 29u >= {{ kinds.RANDOM }}u);
         } else {
             span = empty_side(walk.voxel);
         }
@@ -71,8 +75,8 @@ fn march_ray(ray: Ray, start: Walk, end: f32) -> Result {
                     }
                 }
             } else {
-                // Cells, or the whole brick, are looked at in the middles of stretches of equal lengths, of a cell's at most.
-                let stretches = select(1.0, ceil((limit - walk.depth) * length_per_depth * 0.25), side == 4);
+                // Cells, or the whole brick, are looked at in the middles of stretches of equal lengths, about a cell's.
+                let stretches = select(1.0, ceil((limit - walk.depth) * length_per_depth * 0.2), side == 4);
                 let step = (limit - walk.depth) / max(stretches, 1.0);
                 let to_brick = vec3f(low - march.camera_voxel) - march.camera_part;
                 for (var j = 0; j < 8; j++) {
@@ -99,5 +103,9 @@ fn march_ray(ray: Ray, start: Walk, end: f32) -> Result {
         }
         walk = next;
     }
-    return Result(vec4f(light.color, 1.0 - light.passed), select(0.0, max(light.depth, 1e-6), light.most > 0.0), light.voxel);
+    // Light comes from all along the ray; what it comes from on the whole has a shape, as far as it is dense.
+    let dimmed = 1.0 - light.passed;
+    let middle = light.depths / max(dimmed, 1e-6);
+    let shade = mix(1.0, 0.62 + 0.44 * turned_to_light(ray, middle, 26.0), dimmed);
+    return Result(vec4f(light.color * shade, 1.0 - light.passed), select(0.0, max(light.depth, 1e-6), light.most > 0.0), light.voxel);
 }
