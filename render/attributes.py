@@ -14,6 +14,7 @@ import numpy as np
 import wgpu
 from numpy.typing import NDArray
 
+from render.brick_levels import Resources
 from render.errors import BadAttribute
 
 AttributeKind = Literal["scalar", "categorical"]
@@ -100,3 +101,58 @@ def check_attribute(
     span = top - bottom if top > bottom else 1.0
     share = np.clip((kept.astype(np.float64) - bottom) / span, 0.0, 1.0)
     return CheckedValues(kept, np.floor(share * 255.0 + 0.5).astype(np.uint8), bottom, top, {})
+
+
+class PageAttributes:
+    """The attributes of one store's pages."""
+
+    def __init__(
+        self, resources: Resources, shape_bricks: tuple[int, int, int], where: tuple[NDArray[np.uint32], ...]
+    ) -> None:
+        """`where`: each page's brick as (z, y, x), (n_pages,) each."""
+        self._resources = resources
+        self._shape = shape_bricks
+        self._where = where
+        self._held: dict[str, PageAttribute] = {}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """In the order in which they were first given."""
+        return tuple(self._held)
+
+    def get(self, name: str) -> PageAttribute:
+        """One of them. Raises KeyError."""
+        return self._held[name]
+
+    def set(
+        self,
+        name: str,
+        values: NDArray[np.generic],
+        kind: AttributeKind,
+        low: float | None,
+        high: float | None,
+        labels: Mapping[int, str] | Sequence[str] | None,
+        unit: str,
+    ) -> None:
+        """See `BrickStore.set_attribute`. The texture of a name stays the same: whoever draws it need not bind anew."""
+        checked = check_attribute(name, values, len(self._where[0]), kind, low, high, labels)
+        x, y, z = self._shape
+        texels = np.zeros((z, y, x), np.uint8)
+        texels[self._where] = checked.stored
+        old = self._held.get(name)
+        usage = wgpu.TextureUsage.COPY_DST | wgpu.TextureUsage.COPY_SRC
+        texture = old.texture if old else self._resources.volume(f"attribute {name}", (x, y, z), "r8unorm", usage)
+        self._resources.write(texture, texels)
+        ends = checked.low, checked.high
+        self._held[name] = PageAttribute(name, texture, kind, *ends, checked.labels, unit, checked.values)
+
+    def remove(self, name: str) -> None:
+        """Forget one of them. Raises BadAttribute."""
+        attribute = self._held.pop(name, None)
+        if attribute is None:
+            raise BadAttribute(name, "pages have no such attribute")
+        self._resources.give_back(attribute.texture)
+
+    def clear(self) -> None:
+        """Forget all, after their textures were destroyed."""
+        self._held.clear()

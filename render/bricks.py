@@ -30,7 +30,7 @@ import wgpu
 from numpy.typing import NDArray
 
 from render import wgsl
-from render.attributes import AttributeKind, PageAttribute, check_attribute
+from render.attributes import AttributeKind, PageAttribute, PageAttributes
 from render.brick_levels import (
     BLOCK_SIDE,
     MAPPABLE,
@@ -46,8 +46,9 @@ from render.brick_levels import (
 from render.brick_upload import HostUpload, ShaderUpload, Written, loops
 from render.curves import BRICK_SIDE, CURVES, PAGE_SIZE, Curve, order_for_size
 from render.device import adapter_summary, gpu_work
-from render.errors import BadAttribute, BadPages, OutOfVideoMemory, PageNotResident
+from render.errors import BadPages, OutOfVideoMemory, PageNotResident
 from render.heat import NEVER_S, WriteHeat
+from render.page_summaries import PageSummaries, unpack_summaries
 from render.residency import Residency
 from render.timing import pass_clock
 
@@ -77,23 +78,6 @@ class Change:
     revision: int
     flashed_s: float
     corners: NDArray[np.uint32]
-
-
-@dataclass(frozen=True, slots=True)
-class PageSummaries:
-    """What the GPU says of each page, (n_pages,) each."""
-
-    filled: NDArray[np.uint16]
-    """Bytes that are not zero."""
-    mean: NDArray[np.uint8]
-    """Their mean."""
-    highest: NDArray[np.uint8]
-    kind: NDArray[np.uint8]
-    """render.content.Kind"""
-    entropy: NDArray[np.uint8]
-    """255 for 8 bits a byte."""
-    representative: NDArray[np.uint8]
-    """That of the first cell that holds anything, from the middle on and around."""
 
 
 class BrickStore:
@@ -136,12 +120,12 @@ class BrickStore:
         self._states = states.astype(np.uint32) << np.uint32(27)
         self._places = bricks[:, 0] | bricks[:, 1] << np.uint32(9) | bricks[:, 2] << np.uint32(18) | self._states
         self._heat = WriteHeat(self.n_pages)
-        self._attributes: dict[str, PageAttribute] = {}
         self._resources = Resources(device)
         self._layout, self._residency = self._plan(bricks, layout, budget_bytes, sums_up)
         self.layout: VoxelLayout = self._layout.voxels
         self.part_bits = self._layout.part_bits
         self.shape_bricks, self.shape_blocks = self._layout.shape_bricks, self._layout.shape_blocks
+        self._attributes = PageAttributes(self._resources, self.shape_bricks, self._where)
         self._block_stale = np.zeros(self.shape_blocks[::-1], np.bool_)
         with gpu_work("make room for a volume"):
             try:
@@ -347,11 +331,11 @@ class BrickStore:
     @property
     def attributes(self) -> tuple[str, ...]:
         """The names of the attributes that pages have."""
-        return tuple(self._attributes)
+        return self._attributes.names
 
     def attribute(self, name: str) -> PageAttribute:
         """One of them. Raises KeyError."""
-        return self._attributes[name]
+        return self._attributes.get(name)
 
     def set_attribute(
         self,
@@ -371,31 +355,13 @@ class BrickStore:
 
         Raises BadAttribute, DeviceLost.
         """
-        checked = check_attribute(name, values, self.n_pages, kind, low, high, labels)
-        x, y, z = self.shape_bricks
-        texels = np.zeros((z, y, x), np.uint8)
-        texels[self._where] = checked.stored
-        old = self._attributes.get(name)
         with gpu_work("show an attribute of pages"):
-            texture = (
-                old.texture
-                if old is not None
-                else self._resources.volume(
-                    f"attribute {name}", (x, y, z), "r8unorm", wgpu.TextureUsage.COPY_DST | wgpu.TextureUsage.COPY_SRC
-                )
-            )
-            self._resources.write(texture, texels)
-        self._attributes[name] = PageAttribute(
-            name, texture, kind, checked.low, checked.high, checked.labels, unit, checked.values
-        )
+            self._attributes.set(name, values, kind, low, high, labels, unit)
         self.revision += 1
 
     def remove_attribute(self, name: str) -> None:
         """Forget one of them; whoever draws it must have stopped. Raises BadAttribute."""
-        attribute = self._attributes.pop(name, None)
-        if attribute is None:
-            raise BadAttribute(name, "pages have no such attribute")
-        self._resources.give_back(attribute.texture)
+        self._attributes.remove(name)
         self.revision += 1
 
     # ----- reading back
@@ -407,15 +373,7 @@ class BrickStore:
             raw = self.device.queue.read_texture(
                 {"texture": self.bricks}, {"bytes_per_row": 8 * x, "rows_per_image": y}, (x, y, z)
             )
-        packed, more = np.frombuffer(raw, "<u4").reshape(z, y, x, 2)[self._where].T
-        return PageSummaries(
-            filled=(packed & 8191).astype(np.uint16),
-            mean=(packed >> 13).astype(np.uint8),
-            highest=(packed >> 21).astype(np.uint8),
-            kind=(packed >> 29).astype(np.uint8),
-            entropy=more.astype(np.uint8),
-            representative=(more >> 8).astype(np.uint8),
-        )
+        return unpack_summaries(np.frombuffer(raw, "<u4").reshape(z, y, x, 2)[self._where])
 
     def read_page(self, page: int) -> NDArray[np.uint8]:
         """What the GPU shows for one page, (4096,) uint8 in address order.
