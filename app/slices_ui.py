@@ -71,5 +71,7 @@ class SlicesUi:
     edge_pane: Pane | None = None
     has_keys: bool = False
     """The panel has the keyboard: arrows step its plane."""
+    cramped: bool = False
+    """There is not room for all of the panel, so it scrolls."""
     animating: bool = False
     """The flat picture changes by itself: pages cool down."""

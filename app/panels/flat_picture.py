@@ -50,6 +50,7 @@ def draw(state: AppState, ui: Ui, machine: str, size: tuple[float, float]) -> No
     imgui.image(flat.texture(), imgui.ImVec2(width, height))
     imgui.set_cursor_screen_pos(at)
     every = imgui.ButtonFlags_.mouse_button_left | imgui.ButtonFlags_.mouse_button_right
+    imgui.set_next_item_allow_overlap()  # the buttons in the corner
     imgui.invisible_button("flat", imgui.ImVec2(width, height), every | imgui.ButtonFlags_.mouse_button_middle)
     imgui.set_item_key_owner(imgui.Key.mouse_wheel_y)
     hovered, active = imgui.is_item_hovered(), imgui.is_item_active()

@@ -31,8 +31,8 @@ def draw(state: AppState, ui: Ui) -> None:
     """Draw the panel."""
     state.slices.has_keys = state.slices.animating = False
     _dock_at_first(state)
-    flags = imgui.WindowFlags_.no_scroll_with_mouse | imgui.WindowFlags_.no_scrollbar
-    with ui.panel(SLICES, flags=flags) as visible:
+    whole = imgui.WindowFlags_.no_scroll_with_mouse | imgui.WindowFlags_.no_scrollbar
+    with ui.panel(SLICES, flags=0 if state.slices.cramped else whole) as visible:
         if not visible:
             return
         machine = state.current
@@ -47,9 +47,11 @@ def draw(state: AppState, ui: Ui) -> None:
         _position(state, ui, machine, slicing, shape)
         ui.gap(2)
         below = _clip_height(ui, slicing)
-        room = imgui.get_content_region_avail()
-        height = max(ui.theme.px(SMALLEST_PICTURE_UNITS), room.y - below - ui.theme.px(2))
-        flat_picture.draw(state, ui, machine, (room.x, height))
+        # Not what ImGui says is available: where it scrolls, that is as much as was drawn in the last frame.
+        left = imgui.get_window_height() - imgui.get_cursor_pos_y() - ui.theme.px(3)
+        height = max(ui.theme.px(SMALLEST_PICTURE_UNITS), left - below - ui.theme.px(2))
+        state.slices.cramped = height > left - below - ui.theme.px(2)
+        flat_picture.draw(state, ui, machine, (imgui.get_content_region_avail().x, height))
         ui.gap(2)
         _clip(state, ui, machine, slicing, shape)
         _forget_hold(state)

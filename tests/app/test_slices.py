@@ -463,3 +463,74 @@ def test_a_layout_of_before_there_was_the_panel_gets_it_beside_the_volume(homes:
         assert window.dock_id
         left, _, width, _ = second.window.state.volume_rect
         assert window.pos.x == pytest.approx(left + width, abs=4)
+
+
+def tooltip_shown() -> bool:
+    window: imgui.internal.Window | None = imgui.internal.find_window_by_name("##Tooltip_00")
+    return window is not None and bool(window.active)
+
+
+def test_hovering_the_flat_picture_explains_the_byte(host: Person) -> None:
+    left, top, width, height = open_panel(host, "z")
+    host.move(left + 3, top + 3)
+    host.frame(3)
+    assert not tooltip_shown(), "beside the volume there is nothing to say"
+    host.move(left + width / 2 + 3, top + height / 2)
+    host.frame(3)
+    assert tooltip_shown()
+    host.click(left + width / 2 + 3, top + height / 2, button=2)
+    host.frame(3)
+    host.click(left + width / 2 + 40, top + height / 2 + 95)
+    host.frame(3)
+    assert slicing(host).shown == {"x", "y", "z"}, "the menu's third entry slices here"
+
+
+def test_without_planes_a_button_offers_them(host: Person) -> None:
+    view = host.state.stage.view
+    view.look = dataclasses.replace(view.look, mode="slice")
+    host.frame(2)
+    host.run("view.slice_off")
+    host.frame(4)
+    x, y, width, height = host.state.volume_rect
+    host.click(x + width / 2, y + (height - 120) * 0.46 + 44)
+    host.frame(3)
+    assert slicing(host).shown == {"x", "y", "z"}
+
+
+def test_the_zoom_buttons_of_the_flat_picture(host: Person) -> None:
+    left, top, width, height = open_panel(host, "z")
+    right, bottom = left + width - 4, top + height - 4
+    place = host.state.slices.places["tiny", "z"]
+    zoom = place.zoom
+    host.click(right - 42, bottom - 14)
+    assert place.zoom > zoom
+    assert not place.whole
+    host.click(right - 70, bottom - 14)
+    assert place.zoom == zoom
+    host.click(right - 14, bottom - 14)
+    assert host.state.slices.places["tiny", "z"].whole
+
+
+def cramped(host: Person) -> bool:
+    return host.state.slices.cramped
+
+
+def test_a_cramped_panel_scrolls(host: Person) -> None:
+    open_panel(host, "z")
+    assert not cramped(host)
+    host.run("view.clip_toggle")
+    host.run("view.slice_flat", "oblique")
+    host.run("window.resize", 480, 320)
+    host.frame(6)
+    assert cramped(host)
+    left, top, width, height = host.state.slices.rect
+    host.frame(4)
+    assert host.state.slices.rect == (left, top, width, height), "it is at rest"
+    host.wheel(left + width / 2, 90, -3)
+    host.frame(3)
+    assert host.state.slices.rect[1] < top
+    host.run("window.resize", *SIZE)
+    host.run("view.clip_toggle")
+    host.run("view.slice_flat", "z")
+    host.frame(8)
+    assert not cramped(host)
