@@ -15,7 +15,7 @@ import wgpu
 
 from app.benchmarks.report import Result
 from render.backdrop import DARK
-from render.brick_upload import BATCH_PAGES
+from render.brick_upload import BATCH_PAGES, loops
 from render.bricks import BrickStore
 from render.curves import BRICK_SIDE
 from render.look import Look
@@ -72,6 +72,7 @@ class Fence:
 @contextmanager
 def shown(device: wgpu.GPUDevice, pages: npt.NDArray[np.uint8], size_px: tuple[int, int] = SIZE_PX) -> Iterator[Scene]:
     """The pages (n, 4096) uint8 in a store and in a view that looks at all of them."""
+    loops.wait()  # a window does without them for its first half second; what is measured is what comes after
     store = BrickStore(device, pages.size)
     view = VolumeView(device, size_px)
     try:
