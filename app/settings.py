@@ -119,7 +119,7 @@ def _renamed(document: Mapping[str, Any]) -> Mapping[str, Any]:
         palette = document["palette"]
         if not isinstance(palette, str):
             raise BadSettings(f"“palette” cannot be {json.dumps(palette)[:60]}")
-        document = {**document, "palettes": {"content": palette} if palette else {}}
+        document = {**document, "palettes": {"content": palette} if palette not in ("", "content") else {}}
     if document.get("mode") == "first hit":
         document = {**document, "mode": "solid"}
     return document

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from app.state import AppState
     from app.ui import Ui
     from render.channels import Legend, LegendEntry
+    from render.view import VolumeView
 
 CARD_UNITS = 44
 SCALE_UNITS = 52
@@ -37,7 +38,7 @@ def draw(state: AppState, ui: Ui, pane: Pane) -> None:
     """Draw the legend over a view's picture. For within its panel."""
     if not pane.view.volumes:
         return
-    legend = _legend_of(pane)
+    legend = legend_of_view(pane.view)
     width, height = _size(ui, pane, legend)
     room = width <= pane.rect[2] * LARGEST_WIDTH and height <= pane.rect[3] * LARGEST_HEIGHT
     if state.settings.show_legend and room:
@@ -46,9 +47,8 @@ def draw(state: AppState, ui: Ui, pane: Pane) -> None:
         _small_button(state, ui, pane, legend, room=room)
 
 
-def _legend_of(pane: Pane) -> Legend:
+def legend_of_view(view: VolumeView) -> Legend:
     """What the colours mean. A palette that does not tell kinds apart shows the bytes, also in the channel of kinds."""
-    view = pane.view
     look = view.look
     palette = palette_of(look, view.channel_info(look.channel))
     if look.channel == "content" and palette != "content":

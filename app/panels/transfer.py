@@ -31,7 +31,7 @@ LEFT, RIGHT = 0, 1
 OWN_KEYS = frozenset({"Left", "Right", "Up", "Down", "Home", "Delete", *(f"Shift+{k}" for k in ("Left", "Right"))})
 STEP, BIG_STEP = 1 / 255, 16 / 255
 RUN_S = 1.0  # steps that follow each other so closely are undone as one
-LOWEST_PLOT_UNITS = 12
+LOWEST_PLOT_UNITS = 6
 
 
 def draw(state: AppState, ui: Ui) -> None:

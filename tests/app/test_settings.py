@@ -22,12 +22,23 @@ from app.settings import (
     settings_from_json,
     write_atomically,
 )
+from render.look import MODES, PYRAMIDS
+from render.transfer import TRANSFERS
 
 settings = st.builds(
     Settings,
     theme=st.sampled_from(["dark", "light"]),
     ui_scale=st.floats(0.75, 2.5),
-    mode=st.sampled_from(["solid", "translucent"]),
+    mode=st.sampled_from(MODES),
+    channel=st.sampled_from(["content", "heat", "owner"]),
+    palettes=st.dictionaries(st.sampled_from(["content", "heat"]), st.sampled_from(["magma", "mine"])),
+    transfers=st.dictionaries(
+        st.sampled_from(["content", "owner"]), st.sampled_from([preset.points for preset in TRANSFERS.values()])
+    ),
+    opacity=st.floats(0.001, 1),
+    pyramid=st.sampled_from(PYRAMIDS),
+    hidden_kinds=st.sampled_from([(), ("text",), ("data", "random")]),
+    half_life_s=st.floats(0.1, 600),
     greeted=st.booleans(),
     window_width=st.integers(320, 16384),
     show_log=st.booleans(),
@@ -53,6 +64,46 @@ def test_any_json_gives_valid_settings_or_a_reason(document: dict[str, object]) 
     if found is not None:
         assert found.theme in ("dark", "light")
         assert 0.75 <= found.ui_scale <= 2.5
+
+
+def test_what_an_earlier_version_kept_is_understood() -> None:
+    """Files from before channels: one palette, and two modes by other words."""
+    assert settings_from_json({"mode": "first hit", "palette": ""}) == Settings()
+    assert settings_from_json({"mode": "translucent", "palette": "ember"}) == Settings(
+        mode="translucent", palettes={"content": "ember"}
+    )
+    assert settings_from_json({"palette": "content"}) == Settings()  # the content's own: no choice was made
+    assert settings_from_json({"palette": "ember", "palettes": {"heat": "ice"}}).palettes == {"heat": "ice"}
+    with pytest.raises(BadSettings, match="palette"):
+        settings_from_json({"palette": 3})
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"mode": "sideways"},
+        {"channel": ""},
+        {"channel": "x" * 81},
+        {"palettes": {"content": 1}},
+        {"palettes": {"": "ember"}},
+        {"transfers": {"content": [[0, 0]]}},
+        {"transfers": {"content": [[1, 0], [0, 1]]}},
+        {"transfers": {"content": [[0, float("nan")], [1, 1]]}},
+        {"transfers": {"content": [[0, 10**400], [1, 1]]}},
+        {"transfers": {"content": 7}},
+        {"transfers": {str(n): [[0, 0], [1, 1]] for n in range(300)}},
+        {"opacity": 0},
+        {"opacity": float("nan")},
+        {"opacity": 10**400},
+        {"half_life_s": float("inf")},
+        {"hidden_kinds": ["text", "data"]},
+        {"hidden_kinds": ["no such kind"]},
+        {"pyramid": "least"},
+    ],
+)
+def test_a_look_that_cannot_be_meant_is_refused(document: dict[str, object]) -> None:
+    with pytest.raises(BadSettings):
+        settings_from_json(document)
 
 
 def test_saved_and_loaded(tmp_path: Path) -> None:
