@@ -382,6 +382,7 @@ def _machine(state: AppState, ui: Ui, name: str) -> None:
         ("Seen within", f"{figures.scan.worst_age_s * 1000:,.0f} ms", "The longest that a change can go unnoticed"),
         ("Waiting", f"{figures.scan.pending_pages:,} pages", "Changed pages that are not on the GPU yet"),
     ):
-        ui.row(title, label)
+        ui.dim(title)
+        imgui.same_line(label)
         ui.text(value)
         ui.tooltip(tip)
