@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 
 from render.bricks import BrickStore
 from render.camera import Box
@@ -26,8 +28,8 @@ FADE_FRAMES = 5
 _FLASH_SHOWN_S = 4 * FLASH_S
 _FLASH_STEP_S = 0.06
 """How often cooling pages are drawn anew, at most."""
-_COOL_HALF_LIVES = 14.0
-"""After so many half-lives no heat is left on the scale's first step, even of a page that was at its top."""
+_COLD = 0.009
+"""Writes that are less than half of the first step of heat's scale."""
 _COOL_STEP = 0.1
 """The share of a half-life in which heat falls by a few steps of its scale."""
 _SHADE_REACH = 20
@@ -67,7 +69,8 @@ class Layer:
         self.restart = True
         """The sharp picture shows something else by now."""
         self._shown_revision = store.revision
-        # When each brick was written, as far as it may still be seen to cool; most never are.
+        self._hot = np.zeros(0, np.int64)
+        # When each brick was written, as far as its flash may still be seen to cool; most never are.
         self._written_s = np.full(store.shape_bricks, -math.inf, np.float32)
         self._last_written_s = -math.inf
         self._cooled_s = -math.inf
@@ -121,19 +124,17 @@ class Layer:
         if self.store.revision - shown > len(changes) and look.channel not in BY_VOXEL:
             # Not bytes but something else changed: an attribute, or how fast heat cools.
             self.tiles.forget(np.ones_like(self.tiles.samples, np.bool_))
-        shown_s = _COOL_HALF_LIVES * self.store.half_life_s if look.channel == "heat" else _FLASH_SHOWN_S
-        step_s = max(_FLASH_STEP_S, _COOL_STEP * self.store.half_life_s if look.channel == "heat" else 0.0)
         corners = [change.corners for change in changes]
         for change in changes:
             x, y, z = (change.corners // BRICK_SIDE).T
-            self._written_s[x, y, z] = change.flashed_s
+            self._written_s[x, y, z] = np.maximum(self._written_s[x, y, z], change.flashed_s)
             self._last_written_s = max(self._last_written_s, change.flashed_s)
-        cooling = self._last_written_s > self._cooled_s - shown_s
-        if cooling and now_s - self._cooling_drawn_s >= step_s and self.tiles.lowest >= 1:
-            self._cooling_drawn_s = now_s
-            # One last look at a brick that has cooled.
-            corners.append(np.argwhere(self._written_s > self._cooled_s - shown_s).astype(np.uint32) * BRICK_SIDE)
-            self._cooled_s = now_s
+        step_s = max(_FLASH_STEP_S, _COOL_STEP * self.store.half_life_s) if look.channel == "heat" else _FLASH_STEP_S
+        if now_s - self._cooling_drawn_s >= step_s and self.tiles.lowest >= 1:
+            cooling = self._hot_bricks() if look.channel == "heat" else self._flashing_bricks(now_s)
+            if len(cooling):
+                self._cooling_drawn_s = now_s
+                corners.append(cooling)
         if not any(map(len, corners)) or self.stale or self.restart:
             return
         if sum(map(len, corners)) > _MANY_BRICKS:
@@ -142,6 +143,24 @@ class Layer:
         reach = _SHADE_REACH if look.mode == "solid" else 0
         bricks = np.concatenate(corners).astype(np.float64)
         self.tiles.forget(self.tiles.tiles_of_boxes(bricks - reach, bricks + BRICK_SIDE + reach, eye))
+
+    def _flashing_bricks(self, now_s: float) -> NDArray[np.uint32]:
+        """Corners (n, 3) of bricks whose flash can be seen, and for one last look those where it just could."""
+        since_s, self._cooled_s = self._cooled_s - _FLASH_SHOWN_S, now_s
+        if self._last_written_s <= since_s:
+            return np.zeros((0, 3), np.uint32)
+        return np.argwhere(self._written_s > since_s).astype(np.uint32) * BRICK_SIDE
+
+    def _hot_bricks(self) -> NDArray[np.uint32]:
+        """Corners (n, 3) of bricks that have heat to lose, and for one last look those that just had."""
+        before, self._hot = self._hot, np.flatnonzero(self.store.heat_now() > _COLD)
+        pages = np.union1d(before, self._hot)
+        return self._bricks[pages] * np.uint32(BRICK_SIDE)
+
+    @cached_property
+    def _bricks(self) -> NDArray[np.uint32]:
+        """Where each page lies, in bricks, (n_pages, 3)."""
+        return self.store.curve.bricks_from_pages(self.store.n_pages, self.store.order)[0]
 
     def destroy(self) -> None:
         """Give the pictures' video memory back."""

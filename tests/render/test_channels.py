@@ -144,6 +144,7 @@ def test_heat_is_seen_to_cool(make_view: MakeView, make_store: MakeStore) -> Non
     view.add_volume("m", store)
     view.look = Look(channel="heat", transfer=TRANSFERS["Even"])
     view.finish(100.0)
+    assert not view.draw(100.0)
     cold = view.screenshot().astype(int)
     store.upload(np.arange(64, dtype=np.uint32), content.reshape(-1, 4096))
     light = []
@@ -157,3 +158,20 @@ def test_heat_is_seen_to_cool(make_view: MakeView, make_store: MakeStore) -> Non
         view.finish(float(now))
     assert np.abs(view.screenshot().astype(int) - cold).max() <= 1
     assert not view.draw(116.0)
+
+
+def test_heat_that_was_there_before_the_view_cools_too(make_view: MakeView, make_store: MakeStore) -> None:
+    content = np.full(64 * 4096, 99, np.uint8)
+    store = make_store(content)
+    store.half_life_s = 0.5
+    store.clock_s = 99.9
+    store.upload(np.arange(64, dtype=np.uint32), content.reshape(-1, 4096))
+    view = make_view((160, 120))
+    view.add_volume("m", store)
+    view.look = Look(channel="heat", transfer=TRANSFERS["Even"])
+    view.finish(100.0)
+    hot = view.screenshot().astype(int)
+    for _ in range(8):  # the sharp picture is there; the next step of cooling makes it out of date
+        view.draw(101.5)
+    view.finish(101.5)
+    assert np.abs(view.screenshot().astype(int) - hot)[..., :3].sum() > 10_000
