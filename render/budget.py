@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 _SMALLEST_SCALE = 0.12
-_SPARE = 0.8
+_SPARE = 0.72
 """The share of a frame's time that is planned with: the rest is for frames that turn out dearer than the last."""
 _TIGHTEN, _RELAX = 0.6, 0.08
 """How much of a surprise is believed at once. What is dearer than thought must not be so twice; what is cheaper may be

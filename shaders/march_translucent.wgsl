@@ -34,6 +34,8 @@ fn pass_through(light: ptr<function, Light>, look: vec4f, flash: vec3f, share: f
 fn march_ray(ray: Ray, start: Walk, end: f32) -> Result {
     var walk = start;
     let length_per_depth = length(ray.direction);
+    var block = vec3i(-1);
+    var block_span = 16;
     var light = Light(vec3f(0.0), 1.0, 0.0, 0.0, 0.0, vec3i(0));
     for (var i = 0; i < MAX_STEPS; i++) {
         if (outside(walk.voxel) || walk.depth >= end || light.passed < 0.02) {
@@ -48,7 +50,12 @@ fn march_ray(ray: Ray, start: Walk, end: f32) -> Result {
             // Where all cells are alike, the brick says as much.
             side = select(side, 16, side == 4 && page.packed.r >> 29u >= {{ kinds.RANDOM }}u);
         } else {
-            span = empty_side(walk.voxel);
+            let here = walk.voxel >> vec3u(6u);
+            if (any(here != block)) {
+                block = here;
+                block_span = empty_side(walk.voxel);
+            }
+            span = block_span;
         }
         let low = walk.voxel & vec3i(-span);
         let next = step_out(ray, walk, low, span, leave_depth(ray, low, span));
@@ -75,8 +82,8 @@ fn march_ray(ray: Ray, start: Walk, end: f32) -> Result {
                     }
                 }
             } else {
-                // Cells, or the whole brick, are looked at in the middles of stretches of equal lengths, about a cell's.
-                let stretches = select(1.0, ceil((limit - walk.depth) * length_per_depth * 0.2), side == 4);
+                // Cells, or the whole brick, are looked at in the middles of stretches of equal lengths, one and a half cells' at most.
+                let stretches = select(1.0, ceil((limit - walk.depth) * length_per_depth / 6.0), side == 4);
                 let step = (limit - walk.depth) / max(stretches, 1.0);
                 let to_brick = vec3f(low - march.camera_voxel) - march.camera_part;
                 for (var j = 0; j < 8; j++) {

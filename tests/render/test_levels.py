@@ -114,7 +114,7 @@ def test_translucent_cells_equal_numpy(make_store: MakeStore, drawn: Drawn, pyra
                 break
             enter, leave, page = step.enter * 16, step.leave * 16, page_of[step.voxel]
             whole = summaries.kind[page] >= Kind.RANDOM
-            n = 1 if whole else int(np.ceil((leave - enter) * length / 5))
+            n = 1 if whole else int(np.ceil((leave - enter) * length / 6))
             for j in range(n):
                 at = eye.basis.position + direction * (enter + (leave - enter) * (j + 0.5) / n)
                 cell = tuple(np.clip(at // 4, 0, 15).astype(int))
