@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any, ClassVar
 
 import numpy as np
@@ -55,11 +56,16 @@ class MatchedCamera(gfx.Camera):
         return projection
 
 
+_numbers = itertools.count(1)
+
+
 class MarchedImage:
     """The textures that a march writes and the world object samples."""
 
     def __init__(self, size: tuple[int, int]) -> None:
         usage = wgpu.TextureUsage
+        self.number = next(_numbers)
+        """Another for each image that there ever is."""
         self.size = size
         self.textures = {
             name: gfx.Texture(
@@ -95,8 +101,11 @@ class MemoryVolumeMaterial(gfx.Material):
 
     def __init__(self, image: MarchedImage, shape: tuple[int, int, int]) -> None:
         super().__init__(alpha_config=_PREMULTIPLIED, depth_write=True, depth_test=True, pick_write=False)
-        self._store.image = image
-        self._store.old = None
+        self._images = {image.number: image}
+        # pygfx binds anew what it sees to change, and knows an object by its place in memory: one made where another
+        # has just been would pass for it, and destroyed textures that stay bound end the process. No number repeats.
+        self._store.image = image.number
+        self._store.old = 0
         self._store.sharp = True
         self.uniform_buffer.data["shape"] = (*shape, 0)
         self.show(image, image.size)
@@ -104,14 +113,12 @@ class MemoryVolumeMaterial(gfx.Material):
     @property
     def image(self) -> MarchedImage:
         """What the march wrote."""
-        image: MarchedImage = self._store.image
-        return image
+        return self._images[self._store.image]
 
     @property
     def old(self) -> MarchedImage | None:
         """What is still mixed in of the picture that was shown before."""
-        old: MarchedImage | None = self._store.old
-        return old
+        return self._images.get(self._store.old)
 
     @property
     def sharp(self) -> bool:
@@ -122,7 +129,8 @@ class MemoryVolumeMaterial(gfx.Material):
         """Show the `size` pixels of an image; with `old`, which was shown till now, mixed in at first."""
         data = self.uniform_buffer.data
         data["old_used"] = data["used"]
-        self._store.image, self._store.old = image, old
+        self._images = {one.number: one for one in (image, old) if one is not None}
+        self._store.image, self._store.old = image.number, 0 if old is None else old.number
         self._store.sharp = size == image.size
         data["used"] = (*size, 0, 0)
         data["mixed"] = (1.0 if old is not None else 0.0, 0, 0, 0)
@@ -130,11 +138,11 @@ class MemoryVolumeMaterial(gfx.Material):
 
     def fade(self, step: float) -> bool:
         """Let `step` less of the old picture show; False if none is left to fade."""
-        if self._store.old is None:
+        if self.old is None:
             return False
         left = float(self.uniform_buffer.data["mixed"][0]) - step
         if left <= 1e-3:
-            self._store.old = None
+            self._store.old = 0
         self.uniform_buffer.data["mixed"] = (max(left, 0.0), 0, 0, 0)
         self.uniform_buffer.update_full()
         return True
