@@ -16,7 +16,7 @@ from render.backdrop import Background
 from render.camera import OrbitCamera
 from render.frame import BoxMarker
 from render.ground import Ground
-from render.halo import Halo
+from render.halo import Halo, Lit
 from render.resource_size import resource_bytes
 from render.timing import pass_clock
 from render.volume import MatchedCamera
@@ -76,7 +76,7 @@ class Composition:
         for mark in self._marks:
             mark.set_scale(pixel_ratio)
 
-    def light_ground(self, pictures: Sequence[wgpu.GPUTextureView]) -> None:
+    def light_ground(self, pictures: Sequence[Lit]) -> None:
         """Draw the ground with the light that these pictures throw on it."""
         self._halo.update(pictures)
         self._ground.draw(self._background, self._halo.view)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
+import numpy as np
 import wgpu
 
 from render import wgsl
@@ -13,6 +15,14 @@ from render.timing import pass_clock
 _SHRINK = 20
 """The halo's pixels are this many of the picture's: far below what a blur this wide can show."""
 _FORMAT = "rgba16float"
+
+
+@dataclass(frozen=True, slots=True)
+class Lit:
+    """A marched picture, and the share of its texture, across and down, that it fills."""
+
+    color: wgpu.GPUTextureView
+    used: tuple[float, float]
 
 
 class Halo:
@@ -35,8 +45,10 @@ class Halo:
             entries=[
                 {"binding": 0, "visibility": wgpu.ShaderStage.FRAGMENT, "texture": {"sample_type": "float"}},
                 {"binding": 1, "visibility": wgpu.ShaderStage.FRAGMENT, "sampler": {"type": "filtering"}},
+                {"binding": 2, "visibility": wgpu.ShaderStage.FRAGMENT, "buffer": {"type": "uniform"}},
             ]
         )
+        self._used: list[wgpu.GPUBuffer] = []
         radius = max(2, self.size[1] // 4)
         self._steps = {step: self._pipeline(step, radius) for step in ("shrink", "across", "down")}
 
@@ -54,20 +66,27 @@ class Halo:
             fragment={"module": module, "entry_point": "fragment", "targets": [target]},
         )
 
-    def update(self, pictures: Sequence[wgpu.GPUTextureView]) -> None:
+    def update(self, pictures: Sequence[Lit]) -> None:
         """Blur what the marches wrote, all volumes together."""
         first, second = self._textures
+        while len(self._used) < len(pictures) + 1:
+            usage = wgpu.BufferUsage.UNIFORM | wgpu.BufferUsage.COPY_DST
+            self._used.append(self.device.create_buffer(size=16, usage=usage))
+        shares = [(1.0, 1.0), *(picture.used for picture in pictures)]
+        for buffer, share in zip(self._used, shares, strict=False):
+            self.device.queue.write_buffer(buffer, 0, np.array([*share, 0, 0], np.float32))
         encoder = self.device.create_command_encoder()
-        self._draw(encoder, "shrink", pictures, first)
-        self._draw(encoder, "across", [first.create_view()], second)
-        self._draw(encoder, "down", [second.create_view()], first)
+        shrunk = [(picture.color, used) for picture, used in zip(pictures, self._used[1:], strict=False)]
+        self._draw(encoder, "shrink", shrunk, first)
+        self._draw(encoder, "across", [(first.create_view(), self._used[0])], second)
+        self._draw(encoder, "down", [(second.create_view(), self._used[0])], first)
         self.device.queue.submit([encoder.finish()])
 
     def _draw(
         self,
         encoder: wgpu.GPUCommandEncoder,
         step: str,
-        sources: Sequence[wgpu.GPUTextureView],
+        sources: Sequence[tuple[wgpu.GPUTextureView, wgpu.GPUBuffer]],
         target: wgpu.GPUTexture,
     ) -> None:
         attachment = {
@@ -81,8 +100,12 @@ class Halo:
             timestamp_writes=pass_clock(self.device).writes("halo"),
         )
         render.set_pipeline(self._steps[step])
-        for source in sources:
-            entries = [{"binding": 0, "resource": source}, {"binding": 1, "resource": self._sampler}]
+        for source, used in sources:
+            entries = [
+                {"binding": 0, "resource": source},
+                {"binding": 1, "resource": self._sampler},
+                {"binding": 2, "resource": {"buffer": used, "offset": 0, "size": 16}},
+            ]
             render.set_bind_group(0, self.device.create_bind_group(layout=self._layout, entries=entries))
             render.draw(3)
         render.end()
@@ -90,9 +113,9 @@ class Halo:
     @property
     def vram_bytes(self) -> int:
         """What the blurred pictures take."""
-        return sum(map(resource_bytes, self._textures))
+        return sum(map(resource_bytes, (*self._textures, *self._used)))
 
     def destroy(self) -> None:
         """Give the video memory back."""
-        for texture in self._textures:
-            texture.destroy()
+        for resource in (*self._textures, *self._used):
+            resource.destroy()

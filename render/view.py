@@ -26,6 +26,7 @@ from render.cut import Axis, Cut, Plane
 from render.device import adapter_summary, gpu_work
 from render.errors import BadLook
 from render.frame import VolumeFrame
+from render.halo import Lit
 from render.labels import Named, place_labels
 from render.layers import FLASH_S, Layer
 from render.look import Look
@@ -379,8 +380,8 @@ class VolumeView:
             if not (changed or self._dirty or camera_moved):
                 return worked
             if changed or self._dirty:
-                images = [layer.thing.material.image for layer in self._layers.values()]
-                self._composition.light_ground([image.targets().color for image in images])
+                shown = [layer.thing.material for layer in self._layers.values()]
+                self._composition.light_ground([Lit(one.image.targets().color, one.used) for one in shown])
             started = time.perf_counter()
             self._lay_labels()
             self._composition.draw(self.camera)

@@ -136,6 +136,12 @@ class MemoryVolumeMaterial(gfx.Material):
         data["mixed"] = (1.0 if old is not None else 0.0, 0, 0, 0)
         self.uniform_buffer.update_full()
 
+    @property
+    def used(self) -> tuple[float, float]:
+        """The share of the image's texture, across and down, that is shown."""
+        across, down = self.uniform_buffer.data["used"][:2]
+        return float(across) / self.image.size[0], float(down) / self.image.size[1]
+
     def fade(self, step: float) -> bool:
         """Let `step` less of the old picture show; False if none is left to fade."""
         if self.old is None:

@@ -426,6 +426,28 @@ def test_an_emphasised_volume_stands_out(make_view: MakeView, make_store: MakeSt
     assert not view.draw(0.0)
 
 
+def test_a_quick_picture_throws_its_light_where_a_sharp_one_does(make_view: MakeView, make_store: MakeStore) -> None:
+    """The ground beside the volume is as bright, and on the same side, while the camera moves as when it is still."""
+    view = make_view((320, 200))
+    view.add_volume("m", make_store(SOLID))
+    view.camera.orbit(30, 0)
+    view.finish(0.0)
+    still = view.screenshot().astype(int)
+    state = view.camera.state
+    view.budget.frame_s = 1e-4
+    view.camera.orbit(5, 0)
+    view.draw(0.1)
+    view.camera.state = state
+    view.draw(0.2)
+    assert view.scale < 0.5
+    moving = view.screenshot().astype(int)
+    ground = np.zeros(still.shape[:2], np.bool_)
+    ground[[20, 100, 180]] = True
+    ground[:, 90:230] = False
+    assert ground.sum() > 300
+    assert np.abs(moving[ground] - still[ground]).mean() < 0.5
+
+
 def test_lines_and_labels_follow_the_screen(make_view: MakeView, make_store: MakeStore) -> None:
     """On a screen with twice the pixels, the frame and its labels cover about twice as many in each direction."""
     view = make_view((400, 300))
