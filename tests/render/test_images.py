@@ -109,6 +109,28 @@ def test_stairs_translucent(make_view: MakeView, make_store: MakeStore) -> None:
     check(view, "stairs-translucent")
 
 
+def test_stairs_by_their_maximum(make_view: MakeView, make_store: MakeStore) -> None:
+    """The stairs without what stands before them: each pixel in the colour of the highest step on its ray.
+
+    The highest steps, light blue, are dense; the low ones, dark, are a veil; what is farther away is darker.
+    """
+    view = make_view(SIZE)
+    view.add_volume("m", make_store(stairs()))
+    view.look = Look(mode="mip", channel="value", palette="ice")
+    picture = check(view, "stairs-mip").astype(int)
+    assert picture.max() > 200, "the highest is bright"
+
+
+def test_entropy_of_kinds(make_view: MakeView, make_store: MakeStore) -> None:
+    """The cube of kinds by entropy: random pages yellow, text green-blue, machine code and pointers bluer."""
+    view = make_view(SIZE)
+    view.add_volume("m", make_store(kinds()))
+    view.look = Look(channel="entropy")
+    picture = check(view, "kinds-entropy").astype(int)
+    red, green, blue = picture[..., 0], picture[..., 1], picture[..., 2]
+    assert ((red > 150) & (green > 140) & (blue < 120)).sum() > 300, "yellow"
+
+
 def test_kinds_have_their_colours(make_view: MakeView, make_store: MakeStore) -> None:
     """A cube in parts: amber (text), violet (machine code), red (random), and blue-green (pointers) if in sight."""
     view = make_view(SIZE)
