@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bridge.memory import scan
+from bridge.memory import bus_errors, scan
 from bridge.memory.errors import MapFailed
 from bridge.memory.physical_map import PAGE_BYTES
 from bridge.memory.ram import GuestRam
@@ -70,6 +70,8 @@ class Scanner:
         self.measured = Measured()  # replaced, never changed: any thread may read it
         self._ram = ram
         self._words = ram.bytes.view(np.uint64)
+        self._guarded = self._words.ctypes.data
+        bus_errors.guard(self._guarded, self._words.nbytes)
         self._shadow = shadow
         self._budget_bytes_per_s = budget_bytes_per_s
         self._core_share = core_share
@@ -115,6 +117,7 @@ class Scanner:
     def close(self) -> None:
         """Gives up the RAM file and its mapping."""
         os.close(self._fd)
+        bus_errors.release(self._guarded)
         self._words = np.zeros(0, np.uint64)
 
     def look(self, now_s: float, share: float, period_s: float) -> bool:
