@@ -15,6 +15,7 @@ from app.actions import ActionError, ActionRegistry, BadArguments
 from app.frame_times import FrameTimes
 from app.histograms import Histograms
 from app.jobs import Job, Jobs, JobState
+from app.kernels import CHANNEL_TRANSFERS, Kernels
 from app.log import LogRing, RingHandler
 from app.place import Place
 from app.settings import Settings, load_settings, save_settings
@@ -94,6 +95,7 @@ class Session:
             frames=FrameTimes(),
             stage=stage,
             slicings=Slicings(self.config, keep=keep),
+            kernels=Kernels(),
             presets=TransferPresets(self.config),
             run=self.run,
             is_software=stage.adapter.is_software,
@@ -168,6 +170,8 @@ class Session:
             self._apply_settings()
         self._follow_machines()
         state.slicings.follow(state.stage)
+        state.kernels.sync({name: feed.ram for name, feed in state.stage.feeds.items()})
+        changed |= state.kernels.pump({name: feed.store for name, feed in state.stage.feeds.items()})
         changed |= state.stage.pump(UPLOAD_BUDGET_S) > 0
         changed |= self._tour()
         if self._settings_changed_s is not None and state.now_s - self._settings_changed_s > SAVE_AFTER_S:
@@ -189,6 +193,7 @@ class Session:
         if state.slices.flat is not None:
             state.slices.flat.close()
         self._save_views(at_once=True)
+        state.kernels.close()
         state.stage.close()
         self.save()
         self._save_slicings()
@@ -683,7 +688,8 @@ def _kept(settings: Settings, channel: str) -> tuple[str, Transfer]:
     """Return the palette and the transfer function that a channel had last."""
     palette = settings.palettes.get(channel, "")
     points = settings.transfers.get(channel)
-    return palette if is_palette(palette) else "", EVERYTHING if points is None else Transfer(points)
+    usual = CHANNEL_TRANSFERS.get(channel, EVERYTHING)
+    return palette if is_palette(palette) else "", usual if points is None else Transfer(points)
 
 
 def _headline(text: str) -> tuple[str, str]:

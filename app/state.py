@@ -12,6 +12,7 @@ from app.frame_times import FrameStats, FrameTimes
 from app.histograms import Histograms
 from app.history import History
 from app.jobs import Job, Jobs
+from app.kernels import Kernels
 from app.layout import VOLUME
 from app.log import LogRing
 from app.pass_times import PassFigures, PassTimes
@@ -125,6 +126,7 @@ class AppState:
     frame_stats: FrameStats = field(default_factory=FrameStats.none)  # a few times a second: figures must be readable
     stage: Stage
     slicings: Slicings
+    kernels: Kernels
     presets: TransferPresets
     histograms: Histograms
     transfer: TransferUi = field(default_factory=TransferUi)

@@ -40,6 +40,10 @@ class PageAttribute:
     unit: str
     values: NDArray[np.generic]
     """(n_pages,) uint8, uint16 or float32, not to be written to."""
+    title: str
+    """What people call it."""
+    palette: str
+    """The palette that it is shown with unless another is chosen; empty: one for its kind."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -133,6 +137,8 @@ class PageAttributes:
         high: float | None,
         labels: Mapping[int, str] | Sequence[str] | None,
         unit: str,
+        title: str,
+        palette: str,
     ) -> None:
         """See `BrickStore.set_attribute`. The texture of a name stays the same: whoever draws it need not bind anew."""
         checked = check_attribute(name, values, len(self._where[0]), kind, low, high, labels)
@@ -144,7 +150,9 @@ class PageAttributes:
         texture = old.texture if old else self._resources.volume(f"attribute {name}", (x, y, z), "r8unorm", usage)
         self._resources.write(texture, texels)
         ends = checked.low, checked.high
-        self._held[name] = PageAttribute(name, texture, kind, *ends, checked.labels, unit, checked.values)
+        self._held[name] = PageAttribute(
+            name, texture, kind, *ends, checked.labels, unit, checked.values, title or name, palette
+        )
 
     def remove(self, name: str) -> None:
         """Forget one of them. Raises BadAttribute."""

@@ -347,16 +347,19 @@ class BrickStore:
         high: float | None = None,
         labels: Mapping[int, str] | Sequence[str] | None = None,
         unit: str = "",
+        title: str = "",
+        palette: str = "",
     ) -> None:
         """Give every page a value: values (n_pages,) uint8, uint16 or float32; again under the same name to change it.
 
         low, high: what the ends of a scalar's scale stand for; by default 0 and 255 of bytes, else the least and the
-        most there is. labels: what the categories of a categorical one are called, by number.
+        most there is. labels: what the categories of a categorical one are called, by number. title: what people call
+        it (the name). palette: the one that it is shown with unless another is chosen (one for its kind).
 
         Raises BadAttribute, DeviceLost.
         """
         with gpu_work("show an attribute of pages"):
-            self._attributes.set(name, values, kind, low, high, labels, unit)
+            self._attributes.set(name, values, kind, low, high, labels, unit, title, palette)
         self.revision += 1
 
     def remove_attribute(self, name: str) -> None:

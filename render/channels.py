@@ -41,6 +41,8 @@ class ChannelInfo:
     """Of a categorical channel, the categories' names in order."""
     ticks: tuple[tuple[float, str], ...] = ()
     """Places on the scale, 0..1, and what stands there."""
+    palette: str = ""
+    """Its own palette; empty: one for its kind."""
 
 
 CHANNELS: dict[str, ChannelInfo] = {
@@ -69,10 +71,20 @@ _OWN_PALETTES = {"content": "content", "value": "aurora", "entropy": "viridis", 
 def info_of_attribute(attribute: PageAttribute) -> ChannelInfo:
     """What an attribute's scalars mean."""
     if attribute.kind == "scalar":
-        return ChannelInfo(attribute.name, attribute.unit, "scalar", attribute.low, attribute.high)
+        return ChannelInfo(
+            attribute.title, attribute.unit, "scalar", attribute.low, attribute.high, palette=attribute.palette
+        )
     numbers = [*attribute.labels, int(attribute.values.max(initial=0))]
     labels = tuple(attribute.labels.get(number, str(number)) for number in range(max(numbers) + 1))
-    return ChannelInfo(attribute.name, attribute.unit, "categorical", 0.0, float(max(numbers)), labels=labels)
+    return ChannelInfo(
+        attribute.title,
+        attribute.unit,
+        "categorical",
+        0.0,
+        float(max(numbers)),
+        labels=labels,
+        palette=attribute.palette,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +114,8 @@ def palette_of(look: Look, info: ChannelInfo) -> str:
     """The name of the palette that a look is drawn with."""
     if look.palette and (look.palette != "content" or look.channel == "content"):
         return look.palette
-    return _OWN_PALETTES.get(look.channel, "cividis" if info.kind == "scalar" else CATEGORICAL[0])
+    own = info.palette if is_palette(info.palette) else ""
+    return own or _OWN_PALETTES.get(look.channel, "cividis" if info.kind == "scalar" else CATEGORICAL[0])
 
 
 def colors_of(look: Look, info: ChannelInfo) -> NDArray[np.float32]:

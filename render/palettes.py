@@ -137,6 +137,8 @@ PALETTES: tuple[str, ...] = (*SEQUENTIAL, *CATEGORICAL)
 """The palettes that are always there. Users may add theirs."""
 
 _user_palettes: dict[str, NDArray[np.float32]] = {}
+_category_palettes: dict[str, NDArray[np.float32]] = {}
+"""Colours that belong to certain categories, and make sense for no other channel: never offered."""
 
 
 def palette_names() -> tuple[str, ...]:
@@ -146,7 +148,7 @@ def palette_names() -> tuple[str, ...]:
 
 def is_palette(name: str) -> bool:
     """Whether there is a palette of this name."""
-    return name in PALETTES or name in _user_palettes
+    return name in PALETTES or name in _user_palettes or name in _category_palettes
 
 
 def add_palette(name: str, colors: FloatArray) -> None:
@@ -162,6 +164,18 @@ def add_palette(name: str, colors: FloatArray) -> None:
     _user_palettes[name] = table
 
 
+def add_categories(name: str, colors: FloatArray) -> None:
+    """Have a palette whose colours are those of categories, one each: colors (n, 3) sRGB 0..1, n at most 256; the last
+    serves all further ones. Replaces one of the same name. Raises BadPalette.
+    """
+    if not name or name in PALETTES:
+        raise BadPalette(f"A palette cannot be called {name!r}: {'the name is taken' if name else 'it is empty'}.")
+    row = linear_from_srgb(checked_colors(colors))[np.minimum(np.arange(256), len(colors) - 1)]
+    table: NDArray[np.float32] = np.broadcast_to(row, (N_KINDS, 256, 3)).astype(np.float32)
+    table.flags.writeable = False
+    _category_palettes[name] = table
+
+
 def remove_palette(name: str) -> None:
     """Forget a palette of the user's; of any other name, nothing."""
     _user_palettes.pop(name, None)
@@ -169,7 +183,10 @@ def remove_palette(name: str) -> None:
 
 def palette_table(name: str) -> NDArray[np.float32]:
     """(8, 256, 3) float32 linear light: kind of content, byte -> colour. Raises KeyError for a name that is none."""
-    return _user_palettes[name] if name in _user_palettes else _built_in(name)
+    for tables in (_user_palettes, _category_palettes):
+        if name in tables:
+            return tables[name]
+    return _built_in(name)
 
 
 @cache

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from app.cli import main
 from app.exit_codes import ExitCode
-from tests.bridge.kernel.conftest import LiveGuest, dump, live  # noqa: F401 - fixtures
+from bridge.machine.guest import Guest
+from tests.bridge.machine.serial_guest import start_guest
 
 
-@pytest.fixture(scope="session")
-def dump_file(dump: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> str:  # noqa: F811
-    path = tmp_path_factory.mktemp("dump") / "guest.raw"
-    dump.tofile(path)
-    return str(path)
+@pytest.fixture(scope="module")
+def dump_file(demo_guest: Guest, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """RAM of a demo guest that had come up; the machine is gone."""
+    folder = tmp_path_factory.mktemp("dump")
+    with start_guest(demo_guest, folder) as shell:
+        assert demo_guest.ready_marker
+        shell.wait_for(demo_guest.ready_marker)
+        shell.run("sleep 1")
+        shutil.copyfile(shell.ram, folder / "guest.raw")
+    return str(folder / "guest.raw")
 
 
 def run_json(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, object]:

@@ -14,6 +14,8 @@ from render.palettes import PALETTES, is_palette, palette_names, palette_table, 
 @pytest.fixture
 def folder(tmp_path: Path) -> Iterator[Path]:
     (tmp_path / "palettes").mkdir()
+    for name in palette_names():  # a window of an earlier test may have left some
+        remove_palette(name)
     yield tmp_path / "palettes"
     for name in palette_names():
         remove_palette(name)

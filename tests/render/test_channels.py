@@ -74,6 +74,8 @@ def attribute(device: wgpu.GPUDevice, **changes: object) -> PageAttribute:
         "labels": {0: "free", 2: "kernel"},
         "unit": "",
         "values": np.array([0, 3, 2], np.uint8),
+        "title": "owner",
+        "palette": "",
     }
     return PageAttribute(**{**given, **changes})  # type: ignore[arg-type]
 

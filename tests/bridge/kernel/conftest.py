@@ -33,7 +33,7 @@ class LiveGuest:
         return np.frombuffer(zlib.decompress(base64.b64decode(text), wbits=31), "<u8")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def live(demo_guest: Guest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveGuest]:
     """The demo guest, booted by PVH without KASLR."""
     with start_guest(demo_guest, tmp_path_factory.mktemp("kernel")) as shell:
@@ -54,7 +54,7 @@ class HeldRam:
         self.physical_map = physical_map or PhysicalMap.flat(len(data))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def dump(live: LiveGuest) -> npt.NDArray[np.uint8]:
     """A copy of the live guest's RAM, (size_bytes,) uint8, to be left as it is."""
     copy = live.ram.bytes.copy()

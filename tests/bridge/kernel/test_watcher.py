@@ -41,7 +41,7 @@ def test_a_live_guest_is_seen_again_and_again(live: LiveGuest) -> None:
         assert seen.definite > 0.97
         live.shell.run("sleep 4321 & true")
         wait_for(watcher, lambda s: s.processes is not None and "sleep" in s.processes.names)
-        assert watcher.n_seen > 2
+        wait_for(watcher, lambda _: watcher.n_seen > 2)
     finally:
         watcher.close()
     watcher.close()

@@ -1,0 +1,162 @@
+"""What is seen of a guest's kernel becomes channels of its volume, and the window offers them."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from app.kernels import (
+    _SHOWN,
+    CLASS_CHANNEL,
+    CLASS_LABELS,
+    CLASS_PALETTE,
+    PROCESS_CHANNEL,
+    Kernels,
+    show_channels,
+    shown_classes,
+    shown_processes,
+)
+from bridge.kernel.page_classes import PageClass
+from bridge.kernel.snapshot import Part
+from bridge.kernel.worker import Assignment, Sighting, Watch
+from bridge.machine.guest import Guest
+from bridge.memory.ram import GuestRam
+from render.bricks import BrickStore
+from render.device import request_device
+from render.palettes import palette_names, palette_table
+from tests.bridge.machine.serial_guest import SerialGuest, start_guest
+
+
+@pytest.fixture(scope="module")
+def guest(demo_guest: Guest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SerialGuest]:
+    with start_guest(demo_guest, tmp_path_factory.mktemp("kernels")) as shell:
+        assert demo_guest.ready_marker
+        shell.wait_for(demo_guest.ready_marker)
+        yield shell
+
+
+@pytest.fixture(scope="module")
+def ram(guest: SerialGuest) -> Iterator[GuestRam]:
+    ram = GuestRam.open(guest.ram)
+    yield ram
+    ram.close()
+
+
+@pytest.fixture(scope="module")
+def sighting(ram: GuestRam) -> Sighting:
+    watch = Watch(Assignment(ram.path, ram.physical_map, 0.1, 1.0))
+    seen = watch.look()
+    watch.ram.close()
+    assert not seen.problem
+    return seen
+
+
+@pytest.fixture
+def store(ram: GuestRam) -> Iterator[BrickStore]:
+    device, _ = request_device()
+    store = BrickStore(device, ram.size_bytes)
+    yield store
+    store.destroy()
+
+
+def test_every_class_has_a_name_and_a_colour_of_its_own() -> None:
+    assert set(_SHOWN) == set(PageClass)
+    Kernels()
+    table = palette_table(CLASS_PALETTE)[0, : len(CLASS_LABELS)]
+    distances = np.linalg.norm(table[:, None] - table[None, :], axis=2) + np.eye(len(CLASS_LABELS))
+    assert distances.min() > 0.01
+    assert CLASS_PALETTE not in palette_names(), "it makes sense for classes only"
+
+
+def test_pages_are_shown_by_class_and_by_part(sighting: Sighting) -> None:
+    shown = shown_classes(sighting)
+    assert sighting.classes is not None
+    assert sighting.parts is not None
+    heap, free = CLASS_LABELS.index("Heaps"), CLASS_LABELS.index("Free")
+    assert (shown[sighting.classes == PageClass.FREE] == free).all()
+    ours = (sighting.parts == Part.HEAP) & (sighting.classes == PageClass.ANONYMOUS)
+    assert ours.sum() > 10
+    assert (shown[ours] == heap).all()
+    # What a process maps of the kernel's own stays the kernel's.
+    kernels = np.isin(sighting.classes, (PageClass.KERNEL_TEXT, PageClass.SLAB, PageClass.PAGE_TABLE))
+    assert not np.isin(shown[kernels], [heap, CLASS_LABELS.index("Program code")]).any()
+
+
+def test_pages_are_shown_by_process(sighting: Sighting) -> None:
+    owners, labels = shown_processes(sighting)
+    assert sighting.processes is not None
+    assert sighting.first_owner is not None
+    assert labels[0] == "Nobody"
+    index = sighting.processes.names.index("allocator")
+    number = next(number for number, label in labels.items() if label.startswith("allocator ("))
+    np.testing.assert_array_equal(owners == number, sighting.first_owner == index)
+    assert ((owners == 0) == (sighting.first_owner == -1)).all()
+    rss = [int(sighting.processes.rss_bytes[sighting.processes.names.index(labels[i].split(" (")[0])]) for i in (1, 2)]
+    assert rss[0] >= rss[1], "the largest come first"
+
+
+def test_more_processes_than_categories_are_others(sighting: Sighting) -> None:
+    tasks = sighting.processes
+    assert tasks is not None
+    assert sighting.first_owner is not None
+    n = 300
+    many = dataclasses.replace(
+        tasks,
+        pids=np.arange(n),
+        names=("many",) * n,
+        rss_bytes=np.arange(n, 0, -1),
+        addresses=np.arange(n, dtype=np.uint64),
+    )
+    seen = dataclasses.replace(sighting, processes=many, first_owner=np.array([-1, 0, 253, 254, 299], np.int32))
+    owners, labels = shown_processes(seen)
+    assert owners.tolist() == [0, 1, 254, 255, 255]
+    assert labels[255] == "Others"
+
+
+def test_channels_follow_what_is_seen(store: BrickStore, sighting: Sighting) -> None:
+    show_channels(store, sighting)
+    assert store.attribute(CLASS_CHANNEL).palette == CLASS_PALETTE
+    np.testing.assert_array_equal(store.attribute(CLASS_CHANNEL).values, shown_classes(sighting))
+    assert store.attribute(PROCESS_CHANNEL).title == "Process"
+    revision = store.revision
+    show_channels(store, sighting)
+    assert store.revision == revision, "what is the same is not sent again"
+    show_channels(store, Sighting(0.0, 0.0, "gone"))
+    assert not store.attribute(CLASS_CHANNEL).values.any(), "nothing is known of a kernel that is gone"
+    revision = store.revision
+    show_channels(store, Sighting(0.0, 0.0, "gone"))
+    assert store.revision == revision
+
+
+def wait_until(what: Callable[[], bool], timeout_s: float = 30) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not what():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_machines_come_and_go(store: BrickStore, ram: GuestRam, tmp_path: Path) -> None:
+    (tmp_path / "empty.ram").write_bytes(bytes(1 << 20))
+    empty = GuestRam.open(tmp_path / "empty.ram")
+    kernels = Kernels()
+    try:
+        kernels.sync({"demo": ram, "empty": empty})
+        assert kernels.sighting("demo") is None
+        wait_until(lambda: kernels.pump({"demo": store}) and kernels.sighting("demo") is not None)
+        assert CLASS_CHANNEL in store.attributes
+        wait_until(lambda: kernels.pump({"empty": store}) and kernels.sighting("empty") is not None)
+        seen = kernels.sighting("empty")
+        assert seen is not None
+        assert "No running Linux kernel" in seen.problem
+        kernels.sync({"demo": ram})
+        assert kernels.sighting("empty") is None
+        assert not kernels.pump({})
+    finally:
+        kernels.close()
+        empty.close()
+    assert kernels.sighting("demo") is None
