@@ -31,6 +31,7 @@ class Slicings:
         self._live: dict[str, Slicing] = {}
         self._changed_s: float | None = None
         self._only_planes: set[tuple[str, str]] = set()
+        self._offered: dict[str, tuple[Slicing, Slicing]] = {}  # machine -> how it was cut before, and since
 
     def get(self, stage: Stage, machine: str) -> Slicing:
         """How a shown machine is cut. Raises KeyError where it is not shown."""
@@ -54,6 +55,7 @@ class Slicings:
         """Have every view cut its volumes as they should be, also those that came since; forget who is gone."""
         for machine in [name for name in self._live if name not in stage.feeds]:
             del self._live[machine]
+            self._offered.pop(machine, None)
             self._only_planes = {key for key in self._only_planes if key[1] != machine}
         for machine, feed in stage.feeds.items():
             self._offer_planes(stage, machine)
@@ -63,15 +65,23 @@ class Slicings:
                     pane.view.set_cut(machine, cut)
 
     def _offer_planes(self, stage: Stage, machine: str) -> None:
-        """Where a view begins to draw nothing but planes and there is none, show three."""
+        """Where a view begins to draw nothing but planes and there is none, show three, until no view does so: planes
+        that nobody asked for would stand in the way of all else. What was done to them meanwhile makes them asked for.
+        """
+        now = self.get(stage, machine)
         for pane in stage.panes:
             key = pane.name, machine
             if pane.view.look.mode != "slice":
                 self._only_planes.discard(key)
             elif key not in self._only_planes:
                 self._only_planes.add(key)
-                if not self.get(stage, machine).shown:
-                    self._live[machine] = self.get(stage, machine).with_three()
+                if not now.shown:
+                    self._offered[machine] = now, now.with_three()
+                    self._live[machine] = now = now.with_three()
+        if machine in self._offered and not any(name == machine for _, name in self._only_planes):
+            before, offered = self._offered.pop(machine)
+            if now == offered:
+                self._live[machine] = before
 
     def all(self) -> tuple[tuple[str, Slicing], ...]:
         """Those of the shown machines, for undo."""

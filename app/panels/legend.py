@@ -29,7 +29,7 @@ TITLE_UNITS = 6
 PAD_UNITS = 2
 ROW_UNITS = 5
 MOST_ROWS = 12
-LARGEST_WIDTH, LARGEST_HEIGHT = 0.4, 0.55  # of the picture: the memory is what matters
+LARGEST_WIDTH, LARGEST_HEIGHT = 0.4, 0.42  # of the picture: the memory is what matters
 GUESS = "Guessed from the bytes alone, page by page"
 _KIND_OF = {title: kind for kind, title in KIND_TITLES.items()}
 

@@ -534,3 +534,27 @@ def test_a_cramped_panel_scrolls(host: Person) -> None:
     host.run("view.slice_flat", "z")
     host.frame(8)
     assert not cramped(host)
+
+
+def test_planes_that_were_only_offered_go_with_the_mode(host: Person) -> None:
+    """Slices mode brings three planes where there is none; they leave with it, unless something was done to them."""
+    state = host.state
+
+    def shown() -> frozenset[str]:
+        machine = next(iter(state.stage.feeds))
+        return frozenset(state.slicings.get(state.stage, machine).shown)
+
+    before = shown()
+    assert not before
+    host.run("view.mode", "slice")
+    host.frame(2)
+    assert len(shown()) == 3
+    host.run("view.mode", "solid")
+    host.frame(2)
+    assert shown() == before
+    host.run("view.mode", "slice")
+    host.frame(2)
+    host.run("view.slice", "x", "3")
+    host.run("view.mode", "solid")
+    host.frame(2)
+    assert len(shown()) == 3, "a plane that was moved is wanted"
