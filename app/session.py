@@ -171,7 +171,8 @@ class Session:
         self._follow_machines()
         state.slicings.follow(state.stage)
         state.kernels.sync({name: feed.ram for name, feed in state.stage.feeds.items()})
-        changed |= state.kernels.pump({name: feed.store for name, feed in state.stage.feeds.items()})
+        news = state.kernels.pump({name: feed.store for name, feed in state.stage.feeds.items()})
+        changed |= news and any(pane.view.look.channel in CHANNEL_TRANSFERS for pane in state.stage.panes)
         changed |= state.stage.pump(UPLOAD_BUDGET_S) > 0
         changed |= self._tour()
         if self._settings_changed_s is not None and state.now_s - self._settings_changed_s > SAVE_AFTER_S:

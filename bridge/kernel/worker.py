@@ -32,7 +32,7 @@ from bridge.memory.ram import GuestRam
 
 _LENGTH = struct.Struct("<Q")
 _SEARCH_EVERY_S = 2.0
-"""How often a machine without a kernel is searched for one: it may be booting."""
+"""How often, at most, a machine without a kernel is searched for one: it may be booting."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,8 @@ class Watch:
     def __init__(self, assignment: Assignment) -> None:
         self.ram = GuestRam.open(assignment.path, assignment.physical_map)
         self._introspector: Introspector | None = None
-        self._searched_s = -1e9
+        self._core_share = assignment.core_share
+        self._search_s = -1e9
         self._problem = "No kernel was looked for yet."
 
     def look(self) -> Sighting:
@@ -96,13 +97,15 @@ class Watch:
         if self._introspector is not None and not self._introspector.kernel.still_there():
             self._introspector = None  # rebooted, or another kernel was started by kexec
         if self._introspector is None:
-            if started - self._searched_s < _SEARCH_EVERY_S:
+            if started < self._search_s:
                 return Sighting(started, 0.0, self._problem)
             try:
                 self._introspector = Introspector(find_kernel(PhysicalReader(self.ram)))
             except (KernelError, GuestMemoryError) as error:
-                self._problem, self._searched_s = str(error), time.monotonic()
-                return Sighting(started, time.monotonic() - started, self._problem)
+                took_s = time.monotonic() - started
+                self._problem = str(error)
+                self._search_s = started + max(_SEARCH_EVERY_S, took_s / self._core_share)
+                return Sighting(started, took_s, self._problem)
             started = time.monotonic()
         try:
             seen = self._introspector.look()
@@ -133,9 +136,12 @@ def serve(source: IO[bytes], sink: IO[bytes], ready: Callable[[float], bool]) ->
             write_frame(sink, Sighting(time.monotonic(), 0.0, str(error)))
             assignment = read_frame(source)
             continue
+        told = ""
         while True:
             seen = watch.look()
-            write_frame(sink, seen)
+            if not seen.problem or seen.problem != told:  # a machine without a kernel is told of once
+                write_frame(sink, seen)
+            told = seen.problem
             # What a look costs decides how often there is one: never more of a core than allowed.
             pause_s = max(assignment.period_s, seen.duration_s / assignment.core_share) - seen.duration_s
             if ready(max(pause_s, 0.01)):

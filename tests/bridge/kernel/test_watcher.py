@@ -72,7 +72,7 @@ def test_a_kernel_that_comes_and_goes(dump: np.ndarray, live: LiveGuest, tmp_pat
     with path.open("r+b") as file:
         file.write(dump.tobytes())
     assert watch.look().problem, "it is searched for again only after a while"
-    watch._searched_s = -1e9
+    watch._search_s = -1e9
     assert not watch.look().problem
     with path.open("r+b") as file:
         file.seek(live.kernel.space.image_paddr(live.kernel.symbols.address("init_task")))
@@ -107,3 +107,22 @@ def test_the_worker_serves_until_its_input_ends(dump: np.ndarray, tmp_path: Path
     assert [bool(sighting.problem) for sighting in seen] == [True, False, False, False]
     # Half a core at most: the pause is at least as long as the look was.
     assert all(pause >= sighting.duration_s * 0.99 for pause, sighting in zip(pauses, seen[1:], strict=True))
+
+
+def test_a_machine_without_a_kernel_is_told_of_once_and_searched_seldom(tmp_path: Path) -> None:
+    path = tmp_path / "ram"
+    path.write_bytes(bytes(1 << 20))
+    source, sink = io.BytesIO(), io.BytesIO()
+    write_frame(source, Assignment(path, PhysicalMap.flat(1 << 20), 0.01, 0.01))
+    source.seek(0)
+    rounds = iter(range(50))
+    serve(source, sink, lambda _: next(rounds) == 49)
+    sink.seek(0)
+    seen = read_frame(sink)
+    assert seen is not None
+    assert "No running Linux kernel" in seen.problem
+    assert read_frame(sink) is None
+    watch = Watch(Assignment(path, PhysicalMap.flat(1 << 20), 0.01, 1e-6))
+    took_s = watch.look().duration_s
+    assert watch._search_s > time.monotonic() + took_s * 1e5, "a search may take no more of a core than a look"
+    watch.ram.close()
