@@ -145,6 +145,7 @@ def test_samples_add_up_to_a_bounded_number(
         deadline = time.monotonic() + 30
         while ask(histograms, {"one": feed}, "value", jobs).note != most:
             assert time.monotonic() < deadline
+            time.sleep(0.005)  # the samples are taken by another thread, which must get its turn
         for _ in range(20):
             jobs.pump()
             assert ask(histograms, {"one": feed}, "value", jobs).note == most
