@@ -18,6 +18,7 @@ import numba
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
+from numba.core.compiler_lock import global_compiler_lock
 from numba.extending import intrinsic
 
 P = ParamSpec("P")
@@ -58,14 +59,16 @@ def forget_old_code() -> None:
 def compiled(function: Callable[P, R]) -> Callable[P, R]:
     """Compile with numba, without the interpreter's lock, and keep the result where there is a directory for it."""
     configuration: Any = numba.config
-    before = configuration.CACHE_DIR
-    try:
-        configuration.CACHE_DIR = str(kept_code_dir())
-        return cast(Callable[P, R], numba.njit(nogil=True, cache=True)(function))
-    except (RuntimeError, OSError):  # no directory can be written to: compile anew in each run
-        return cast(Callable[P, R], numba.njit(nogil=True)(function))
-    finally:
-        configuration.CACHE_DIR = before
+    lock: Any = global_compiler_lock
+    with lock:  # the setting is the process's, and others compile in other threads
+        before = configuration.CACHE_DIR
+        try:
+            configuration.CACHE_DIR = str(kept_code_dir())
+            return cast(Callable[P, R], numba.njit(nogil=True, cache=True)(function))
+        except (RuntimeError, OSError):  # no directory can be written to: compile anew in each run
+            return cast(Callable[P, R], numba.njit(nogil=True)(function))
+        finally:
+            configuration.CACHE_DIR = before
 
 
 def _vector(builder: Any, address: Any, lane: Any, lanes: int) -> Any:

@@ -27,7 +27,8 @@ START_LIMIT_S = 120.0
 BUSY_COMMAND = "while :; do dd if=/dev/urandom of=/tmp/busy bs=64k count=64 2>/dev/null; done &\n"
 SIZE = (1280, 720)
 _TURN_DEGREES = 2.0
-_SETTLE_S = 8.0  # the picture is refined, written pages have cooled down, the scanner has found that nothing changes
+_REST_LIMIT_S = 60.0
+_RESTING_FRAMES = 5  # a second: more is drawn while written pages cool down and the picture is refined
 _IDLE_BAR = at_most(5.0)
 
 
@@ -60,12 +61,13 @@ def run(*, seconds_each: float = 15.0, guest: str = "demo") -> Report:
         sleep(2)
         still = _measure(socket, seconds_each, turning=False)
         turning = _measure(socket, seconds_each, turning=True)
-        idle_percent = _idle_core_percent(window.pid, socket, seconds_each)
+        idle_percent, idle_frames = _idle(window.pid, socket, seconds_each)
     results = (
         Result("window_answers", (up_s - started_s) * 1e3, "ms"),
         *_results("still", still),
         *_results("turning", turning),
         Result("idle_core_percent", idle_percent, "% of a core", _IDLE_BAR),
+        Result("idle_frames", float(idle_frames), "frames"),
     )
     return Report("window", results, notes=tuple(notes))
 
@@ -102,23 +104,39 @@ def _measure(socket: Path, seconds: float, *, turning: bool) -> dict[str, Any]:
             send_action("volume.orbit", [_TURN_DEGREES, 0.0], socket=socket)
         else:
             sleep(0.1)
-    state = _state(socket)
-    if state is None:
-        raise CommandFailed("the window stopped answering while it was measured")
-    frames: dict[str, Any] = state["frames"]
-    return frames
+    return _frames(socket)
 
 
-def _idle_core_percent(pid: int, socket: Path, seconds: float) -> float:
-    """What the window's own process costs while its guest is paused. QEMU is another process."""
+def _idle(pid: int, socket: Path, seconds: float) -> tuple[float, int]:
+    """What the window's own process costs while its guest is paused, and what it draws. QEMU is another process."""
     send_action("machine.pause", [], socket=socket)
-    sleep(_SETTLE_S)
+    _wait_for_rest(socket)
+    send_action("window.forget_frames", [], socket=socket)
     process = psutil.Process(pid)
     before, begin = process.cpu_times(), monotonic()
     sleep(seconds)
     after, end = process.cpu_times(), monotonic()
     used_s = float(after.user + after.system - before.user - before.system)
-    return 100 * used_s / (end - begin)
+    return 100 * used_s / (end - begin), _frames(socket)["count"]
+
+
+def _wait_for_rest(socket: Path) -> None:
+    """Return once the heat of the last writes has faded, for which there is a setting, and the picture is refined."""
+    deadline = monotonic() + _REST_LIMIT_S
+    while monotonic() < deadline:
+        send_action("window.forget_frames", [], socket=socket)
+        sleep(1)
+        if _frames(socket)["count"] <= _RESTING_FRAMES:
+            return
+    raise CommandFailed(f"the window was still drawing {_REST_LIMIT_S:.0f} s after its guest was paused")
+
+
+def _frames(socket: Path) -> dict[str, Any]:
+    state = _state(socket)
+    if state is None:
+        raise CommandFailed("the window stopped answering while it was measured")
+    frames: dict[str, Any] = state["frames"]
+    return frames
 
 
 def _results(how: str, frames: dict[str, Any]) -> tuple[Result, ...]:

@@ -23,6 +23,7 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
+from numba.core.compiler_lock import global_compiler_lock
 from numba.extending import intrinsic
 
 from bridge.machine.directories import cache_dir
@@ -67,15 +68,17 @@ def compiled(*, nogil: bool) -> Callable[[Callable[P, R]], Callable[P, R]]:
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         configuration: Any = numba.config
-        before = configuration.CACHE_DIR
-        try:
-            configuration.CACHE_DIR = str(kept_code_dir())
-            return cast(Callable[P, R], numba.njit(nogil=nogil, cache=True)(function))
-        except (RuntimeError, OSError):
-            # No directory can be written to: compile anew in each run.
-            return cast(Callable[P, R], numba.njit(nogil=nogil)(function))
-        finally:
-            configuration.CACHE_DIR = before
+        lock: Any = global_compiler_lock
+        with lock:  # the setting is the process's, and others compile in other threads
+            before = configuration.CACHE_DIR
+            try:
+                configuration.CACHE_DIR = str(kept_code_dir())
+                return cast(Callable[P, R], numba.njit(nogil=nogil, cache=True)(function))
+            except (RuntimeError, OSError):
+                # No directory can be written to: compile anew in each run.
+                return cast(Callable[P, R], numba.njit(nogil=nogil)(function))
+            finally:
+                configuration.CACHE_DIR = before
 
     return decorate
 

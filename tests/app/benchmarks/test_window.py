@@ -1,7 +1,5 @@
 """The window benchmark, in small: a real window with a real guest gives figures that can be believed."""
 
-import os
-
 import pytest
 
 from app.benchmarks import window
@@ -11,9 +9,7 @@ from app.failures import CommandFailed
 
 @pytest.fixture(scope="module")
 def report() -> Report:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(window, "_SETTLE_S", 6.0)
-        return window.run(seconds_each=1.5, guest="boot-sector")
+    return window.run(seconds_each=1.5, guest="boot-sector")
 
 
 def test_frames_and_the_start_are_counted(report: Report) -> None:
@@ -24,13 +20,12 @@ def test_frames_and_the_start_are_counted(report: Report) -> None:
     assert any("Drawn on" in note for note in report.notes)
 
 
-def test_an_idle_window_is_held_against_the_issues_bar(report: Report) -> None:
-    idle = next(result for result in report.results if result.name == "idle_core_percent")
-    assert str(idle.bar) == "<= 5"
-    assert idle.value is not None
-    # The figure itself is for the benchmark to hold against its bar, on a machine that does nothing else: here the
-    # window is traced for coverage, and other programs run.
-    assert 0 <= idle.value <= 100 * (os.cpu_count() or 1)
+def test_an_idle_window_rests_and_is_held_against_the_issues_bar(report: Report) -> None:
+    results = {result.name: result for result in report.results}
+    assert str(results["idle_core_percent"].bar) == "<= 5"
+    frames = results["idle_frames"].value
+    assert frames is not None
+    assert frames <= 10, "a window over a paused guest that nobody touches draws next to nothing"
 
 
 def test_a_guest_that_there_is_not_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
