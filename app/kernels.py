@@ -1,14 +1,15 @@
-"""Kernels: watches each shown machine's kernel, and turns what it sees into channels of the volume."""
+"""Kernels: watches each shown machine's kernel, turns what it sees into channels of the volume, and asks for panels."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bridge.kernel.desk import Answer
 from bridge.kernel.page_classes import PageClass
 from bridge.kernel.snapshot import Part
 from bridge.kernel.watcher import KernelWatcher
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from render.bricks import BrickStore
 
 CLASS_CHANNEL, PROCESS_CHANNEL = "class", "process"
+_MAX_ASKED, _FORGET_S = 64, 5.0
 MAX_PROCESSES = 254
 """Categories that the process channel has left for processes: 256 less "nobody" and "others"."""
 _NOBODY, _OTHERS = 0, 255
@@ -108,11 +110,25 @@ CHANNEL_TRANSFERS: dict[str, Transfer] = {
 
 
 @dataclass(slots=True)
+class Asked:
+    """A question that a panel asks again and again while it is shown, and the latest answer to it."""
+
+    answer: Answer | None = None
+    """None before the first."""
+    number: int | None = None
+    """Of the question that is under way."""
+    asked_s: float = -1e9
+    used_s: float = 0.0
+
+
+@dataclass(slots=True)
 class _Watched:
     watcher: KernelWatcher
     ram: GuestRam
     n_shown: int = 0
     sighting: Sighting | None = None
+    n_answered: int = 0
+    asked: dict[tuple[Any, ...], Asked] = field(default_factory=dict)
 
 
 class Kernels:
@@ -134,6 +150,7 @@ class Kernels:
         """Bring the channels up to date with what was seen since; whether anything was new."""
         news = False
         for name, watched in self._watched.items():
+            news |= _collect(watched)
             if watched.watcher.n_seen == watched.n_shown or name not in stores:
                 continue
             watched.n_shown = watched.watcher.n_seen
@@ -148,9 +165,38 @@ class Kernels:
         watched = self._watched.get(machine)
         return None if watched is None else watched.sighting
 
+    def ask(self, machine: str, name: str, *arguments: Any, now_s: float, every_s: float = 2.0) -> Answer | None:
+        """The latest answer to one of desk.QUESTIONS; None before the first.
+
+        For panels, in every frame that they are shown: the question is put anew when the answer is `every_s` old
+        (math.inf: never, what is asked for does not change), and forgotten when no panel asks for a while. The window
+        is woken when the answer comes. Arguments must be hashable.
+        """
+        watched = self._watched.get(machine)
+        if watched is None:
+            return None
+        asked = watched.asked.setdefault((name, *arguments), Asked())
+        asked.used_s = now_s
+        if asked.number is None and now_s - asked.asked_s >= every_s:
+            asked.number, asked.asked_s = watched.watcher.ask(name, *arguments), now_s
+        if len(watched.asked) > _MAX_ASKED:
+            watched.asked = {key: one for key, one in watched.asked.items() if now_s - one.used_s < _FORGET_S}
+        return asked.answer
+
     def close(self) -> None:
         """End all watchers."""
         self.sync({})
+
+
+def _collect(watched: _Watched) -> bool:
+    """Take the answers that came; whether there were any."""
+    if watched.watcher.n_answered == watched.n_answered:
+        return False
+    watched.n_answered = watched.watcher.n_answered
+    for asked in watched.asked.values():
+        if asked.number is not None and (reply := watched.watcher.answer(asked.number)) is not None:
+            asked.answer, asked.number = reply, None
+    return True
 
 
 def show_channels(store: BrickStore, sighting: Sighting) -> None:

@@ -1,20 +1,25 @@
-"""The watcher: starts the worker for one machine, and keeps the latest of what it saw."""
+"""The watcher: starts the worker for one machine, keeps the latest of what it saw, and takes questions to it."""
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import sys
 import threading
+from collections import OrderedDict
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
+from bridge.kernel.desk import Answer, Question
 from bridge.kernel.worker import Assignment, Sighting, read_frame, write_frame
 from bridge.memory.physical_map import PhysicalMap
 
 PERIOD_S = 0.5
 CORE_SHARE = 0.03
 _STOP_S = 2.0
+_KEPT_ANSWERS = 256
+"""That nobody fetched: the oldest are forgotten."""
 _ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -31,6 +36,9 @@ class KernelWatcher:
         self._lock = threading.Lock()
         self._latest: Sighting | None = None
         self._n_seen = 0
+        self._answers: OrderedDict[int, Answer] = OrderedDict()
+        self._n_answered = 0
+        self._numbers = itertools.count(1)
         self._closed = False
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-c", "from bridge.kernel.worker import main; main()"],
@@ -56,6 +64,33 @@ class KernelWatcher:
         """The newest sighting; None before the first."""
         with self._lock:
             return self._latest
+
+    @property
+    def n_answered(self) -> int:
+        """How many answers came: grows with each."""
+        return self._n_answered
+
+    def ask(self, name: str, *arguments: Any) -> int:
+        """Put one of desk.QUESTIONS to the worker; the number under which its answer will be. Does not wait."""
+        number = next(self._numbers)
+        assert self._process.stdin is not None
+        try:
+            write_frame(self._process.stdin, Question(number, name, arguments))
+        except (OSError, ValueError):
+            self._keep(Answer(number, None, "The process that looks at the kernel has ended."))
+        return number
+
+    def answer(self, number: int) -> Answer | None:
+        """The answer to a question, once; None while there is none."""
+        with self._lock:
+            return self._answers.pop(number, None)
+
+    def _keep(self, reply: Answer) -> None:
+        with self._lock:
+            self._answers[reply.number] = reply
+            while len(self._answers) > _KEPT_ANSWERS:
+                self._answers.popitem(last=False)
+            self._n_answered += 1
 
     def close(self) -> None:
         """End the worker. A second call does nothing."""
@@ -85,6 +120,9 @@ class KernelWatcher:
                 seen = read_frame(stream)
             except (OSError, ValueError, EOFError):
                 seen = None
+            if isinstance(seen, Answer):
+                self._keep(seen)
+                continue
             with self._lock:
                 if seen is None:
                     if not self._closed:

@@ -1,12 +1,13 @@
 """The worker: a process of its own that looks at a machine again and again, and says what it saw.
 
 Run as `python -c "from bridge.kernel.worker import main; main()"` (as a module it would pickle its own types under
-another name); what it looks at comes in on standard input, what it saw goes out on standard
-output, both as pickles between a program and its own child. It ends when its input does.
+another name); what it looks at and what it is asked come in on standard input, what it saw and what it answers go out
+on standard output, all as pickles between a program and its own child. It ends when its input does.
 """
 
 from __future__ import annotations
 
+import io
 import pickle
 import select
 import struct
@@ -20,6 +21,7 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
+from bridge.kernel.desk import Answer, Desk, Question, answer
 from bridge.kernel.errors import KernelError
 from bridge.kernel.kernel import find_kernel
 from bridge.kernel.maps import Vmas
@@ -74,11 +76,19 @@ def write_frame(stream: IO[bytes], message: object) -> None:
 
 def read_frame(stream: IO[bytes]) -> Any | None:
     """The next message, or None at the end. Only ever from our own child or parent."""
-    head = stream.read(_LENGTH.size)
+    head = _read(stream, _LENGTH.size)
     if len(head) < _LENGTH.size:
         return None
-    data = stream.read(_LENGTH.unpack(head)[0])
+    data = _read(stream, _LENGTH.unpack(head)[0])
     return pickle.loads(data)  # noqa: S301 - from the process that started us, or that we started
+
+
+def _read(stream: IO[bytes], n_bytes: int) -> bytes:
+    """Up to `n_bytes`, fewer only at the end: a raw stream gives what there is."""
+    pieces = bytearray()
+    while len(pieces) < n_bytes and (piece := stream.read(n_bytes - len(pieces))):
+        pieces += piece
+    return bytes(pieces)
 
 
 class Watch:
@@ -87,6 +97,7 @@ class Watch:
     def __init__(self, assignment: Assignment) -> None:
         self.ram = GuestRam.open(assignment.path, assignment.physical_map)
         self._introspector: Introspector | None = None
+        self._desk: Desk | None = None
         self._core_share = assignment.core_share
         self._search_s = -1e9
         self._problem = "No kernel was looked for yet."
@@ -95,12 +106,13 @@ class Watch:
         """One look; what goes wrong is said in it."""
         started = time.monotonic()
         if self._introspector is not None and not self._introspector.kernel.still_there():
-            self._introspector = None  # rebooted, or another kernel was started by kexec
+            self._introspector, self._desk = None, None  # rebooted, or another kernel was started by kexec
         if self._introspector is None:
             if started < self._search_s:
                 return Sighting(started, 0.0, self._problem)
             try:
                 self._introspector = Introspector(find_kernel(PhysicalReader(self.ram)))
+                self._desk = Desk(self._introspector)
             except (KernelError, GuestMemoryError) as error:
                 took_s = time.monotonic() - started
                 self._problem = str(error)
@@ -111,6 +123,8 @@ class Watch:
             seen = self._introspector.look()
         except (KernelError, GuestMemoryError) as error:
             return Sighting(started, time.monotonic() - started, f"The kernel's records could not be followed: {error}")
+        if self._desk is not None:
+            self._desk.snapshot = seen
         return Sighting(
             seen.taken_s,
             seen.duration_s,
@@ -125,34 +139,51 @@ class Watch:
             seen.page_map.definite,
         )
 
+    def answer(self, question: Question) -> Answer:
+        """Answer a question, or say why that cannot be done."""
+        return answer(self._desk, question, self._problem)
+
 
 def serve(source: IO[bytes], sink: IO[bytes], ready: Callable[[float], bool]) -> None:
-    """Look as the assignments say, until there are no more. `ready(timeout_s)` waits for the next one."""
-    assignment: Assignment | None = read_frame(source)
-    while assignment is not None:
-        try:
-            watch = Watch(assignment)
-        except GuestMemoryError as error:
-            write_frame(sink, Sighting(time.monotonic(), 0.0, str(error)))
-            assignment = read_frame(source)
-            continue
-        told = ""
-        while True:
-            seen = watch.look()
-            if not seen.problem or seen.problem != told:  # a machine without a kernel is told of once
-                write_frame(sink, seen)
-            told = seen.problem
-            # What a look costs decides how often there is one: never more of a core than allowed.
-            pause_s = max(assignment.period_s, seen.duration_s / assignment.core_share) - seen.duration_s
-            if ready(max(pause_s, 0.01)):
+    """Look and answer as the messages say, until there are no more.
+
+    `ready(timeout_s)` waits for the next message, and says whether there is one (or the end). `source`
+    must not read ahead of what it is asked for.
+    """
+    watch: Watch | None = None
+    told, problem, due_s = "", "No machine was named yet.", 0.0
+    while (message := read_frame(source)) is not None:
+        if isinstance(message, Question):
+            reply = answer(None, message, problem) if watch is None else watch.answer(message)
+            write_frame(sink, reply)
+        else:
+            if watch is not None:
+                watch.ram.close()
+            watch, told, due_s, assignment = None, "", 0.0, message
+            try:
+                watch = Watch(assignment)
+            except GuestMemoryError as error:
+                problem = str(error)
+                write_frame(sink, Sighting(time.monotonic(), 0.0, problem))
+        while watch is not None:
+            if time.monotonic() >= due_s:
+                seen = watch.look()
+                if not seen.problem or seen.problem != told:  # a machine without a kernel is told of once
+                    write_frame(sink, seen)
+                told = seen.problem
+                # What a look costs decides how often there is one: never more of a core than allowed.
+                pause_s = max(assignment.period_s, seen.duration_s / assignment.core_share) - seen.duration_s
+                due_s = time.monotonic() + pause_s
+            if ready(max(due_s - time.monotonic(), 0.0)):
                 break
+    if watch is not None:
         watch.ram.close()
-        assignment = read_frame(source)
 
 
 def main() -> None:
     """Run the worker on this process's standard streams."""
-    source, sink = sys.stdin.buffer, sys.stdout.buffer
+    # Unbuffered: a message that was read ahead is one that select does not tell of.
+    source, sink = io.FileIO(sys.stdin.fileno(), closefd=False), sys.stdout.buffer
     sys.stdout = sys.stderr  # whatever prints must not end in the stream
     try:
         serve(source, sink, lambda timeout_s: bool(select.select([source], [], [], timeout_s)[0]))

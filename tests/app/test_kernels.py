@@ -160,3 +160,33 @@ def test_machines_come_and_go(store: BrickStore, ram: GuestRam, tmp_path: Path) 
         kernels.close()
         empty.close()
     assert kernels.sighting("demo") is None
+
+
+def test_panels_ask_and_are_answered(ram: GuestRam) -> None:
+    kernels = Kernels()
+    kernels.sync({"demo": ram})
+    try:
+        assert kernels.ask("nobody", "places", (0,), now_s=0.0) is None
+        address = 0xFFFF_FFFF_8100_0000
+        deadline = time.monotonic() + 30
+
+        def asked(every_s: float) -> object:
+            while time.monotonic() < deadline:
+                kernels.pump({})
+                reply = kernels.ask("demo", "symbols", "_stext", 5, now_s=time.monotonic(), every_s=every_s)
+                if reply is not None and not reply.problem:
+                    return reply
+                time.sleep(0.01)
+            raise AssertionError("never answered")
+
+        first = asked(0.05)
+        assert asked(1e9) is first, "an answer that is young enough is kept"
+        deadline = time.monotonic() + 30
+        while (again := asked(0.0)) is first:
+            time.sleep(0.01)
+        assert again is not first
+        for place in range(100):  # what no panel asks for any more is forgotten
+            kernels.ask("demo", "places", (address + place,), now_s=time.monotonic() + place)
+        assert len(kernels._watched["demo"].asked) < 70
+    finally:
+        kernels.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import os
 import signal
 import time
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from bridge.kernel.desk import Answer
 from bridge.kernel.watcher import KernelWatcher
 from bridge.kernel.worker import Assignment, Sighting, Watch, read_frame, serve, write_frame
 from bridge.memory.physical_map import PhysicalMap
@@ -97,6 +99,7 @@ def test_the_worker_serves_until_its_input_ends(dump: np.ndarray, tmp_path: Path
 
     def ready(timeout_s: float) -> bool:
         pauses.append(timeout_s)
+        time.sleep(timeout_s)
         return len(pauses) >= 3
 
     serve(source, sink, ready)
@@ -105,8 +108,48 @@ def test_the_worker_serves_until_its_input_ends(dump: np.ndarray, tmp_path: Path
     while (frame := read_frame(sink)) is not None:
         seen.append(frame)
     assert [bool(sighting.problem) for sighting in seen] == [True, False, False, False]
-    # Half a core at most: the pause is at least as long as the look was.
-    assert all(pause >= sighting.duration_s * 0.99 for pause, sighting in zip(pauses, seen[1:], strict=True))
+    # Half a core at most: from one look to the next takes at least twice as long as the look.
+    for before, after in itertools.pairwise(seen[1:]):
+        assert after.taken_s - before.taken_s >= 2 * before.duration_s * 0.99
+
+
+def test_questions_are_answered_between_looks(live: LiveGuest) -> None:
+    watcher = KernelWatcher(live.ram.path, live.ram.physical_map, period_s=0.05, core_share=1.0)
+    try:
+        early = watcher.ask("places", (0,))
+        wait_for(watcher, lambda s: not s.problem)
+        address = live.kernel.symbols.address("init_task")
+        numbers = [
+            watcher.ask("places", (address + 8, 1)),
+            watcher.ask("symbols", "init_task", 1),
+            watcher.ask("physical", address, None),
+            watcher.ask("where", 1 << 45),
+            watcher.ask("no such question"),
+        ]
+        answers = [wait_for_answer(watcher, number) for number in (early, *numbers)]
+        assert answers[1].value == ("init_task + 0x8", "")
+        assert answers[2].value[0].name
+        assert answers[3].value == live.kernel.space.image_paddr(address)
+        assert "no RAM" in answers[4].problem
+        assert "no such question" in answers[5].problem
+        assert watcher.answer(numbers[0]) is None, "an answer is given once"
+        seen = watcher.n_seen
+        wait_for(watcher, lambda _: watcher.n_seen > seen)
+        os.kill(watcher._process.pid, signal.SIGKILL)
+        wait_for(watcher, lambda s: "ended" in s.problem)
+        assert "ended" in wait_for_answer(watcher, watcher.ask("places", ())).problem
+    finally:
+        watcher.close()
+
+
+def wait_for_answer(watcher: KernelWatcher, number: int, timeout_s: float = 30) -> Answer:
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        reply = watcher.answer(number)
+        if reply is not None:
+            return reply
+        time.sleep(0.01)
+    raise AssertionError("never answered")
 
 
 def test_a_machine_without_a_kernel_is_told_of_once_and_searched_seldom(tmp_path: Path) -> None:
@@ -116,7 +159,12 @@ def test_a_machine_without_a_kernel_is_told_of_once_and_searched_seldom(tmp_path
     write_frame(source, Assignment(path, PhysicalMap.flat(1 << 20), 0.01, 0.01))
     source.seek(0)
     rounds = iter(range(50))
-    serve(source, sink, lambda _: next(rounds) == 49)
+
+    def ready(timeout_s: float) -> bool:
+        time.sleep(min(timeout_s, 0.02))
+        return next(rounds) == 49
+
+    serve(source, sink, ready)
     sink.seek(0)
     seen = read_frame(sink)
     assert seen is not None

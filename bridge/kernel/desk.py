@@ -1,0 +1,107 @@
+"""Desk: answers questions about one kernel, each when it is asked. The worker's other half, beside the steady looks."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from bridge.kernel.errors import KernelError
+from bridge.kernel.records import SymbolRow
+from bridge.kernel.snapshot import Introspector, SemanticSnapshot
+from bridge.kernel.where import Story, paddr_of, tell
+from bridge.memory.errors import GuestMemoryError
+
+MAX_ROWS = 100_000
+"""Of any answer: guest memory decides how long lists are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked of the worker. `number` comes back with the answer."""
+
+    number: int
+    name: str
+    """One of QUESTIONS."""
+    arguments: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the worker says to a question."""
+
+    number: int
+    value: Any
+    """What the question's function returns; None where there is a problem."""
+    problem: str = ""
+    """Why there is no value, in a sentence."""
+    taken_s: float = 0.0
+    """time.monotonic() when it was answered."""
+    took_s: float = 0.0
+
+
+class Desk:
+    """Knows one kernel, and the latest look at it."""
+
+    def __init__(self, introspector: Introspector) -> None:
+        self.introspector = introspector
+        self._latest: SemanticSnapshot | None = None
+
+    @property
+    def snapshot(self) -> SemanticSnapshot:
+        """The latest look, or a new one where there was none."""
+        if self._latest is None:
+            self._latest = self.introspector.look()
+        return self._latest
+
+    @snapshot.setter
+    def snapshot(self, value: SemanticSnapshot) -> None:
+        self._latest = value
+
+    # ----- questions
+
+    def symbols(self, text: str, limit: int) -> tuple[SymbolRow, ...]:
+        """The symbols whose name holds `text`, by address, at most `limit`."""
+        table = self.introspector.kernel.symbols.symbols
+        found = [i for i, name in enumerate(table.names) if text in name]
+        found.sort(key=lambda i: int(table.addresses[i]))
+        return tuple(
+            SymbolRow(table.names[i], int(table.addresses[i]), chr(table.types[i]))
+            for i in found[: min(limit, MAX_ROWS)]
+        )
+
+    def places(self, vaddrs: tuple[int, ...]) -> tuple[str, ...]:
+        """What each kernel address is called, `schedule + 0x1c`; empty where nothing is known."""
+        symbols = self.introspector.kernel.symbols
+        return tuple("" if (place := symbols.place(vaddr)) is None else str(place) for vaddr in vaddrs[:MAX_ROWS])
+
+    def where(self, paddr: int) -> Story:
+        """The story of a physical address. Raises NotMapped."""
+        return tell(self.introspector.kernel, self.snapshot, paddr)
+
+    def physical(self, vaddr: int, pid: int | None) -> int:
+        """Where a virtual address of the kernel (None) or of a process lies. Raises NotMapped."""
+        return paddr_of(self.introspector.kernel, self.snapshot, vaddr, pid)
+
+
+QUESTIONS: dict[str, Callable[..., Any]] = {
+    "symbols": Desk.symbols,
+    "places": Desk.places,
+    "where": Desk.where,
+    "physical": Desk.physical,
+}
+
+
+def answer(desk: Desk | None, question: Question, why_not: str) -> Answer:
+    """Answer one question; what goes wrong is said in the answer. `why_not`: why there is no desk."""
+    started = time.monotonic()
+    value, problem = None, why_not
+    if desk is not None:
+        try:
+            value, problem = QUESTIONS[question.name](desk, *question.arguments), ""
+        except (KernelError, GuestMemoryError) as error:
+            problem = str(error)
+        except Exception as error:  # noqa: BLE001 - guest memory must not be able to end the worker
+            problem = f"The question {question.name!r} could not be answered ({type(error).__name__}: {error})."
+    return Answer(question.number, value, problem, time.monotonic(), time.monotonic() - started)
