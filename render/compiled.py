@@ -58,17 +58,21 @@ def forget_old_code() -> None:
 
 def compiled(function: Callable[P, R]) -> Callable[P, R]:
     """Compile with numba, without the interpreter's lock, and keep the result where there is a directory for it."""
+    loop: Any = numba.njit(nogil=True)(function)
     configuration: Any = numba.config
     lock: Any = global_compiler_lock
-    with lock:  # the setting is the process's, and others compile in other threads
+    # The setting is the process's, and others compile in other threads. Nothing is compiled or loaded under the lock:
+    # numba waits for it while it holds others.
+    with lock:
         before = configuration.CACHE_DIR
         try:
             configuration.CACHE_DIR = str(kept_code_dir())
-            return cast(Callable[P, R], numba.njit(nogil=True, cache=True)(function))
-        except (RuntimeError, OSError):  # no directory can be written to: compile anew in each run
-            return cast(Callable[P, R], numba.njit(nogil=True)(function))
+            loop.enable_caching()
+        except (RuntimeError, OSError):
+            pass  # no directory can be written to: compile anew in each run
         finally:
             configuration.CACHE_DIR = before
+    return cast(Callable[P, R], loop)
 
 
 def _vector(builder: Any, address: Any, lane: Any, lanes: int) -> Any:

@@ -67,18 +67,21 @@ def compiled(*, nogil: bool) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Compiles with numba, and keeps the result between runs where there is a directory to keep it in."""
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        loop: Any = numba.njit(nogil=nogil)(function)
         configuration: Any = numba.config
         lock: Any = global_compiler_lock
-        with lock:  # the setting is the process's, and others compile in other threads
+        # The setting is the process's, and others compile in other threads. Nothing is compiled or loaded under the
+        # lock: numba waits for it while it holds others.
+        with lock:
             before = configuration.CACHE_DIR
             try:
                 configuration.CACHE_DIR = str(kept_code_dir())
-                return cast(Callable[P, R], numba.njit(nogil=nogil, cache=True)(function))
+                loop.enable_caching()
             except (RuntimeError, OSError):
-                # No directory can be written to: compile anew in each run.
-                return cast(Callable[P, R], numba.njit(nogil=nogil)(function))
+                pass  # no directory can be written to: compile anew in each run
             finally:
                 configuration.CACHE_DIR = before
+        return cast(Callable[P, R], loop)
 
     return decorate
 

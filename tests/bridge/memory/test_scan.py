@@ -1,6 +1,8 @@
 """The compiled loops: the hash is the one that is defined, exactness does not rest on it, and hand-over never tears."""
 
 import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -12,6 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numba.core.dispatcher import Dispatcher
 
 from bridge.memory import native, scan
 from bridge.memory.physical_map import PAGE_BYTES
@@ -450,15 +453,11 @@ def test_code_is_kept_in_the_cache_when_the_source_cannot_be_written_to(
 
 
 def test_loops_compile_where_nothing_can_be_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = numba.njit
+    def enable_caching(_: Any) -> None:
+        assert str(native.kept_code_dir()) == cast(Any, numba.config).CACHE_DIR
+        raise RuntimeError("cannot cache function: no locator available")
 
-    def njit(*arguments: Any, **options: Any) -> Any:
-        if options.get("cache"):
-            assert str(native.kept_code_dir()) == cast(Any, numba.config).CACHE_DIR
-            raise RuntimeError("cannot cache function: no locator available")
-        return real(*arguments, **options)
-
-    monkeypatch.setattr(numba, "njit", njit)
+    monkeypatch.setattr(Dispatcher, "enable_caching", enable_caching)
 
     @native.compiled(nogil=True)
     def double(x: int) -> int:  # pragma: no cover - compiled
@@ -466,3 +465,36 @@ def test_loops_compile_where_nothing_can_be_kept(monkeypatch: pytest.MonkeyPatch
 
     assert double(21) == 42
     assert str(native.kept_code_dir()) != cast(Any, numba.config).CACHE_DIR, "others keep their setting"
+
+
+def test_loops_of_two_rooms_load_at_once_and_are_kept_in_their_places() -> None:
+    """The window's picture and its scanner both begin by loading compiled code, each in a thread: neither may hold what
+    the other waits for, nor take the other's directory for its own.
+    """
+    code = """
+import subprocess
+import sys
+import threading
+from pathlib import Path
+go = threading.Barrier(2)
+def scanner():
+    go.wait()
+    from bridge.memory import native, scan
+    assert Path(scan.sweep._cache.cache_path).parent == native.kept_code_dir(), scan.sweep._cache.cache_path
+def picture():
+    go.wait()
+    from render import classify, compiled
+    kept = classify.classify._cache.cache_path
+    assert Path(kept).parent == compiled.kept_code_dir(), kept
+threads = [threading.Thread(target=work, daemon=True) for work in (scanner, picture)]
+[thread.start() for thread in threads]
+[thread.join(60) for thread in threads]
+print([thread.is_alive() for thread in threads])
+"""
+    root = Path(__file__).resolve().parents[3]
+    for _ in range(4):
+        ended = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=150, cwd=root
+        )
+        assert ended.stdout.strip() == "[False, False]", ended.stderr
+        assert not ended.stderr
