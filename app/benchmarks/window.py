@@ -12,6 +12,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
@@ -34,12 +35,47 @@ _IDLE_BAR = at_most(5.0)
 
 def run(*, seconds_each: float = 15.0, guest: str = "demo") -> Report:
     """Open a window on a busy guest and measure its frames. Raises ComponentMissing without any screen to use."""
+    notes = [f"Window of {SIZE[0]}x{SIZE[1]} on a guest that overwrites 4 MiB over and over."]
+    with opened_window(guest) as opened:
+        notes += opened.notes
+        send_action("console.send", [BUSY_COMMAND], socket=opened.socket)
+        sleep(2)
+        still = measure_frames(opened.socket, seconds_each, turning=False)
+        turning = measure_frames(opened.socket, seconds_each, turning=True)
+        idle_percent, idle_frames = _idle(opened.pid, opened.socket, seconds_each)
+    results = (
+        Result("window_answers", opened.answered_s * 1e3, "ms"),
+        *_results("still", still),
+        *_results("turning", turning),
+        Result("idle_core_percent", idle_percent, "% of a core", _IDLE_BAR),
+        Result("idle_frames", float(idle_frames), "frames"),
+    )
+    return Report("window", results, notes=tuple(notes))
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedWindow:
+    """A window whose guest is up."""
+
+    pid: int
+    socket: Path
+    answered_s: float
+    """How long after its start it first answered."""
+    notes: tuple[str, ...]
+
+
+@contextmanager
+def opened_window(guest: str) -> Iterator[OpenedWindow]:
+    """Have a real window with a guest, on a screen of its own where there is none; it has ended afterwards.
+
+    Raises ComponentMissing without any screen to use, CommandFailed when the guest does not come up.
+    """
     with ExitStack() as stack:
         environment = dict(os.environ)
-        notes = [f"Window of {SIZE[0]}x{SIZE[1]} on a guest that overwrites 4 MiB over and over."]
+        notes: tuple[str, ...] = ()
         if screen_problem() is not None:
             environment["DISPLAY"] = stack.enter_context(_virtual_screen())
-            notes.append("No screen here: measured on a virtual one (Xvfb).")
+            notes = ("No screen here: measured on a virtual one (Xvfb).",)
         private = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="glassbox-bench-")))
         # A directory of its own: the user's window, settings and layout are none of the benchmark's business.
         environment |= {"XDG_RUNTIME_DIR": str(private), "XDG_CONFIG_HOME": str(private / "config")}
@@ -56,20 +92,7 @@ def run(*, seconds_each: float = 15.0, guest: str = "demo") -> Report:
         )
         stack.callback(_close, window, socket)
         up_s, state = _wait_for_guest(window, socket)
-        notes.append(f"Drawn on {state['device']}.")
-        send_action("console.send", [BUSY_COMMAND], socket=socket)
-        sleep(2)
-        still = _measure(socket, seconds_each, turning=False)
-        turning = _measure(socket, seconds_each, turning=True)
-        idle_percent, idle_frames = _idle(window.pid, socket, seconds_each)
-    results = (
-        Result("window_answers", (up_s - started_s) * 1e3, "ms"),
-        *_results("still", still),
-        *_results("turning", turning),
-        Result("idle_core_percent", idle_percent, "% of a core", _IDLE_BAR),
-        Result("idle_frames", float(idle_frames), "frames"),
-    )
-    return Report("window", results, notes=tuple(notes))
+        yield OpenedWindow(window.pid, socket, up_s - started_s, (*notes, f"Drawn on {state['device']}."))
 
 
 def _wait_for_guest(window: "subprocess.Popen[bytes]", socket: Path) -> tuple[float, dict[str, Any]]:
@@ -79,7 +102,7 @@ def _wait_for_guest(window: "subprocess.Popen[bytes]", socket: Path) -> tuple[fl
     while monotonic() < deadline:
         if window.poll() is not None:
             raise CommandFailed(f"the window ended with code {window.returncode} before the guest was up")
-        state = _state(socket) if socket.exists() else None
+        state = window_state(socket) if socket.exists() else None
         if state is not None:
             answered_s = min(answered_s, monotonic())
             if not state["jobs"] and any(m["state"] == "running" for m in state["machines"]):
@@ -88,7 +111,8 @@ def _wait_for_guest(window: "subprocess.Popen[bytes]", socket: Path) -> tuple[fl
     raise CommandFailed(f"no guest was up in the window after {START_LIMIT_S:.0f} s")
 
 
-def _state(socket: Path) -> dict[str, Any] | None:
+def window_state(socket: Path) -> dict[str, Any] | None:
+    """What `window.state` says; None when it does not answer."""
     try:
         result = send_action("window.state", [], socket=socket).get("result")
     except (ControlError, OSError):
@@ -96,7 +120,8 @@ def _state(socket: Path) -> dict[str, Any] | None:
     return result if isinstance(result, dict) else None
 
 
-def _measure(socket: Path, seconds: float, *, turning: bool) -> dict[str, Any]:
+def measure_frames(socket: Path, seconds: float, *, turning: bool) -> dict[str, Any]:
+    """What the window says of the frames that it draws for so long, left alone or with its camera turning."""
     send_action("window.forget_frames", [], socket=socket)
     end = monotonic() + seconds
     while monotonic() < end:
@@ -132,7 +157,7 @@ def _wait_for_rest(socket: Path) -> None:
 
 
 def _frames(socket: Path) -> dict[str, Any]:
-    state = _state(socket)
+    state = window_state(socket)
     if state is None:
         raise CommandFailed("the window stopped answering while it was measured")
     frames: dict[str, Any] = state["frames"]

@@ -5,7 +5,7 @@ import importlib
 
 from app.output import print_json, print_text
 
-_BENCHMARKS = {"memory": "app.benchmarks.memory", "render": "app.benchmarks.render", "window": "app.benchmarks.window"}
+_BENCHMARKS = {name: f"app.benchmarks.{name}" for name in ("memory", "render", "window", "introspect")}
 
 
 def configure(parser: argparse.ArgumentParser, _command: str) -> None:

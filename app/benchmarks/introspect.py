@@ -1,0 +1,151 @@
+"""`bench introspect`: what it costs to know what lives where in a guest.
+
+Measured on the demo guest at work, as it comes and with 400 more processes, while it runs: nothing is paused. Each
+figure is of the whole way from RAM to arrays, as the window takes it twice a second.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+from time import monotonic, perf_counter, process_time, sleep
+
+import psutil
+
+from app.benchmarks.introspect_guest import start_processes, working_guest
+from app.benchmarks.introspect_window import window_results, workers_of
+from app.benchmarks.report import Report, Result, at_least, at_most
+from app.benchmarks.turns import in_turns, percentile
+from app.failures import CommandFailed
+from app.kernels import shown_classes, shown_processes
+from app.output import format_bytes
+from bridge.kernel.kernel import find_kernel
+from bridge.kernel.snapshot import Introspector
+from bridge.kernel.watcher import PERIOD_S, KernelWatcher
+from bridge.memory.physical import PhysicalReader
+from bridge.memory.ram import GuestRam
+
+MIB = 1 << 20
+N_TASKS = 400
+
+_TASKS_BAR = at_most(5.0)
+_COLD_BAR = at_most(2.0)
+_OVERLAY_BAR = at_most(3.0)
+_LOOK_BARS = {128: at_most(20.0), 1024: at_most(150.0)}
+_DEFINITE_BARS = {128: at_least(97.0), 1024: at_least(99.0)}
+_FIRST_LOOK_LIMIT_S = 30.0
+
+
+def run(
+    *,
+    sizes_mib: tuple[int, ...] = (128, 1024),
+    n_tasks: int = N_TASKS,
+    seconds_each: float = 10.0,
+    with_window: bool = True,
+) -> Report:
+    """Measures. `seconds_each` is how long each comparison goes on. Raises MachineError, CommandFailed."""
+    results: list[Result] = []
+    notes = [
+        f"A guest at work, as it comes and with {n_tasks} more processes, read while it runs. Times are wall-clock "
+        "medians of whole reads in one thread; the guest's own processor is on the same machine.",
+        f"The overlay is what {1 / PERIOD_S:g} looks a second cost, in its own process and here.",
+    ]
+    for size_mib in sizes_mib:
+        available = psutil.virtual_memory().available
+        if available < 2 * size_mib * MIB:
+            notes.append(f"{size_mib} MiB left out: only {format_bytes(available)} of memory are free.")
+            continue
+        label = f"{size_mib // 1024}gib" if size_mib % 1024 == 0 else f"{size_mib}mib"
+        with working_guest(size_mib * MIB) as machine:
+            assert machine.ram is not None
+            results += _symbol_results(machine.ram, label)
+            results += _look_results(machine.ram, label, size_mib, seconds_each)
+            results += _overlay_results(machine.ram, label, seconds_each)
+            start_processes(machine, n_tasks)
+            many = f"{label}_{n_tasks}_tasks"
+            results += _look_results(machine.ram, many, size_mib, seconds_each)
+            results += _overlay_results(machine.ram, many, seconds_each)
+    if with_window:
+        found, said = window_results(2 * seconds_each)
+        results += found
+        notes += said
+    return Report("introspect", tuple(results), notes=tuple(dict.fromkeys(notes)))
+
+
+def _symbol_results(ram: GuestRam, label: str) -> list[Result]:
+    """From nothing to a kernel whose symbols and types are known and whose structures are laid out."""
+    times_s = []
+    for _ in range(3):
+        started = perf_counter()
+        Introspector(find_kernel(PhysicalReader(ram)))
+        times_s.append(perf_counter() - started)
+    return [Result(f"symbols_{label}_cold", statistics.median(times_s), "s", _COLD_BAR)]
+
+
+def _look_results(ram: GuestRam, label: str, size_mib: int, seconds: float) -> list[Result]:
+    introspector = Introspector(find_kernel(PhysicalReader(ram)))
+    counts = []
+
+    def list_processes() -> None:
+        counts.append(len(introspector.tasks.processes()))
+
+    listed, looked = in_turns(perf_counter, seconds, list_processes, introspector.look)
+    definite = introspector.look().page_map.definite
+    return [
+        Result(f"processes_{label}", float(statistics.median(counts)), "processes"),
+        Result(f"process_list_{label}_p50", statistics.median(listed) * 1e3, "ms", _TASKS_BAR),
+        Result(f"process_list_{label}_p99", percentile(listed, 99) * 1e3, "ms"),
+        Result(f"page_map_{label}_p50", statistics.median(looked) * 1e3, "ms", _LOOK_BARS.get(size_mib)),
+        Result(f"page_map_{label}_p99", percentile(looked, 99) * 1e3, "ms"),
+        Result(f"page_map_{label}_definite", definite * 100, "% of pages", _DEFINITE_BARS.get(size_mib)),
+    ]
+
+
+def _overlay_results(ram: GuestRam, label: str, seconds: float) -> list[Result]:
+    """The window's own way: a process that looks twice a second, and what its looks cost to take in and to colour by.
+
+    Its limit on its share of a core is lifted, so that it cannot meet the bar by looking less often.
+    """
+    watcher = KernelWatcher(ram.path, ram.physical_map, period_s=PERIOD_S, core_share=1.0)
+    try:
+        _wait_for_look(watcher)
+        (worker,) = workers_of(os.getpid())
+        began, n_before = monotonic(), watcher.n_seen
+        worker_before, own_before = _cpu_s(worker), process_time()
+        shown = n_before
+        while monotonic() < began + seconds:
+            if watcher.n_seen != shown and (seen := watcher.latest()) is not None and not seen.problem:
+                shown = watcher.n_seen
+                shown_classes(seen)
+                shown_processes(seen)
+            sleep(0.1)
+        took_s = monotonic() - began
+        worker_s, own_s = _cpu_s(worker) - worker_before, process_time() - own_before
+        looks = watcher.n_seen - n_before
+    finally:
+        watcher.close()
+    return [
+        Result(f"overlay_{label}_looks", looks / took_s, "looks/s"),
+        Result(f"overlay_{label}_worker_core_percent", 100 * worker_s / took_s, "% of a core"),
+        Result(
+            f"overlay_{label}_core_percent",
+            100 * (worker_s + own_s) / took_s,
+            "% of a core",
+            _OVERLAY_BAR if label.startswith("128mib") else None,
+        ),
+    ]
+
+
+def _wait_for_look(watcher: KernelWatcher) -> None:
+    """Come back when a kernel was found and seen: what follows is the steady state."""
+    deadline = monotonic() + _FIRST_LOOK_LIMIT_S
+    while monotonic() < deadline:
+        if (seen := watcher.latest()) is not None and not seen.problem:
+            return
+        sleep(0.05)
+    raise CommandFailed(f"no kernel was seen in the guest after {_FIRST_LOOK_LIMIT_S:.0f} s")
+
+
+def _cpu_s(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return float(times.user + times.system)

@@ -1,0 +1,97 @@
+"""The introspection benchmark, in small: its figures are of real guests, and its bars are the issue's."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from types import SimpleNamespace
+
+import psutil
+import pytest
+
+from app.benchmarks import introspect, introspect_guest, introspect_window
+from app.benchmarks.introspect import run
+from app.benchmarks.introspect_guest import start_processes, working_guest
+from app.benchmarks.report import Report
+from app.failures import CommandFailed
+
+MIB = 1 << 20
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Report:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("runtime")))
+        return run(sizes_mib=(128,), n_tasks=20, seconds_each=1.0, with_window=False)
+
+
+def test_every_figure_of_the_issue_is_there_with_its_bar(report: Report) -> None:
+    results = {result.name: result for result in report.results}
+    bars = {
+        "symbols_128mib_cold": "<= 2",
+        "process_list_128mib_20_tasks_p50": "<= 5",
+        "page_map_128mib_p50": "<= 20",
+        "page_map_128mib_20_tasks_p50": "<= 20",
+        "page_map_128mib_definite": ">= 97",
+        "overlay_128mib_core_percent": "<= 3",
+    }
+    assert {name: str(results[name].bar) for name in bars} == bars
+    assert all(result.value is not None and result.value > 0 for result in report.results)
+
+
+def test_the_processes_that_were_started_are_in_the_figures(report: Report) -> None:
+    values = {result.name: result.value or 0.0 for result in report.results}
+    assert values["processes_128mib_20_tasks"] >= values["processes_128mib"] + 20
+    assert values["process_list_128mib_p50"] <= values["process_list_128mib_p99"]
+    assert values["process_list_128mib_p50"] < values["page_map_128mib_p50"], "a page map needs the processes"
+    assert 0 < values["overlay_128mib_worker_core_percent"] <= values["overlay_128mib_core_percent"]
+    assert 0 < values["overlay_128mib_looks"] <= 2.5, "the window looks twice a second"
+
+
+def test_what_does_not_fit_is_left_out_and_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=1 << 20, total=1 << 30))
+    report = run(sizes_mib=(128,), with_window=False)
+    assert report.results == ()
+    assert any("128 MiB left out: only 1 MiB" in note for note in report.notes)
+
+
+def test_a_guest_that_does_not_come_up_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    monkeypatch.setattr(introspect_guest, "READY_LIMIT_S", 0.01)
+    with pytest.raises(CommandFailed, match="128 MiB was not up"), working_guest(128 * MIB):
+        pass
+
+
+def test_processes_that_do_not_come_are_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    monkeypatch.setattr(introspect_guest, "_TASKS_LIMIT_S", 0.3)
+    with working_guest(128 * MIB) as machine:
+        with pytest.raises(CommandFailed, match="only 0 of 3"):
+            start_processes(SimpleNamespace(console=SimpleNamespace(write=len), ram=machine.ram), 3)  # type: ignore[arg-type]
+        assert machine.ram is not None
+        monkeypatch.setattr(introspect, "_FIRST_LOOK_LIMIT_S", 0.0)
+        with pytest.raises(CommandFailed, match="no kernel was seen"):
+            introspect._overlay_results(machine.ram, "128mib", 0.1)
+
+
+def test_frames_with_and_without_looks_are_compared() -> None:
+    results, notes = introspect_window.window_results(1.0, turns=1)
+    values = {result.name: result.value or 0.0 for result in results}
+    bars = {result.name: str(result.bar) for result in results if result.bar is not None}
+    assert bars == {"frame_work_p99_with_to_without": "<= 1.1"}
+    both = values["frame_work_p99_with_introspection"], values["frame_work_p99_without_introspection"]
+    assert values["frame_work_p99_with_to_without"] == pytest.approx(both[0] / both[1])
+    assert min(both) > 0
+    assert any("in turns, 1 of each" in note for note in notes)
+
+
+def test_a_window_whose_guest_has_no_kernel_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(introspect_window, "_CHANNEL_LIMIT_S", 0.5)
+    with pytest.raises(CommandFailed, match="no kernel was recognised"):
+        introspect_window.window_results(1.0, guest="boot-sector")
+
+
+def test_a_process_without_workers_is_told() -> None:
+    assert introspect_window.workers_of(os.getpid()) == []
+    with pytest.raises(CommandFailed, match="no process that looks"), introspect_window._looking(os.getpid(), True):
+        pass
