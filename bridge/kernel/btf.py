@@ -174,6 +174,11 @@ class Btf:
             raise MissingType(f"array type {type_id:,}")
         return self._words[record + 3], self._words[record + 5]
 
+    def integer_encoding(self, type_id: int) -> tuple[bool, bool]:
+        """(signed, boolean) of an integer type."""
+        encoding = self._words[self._record(type_id) + 3] >> 24
+        return bool(encoding & 1), bool(encoding & 4)
+
     def members(self, type_id: int) -> Iterator[Member]:
         """The direct members of a struct or union, anonymous ones with an empty name."""
         record = self._record(type_id)

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from bridge.kernel.details import Details
 from bridge.kernel.errors import KernelError
-from bridge.kernel.records import SymbolRow
+from bridge.kernel.records import MapEntry, Module, Mount, OpenFile, SymbolRow
 from bridge.kernel.snapshot import Introspector, SemanticSnapshot
 from bridge.kernel.where import Story, paddr_of, tell
 from bridge.memory.errors import GuestMemoryError
@@ -47,6 +48,14 @@ class Desk:
     def __init__(self, introspector: Introspector) -> None:
         self.introspector = introspector
         self._latest: SemanticSnapshot | None = None
+        self._details: Details | None = None
+
+    @property
+    def details(self) -> Details:
+        """Lists, paths and stacks of the same kernel; made when they are first asked for."""
+        if self._details is None:
+            self._details = Details(self.introspector)
+        return self._details
 
     @property
     def snapshot(self) -> SemanticSnapshot:
@@ -84,12 +93,37 @@ class Desk:
         """Where a virtual address of the kernel (None) or of a process lies. Raises NotMapped."""
         return paddr_of(self.introspector.kernel, self.snapshot, vaddr, pid)
 
+    def modules(self) -> tuple[Module, ...]:
+        """The loaded modules, newest first."""
+        return self.details.modules()
+
+    def mounts(self, pid: int = 1) -> tuple[Mount, ...]:
+        """What a process sees mounted."""
+        return self.details.mounts(pid)
+
+    def files(self, pid: int) -> tuple[OpenFile, ...]:
+        """The open files of a process, by descriptor."""
+        return self.details.files(pid)
+
+    def maps(self, pid: int) -> tuple[MapEntry, ...]:
+        """The memory map of a process, by address."""
+        return self.details.maps(pid)
+
+    def command_lines(self, pids: tuple[int, ...]) -> dict[int, str]:
+        """The command lines of those of these processes that are there."""
+        return self.details.command_lines(pids)
+
 
 QUESTIONS: dict[str, Callable[..., Any]] = {
     "symbols": Desk.symbols,
     "places": Desk.places,
     "where": Desk.where,
     "physical": Desk.physical,
+    "modules": Desk.modules,
+    "mounts": Desk.mounts,
+    "files": Desk.files,
+    "maps": Desk.maps,
+    "command_lines": Desk.command_lines,
 }
 
 

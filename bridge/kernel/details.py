@@ -1,0 +1,80 @@
+"""Details: what one asks a kernel for now and then — lists, paths and stacks, by drgn over the kernel's own types."""
+
+from __future__ import annotations
+
+import drgn
+import numpy as np
+
+from bridge.kernel.drgn_files import read_files
+from bridge.kernel.drgn_maps import read_maps
+from bridge.kernel.drgn_modules import Modules
+from bridge.kernel.drgn_paths import Paths, read_mounts
+from bridge.kernel.drgn_program import KernelProgram
+from bridge.kernel.errors import KernelError
+from bridge.kernel.records import MapEntry, Module, Mount, OpenFile
+from bridge.kernel.snapshot import Introspector
+from bridge.kernel.tasks import Tasks
+
+_MAX_COMMAND_LINES = 100_000
+
+
+class NoSuchProcess(KernelError):
+    """A process or thread that the guest does not have now."""
+
+    def __init__(self, pid: int, what: str = "process") -> None:
+        super().__init__(f"There is no {what} {pid} in the guest now.")
+        self.pid = pid
+
+
+class Details:
+    """Answers for one kernel. Everything is read when it is asked for; nothing is kept but types.
+
+    Every method raises KernelError: NoSuchProcess, MissingType for what this kernel does not have, Unreadable, Torn or
+    NotMapped for memory that makes no sense.
+    """
+
+    def __init__(self, introspector: Introspector) -> None:
+        self._introspector = introspector
+        self._program = KernelProgram(introspector.kernel)
+        self._paths = Paths(self._program)
+        self._modules = Modules(self._program)
+
+    def modules(self) -> tuple[Module, ...]:
+        """The loaded modules, newest first."""
+        return self._modules.all()
+
+    def mounts(self, pid: int = 1) -> tuple[Mount, ...]:
+        """What process `pid` sees mounted."""
+        return read_mounts(self._program, self._paths, self._process(pid)[0])
+
+    def files(self, pid: int) -> tuple[OpenFile, ...]:
+        """The open files of process `pid`, by descriptor."""
+        return read_files(self._program, self._paths, self._process(pid)[0], pid)
+
+    def maps(self, pid: int) -> tuple[MapEntry, ...]:
+        """The memory map of process `pid`, by address; empty for a thread of the kernel."""
+        task, root = self._process(pid)
+        return read_maps(self._program, self._paths, self._introspector.maps, task, root)
+
+    def command_lines(self, pids: tuple[int, ...]) -> dict[int, str]:
+        """The command line of each of these processes that is there; empty for threads of the kernel."""
+        tasks = self._introspector.tasks.processes()
+        wanted = set(pids[:_MAX_COMMAND_LINES])
+        return {
+            int(pid): self._introspector.tasks.command_line(tasks, index)
+            for index, pid in enumerate(tasks.pids)
+            if int(pid) in wanted
+        }
+
+    def _process(self, pid: int) -> tuple[drgn.Object, int]:
+        """``struct task_struct *`` of a process, and the physical address of its topmost page table."""
+        tasks = self._introspector.tasks.processes()
+        index = _index_of(tasks, pid)
+        if index is None:
+            raise NoSuchProcess(pid)
+        return self._program.at("task_struct", int(tasks.addresses[index])), int(tasks.roots[index])
+
+
+def _index_of(tasks: Tasks, pid: int) -> int | None:
+    found = np.flatnonzero(tasks.pids == pid)
+    return int(found[0]) if len(found) else None
