@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from bridge.kernel.desk import Answer
 from bridge.kernel.page_classes import PageClass
 from bridge.kernel.snapshot import Part
-from bridge.kernel.watcher import KernelWatcher
+from bridge.kernel.watcher import PERIOD_S, KernelWatcher
 from bridge.kernel.worker import Sighting
 from render.palettes import CATEGORICAL, add_categories, palette_table, srgb_from_linear
 from render.transfer import Transfer
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 CLASS_CHANNEL, PROCESS_CHANNEL = "class", "process"
 _MAX_ASKED, _FORGET_S = 64, 5.0
+_NEVER_S = 1e6  # a wait that select takes and that nobody lives to see end
 MAX_PROCESSES = 254
 """Categories that the process channel has left for processes: 256 less "nobody" and "others"."""
 _NOBODY, _OTHERS = 0, 255
@@ -138,13 +139,14 @@ class Kernels:
         offer_palettes()
         self._watched: dict[str, _Watched] = {}
 
-    def sync(self, rams: Mapping[str, GuestRam]) -> None:
-        """Watch exactly the machines whose RAM is shown."""
+    def sync(self, rams: Mapping[str, GuestRam], still: Collection[str] = ()) -> None:
+        """Watch exactly the machines whose RAM is shown. Those in `still` never change: one look tells all."""
         for name in [name for name, watched in self._watched.items() if rams.get(name) is not watched.ram]:
             self._watched.pop(name).watcher.close()
         for name, ram in rams.items():
             if name not in self._watched:
-                self._watched[name] = _Watched(KernelWatcher(ram.path, ram.physical_map), ram)
+                period_s = _NEVER_S if name in still else PERIOD_S
+                self._watched[name] = _Watched(KernelWatcher(ram.path, ram.physical_map, period_s=period_s), ram)
 
     def pump(self, stores: Mapping[str, BrickStore]) -> bool:
         """Bring the channels up to date with what was seen since; whether anything was new."""

@@ -31,8 +31,12 @@ class WindowCanvas(GlfwRenderCanvas):  # type: ignore[misc]
     def __init__(self, *, size: tuple[int, int], title: str) -> None:
         super().__init__(size=size, title=title, update_mode="ondemand", max_fps=60, vsync=False)
         self.on_focus: Callable[[bool], None] = lambda _focused: None
+        self.on_drop: Callable[[list[str]], None] = lambda _paths: None
+        """Called with the paths of files that were dropped on the window."""
         self._restore: tuple[int, int, int, int] | None = None
         glfw.set_window_focus_callback(self._window, self._on_focus)
+        dropped: Any = self._on_drop  # it is given a list, not the pointer that GLFW's stubs speak of
+        glfw.set_drop_callback(self._window, dropped)
         ratio = self.get_pixel_ratio()
         glfw.set_window_size_limits(
             self._window, round(MIN_SIZE[0] * ratio), round(MIN_SIZE[1] * ratio), glfw.DONT_CARE, glfw.DONT_CARE
@@ -51,6 +55,9 @@ class WindowCanvas(GlfwRenderCanvas):  # type: ignore[misc]
             self._key_modifiers = ()  # their releases go to another window
         self.on_focus(bool(focused))
         self.request_draw()
+
+    def _on_drop(self, _window: Any, paths: list[str]) -> None:
+        self.on_drop(list(paths))
 
     def toggle_fullscreen(self) -> bool:
         """Cover the whole screen, or go back; returns whether it is covered now."""

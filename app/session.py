@@ -33,8 +33,7 @@ from bridge.machine.directories import config_dir
 from bridge.machine.discovery import discover, remove_leftovers, stop_machine
 from bridge.machine.errors import MachineError, NoSuchMachine
 from bridge.machine.guest import Guest, GuestError
-from bridge.machine.machine import Machine
-from bridge.machine.manager import MachineManager
+from bridge.machine.manager import AnyMachine, MachineManager
 from bridge.machine.records import MachineRecord
 from bridge.machine.states import MachineEvent, MachineState
 from bridge.memory.errors import GuestMemoryError
@@ -125,6 +124,8 @@ class Session:
     def start(self) -> None:
         """Do what the options ask for: launch or attach; and look for machines that a killed window left."""
         options = self.options
+        for path in options.dumps:
+            self.open_dump(path, options.machine_name if len(options.dumps) == 1 else None)
         if options.attach is not None:
             self.attach(options.attach)
         elif options.guest is not None:
@@ -170,7 +171,8 @@ class Session:
             self._apply_settings()
         self._follow_machines()
         state.slicings.follow(state.stage)
-        state.kernels.sync({name: feed.ram for name, feed in state.stage.feeds.items()})
+        still = {machine.name for machine in state.manager.machines() if machine.info.dump}
+        state.kernels.sync({name: feed.ram for name, feed in state.stage.feeds.items()}, still)
         news = state.kernels.pump({name: feed.store for name, feed in state.stage.feeds.items()})
         changed |= news and any(pane.view.look.channel in CHANNEL_TRANSFERS for pane in state.stage.panes)
         changed |= state.stage.pump(UPLOAD_BUDGET_S) > 0
@@ -225,7 +227,7 @@ class Session:
 
     # Machines
 
-    def machine(self, name: str | None) -> Machine:
+    def machine(self, name: str | None) -> AnyMachine:
         """Return a machine by name, or the current one. Raises NoSuchMachine."""
         found = self.state.machine(name)
         if found is None:
@@ -294,6 +296,26 @@ class Session:
 
         return self._machine_job(f"Adopting {machine}", work, f"{machine} could not be adopted")
 
+    def open_dump(self, path: Path, name: str | None = None) -> Job:
+        """Look at a RAM dump as at a paused machine, in a job: one that has to be copied takes its time."""
+
+        def work(job: Job) -> str:
+            return self.state.manager.open_dump(path, name=name, progress=job.report).name
+
+        def end(job: Job) -> None:
+            self.state.launching.pop(job.number, None)
+            if job.state is JobState.DONE:
+                self.select_machine(job.result)
+                self._begin_greeting()
+            elif job.state is JobState.FAILED and job.error is not None:
+                again = Way("Choose another…", "machine.open_dump_dialog", {})
+                self.report(job.error, f"{path.name} could not be opened", again)
+
+        title = f"Opening {path.name}"
+        job = self.state.jobs.start(title, work, on_end=end, can_cancel=False)
+        self.state.launching[job.number] = path.name
+        return job
+
     def _machine_job(self, title: str, work: Callable[[Job], str], failure: str) -> Job:
         def end(job: Job) -> None:
             self._next_discover_s = 0.0
@@ -318,9 +340,9 @@ class Session:
         return self.state.jobs.start(f"{doing} {machine.name}", work, on_end=end, can_cancel=False)
 
     def stop(self, name: str | None) -> Job | None:
-        """End a machine; one that has ended already is taken off the list."""
+        """End a machine; one that has ended already is taken off the list, a dump is closed."""
         machine = self.machine(name)
-        if machine.info.state.ended:
+        if machine.info.state.ended or machine.info.dump:
             self.state.manager.remove(machine.name)
             return None
         if machine.info.attached:
@@ -383,7 +405,7 @@ class Session:
 
     def _sample(self) -> None:
         for machine in self.state.manager.machines():
-            if machine.info.state.ended:
+            if machine.info.state.ended or machine.info.dump:
                 continue
             vital = self.state.vitals.setdefault(machine.name, Vital())
             vital.usage = machine.usage()

@@ -31,7 +31,7 @@ from render.view import Hit, VolumeView
 if TYPE_CHECKING:
     import wgpu
 
-    from bridge.machine.machine import Machine
+    from bridge.machine.manager import AnyMachine
     from bridge.memory.dirty import ScanStats
     from bridge.memory.ram import GuestRam
 
@@ -180,7 +180,7 @@ class Stage:
 
     # Machines
 
-    def sync(self, machines: Iterable[Machine]) -> list[tuple[str, Exception]]:
+    def sync(self, machines: Iterable[AnyMachine]) -> list[tuple[str, Exception]]:
         """Have a volume for each machine whose RAM is mapped, and none for others; returns what could not be shown."""
         self._free_closed()
         problems, self._broken = self._broken, []

@@ -26,15 +26,15 @@ from app.transfer_presets import TransferPresets
 from app.transfer_ui import TransferUi
 from app.upload_rate import UploadRate
 from app.video_memory_use import MemoryUse
-from bridge.machine.manager import MachineManager
+from bridge.machine.manager import AnyMachine, MachineManager
 
 if TYPE_CHECKING:
+    from app.file_list import Listing
     from app.pane import Pane
     from app.stage import Stage
     from app.widgets.disassembly import DisassemblyView
     from app.widgets.hexview import HexView
     from app.widgets.terminal import TerminalWidget
-    from bridge.machine.machine import Machine
     from bridge.machine.records import MachineRecord
     from bridge.machine.states import Usage
     from render.arrangement import Point
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 SAMPLES = 60  # one a second: the sparkline is the last minute
 
-Overlay = Literal["keys", "about", "launch", "attach"]
+Overlay = Literal["keys", "about", "launch", "attach", "dump"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +77,14 @@ class LaunchForm:
     cold: bool = False
     network: bool = False
     detach: bool = False
+
+
+@dataclass(slots=True)
+class DumpForm:
+    """What is typed and shown in the dialog that opens a dump."""
+
+    path: str = ""
+    listing: Listing | None = None
 
 
 @dataclass(slots=True)
@@ -151,6 +159,7 @@ class AppState:
     overlay: Overlay | None = None
     launch_form: LaunchForm = field(default_factory=LaunchForm)
     attach_path: str = ""
+    dump_form: DumpForm = field(default_factory=DumpForm)
     log_needle: str = ""
     log_level: int = 0
     address_text: str = ""
@@ -177,7 +186,7 @@ class AppState:
     own_keys: frozenset[str] = frozenset()  # chords that the focused panel takes itself; it says so in each frame
     quitting: bool = False
 
-    def machine(self, name: str | None = None) -> Machine | None:
+    def machine(self, name: str | None = None) -> AnyMachine | None:
         """Return the machine called `name`, or the current one; None where it is gone."""
         wanted = name or self.current
         return next((m for m in self.manager.machines() if m.name == wanted), None)

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from imgui_bundle import imgui
 from numpy.typing import NDArray
 from PIL import Image
 
+from app.action_sets.dumps import dump_actions
 from app.action_sets.look import look_actions
 from app.action_sets.machines import machine_actions
 from app.action_sets.panes import pane_actions
@@ -35,6 +36,7 @@ from app.panels import (
     inspector,
     log,
     machines,
+    open_dump,
     performance,
     slices,
     status,
@@ -55,6 +57,7 @@ SETTLE_FRAMES = 4  # ImGui needs a few frames after an event until hover, layout
 TICK_S = 1 / 60
 CARET_S = 0.25  # a text field's caret blinks
 MAX_FAILED_FRAMES = 5
+MAX_DROPPED = 8  # files at once: each takes memory here and on the GPU
 
 logger = logging.getLogger("window")
 
@@ -84,6 +87,7 @@ class Window:
         self._fonts: Fonts = load_fonts()
         self._ui = Ui(self._theme_now(), self.state)
         self._use_theme()
+        self.state.actions.add(*dump_actions(self.session))
         self.state.actions.add(*machine_actions(self.session), *view_actions(self.session), *pane_actions(self.session))
         self.state.actions.add(*volume_actions(self.session), *slice_actions(self.session))
         self.state.actions.add(*look_actions(self.session))
@@ -247,6 +251,7 @@ class Window:
         overlay = {
             "launch": dialogs.draw_launch,
             "attach": dialogs.draw_attach,
+            "dump": open_dump.draw,
             "keys": help_overlays.draw_keys,
             "about": help_overlays.draw_about,
         }.get(state.overlay or "")
@@ -360,6 +365,13 @@ class Window:
         self.session.change(show_machines=True, show_inspector=True, show_console=True, show_log=True)
         self._layout_stale = True
 
+    def drop(self, paths: Sequence[str]) -> None:
+        """Open files that were dropped on the window: dumps."""
+        self.state.overlay = None
+        for path in paths[:MAX_DROPPED]:
+            self.state.run("machine.open_dump", {"path": path})
+        self.touch()
+
     def toggle_fullscreen(self) -> bool:
         """Cover the screen or go back; an off-screen canvas has none."""
         toggle = getattr(self.canvas, "toggle_fullscreen", None)
@@ -427,6 +439,7 @@ def run_window(options: WindowOptions) -> int:
     if settings.window_width and settings.window_height:
         canvas.set_logical_size(settings.window_width, settings.window_height)
     canvas.on_focus = window.host.focus
+    canvas.on_drop = window.drop
     code = 0
     asked = False
 

@@ -18,6 +18,8 @@ class WindowOptions:
     ram_bytes: int | None = None
     cold: bool = False
     network: bool = False
+    dumps: tuple[Path, ...] = ()
+    """RAM dumps to look at like paused machines, beside what else is opened."""
     attach: Path | None = None
     """QMP socket of a QEMU that someone else started."""
     size: tuple[int, int] = (1440, 900)

@@ -33,12 +33,20 @@ def machine_actions(session: Session) -> list[Action]:
             if machine is None:
                 return "There is no machine"
             found = machine.info.state
+            if machine.info.dump:
+                return f"{machine.name} is a dump: it stands still"
             return None if found in wanted else f"{machine.name} is {found.value}"
 
         return why_not
 
     def any_machine() -> str | None:
         return None if state.manager.machines() else "There is no machine"
+
+    def live_machine() -> str | None:
+        machine = state.machine()
+        if machine is not None and machine.info.dump:
+            return f"{machine.name} is a dump: nothing runs that could be let go"
+        return any_machine()
 
     def any_orphan() -> str | None:
         return None if state.orphans else "No machine runs without a window"
@@ -166,7 +174,8 @@ def machine_actions(session: Session) -> list[Action]:
             params=(which,),
             why_not=any_machine,
             icon=icons.ICON_FA_STOP,
-            keywords="quit kill power off",
+            help="A dump is closed",
+            keywords="quit kill power off close dump",
         ),
         Action(
             id="machine.detach",
@@ -174,7 +183,7 @@ def machine_actions(session: Session) -> list[Action]:
             category=CATEGORY,
             run=lambda machine=None: session.detach(machine),
             params=(which,),
-            why_not=any_machine,
+            why_not=live_machine,
             icon=icons.ICON_FA_LINK_SLASH,
             help="The machine runs on without this window",
             keywords="detach release leave",
@@ -230,6 +239,7 @@ def describe_machine(session: Session, name: str) -> dict[str, Any]:
         "guest": info.guest,
         "state": info.state.value,
         "accelerator": info.accelerator,
+        "dump": info.dump,
         "pid": info.pid,
         "ram_bytes": info.ram_bytes,
         "attached": info.attached,

@@ -17,6 +17,14 @@ def configure(parser: argparse.ArgumentParser, _command: str) -> None:
     """Declare the options."""
     parser.add_argument("--guest", metavar="NAME", help="the guest to start with (default: demo); none: start empty")
     add_guest_options(parser)
+    parser.add_argument(
+        "--dump",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="look at a RAM dump (raw, ELF core or LiME) as at a paused machine; may be given several times",
+    )
     parser.add_argument("--size", type=picture_size, default=(1440, 900), metavar="WxH", help="window size (1440x900)")
 
 
@@ -27,7 +35,8 @@ def run(options: argparse.Namespace) -> int:
         raise UsageError("give --guest or --kernel, --disk … of your own, not both")
     window = WindowOptions(
         guest=resolve_guest(options, None) if own else None,
-        guest_name=None if own or options.guest == "none" else options.guest or "demo",
+        guest_name=None if own or options.guest == "none" else options.guest or (None if options.dump else "demo"),
+        dumps=tuple(path.absolute() for path in options.dump),
         machine_name=options.name,
         ram_bytes=options.ram,
         cold=options.cold,

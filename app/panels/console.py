@@ -23,8 +23,8 @@ def draw(state: AppState, ui: Ui) -> None:
         if not visible:
             return
         machine = state.machine()
-        if machine is None:
-            _empty(ui)
+        if machine is None or machine.info.dump:
+            _empty(ui, "" if machine is None else machine.name)
             return
         terminal = terminal_of(state, machine.name)
         terminal.draw(ui.theme)
@@ -48,8 +48,9 @@ def terminal_of(state: AppState, name: str) -> TerminalWidget:
     return terminal
 
 
-def _empty(ui: Ui) -> None:
+def _empty(ui: Ui, dump: str) -> None:
     imgui.dummy(imgui.ImVec2(0, max(0.0, imgui.get_content_region_avail().y / 2 - ui.theme.px(10))))
     with ui.font(None, ui.theme.title_size):
         ui.centred(icons.ICON_FA_TERMINAL, ui.theme.text_faint)
-    ui.centred("The console of the machine that you launch appears here", ui.theme.text_dim)
+    words = f"{dump} is a dump: nobody answers" if dump else "The console of the machine that you launch appears here"
+    ui.centred(words, ui.theme.text_dim)

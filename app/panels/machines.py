@@ -11,13 +11,14 @@ from app.layout import MACHINES
 from app.output import format_bytes
 from app.state import Vital
 from app.theme import Rgba, u32
+from bridge.machine.opened_dump import OpenedDump
 from bridge.machine.states import MachineState
 
 if TYPE_CHECKING:
     from app.jobs import Job
     from app.state import AppState
     from app.ui import Ui
-    from bridge.machine.machine import Machine
+    from bridge.machine.manager import AnyMachine
     from bridge.machine.records import MachineRecord
 
 
@@ -67,14 +68,17 @@ def format_uptime(seconds: float) -> str:
 def _buttons(ui: Ui) -> None:
     room = imgui.get_content_region_avail().x
     gap = ui.theme.px(2)
-    launch = round((room - gap) * 0.56)
+    side = ui.theme.px(9)
+    launch = round((room - 2 * gap - side) * 0.54)
     narrow = room < ui.theme.px(52)
     ui.action_button("machine.launch_dialog", label="Launch" if narrow else "Launch…", kind="primary", width=launch)
     imgui.same_line(0, gap)
-    ui.action_button("machine.attach_dialog", label="" if narrow else "Attach…", width=room - gap - launch)
+    ui.action_button("machine.attach_dialog", label="" if narrow else "Attach…", width=room - 2 * gap - launch - side)
+    imgui.same_line(0, gap)
+    ui.action_button("machine.open_dump_dialog", label="", width=side)
 
 
-def _card(state: AppState, ui: Ui, machine: Machine) -> None:
+def _card(state: AppState, ui: Ui, machine: AnyMachine) -> None:
     theme, info = ui.theme, machine.info
     vital = state.vitals.get(machine.name, Vital())
     chosen = state.current == machine.name
@@ -86,21 +90,32 @@ def _card(state: AppState, ui: Ui, machine: Machine) -> None:
             ui.elided(info.name, room - theme.px(13))
         ui.right(theme.px(9))
         imgui.begin_group()
-        ui.pill(info.accelerator.upper(), theme.text_dim if info.accelerator == "tcg" else theme.good)
-        imgui.end_group()
-        ui.tooltip(f"Accelerator: {info.accelerator.upper()}", note=info.accelerator_reason)
+        if info.dump:
+            ui.pill("DUMP", theme.accent)
+            imgui.end_group()
+            ui.tooltip("A memory dump", note="It stands still like a paused machine.")
+        else:
+            ui.pill(info.accelerator.upper(), theme.text_dim if info.accelerator == "tcg" else theme.good)
+            imgui.end_group()
+            ui.tooltip(f"Accelerator: {info.accelerator.upper()}", note=info.accelerator_reason)
 
         with ui.small(), ui.style(item_spacing=(theme.px(2), theme.px(1))):
             imgui.dummy(imgui.ImVec2(theme.px(3), 0))
             imgui.same_line(0, theme.px(1))
             words = [info.guest, info.state.value]
+            if isinstance(machine, OpenedDump):
+                words = [info.dump, format_bytes(info.ram_bytes), str(machine.path.parent)]
             if info.attached:
                 words.append("attached")
             if info.warm:
                 words.append("warm start")
             ui.elided(" · ".join(words), imgui.get_content_region_avail().x, theme.text_dim)
         ui.gap(1)
-        _figures(ui, machine, vital)
+        if not info.dump:
+            _figures(ui, machine, vital)
+        elif info.message:
+            with ui.small():
+                ui.wrapped(info.message, theme.warn)
         if info.message and info.state in (MachineState.CRASHED, MachineState.STARTING):
             with ui.small():
                 ui.wrapped(info.message, theme.bad if info.state is MachineState.CRASHED else theme.text_dim)
@@ -109,7 +124,7 @@ def _card(state: AppState, ui: Ui, machine: Machine) -> None:
         ui.run("machine.select", machine=machine.name)
 
 
-def _figures(ui: Ui, machine: Machine, vital: Vital) -> None:
+def _figures(ui: Ui, machine: AnyMachine, vital: Vital) -> None:
     theme, info, usage = ui.theme, machine.info, vital.usage
     cells = [
         ("CPU", f"{usage.cpu_percent:.0f} %" if usage else "…"),
@@ -140,12 +155,15 @@ def _figures(ui: Ui, machine: Machine, vital: Vital) -> None:
     ui.gap(1)
 
 
-def _controls(ui: Ui, machine: Machine) -> None:
+def _controls(ui: Ui, machine: AnyMachine) -> None:
     name, state = machine.name, machine.info.state
     args = {"machine": name}
     alive = not state.ended
     theme = ui.theme
     with ui.style(item_spacing=(theme.px(1), theme.px(1))):
+        if machine.info.dump:
+            _dump_controls(ui, name)
+            return
         if state is MachineState.PAUSED:
             ui.action_icon("machine.resume", args, id_=name, colour=theme.good)
         else:
@@ -166,11 +184,7 @@ def _controls(ui: Ui, machine: Machine) -> None:
         if ui.icon_button(icons.ICON_FA_TERMINAL, "Show its console", id_=f"console{name}"):
             ui.run("console.show", machine=name)
         imgui.same_line()
-        note = "Double click: all volumes"
-        if ui.icon_button(icons.ICON_FA_EXPAND, "Fit its volume to the view", id_=f"fit{name}", note=note):
-            # The second click of two comes as another one.
-            everything = imgui.get_io().mouse_clicked_last_count[0] >= 2
-            ui.run("view.fit", **({} if everything else {"machine": name}))
+        _fit_button(ui, name)
         ui.right(theme.px(7))
         if machine.info.attached:
             if ui.icon_button(icons.ICON_FA_LINK_SLASH, "Detach", id_=f"stop{name}", note="The machine itself runs on"):
@@ -184,6 +198,21 @@ def _controls(ui: Ui, machine: Machine) -> None:
             ui.run("machine.stop", machine=name)
 
 
+def _dump_controls(ui: Ui, name: str) -> None:
+    _fit_button(ui, name)
+    ui.right(ui.theme.px(7))
+    if ui.icon_button(icons.ICON_FA_XMARK, "Close the dump", id_=f"stop{name}", note="The file stays as it is"):
+        ui.run("machine.stop", machine=name)
+
+
+def _fit_button(ui: Ui, name: str) -> None:
+    note = "Double click: all volumes"
+    if ui.icon_button(icons.ICON_FA_EXPAND, "Fit its volume to the view", id_=f"fit{name}", note=note):
+        # The second click of two comes as another one.
+        everything = imgui.get_io().mouse_clicked_last_count[0] >= 2
+        ui.run("view.fit", **({} if everything else {"machine": name}))
+
+
 def _launching(ui: Ui, job: Job) -> None:
     theme = ui.theme
     with _framed(ui, f"job {job.number}", chosen=False):
@@ -192,7 +221,7 @@ def _launching(ui: Ui, job: Job) -> None:
         with ui.bold():
             ui.elided(job.title, imgui.get_content_region_avail().x - theme.px(9))
         ui.right(theme.px(7))
-        if ui.icon_button(icons.ICON_FA_XMARK, "Cancel", id_=f"cancel{job.number}"):
+        if job.can_cancel and ui.icon_button(icons.ICON_FA_XMARK, "Cancel", id_=f"cancel{job.number}"):
             ui.run("job.cancel", job=job.number)
         with ui.small():
             ui.elided(job.note or "Starting", imgui.get_content_region_avail().x, theme.text_dim)

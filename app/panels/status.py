@@ -62,7 +62,10 @@ def _left(state: AppState, ui: Ui) -> None:
     info = machine.info
     ui.dot(state_colour(ui, info.state))
     imgui.same_line(0, theme.px(1))
-    ui.dim(f"{info.name}  ·  {info.state.value}  ·  {format_bytes(info.ram_bytes)}  ·  {info.accelerator.upper()}")
+    how = (f"{info.dump} dump",) if info.dump else (info.state.value, info.accelerator.upper())
+    ui.dim("  ·  ".join((info.name, *how, format_bytes(info.ram_bytes))))
+    if info.dump:
+        return
     scan = state.stage.scan_stats(info.name)
     if scan is not None:
         imgui.same_line(0, theme.px(4))

@@ -31,6 +31,7 @@ from bridge.machine.errors import (
 from bridge.machine.guest import MIB, Guest
 from bridge.machine.launching import LaunchPlan, start
 from bridge.machine.machine import Machine
+from bridge.machine.opened_dump import DumpStandsStill, OpenedDump, name_for_dump, open_dump
 from bridge.machine.processes import ProcessIdentity
 from bridge.machine.qemu_binary import find_qemu
 from bridge.machine.ram_file import SHARED_MEMORY, free_for_ram, ram_file_name
@@ -48,6 +49,7 @@ from bridge.machine.saved_state import StateStore
 from bridge.machine.states import Accelerator, EventCallback, MachineEvent, MachineInfo, MachineState
 
 Progress = Callable[[str, float], None]
+AnyMachine = Machine | OpenedDump
 
 _CANCEL_POLL_S = 0.02
 _ENDING = "This Glassbox is ending; it starts no more machines."
@@ -61,6 +63,7 @@ class MachineManager:
         self._shared_memory = shared_memory
         self._lock = threading.RLock()
         self._machines: dict[str, Machine] = {}
+        self._dumps: dict[str, OpenedDump] = {}
         self._callbacks: list[EventCallback] = []
         self._background: BackgroundLoop | None = None
         self._closed = False
@@ -194,9 +197,37 @@ class MachineManager:
         self._await(machine, started, background, _Report(None), None)
         return machine
 
+    def open_dump(self, path: Path, *, name: str | None = None, progress: Progress | None = None) -> OpenedDump:
+        """Look at a dump as at a paused machine, called like its file where no name is given.
+
+        Raises `NameInvalid`, `NameTaken`, other MachineError, GuestMemoryError.
+        """
+        if name is not None and not is_valid_name(name):
+            raise NameInvalid(name)
+        with _typed(f"{path} could not be opened"):
+            dump = open_dump(path, name or "dump", progress)
+            with self._lock:
+                try:
+                    self._keep_dump(dump, name)
+                except BaseException:
+                    dump.release_ram()
+                    raise
+        return dump
+
+    def _keep_dump(self, dump: OpenedDump, name: str | None) -> None:
+        if self._closed:
+            raise MachineError(_ENDING)
+        taken = self._live_names() | self._machines.keys()
+        if name is not None and name in taken:
+            raise NameTaken(name)
+        dump.rename(name or name_for_dump(dump.path, taken))
+        self._dumps[dump.name] = dump
+
     def detach(self, name: str) -> None:
         """Let go of a machine and leave it running. Raises `NoSuchMachine`, MachineError."""
         machine = self.get(name)
+        if isinstance(machine, OpenedDump):
+            raise DumpStandsStill(name)
         if machine.info.state is MachineState.STARTING:
             raise MachineError(f"'{name}' is still starting; try again in a moment.")
         if not machine.info.state.ended:
@@ -204,8 +235,16 @@ class MachineManager:
         self.remove(name)
 
     def remove(self, name: str) -> None:
-        """Forget a machine that has ended, and its RAM. Raises `NoSuchMachine`; MachineError when it has not ended."""
+        """Forget a machine that has ended, and its RAM, or close a dump.
+
+        Raises `NoSuchMachine`; MachineError when it has not ended.
+        """
         machine = self.get(name)
+        if isinstance(machine, OpenedDump):
+            with self._lock:
+                self._dumps.pop(name, None)
+            machine.release_ram()
+            return
         if not machine.info.state.ended:
             raise MachineError(f"'{name}' has not ended; stop it first.")
         with self._lock:
@@ -213,18 +252,18 @@ class MachineManager:
                 del self._machines[name]
         machine.release_ram()
 
-    def machines(self) -> tuple[Machine, ...]:
-        """All machines, also ended ones that were not removed, in the order in which they came."""
+    def machines(self) -> tuple[AnyMachine, ...]:
+        """All machines, also ended ones that were not removed, in the order in which they came; then dumps."""
         with self._lock:
-            return tuple(self._machines.values())
+            return (*self._machines.values(), *self._dumps.values())
 
-    def get(self, name: str) -> Machine:
-        """The machine of this name. Raises `NoSuchMachine`."""
+    def get(self, name: str) -> AnyMachine:
+        """The machine or dump of this name. Raises `NoSuchMachine`."""
         with self._lock:
-            try:
-                return self._machines[name]
-            except KeyError:
-                raise NoSuchMachine(name, tuple(self._machines)) from None
+            found = self._machines.get(name) or self._dumps.get(name)
+            if found is None:
+                raise NoSuchMachine(name, (*self._machines, *self._dumps))
+            return found
 
     def subscribe(self, callback: EventCallback) -> Callable[[], None]:
         """Have `callback` called with each event of each machine. See `Machine.subscribe`."""
@@ -247,13 +286,17 @@ class MachineManager:
                 return
             self._closed = True
             background, self._background = self._background, None
+            machines = tuple(self._machines.values())
+            dumps, self._dumps = self._dumps, {}
         atexit.unregister(self.close)
+        for dump in dumps.values():
+            dump.release_ram()
         if background is None:
             return
         try:
-            background.run(_end_all(self.machines()))
+            background.run(_end_all(machines))
         finally:
-            for machine in self.machines():
+            for machine in machines:
                 machine.release_ram()
             release_loop(background)
 
@@ -275,7 +318,7 @@ class MachineManager:
         # Ended machines' RAM is kept to be looked at, but not at the cost of a new one.
         if free_for_ram(self._shared_memory) < size_bytes:
             for machine in self.machines():
-                if machine.info.state.ended:
+                if machine.info.state.ended:  # never a dump
                     machine.release_ram()
 
     def _machine_of(self, record: MachineRecord, background: BackgroundLoop) -> Machine:
@@ -313,6 +356,8 @@ class MachineManager:
         with self._lock:
             if self._closed:
                 raise MachineError(_ENDING)
+            if machine.name in self._dumps:
+                raise NameTaken(machine.name, "is open already: it is a dump")
             before = self._machines.get(machine.name)
             if before is not None:
                 if not before.info.state.ended:
@@ -323,7 +368,8 @@ class MachineManager:
 
     def _live_names(self) -> frozenset[str]:
         with self._lock:
-            return frozenset(name for name, machine in self._machines.items() if not machine.info.state.ended)
+            alive = (name for name, machine in self._machines.items() if not machine.info.state.ended)
+            return frozenset((*alive, *self._dumps))
 
     def _emit(self, event: MachineEvent) -> None:
         with self._lock:

@@ -32,7 +32,8 @@ class MachineInfo:
     name: str
     guest: str
     state: MachineState
-    accelerator: Accelerator
+    accelerator: Accelerator | Literal["none"]
+    """"none" for a dump."""
     accelerator_reason: str
     pid: int | None
     ram_bytes: int
@@ -44,6 +45,8 @@ class MachineInfo:
     """It was resumed from a saved state instead of booted."""
     message: str
     """What a person should know now, such as why it crashed; empty when all is well."""
+    dump: str = ""
+    """For a dump, which stands still like a paused machine: its format, "raw", "ELF core" or "LiME"."""
 
 
 @dataclass(frozen=True, slots=True)

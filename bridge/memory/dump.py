@@ -18,8 +18,12 @@ import numpy as np
 import numpy.typing as npt
 import psutil
 
-from bridge.memory.errors import FileNotFound, MapFailed, PermissionDenied
+from bridge.memory.errors import DumpNotFound, MapFailed, PermissionDenied
 from bridge.memory.physical_map import PAGE_BYTES, PhysicalMap, RamRegion
+
+Progress = Callable[[str, float], None]
+Allocate = Callable[[int], npt.NDArray[np.uint8]]
+"""Gives room for so many bytes, (size_bytes,) uint8. Raises OSError."""
 
 _ELF_MAGIC, _LIME_MAGIC = b"\x7fELF", b"EMiL"
 _PT_LOAD, _ET_CORE, _EM_X86_64 = 1, 4, 62
@@ -39,6 +43,12 @@ class _Piece:
     size: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Copying:
+    progress: Progress | None
+    allocate: Allocate
+
+
 class Dump:
     """A dump that was opened. Holds bytes and a memory map as `GuestRam` does."""
 
@@ -55,10 +65,16 @@ class Dump:
         """Whether the file ends before what its headers promise."""
 
     @classmethod
-    def open(cls, path: Path, *, progress: Callable[[str, float], None] | None = None) -> Dump:
-        """Open a dump. Raises FileNotFound, PermissionDenied, MapFailed."""
+    def open(cls, path: Path, *, progress: Progress | None = None, allocate: Allocate | None = None) -> Dump:
+        """Open a dump. Raises DumpNotFound, PermissionDenied, MapFailed.
+
+        `allocate`: where RAM goes that has to be copied; by default memory of this process alone.
+        """
         path = Path(path)
+        copying = _Copying(progress, allocate or (lambda size_bytes: np.empty(size_bytes, np.uint8)))
         try:
+            if path.exists() and not path.is_file():  # reading a FIFO would wait for a writer
+                raise MapFailed(path, "it is not a regular file.")
             with path.open("rb") as file:
                 size = file.seek(0, 2)
                 file.seek(0)
@@ -67,13 +83,13 @@ class Dump:
                     raise MapFailed(path, f"it has {size:,} bytes, less than one page.")
                 with contextlib.closing(mmap.mmap(file.fileno(), size, prot=mmap.PROT_READ)) as mapping:
                     if head.startswith(_ELF_MAGIC):
-                        return cls._copied(path, "ELF core", mapping, _elf_pieces(path, mapping), progress)
+                        return cls._copied(path, "ELF core", mapping, _elf_pieces(path, mapping), copying)
                     if head.startswith(_LIME_MAGIC):
-                        return cls._copied(path, "LiME", mapping, _lime_pieces(path, mapping), progress)
+                        return cls._copied(path, "LiME", mapping, _lime_pieces(path, mapping), copying)
                 whole = size // PAGE_BYTES * PAGE_BYTES
                 data = np.memmap(file, np.uint8, "r", shape=(whole,))
         except FileNotFoundError as error:
-            raise FileNotFound(path) from error
+            raise DumpNotFound(path) from error
         except PermissionError as error:
             raise PermissionDenied(path) from error
         except (OSError, ValueError) as error:
@@ -81,14 +97,7 @@ class Dump:
         return cls(path, "raw", data, PhysicalMap.flat(whole), truncated=whole != size)
 
     @classmethod
-    def _copied(
-        cls,
-        path: Path,
-        kind: str,
-        mapping: mmap.mmap,
-        pieces: list[_Piece],
-        progress: Callable[[str, float], None] | None,
-    ) -> Dump:
+    def _copied(cls, path: Path, kind: str, mapping: mmap.mmap, pieces: list[_Piece], copying: _Copying) -> Dump:
         pieces = sorted(pieces, key=lambda piece: piece.paddr)
         for before, after in pairwise(pieces):
             if before.paddr + before.size > after.paddr:
@@ -101,7 +110,7 @@ class Dump:
             raise MapFailed(path, "it holds no RAM.")
         if total > psutil.virtual_memory().available * 0.8:
             raise MapFailed(path, f"its {total:,} bytes of RAM do not fit the memory that is free here.")
-        data = np.empty(total, np.uint8)
+        data = copying.allocate(total)
         regions: list[RamRegion] = []
         at = 0
         view = np.frombuffer(mapping, np.uint8)
@@ -114,8 +123,8 @@ class Dump:
                 elif piece.size:
                     regions.append(RamRegion(piece.paddr, at, piece.size, "dump"))
                 at += piece.size
-                if progress is not None:
-                    progress(f"Reading {path.name}", at / total)
+                if copying.progress is not None:
+                    copying.progress(f"Reading {path.name}", at / total)
         finally:
             del view
         data.flags.writeable = False

@@ -45,6 +45,13 @@ class FileNotFound(_PathError):
         )
 
 
+class DumpNotFound(FileNotFound):
+    """There is no dump of that name."""
+
+    def __init__(self, path: Path) -> None:
+        _PathError.__init__(self, path, f"There is no dump {path}. Check its path.")
+
+
 class PermissionDenied(_PathError):
     """The RAM file belongs to somebody else."""
 

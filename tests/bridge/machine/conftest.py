@@ -17,7 +17,7 @@ import pytest
 
 from bridge.machine.guest import GIB, MIB, Guest
 from bridge.machine.machine import Machine
-from bridge.machine.manager import MachineManager
+from bridge.machine.manager import AnyMachine, MachineManager
 from bridge.machine.states import MachineState
 
 MakeGuest = Callable[..., Guest]
@@ -133,7 +133,7 @@ def wait_until(condition: Callable[[], bool], timeout_s: float = 5) -> None:
         time.sleep(0.002)
 
 
-def state_of(machine: Machine) -> MachineState:
+def state_of(machine: AnyMachine) -> MachineState:
     """The state now (asked anew, which a type checker would not believe of a property)."""
     return machine.info.state
 
