@@ -7,8 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from bridge.kernel.details import Details
 from bridge.kernel.errors import KernelError
+from bridge.kernel.page_sets import pages_of
 from bridge.kernel.records import MapEntry, Module, Mount, OpenFile, SymbolRow
 from bridge.kernel.snapshot import Introspector, SemanticSnapshot
 from bridge.kernel.where import Story, paddr_of, tell
@@ -93,6 +97,10 @@ class Desk:
         """Where a virtual address of the kernel (None) or of a process lies. Raises NotMapped."""
         return paddr_of(self.introspector.kernel, self.snapshot, vaddr, pid)
 
+    def pages_of(self, kind: str, key: Any) -> npt.NDArray[np.uint32]:
+        """(n,) the pages of the RAM file that belong to a thing; see `page_sets.KINDS`. Raises NothingThere."""
+        return pages_of(self.introspector.kernel, self.snapshot, kind, key)
+
     def modules(self) -> tuple[Module, ...]:
         """The loaded modules, newest first."""
         return self.details.modules()
@@ -119,6 +127,7 @@ QUESTIONS: dict[str, Callable[..., Any]] = {
     "places": Desk.places,
     "where": Desk.where,
     "physical": Desk.physical,
+    "pages_of": Desk.pages_of,
     "modules": Desk.modules,
     "mounts": Desk.mounts,
     "files": Desk.files,

@@ -14,8 +14,9 @@ import numpy.typing as npt
 from bridge.kernel.btf import Btf
 from bridge.kernel.errors import MissingType
 from bridge.kernel.kernel import Kernel
-from bridge.kernel.lists import Peek, column
+from bridge.kernel.lists import Peek
 from bridge.kernel.maple import entries_of_trees
+from bridge.kernel.members import Members
 
 U64 = npt.NDArray[np.uint64]
 
@@ -28,7 +29,6 @@ _MAX_VMAS = 1 << 20
 class VmaLayout:
     """Where the members of `struct vm_area_struct` and of an mm's special regions lie."""
 
-    vma_bytes: int
     start: int
     end: int
     flags: int
@@ -52,7 +52,6 @@ class VmaLayout:
         flags = "vm_flags" if types.has("vm_area_struct", "vm_flags") else "__vm_flags"
         marks = ("start_code", "end_code", "start_data", "end_data", "start_brk", "brk", "start_stack", "arg_start")
         return cls(
-            vma_bytes=types.struct_size("vm_area_struct"),
             start=types.offset("vm_area_struct", "vm_start"),
             end=types.offset("vm_area_struct", "vm_end"),
             flags=types.offset("vm_area_struct", flags),
@@ -96,6 +95,9 @@ class MapReader:
         self.kernel = kernel
         self.layout = VmaLayout.of(kernel.types)
         self._peek = Peek(kernel.space)
+        self._heap = Members({name: (self.layout.mm_marks[name], 8) for name in ("start_brk", "brk")})
+        named = ("start", "end", "mm", "flags", "file", "pgoff")
+        self._members = Members({name: (getattr(self.layout, name), 8) for name in named})
 
     def vmas(self, mms: U64) -> Vmas:
         """The VMAs of the address spaces `mms` (n,), each a `struct mm_struct *`."""
@@ -106,15 +108,18 @@ class MapReader:
             complete &= bool(ok.all())
         else:
             owners, addresses, complete = self._along_lists(mms)
-        rows, ok = space.rows(addresses, layout.vma_bytes)
-        starts, ends, own = (column(rows, at, "<u8").astype(np.uint64) for at in (layout.start, layout.end, layout.mm))
-        good = ok & (own == mms[owners]) & (starts < ends) & ((starts | ends) & np.uint64(4095) == 0)
+        told = self._members.read(space, addresses)
+        starts, ends, own = (told.u64(name) for name in ("start", "end", "mm"))
+        good = told.ok & (own == mms[owners]) & (starts < ends) & ((starts | ends) & np.uint64(4095) == 0)
         complete &= bool(good.all())
         order = np.flatnonzero(good)[np.lexsort((starts[good], owners[good]))]
-        flags, files, page_offsets = (
-            column(rows, at, "<u8").astype(np.uint64)[order] for at in (layout.flags, layout.file, layout.pgoff)
-        )
+        flags, files, page_offsets = (told.u64(name)[order] for name in ("flags", "file", "pgoff"))
         return Vmas(addresses[order], owners[order], starts[order], ends[order], flags, files, page_offsets, complete)
+
+    def heaps(self, mms: U64) -> tuple[U64, U64]:
+        """Where the heap of each `struct mm_struct *` (n,) begins and ends; zeros where there is none."""
+        told = self._heap.read(self.kernel.space, mms)
+        return told.u64("start_brk"), told.u64("brk")
 
     def marks(self, mm: int) -> dict[str, int]:
         """Where code, data, heap, stack and arguments of an address space lie. Raises NotMapped."""

@@ -8,10 +8,13 @@ import numpy as np
 import numpy.typing as npt
 
 from bridge.kernel.kernel import Kernel
-from bridge.kernel.paging import walk
+from bridge.kernel.paging import Mappings
 
 Pages = npt.NDArray[np.int64]
 U64 = npt.NDArray[np.uint64]
+
+_MAX_MAPPINGS = 64
+"""Mappings a page of RAM, on average, that are kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,51 +52,54 @@ class Owners:
         return np.unique(self.pages[self.processes == process])
 
 
-def read_owners(kernel: Kernel, roots: U64) -> Owners:
-    """Walk the user half of the page tables at `roots` (n,), 0 for a process without an address space of its own."""
-    reader = kernel.reader
-    n_pages = reader.ram.size_bytes >> 12
-    found_pages: list[Pages] = []
-    found_processes: list[Pages] = []
-    found_vaddrs: list[U64] = []
-    found_flags: list[U64] = []
-    walked: dict[int, tuple[Pages, U64, U64]] = {}
-    for process, root in enumerate(roots.tolist()):
-        if not root:
-            continue
-        if root not in walked:  # processes made by vfork or CLONE_VM share theirs
-            walked[root] = _small_pages(kernel, root)
-        pages, vaddrs, flags = walked[root]
-        found_pages.append(pages)
-        found_vaddrs.append(vaddrs)
-        found_flags.append(flags)
-        found_processes.append(np.full(len(pages), process, np.int64))
-    if not found_pages:
-        empty = np.zeros(0, np.uint64)
-        return Owners(np.zeros(0, np.int64), np.zeros(0, np.int64), empty, empty, np.zeros(n_pages + 1, np.int64))
-    pages = np.concatenate(found_pages)
+def read_owners(kernel: Kernel, process_roots: U64, roots: U64, user: Mappings) -> Owners:
+    """Turn page tables around. `user` are the tables under `roots` (k,), ascending; `process_roots` (n,) says which is
+    each process's, 0 for a process without an address space of its own.
+    """
+    n_pages = kernel.reader.ram.size_bytes >> 12
+    pages, vaddrs, flags, spaces = _small_pages(kernel, user)
+    with_one = np.flatnonzero(process_roots)
+    space_of = np.searchsorted(roots, process_roots[with_one])
+    first = np.full(len(roots), -1, np.int64)
+    first[space_of[::-1]] = with_one[::-1]
+    processes = first[spaces] if len(roots) else spaces
+    # Processes made by vfork or CLONE_VM share their tables: what is mapped there is everyone's.
+    sharing = with_one[first[space_of] != with_one]
+    if len(sharing):
+        again = [np.flatnonzero(spaces == np.searchsorted(roots, process_roots[process])) for process in sharing]
+        index = np.concatenate([np.arange(len(pages)), *again])
+        others = [np.full(len(found), process) for found, process in zip(again, sharing, strict=True)]
+        processes = np.concatenate([processes, *others])
+        pages, vaddrs, flags = pages[index], vaddrs[index], flags[index]
+    if (processes < 0).any():  # of a thread whose process has given up its own already
+        real = processes >= 0
+        pages, vaddrs, flags, processes = pages[real], vaddrs[real], flags[real], processes[real]
     order = np.argsort(pages, kind="stable")
     counts = np.bincount(pages, minlength=n_pages)
     return Owners(
         pages[order],
-        np.concatenate(found_processes)[order],
-        np.concatenate(found_vaddrs)[order],
-        np.concatenate(found_flags)[order],
+        processes[order],
+        vaddrs[order],
+        flags[order],
         np.concatenate([[0], np.cumsum(counts)]),
     )
 
 
-def _small_pages(kernel: Kernel, root: int) -> tuple[Pages, U64, U64]:
-    """(file page, virtual address, flags) of everything that one process maps, large pages taken apart."""
-    found = walk(kernel.reader, root, kernel.levels, half="user")
-    # A damaged entry may claim a page that is larger than the machine: what is beyond its RAM is left out below.
-    counts = np.minimum(found.sizes >> np.uint64(12), np.uint64(kernel.reader.n_pages)).astype(np.int64)
-    total = int(counts.sum())
-    if total > 16 * kernel.reader.n_pages:
-        keep = np.cumsum(counts) <= 16 * kernel.reader.n_pages
-        counts = np.where(keep, counts, 0)
-        total = int(counts.sum())
-    index = np.repeat(np.arange(len(counts)), counts)
-    step = (np.arange(total) - np.repeat(np.cumsum(counts) - counts, counts)).astype(np.uint64) << np.uint64(12)
-    offsets, ok = kernel.reader.offsets(found.paddrs[index] + step)
-    return (offsets[ok] >> np.uint64(12)).astype(np.int64), (found.vaddrs[index] + step)[ok], found.flags[index][ok]
+def _small_pages(kernel: Kernel, found: Mappings) -> tuple[Pages, U64, U64, Pages]:
+    """(file page, virtual address, flags, space) of everything that is mapped, large pages taken apart."""
+    large = np.flatnonzero(found.sizes != 4096)
+    paddrs, vaddrs, flags, spaces = found.paddrs, found.vaddrs, found.flags, found.spaces
+    if len(large):
+        # A damaged entry may claim a page that is larger than the machine: what is beyond its RAM is left out below.
+        limit = kernel.reader.n_pages
+        counts = np.minimum(found.sizes >> np.uint64(12), np.uint64(limit)).astype(np.int64)
+        counts[np.cumsum(counts) > _MAX_MAPPINGS * limit] = 0
+        index = np.repeat(np.arange(len(counts)), counts)
+        steps = np.arange(len(index)) - np.repeat(np.cumsum(counts) - counts, counts)
+        step = steps.astype(np.uint64) << np.uint64(12)
+        paddrs, vaddrs, flags, spaces = paddrs[index] + step, vaddrs[index] + step, flags[index], spaces[index]
+    offsets, ok = kernel.reader.offsets(paddrs)
+    pages = (offsets >> np.uint64(12)).astype(np.int64)
+    if ok.all():
+        return pages, vaddrs, flags, spaces
+    return pages[ok], vaddrs[ok], flags[ok], spaces[ok]

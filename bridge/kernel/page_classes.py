@@ -18,7 +18,7 @@ from bridge.kernel.frames import Frames, read_frames
 from bridge.kernel.kernel import Kernel
 from bridge.kernel.page_types import PageLayout, PageTypes
 from bridge.kernel.paging import Mappings, walk
-from bridge.kernel.space import KERNEL_MAP
+from bridge.kernel.space import KERNEL_MAP, KERNEL_MAP_END
 from bridge.kernel.tasks import Tasks
 
 Mask = npt.NDArray[np.bool_]
@@ -27,8 +27,10 @@ Put = Callable[["PageClass", "Mask | Pages"], None]
 """Gives a class to those of the pages (a mask or indices) that have none."""
 
 _MODULES_END = 0xFFFF_FFFF_FF00_0000
-_STACK_BYTES = 16 << 10
+STACK_BYTES = 16 << 10
 """THREAD_SIZE on x86-64 without KASAN (arch/x86/include/asm/page_64_types.h)."""
+_MAX_ORDER = 20
+"""More than MAX_PAGE_ORDER of any configuration."""
 
 
 class PageClass(IntEnum):
@@ -95,6 +97,8 @@ class PageMap:
 
     classes: npt.NDArray[np.uint8]
     """(n_pages,) PageClass."""
+    orders: npt.NDArray[np.int8]
+    """(n_pages,) order of the free block that a page is part of; -1 for pages that are not in the free lists."""
     frames: Frames
     kernel_mappings: Mappings
 
@@ -120,8 +124,11 @@ class PageClassifier:
         self._shmem = kernel.symbols.find("shmem_aops")
         self._a_ops = kernel.types.offset("address_space", "a_ops")
 
-    def classify(self, tasks: Tasks) -> PageMap:
-        """Look at everything once. Raises NotMapped where the kernel's page records are not there."""
+    def classify(self, tasks: Tasks, user: Mappings) -> PageMap:
+        """Look at everything once. `user` are the page tables of all processes.
+
+        Raises NotMapped where the kernel's page records are not there.
+        """
         kernel, layout = self.kernel, self.layout
         frames = read_frames(kernel, layout)
         mappings = walk(kernel.reader, kernel.space.root, kernel.levels, half="kernel")
@@ -135,7 +142,8 @@ class PageClassifier:
             classes[chosen] = page_class
 
         put(PageClass.HOLE, ~frames.known)
-        free |= self._buddy(frames)
+        orders = self._buddy(frames)
+        free |= orders >= 0
         classes[free & (classes == PageClass.UNKNOWN)] = PageClass.FREE
         head_type = frames.page_type[frames.heads]
         head_flags = frames.flags[frames.heads]
@@ -144,9 +152,7 @@ class PageClassifier:
             slab |= (head_flags >> np.uint64(layout.bits["slab"])) & np.uint64(1) != 0
         put(PageClass.SLAB, slab)
         put(PageClass.VMEMMAP, frames.backing)
-        roots = np.unique(tasks.roots[tasks.roots != 0]).tolist()
-        own = [walk(kernel.reader, root, kernel.levels, half="user").tables for root in roots]
-        tables = self._pages_of(np.concatenate([np.zeros(0, np.uint64), *own]))
+        tables = self._pages_of(user.tables)
         put(PageClass.PAGE_TABLE, tables)
         put(PageClass.PAGE_TABLE, self._pages_of(mappings.tables))
         # Those of processes were all made at run time, so they are marked, if the kernel marks them at all.
@@ -163,18 +169,24 @@ class PageClassifier:
         # (large kmalloc, a driver's or the network's buffers). What it is for is written nowhere.
         big = (head_flags >> np.uint64(layout.bits.get("head", 63))) & np.uint64(1) != 0
         put(PageClass.KERNEL_PAGES, big & (frames.refcount[frames.heads] > 0) & (frames.mapping[frames.heads] == 0))
-        return PageMap(classes, frames, mappings)
+        return PageMap(classes, orders, frames, mappings)
 
-    def _buddy(self, frames: Frames) -> Mask:
-        """Pages in the buddy allocator's free lists: each marked one stands for 2^order."""
+    def _buddy(self, frames: Frames) -> npt.NDArray[np.int8]:
+        """(n_pages,) the order of each page in the buddy allocator's free lists, -1 for others: each page that is
+        marked stands for 2^order.
+        """
         heads = np.flatnonzero(self.types.test("buddy", frames.page_type) & frames.known)
-        orders = np.minimum(frames.private[heads], np.uint64(20)).astype(np.int64)
+        orders = np.minimum(frames.private[heads], np.uint64(_MAX_ORDER)).astype(np.int64)
         n = len(frames.pfns)
-        edges = np.zeros(n + 1, np.int64)
-        np.add.at(edges, heads, 1)
-        np.add.at(edges, np.minimum(heads + (1 << orders), n), -1)
-        free: Mask = edges.cumsum()[:-1] > 0
-        return free & frames.known
+        # Where blocks begin and end, each as high as its order + 1, added up.
+        edges = np.zeros(n + 1, np.int32)
+        np.add.at(edges, heads, orders + 1)
+        np.subtract.at(edges, np.minimum(heads + (1 << orders), n), orders + 1)
+        height = np.cumsum(edges[:-1], dtype=np.int32)
+        height[~frames.known] = 0
+        # Blocks overlap only in damaged memory.
+        found: npt.NDArray[np.int8] = (np.clip(height, 0, _MAX_ORDER + 1) - 1).astype(np.int8)
+        return found
 
     def _put_mapped(self, frames: Frames, put: Put) -> None:
         """Pages that belong to an address space: anonymous memory, files, shared memory."""
@@ -204,7 +216,9 @@ class PageClassifier:
         """What the kernel maps outside of its image and of the direct map."""
         small = mappings.sizes == 4096
         vaddrs, paddrs = mappings.vaddrs[small], mappings.paddrs[small]
-        modules = (vaddrs >= np.uint64(KERNEL_MAP)) & (vaddrs < np.uint64(_MODULES_END))
+        # What the image left behind when it had booted was given to others: being mapped there still says nothing.
+        image_end = self.kernel.symbols.find("_end") or KERNEL_MAP_END
+        modules = (vaddrs >= np.uint64(image_end)) & (vaddrs < np.uint64(_MODULES_END))
         direct = np.uint64(self.kernel.space.direct_map or 0)
         linear = (vaddrs >= direct) & (vaddrs - direct == paddrs)
         put(PageClass.MODULE, self._pages_of(paddrs[modules]))
@@ -212,7 +226,7 @@ class PageClassifier:
 
     def _stack_pages(self, tasks: Tasks) -> Pages:
         stacks = tasks.stacks[tasks.stacks != 0]
-        steps = np.arange(0, _STACK_BYTES, 4096, dtype=np.uint64)
+        steps = np.arange(0, STACK_BYTES, 4096, dtype=np.uint64)
         paddrs, mapped = self.kernel.space.translate((stacks[:, None] + steps[None, :]).ravel())
         return self._pages_of(paddrs[mapped])
 

@@ -65,7 +65,9 @@ def translate(reader: PhysicalReader, root: int, levels: int, vaddrs: U64) -> tu
 
 @dataclass(frozen=True, slots=True)
 class Mappings:
-    """Leaves of page tables. Parallel arrays (n,): where in virtual memory, where in physical memory, how large."""
+    """Leaves of page tables, ordered by space and address. Parallel arrays (n,): where in virtual memory, where in
+    physical memory, how large.
+    """
 
     vaddrs: U64
     paddrs: U64
@@ -73,60 +75,144 @@ class Mappings:
     """4 KiB, 2 MiB or 1 GiB, in bytes."""
     flags: U64
     """The leaf entry; USER, WRITABLE and NO_EXECUTE hold for the whole walk."""
+    spaces: npt.NDArray[np.int64]
+    """Which of the roots that were walked."""
     tables: U64
-    """(m,) physical addresses of the tables themselves, the root among them."""
+    """(m,) physical addresses of the tables themselves, the roots among them, ascending, each once."""
+    table_spaces: npt.NDArray[np.int64]
+    """(m,) under which root each table was found first."""
+    table_levels: npt.NDArray[np.uint8]
+    """(m,) 0 for tables of pages of 4 KiB, up to levels - 1 for a root."""
     truncated: bool
     """Whether the tables led to more than a sane guest can have, and the walk stopped."""
 
 
 def walk(reader: PhysicalReader, root: int, levels: int, *, half: str = "both") -> Mappings:
-    """Every mapping under `root`; `half` is "user" (the lower half of the space), "kernel" or "both".
+    """Every mapping under `root`: `walk_all` of one."""
+    return walk_all(reader, np.array([root], np.uint64), levels, half=half)
 
-    However damaged the tables are, the walk ends: it has `levels` steps, and no step follows more tables than the
-    machine has pages.
+
+def walk_all(reader: PhysicalReader, roots: U64, levels: int, *, half: str = "both") -> Mappings:
+    """Every mapping under each of `roots` (k,); `half` is "user" (the lower half of the space), "kernel" or "both".
+
+    All trees are walked together, a level a step. However damaged they are, the walk ends: no step follows more tables
+    than the machine has pages, and no more leaves are kept than a few times that number.
     """
     limit = reader.n_pages
-    tables = np.array([root & ADDRESS_MASK], np.uint64)
-    bases = np.zeros(1, np.uint64)
-    allowed = np.full(1, USER | WRITABLE, np.uint64)
-    forbidden = np.zeros(1, np.uint64)
-    found: list[tuple[U64, U64, U64, U64]] = []
-    seen = [tables]
+    level_in = _Tables(
+        roots & _u(ADDRESS_MASK),
+        np.arange(len(roots)),
+        np.zeros(len(roots), np.uint64),
+        np.full(len(roots), USER | WRITABLE, np.uint64),
+        np.zeros(len(roots), np.uint64),
+    )
+    found: list[tuple[U64, U64, U64, U64, npt.NDArray[np.int64]]] = []
+    seen: list[tuple[U64, npt.NDArray[np.int64], int]] = [(level_in.paddrs, level_in.spaces, levels - 1)]
     truncated = False
+    n_leaves = 0
     for level in reversed(range(levels)):
-        if len(tables) > limit:
-            tables, bases, allowed, forbidden = tables[:limit], bases[:limit], allowed[:limit], forbidden[:limit]
-            truncated = True
-        rows, ok = reader.rows(tables, 4096)
-        entries = rows.view("<u8").reshape(len(tables), _ENTRIES)
-        present = ok[:, None] & (entries & _u(PRESENT) != 0)
-        if level == levels - 1 and half != "both":
-            present[:, slice(256, None) if half == "user" else slice(0, 256)] = False
-        table, slot = np.nonzero(present)
-        entry = entries[table, slot].astype(np.uint64)
-        shift = 12 + 9 * level
-        vaddr = bases[table] + (slot.astype(np.uint64) << _u(shift))
-        allow, forbid = allowed[table] & entry, forbidden[table] | entry & _u(NO_EXECUTE)
-        leaf = np.ones(len(entry), np.bool_) if level == 0 else (entry & _u(LARGE) != 0) & (level <= 2)
-        inside = _u((1 << shift) - 1)
-        found.append(
-            (
-                vaddr[leaf],
-                entry[leaf] & _u(ADDRESS_MASK) & ~inside,
-                np.full(int(leaf.sum()), 1 << shift, np.uint64),
-                entry[leaf] & ~_u(USER | WRITABLE | NO_EXECUTE) | allow[leaf] | forbid[leaf],
-            )
-        )
-        below = ~leaf
-        tables, bases = entry[below] & _u(ADDRESS_MASK), vaddr[below]
-        allowed, forbidden = allow[below], forbid[below]
-        if not len(tables):
+        below: list[_Tables] = []
+        for first in range(0, len(level_in.paddrs), _STEP):
+            part = level_in.part(slice(first, first + _STEP))
+            leaves, tables = _step(reader, part, level, half if level == levels - 1 else "both")
+            n_leaves += len(leaves[0])
+            if n_leaves > _MAX_LEAVES * limit or sum(len(b.paddrs) for b in below) + len(tables.paddrs) > limit:
+                truncated = True
+                break
+            found.append(leaves)
+            below.append(tables)
+        if not below:
             break
-        seen.append(np.unique(tables))
-    vaddrs, paddrs, sizes, flags = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        level_in = _Tables.joined(below)
+        if not len(level_in.paddrs):
+            break
+        seen.append((level_in.paddrs, level_in.spaces, level - 1))
+    if not found:
+        found.append((*(np.zeros(0, np.uint64) for _ in range(4)), np.zeros(0, np.int64)))  # type: ignore[arg-type]
+    vaddrs, paddrs, sizes, flags = (np.concatenate([part[i] for part in found]) for i in range(4))
+    spaces = np.concatenate([part[4] for part in found])
     # The upper half of the space has all bits set above those that the tables translate.
     top = _u(1 << (9 * levels + 11))
     vaddrs = np.where(vaddrs & top != 0, vaddrs | ~(top | (top - _u(1))), vaddrs)
-    order = np.argsort(vaddrs, kind="stable")
-    all_tables = np.unique(np.concatenate(seen))
-    return Mappings(vaddrs[order], paddrs[order], sizes[order], flags[order], all_tables, truncated)
+    if np.count_nonzero([len(part[0]) for part in found]) > 1:  # the leaves of one step are in order already
+        order = np.lexsort((vaddrs, spaces))
+        vaddrs, paddrs, sizes, flags, spaces = (a[order] for a in (vaddrs, paddrs, sizes, flags, spaces))
+    all_tables, places = np.unique(np.concatenate([tables for tables, _, _ in seen]), return_index=True)
+    return Mappings(
+        vaddrs,
+        paddrs,
+        sizes,
+        flags,
+        spaces,
+        all_tables,
+        np.concatenate([spaces for _, spaces, _ in seen])[places],
+        np.concatenate([np.full(len(tables), level, np.uint8) for tables, _, level in seen])[places],
+        truncated,
+    )
+
+
+_STEP = 8192
+"""Tables that are read at once: 32 MiB of them."""
+_MAX_LEAVES = 64
+"""Mappings a page of RAM, on average, that a walk keeps: a page of the C library has one in every process."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Tables:
+    """Tables of one level that wait to be read. Parallel arrays."""
+
+    paddrs: U64
+    spaces: npt.NDArray[np.int64]
+    bases: U64
+    """The first virtual address that each one translates."""
+    allowed: U64
+    forbidden: U64
+
+    def part(self, which: slice) -> _Tables:
+        return _Tables(
+            self.paddrs[which], self.spaces[which], self.bases[which], self.allowed[which], self.forbidden[which]
+        )
+
+    @classmethod
+    def joined(cls, parts: list[_Tables]) -> _Tables:
+        if len(parts) == 1:
+            return parts[0]
+        return cls(
+            np.concatenate([part.paddrs for part in parts]),
+            np.concatenate([part.spaces for part in parts]),
+            np.concatenate([part.bases for part in parts]),
+            np.concatenate([part.allowed for part in parts]),
+            np.concatenate([part.forbidden for part in parts]),
+        )
+
+
+def _step(
+    reader: PhysicalReader, tables: _Tables, level: int, half: str
+) -> tuple[tuple[U64, U64, U64, U64, npt.NDArray[np.int64]], _Tables]:
+    """Leaves of tables of one level (virtual and physical addresses, sizes, flags, spaces), and the tables below."""
+    rows, _ = reader.rows(tables.paddrs, 4096)  # what is not RAM is zero: nothing in it is present
+    entries = rows.view("<u8").reshape(len(rows), _ENTRIES)
+    present = (entries & _u(PRESENT)).astype(np.bool_)
+    if half != "both":
+        present[:, slice(256, None) if half == "user" else slice(0, 256)] = False
+    at = np.flatnonzero(present)
+    table, entry = at >> 9, entries.reshape(-1)[at]
+    shift = 12 + 9 * level
+    vaddr = tables.bases[table] + ((at & 511).astype(np.uint64) << _u(shift))
+    allow, forbid = tables.allowed[table] & entry, tables.forbidden[table] | entry & _u(NO_EXECUTE)
+    spaces = tables.spaces[table]
+    if level == 0:
+        leaf = np.ones(len(entry), np.bool_)
+    else:
+        leaf = (entry & _u(LARGE) != 0) if level <= 2 else np.zeros(len(entry), np.bool_)
+    inside = _u((1 << shift) - 1)
+    kept = entry[leaf]
+    leaves = (
+        vaddr[leaf],
+        kept & _u(ADDRESS_MASK) & ~inside,
+        np.full(len(kept), 1 << shift, np.uint64),
+        kept & ~_u(USER | WRITABLE | NO_EXECUTE) | allow[leaf] | forbid[leaf],
+        spaces[leaf],
+    )
+    below = ~leaf
+    return leaves, _Tables(entry[below] & _u(ADDRESS_MASK), spaces[below], vaddr[below], allow[below], forbid[below])

@@ -13,9 +13,13 @@ from bridge.kernel.kernel import Kernel
 from bridge.kernel.maps import VM_EXEC, VM_GROWSDOWN, MapReader, Vmas
 from bridge.kernel.owners import Owners, read_owners
 from bridge.kernel.page_classes import PageClassifier, PageMap
-from bridge.kernel.tasks import TaskReader, Tasks
+from bridge.kernel.page_details import PageDetailer, PageDetails
+from bridge.kernel.paging import walk_all
+from bridge.kernel.tasks import Consistency, TaskReader, Tasks
 
 U64 = npt.NDArray[np.uint64]
+
+_PAGE_BITS = 44
 
 
 class Part(IntEnum):
@@ -54,6 +58,12 @@ class SemanticSnapshot:
     owners: Owners
     parts: npt.NDArray[np.uint8]
     """(n_pages,) Part of the first process that maps each page."""
+    details: PageDetails
+
+    @property
+    def consistency(self) -> Consistency:
+        """How sure it is that all this was so at one instant."""
+        return self.threads.consistency
 
 
 class Introspector:
@@ -64,27 +74,34 @@ class Introspector:
         self.tasks = TaskReader(kernel)
         self.maps = MapReader(kernel)
         self.pages = PageClassifier(kernel)
+        self.details = PageDetailer(kernel)
 
     def look(self) -> SemanticSnapshot:
         """Take one. Raises KernelError where the kernel's records cannot be followed."""
         started = time.monotonic()
-        processes, threads = self.tasks.processes(), self.tasks.threads()
-        page_map = self.pages.classify(threads)
+        kernel = self.kernel
+        processes, threads = self.tasks.both()
+        roots = np.unique(threads.roots[threads.roots != 0])
+        user = walk_all(kernel.reader, roots, kernel.levels, half="user")
+        page_map = self.pages.classify(threads, user)
         own = np.flatnonzero(processes.mms)
         vmas = _for_processes(self.maps.vmas(processes.mms[own]), own)
-        owners = read_owners(self.kernel, processes.roots)
+        owners = read_owners(kernel, processes.roots, roots, user)
         parts = self._parts(processes, vmas, owners, len(page_map.classes))
-        return SemanticSnapshot(started, time.monotonic() - started, processes, threads, vmas, page_map, owners, parts)
+        details = self.details.tell(page_map, threads, roots, user)
+        took_s = time.monotonic() - started
+        return SemanticSnapshot(started, took_s, processes, threads, vmas, page_map, owners, parts, details)
 
     def _parts(self, processes: Tasks, vmas: Vmas, owners: Owners, n_pages: int) -> npt.NDArray[np.uint8]:
         parts = np.zeros(n_pages, np.uint8)
         if not len(owners.pages):
             return parts
         kinds = self._vma_parts(processes, vmas)
-        mapped = np.flatnonzero(owners.counts())
-        first = owners.starts[mapped]
+        # The first mapping of each page, in the order of the pages.
+        first = np.flatnonzero(np.diff(owners.pages, prepend=-1))
         vma = find_vmas(vmas, owners.processes[first], owners.vaddrs[first])
-        parts[mapped] = np.where(vma >= 0, kinds[np.maximum(vma, 0)], Part.OTHER) if len(kinds) else Part.OTHER
+        found = np.where(vma >= 0, kinds[np.maximum(vma, 0)], Part.OTHER) if len(kinds) else Part.OTHER
+        parts[owners.pages[first]] = found
         return parts
 
     def _vma_parts(self, processes: Tasks, vmas: Vmas) -> npt.NDArray[np.uint8]:
@@ -92,25 +109,28 @@ class Introspector:
         kinds[vmas.files != 0] = Part.DATA
         kinds[vmas.flags & np.uint64(VM_EXEC) != 0] = Part.CODE
         kinds[vmas.flags & np.uint64(VM_GROWSDOWN) != 0] = Part.STACK
-        for process in np.unique(vmas.owners).tolist():
-            marks = self.maps.marks(int(processes.mms[process]))
-            inside = (vmas.owners == process) & (vmas.starts < np.uint64(marks["brk"]))
-            kinds[inside & (vmas.ends > np.uint64(marks["start_brk"])) & (vmas.files == 0)] = Part.HEAP
+        start, end = self.maps.heaps(processes.mms)
+        inside = (vmas.starts < end[vmas.owners]) & (vmas.ends > start[vmas.owners])
+        kinds[inside & (vmas.files == 0)] = Part.HEAP
         return kinds
 
 
 def find_vmas(vmas: Vmas, processes: npt.NDArray[np.int64], vaddrs: U64) -> npt.NDArray[np.int64]:
     """Which VMA holds each address (n,) of each process (n,); -1 for none."""
-    found = np.full(len(vaddrs), -1, np.int64)
-    for process in np.unique(processes).tolist():
-        own = np.flatnonzero(vmas.owners == process)
-        asked = np.flatnonzero(processes == process)
-        if not len(own):
-            continue
-        index = np.searchsorted(vmas.starts[own], vaddrs[asked], side="right") - 1
-        good = (index >= 0) & (vaddrs[asked] < vmas.ends[own][np.maximum(index, 0)])
-        found[asked[good]] = own[index[good]]
-    return found
+    if not len(vmas):
+        return np.full(len(vaddrs), -1, np.int64)
+    # VMAs are whole pages and in the order of process and address, so one number says both.
+    index = np.searchsorted(_key(vmas.owners, vmas.starts), _key(processes, vaddrs), side="right") - 1
+    at = np.maximum(index, 0)
+    good = (index >= 0) & (vmas.owners[at] == processes) & (vaddrs < vmas.ends[at])
+    return np.where(good, index, -1)
+
+
+def _key(processes: npt.NDArray[np.int64], vaddrs: U64) -> U64:
+    # Addresses of users have 56 bits at most, 44 without the place in a page.
+    page = np.minimum(vaddrs >> np.uint64(12), np.uint64((1 << _PAGE_BITS) - 1))
+    key: U64 = (processes.astype(np.uint64) << np.uint64(_PAGE_BITS)) | page
+    return key
 
 
 def _for_processes(vmas: Vmas, own: npt.NDArray[np.int64]) -> Vmas:

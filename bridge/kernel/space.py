@@ -134,6 +134,23 @@ class KernelSpace(AddressSpace):
         paddrs[others], direct[others] = found, mapped
         return paddrs, direct
 
+    def rows(self, vaddrs: U64, length: int) -> tuple[npt.NDArray[np.uint8], Mask]:
+        """As `AddressSpace.rows`; what lies in the direct map in one piece, across pages too."""
+        vaddrs = np.asarray(vaddrs, np.uint64)
+        if self.direct_map is None:
+            return super().rows(vaddrs, length)
+        base, end = np.uint64(self.direct_map), np.uint64(self.reader.end_paddr)
+        direct = (vaddrs >= base) & (vaddrs - base < end)
+        if direct.all():
+            rows, mapped = self.reader.rows(vaddrs - base, length)
+            if mapped.all():
+                return rows, mapped
+        rows, mapped = np.zeros((len(vaddrs), length), np.uint8), np.zeros(len(vaddrs), np.bool_)
+        rows[direct], mapped[direct] = self.reader.rows(vaddrs[direct] - base, length)
+        others = ~mapped  # also what begins in one region of RAM and ends in the next
+        rows[others], mapped[others] = super().rows(vaddrs[others], length)
+        return rows, mapped
+
     def is_kernel_pointer(self, vaddrs: U64) -> Mask:
         """Whether each of (n,) could point into the kernel's half at all."""
         upper: Mask = is_canonical(vaddrs, self.levels) & (vaddrs >> np.uint64(63) == np.uint64(1))

@@ -6,7 +6,7 @@ gathered from all at once.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -15,7 +15,8 @@ import numpy.typing as npt
 from bridge.kernel.btf import Btf, Kind
 from bridge.kernel.errors import MissingType, NotMapped
 from bridge.kernel.kernel import Kernel
-from bridge.kernel.lists import Peek, column, list_nodes, retried
+from bridge.kernel.lists import Peek, Torn, list_nodes, retried
+from bridge.kernel.members import Members
 
 U64 = npt.NDArray[np.uint64]
 I64 = npt.NDArray[np.int64]
@@ -36,7 +37,6 @@ _STATE_LETTERS = ((0x1, "S"), (0x2, "D"), (0x4, "T"), (0x8, "t"), (0x10, "X"), (
 class TaskLayout:
     """Where the members of `struct task_struct` and `struct mm_struct` lie in one kernel."""
 
-    task_bytes: int
     tasks: int
     pid: int
     tgid: int
@@ -55,13 +55,17 @@ class TaskLayout:
     thread_node: int
     uid: int
     pgd: int
-    mm_bytes: int
     arg_start: int
     rss: int
     rss_step: int
     rss_counters: int | None
     """Where a percpu_counter points to its per-cpu parts (since v6.2)."""
     n_rss: int
+
+    @property
+    def resident(self) -> tuple[int, ...]:
+        """Which of the counters count pages in memory: all but MM_SWAPENTS (include/linux/mm_types_task.h)."""
+        return tuple(index for index in range(self.n_rss) if index != 2)
 
     @classmethod
     def of(cls, types: Btf) -> TaskLayout:
@@ -88,7 +92,6 @@ class TaskLayout:
             rss, step, counters = member.offset, types.size(element), None
         comm = types.member("task_struct", "comm")
         return cls(
-            task_bytes=types.struct_size("task_struct"),
             tasks=types.offset("task_struct", "tasks"),
             pid=types.offset("task_struct", "pid"),
             tgid=types.offset("task_struct", "tgid"),
@@ -108,7 +111,6 @@ class TaskLayout:
             thread_node=types.offset("task_struct", "thread_node"),
             uid=types.offset("cred", "uid"),
             pgd=types.offset("mm_struct", "pgd"),
-            mm_bytes=types.struct_size("mm_struct"),
             arg_start=types.offset("mm_struct", "arg_start"),
             rss=rss,
             rss_step=step,
@@ -143,6 +145,13 @@ class Tasks:
     def __len__(self) -> int:
         return len(self.addresses)
 
+    def chosen(self, index: I64) -> Tasks:
+        """Only some of them, in that order: `index` (m,)."""
+        arrays = ("addresses", "pids", "tgids", "ppids", "uids", "flags", "mms", "roots", "rss_bytes", "stacks")
+        taken = {name: getattr(self, name)[index] for name in (*arrays, "start_ns")}
+        names, states = (tuple(column[i] for i in index.tolist()) for column in (self.names, self.states))
+        return replace(self, **taken, names=names, states=states)
+
     def is_kernel_thread(self) -> npt.NDArray[np.bool_]:
         """(n,) whether a task belongs to the kernel itself."""
         kernel: npt.NDArray[np.bool_] = self.flags & PF_KTHREAD != 0
@@ -160,6 +169,19 @@ class TaskReader:
         self._peek = Peek(kernel.space)
         self._init = kernel.symbols.address("init_task")
         self._cpu_offsets = self._per_cpu_offsets()
+        layout = self.layout
+        self._members = Members(
+            {
+                **{name: (getattr(layout, name), 4) for name in ("pid", "tgid", "flags", "state", "exit_state")},
+                **{name: (getattr(layout, name), 8) for name in ("stack", "mm", "parent", "cred", "start_time")},
+                "comm": (layout.comm, layout.comm_bytes),
+            }
+        )
+        self._behind = {"parent": Members({"tgid": (layout.tgid, 4)}), "cred": Members({"uid": (layout.uid, 4)})}
+        counts = {f"rss{index}": (layout.rss + index * layout.rss_step, 8) for index in layout.resident}
+        if layout.rss_counters is not None:
+            counts |= {f"cpus{index}": (counts[f"rss{index}"][0] + layout.rss_counters, 8) for index in layout.resident}
+        self._mm_members = Members({"pgd": (layout.pgd, 8), **counts})
 
     def processes(self) -> Tasks:
         """All processes: the leaders of their thread groups. Raises Torn, NotMapped where retries did not help."""
@@ -168,8 +190,14 @@ class TaskReader:
 
     def threads(self) -> Tasks:
         """All tasks, every thread of every process."""
-        tasks, attempts = retried(self._threads)
-        return self._said(tasks, attempts)
+        return self.both()[1]
+
+    def both(self) -> tuple[Tasks, Tasks]:
+        """All processes, and all tasks, from one walk: every process is among the tasks."""
+        (leaders, found), attempts = retried(self._threads)
+        threads = self._said(found, attempts)
+        place = {address: index for index, address in enumerate(found)}
+        return threads.chosen(np.array([place[leader] for leader in leaders], np.int64)), threads
 
     def command_line(self, tasks: Tasks, index: int) -> str:
         """The arguments of a process as it was started, or as it rewrote them; empty if they cannot be read."""
@@ -198,69 +226,69 @@ class TaskReader:
         nodes = list_nodes(self._peek, self._init + layout.tasks, MAX_TASKS)
         return [node - layout.tasks for node in nodes]
 
-    def _threads(self) -> list[int]:
+    def _threads(self) -> tuple[list[int], list[int]]:
+        """The leaders, and all tasks with the leaders among them."""
         layout, peek = self.layout, self._peek
+        leaders = self._processes()
         found: list[int] = []
-        for leader in self._processes():
+        for leader in leaders:
             head = peek(leader + layout.signal) + layout.thread_head
-            found += [node - layout.thread_node for node in list_nodes(peek, head, MAX_TASKS)]
-        return found
+            own = [node - layout.thread_node for node in list_nodes(peek, head, MAX_TASKS)]
+            if leader not in own:
+                raise Torn(f"The task at {leader:#x} is not among its own threads.")
+            found += own
+            if len(found) > MAX_TASKS:
+                raise Torn(f"There are more than {MAX_TASKS:,} tasks.")
+        return leaders, found
 
     def _said(self, addresses: list[int], attempts: int) -> Tasks:
-        layout, space = self.layout, self.kernel.space
+        space = self.kernel.space
         tasks = np.array(addresses, np.uint64)
-        rows, ok = space.rows(tasks, layout.task_bytes)
-        mms = column(rows, layout.mm, "<u8").astype(np.uint64)
-        parents = column(rows, layout.parent, "<u8").astype(np.uint64)
-        creds = column(rows, layout.cred, "<u8").astype(np.uint64)
-        parent_tgids, _ = space.rows(parents + np.uint64(layout.tgid), 4)
-        uids, _ = space.rows(creds + np.uint64(layout.uid), 4)
-        states = column(rows, layout.state, "<u4").astype(np.int64)
-        exits = column(rows, layout.exit_state, "<u4").astype(np.int64)
-        names = rows[:, layout.comm : layout.comm + layout.comm_bytes]
+        told = self._members.read(space, tasks)
+        mms = told.u64("mm")
+        parents, creds = (objects.read(space, told.u64(name)) for name, objects in self._behind.items())
         roots, rss = self._memory(mms)
+        states, exits = told.u64("state").tolist(), told.u64("exit_state").tolist()
         return Tasks(
             addresses=tasks,
-            pids=column(rows, layout.pid, "<i4").astype(np.int64),
-            tgids=column(rows, layout.tgid, "<i4").astype(np.int64),
-            ppids=parent_tgids.view("<i4").reshape(-1).astype(np.int64),
-            uids=uids.view("<u4").reshape(-1).astype(np.int64),
-            names=tuple(bytes(name).split(b"\0", 1)[0].decode("utf-8", "backslashreplace") for name in names),
-            states=tuple(_state_letter(s, e) for s, e in zip(states.tolist(), exits.tolist(), strict=True)),
-            flags=column(rows, layout.flags, "<u4").astype(np.int64),
+            pids=told.i64("pid"),
+            tgids=told.i64("tgid"),
+            ppids=parents.i64("tgid"),
+            uids=creds.u64("uid").astype(np.int64),
+            names=told.text("comm"),
+            states=tuple(_state_letter(s, e) for s, e in zip(states, exits, strict=True)),
+            flags=told.u64("flags").astype(np.int64),
             mms=mms,
             roots=roots,
             rss_bytes=rss,
-            stacks=column(rows, layout.stack, "<u8").astype(np.uint64),
-            start_ns=column(rows, layout.start_time, "<u8").astype(np.int64),
-            consistency="live" if attempts == 0 and bool(ok.all()) else "retried",
+            stacks=told.u64("stack"),
+            start_ns=told.i64("start_time"),
+            consistency="live" if attempts == 0 and bool(told.ok.all()) else "retried",
         )
 
     def _memory(self, mms: U64) -> tuple[U64, I64]:
         """Page-table roots and resident sizes in bytes of many `mm_struct`s (n,); zeros for 0."""
         layout, space = self.layout, self.kernel.space
         roots, rss = np.zeros(len(mms), np.uint64), np.zeros(len(mms), np.int64)
-        own = np.flatnonzero(mms)
-        if not len(own):
+        own, place = np.unique(mms, return_inverse=True)  # threads share theirs
+        if not own.any():
             return roots, rss
-        rows, _ = space.rows(mms[own], layout.mm_bytes)
-        pgds = column(rows, layout.pgd, "<u8").astype(np.uint64)
-        paddrs, mapped = space.translate(pgds)
-        roots[own] = np.where(mapped, paddrs, np.uint64(0))
+        told = self._mm_members.read(space, own)
+        paddrs, mapped = space.translate(told.u64("pgd"))
         pages = np.zeros(len(own), np.int64)
-        for index in range(layout.n_rss):
-            if index == 2:
-                continue  # MM_SWAPENTS: not in memory (include/linux/mm_types_task.h)
-            at = layout.rss + index * layout.rss_step
-            count = column(rows, at, "<i8").astype(np.int64)
+        for index in layout.resident:
+            count = told.i64(f"rss{index}")
             if layout.rss_counters is not None:
-                parts = column(rows, at + layout.rss_counters, "<u8").astype(np.uint64)
-                for offset in self._cpu_offsets:
-                    values, _ = space.rows(parts + offset, 4)
-                    count += values.view("<i4").reshape(-1)
+                # Each CPU's part is four bytes at the same offset from that CPU's area.
+                parts = told.u64(f"cpus{index}")[:, None] + self._cpu_offsets[None, :]
+                words, _ = space.words(parts.reshape(-1) & ~np.uint64(7))
+                halves = words >> ((parts.reshape(-1) & np.uint64(4)) << np.uint64(3))
+                count = count + halves.astype(np.uint32).view(np.int32).reshape(parts.shape).sum(axis=1, dtype=np.int64)
             pages += np.maximum(count, 0)
-        rss[own] = np.clip(pages, 0, self.kernel.reader.n_pages) * 4096
-        return roots, rss
+        real = (own != 0) & told.ok
+        root = np.where(mapped & real, paddrs, np.uint64(0))
+        size = np.where(real, np.clip(pages, 0, self.kernel.reader.n_pages) * 4096, 0)
+        return root[place], size[place]
 
     def _per_cpu_offsets(self) -> U64:
         """What is added to a per-cpu pointer for each CPU: (n_cpus,)."""

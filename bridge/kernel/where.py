@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from bridge.kernel.errors import NotMapped
 from bridge.kernel.kernel import Kernel
 from bridge.kernel.page_classes import CLASS_TITLES, PageClass
+from bridge.kernel.page_details import KERNEL_TABLES
 from bridge.kernel.paging import translate
 from bridge.kernel.snapshot import PART_TITLES, Part, SemanticSnapshot, find_vmas
 from bridge.kernel.space import KERNEL_MAP, KERNEL_MAP_END
 from bridge.kernel.symbols import Place
+from bridge.kernel.tasks import Consistency
 
 _IMAGE_CLASSES = (
     PageClass.KERNEL_TEXT,
@@ -52,6 +55,24 @@ class Story:
     kernel_vaddr: int | None
     """In the kernel's image or direct map."""
     symbol: Place | None
+    cache: str = ""
+    """Of which slab cache the page is; empty if of none."""
+    file_path: str = ""
+    """Of which file in the page cache; see `page_files.CachedFile`."""
+    file_offset: int | None = None
+    """Of the asked byte in that file."""
+    stack_task: tuple[int, str] | None = None
+    """Number and name of the task whose kernel stack it is."""
+    module: str = ""
+    table_owner: tuple[int, str] | None = None
+    """Number and name of the process whose page table it is; (0, "kernel") for the kernel's own."""
+    table_level: int | None = None
+    """0 for a table of pages of 4 KiB."""
+    order: int | None = None
+    """The page is part of a free block of 2^order pages."""
+    consistency: Consistency = "live"
+    taken_s: float = 0.0
+    """time.monotonic() of the look that this was told from."""
 
 
 def paddr_of(kernel: Kernel, snapshot: SemanticSnapshot, vaddr: int, pid: int | None) -> int:
@@ -105,4 +126,31 @@ def tell(kernel: Kernel, snapshot: SemanticSnapshot, paddr: int) -> Story:
         len(places),
         kernel_vaddr,
         symbol,
+        **_details(snapshot, page_class, page, inside),
+        consistency=snapshot.consistency,
+        taken_s=snapshot.taken_s,
     )
+
+
+def _details(snapshot: SemanticSnapshot, page_class: PageClass, page: int, inside: int) -> dict[str, Any]:
+    """What is known beyond the class, as members of a Story."""
+    details = snapshot.details
+    subject, place = int(details.subjects[page]), int(details.places[page])
+    if page_class == PageClass.FREE:
+        return {"order": place}
+    if subject < 0:
+        return {}
+    if page_class == PageClass.SLAB:
+        return {"cache": details.caches[subject]}
+    if page_class in (PageClass.FILE, PageClass.SHARED_MEMORY):
+        return {"file_path": details.files[subject].path, "file_offset": place * 4096 + inside}
+    if page_class == PageClass.KERNEL_STACK:
+        return {"stack_task": (details.stacks[subject].tid, details.stacks[subject].name)}
+    if page_class == PageClass.MODULE:
+        return {"module": details.modules[subject]}
+    if page_class == PageClass.PAGE_TABLE:
+        pid = details.tables[subject]
+        names = dict(zip(snapshot.processes.pids.tolist(), snapshot.processes.names, strict=True))
+        name = "kernel" if pid == KERNEL_TABLES else names.get(pid, "")
+        return {"table_owner": (pid, name), "table_level": place}
+    return {}

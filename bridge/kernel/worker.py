@@ -25,8 +25,9 @@ from bridge.kernel.desk import Answer, Desk, Question, answer
 from bridge.kernel.errors import KernelError
 from bridge.kernel.kernel import find_kernel
 from bridge.kernel.maps import Vmas
+from bridge.kernel.page_details import PageDetails
 from bridge.kernel.snapshot import Introspector
-from bridge.kernel.tasks import Tasks
+from bridge.kernel.tasks import Consistency, Tasks
 from bridge.memory.errors import GuestMemoryError
 from bridge.memory.physical import PhysicalReader
 from bridge.memory.physical_map import PhysicalMap
@@ -65,6 +66,9 @@ class Sighting:
     first_owner: npt.NDArray[np.int32] | None = None
     """Index into `processes`, -1 for none."""
     definite: float = 0.0
+    threads: Tasks | None = None
+    details: PageDetails | None = None
+    consistency: Consistency = "live"
 
 
 def write_frame(stream: IO[bytes], message: object) -> None:
@@ -137,6 +141,9 @@ class Watch:
             seen.parts,
             seen.owners.first().astype(np.int32),
             seen.page_map.definite,
+            seen.threads,
+            seen.details,
+            seen.consistency,
         )
 
     def answer(self, question: Question) -> Answer:

@@ -13,6 +13,9 @@ from bridge.memory.physical_map import PhysicalMap
 U64 = npt.NDArray[np.uint64]
 Mask = npt.NDArray[np.bool_]
 
+_PAGE = 4096
+_MAX_VIEWS = 64
+
 
 class HoldsRam(Protocol):
     """Bytes and where in the guest's address space they lie: a `GuestRam`, or a dump."""
@@ -38,7 +41,7 @@ class PhysicalReader:
 
     def __init__(self, ram: HoldsRam) -> None:
         self.ram = ram
-        self.bytes = ram.bytes
+        self.bytes = np.asarray(ram.bytes)  # of a memmap, each index would make a memmap
         regions = ram.physical_map.regions
         self._starts = np.array([region.paddr for region in regions], np.uint64)
         self._ends = np.array([region.paddr_end for region in regions], np.uint64)
@@ -46,6 +49,8 @@ class PhysicalReader:
         self._shifts = np.array([(region.offset - region.paddr) % (1 << 64) for region in regions], np.uint64)
         self.end_paddr = max((region.paddr_end for region in regions), default=0)
         self._aligned = all(region.offset % 8 == region.paddr % 8 for region in regions)
+        self._pages = self.bytes[: ram.size_bytes // _PAGE * _PAGE].reshape(-1, _PAGE)
+        self._views: dict[int, npt.NDArray[np.uint8]] = {}
         whole = ram.size_bytes // 8 * 8
         self._words: U64 = np.frombuffer(self.bytes[:whole].data, "<u8") if self._aligned else np.zeros(0, np.uint64)
 
@@ -81,11 +86,28 @@ class PhysicalReader:
     def rows(self, paddrs: U64, length: int) -> tuple[npt.NDArray[np.uint8], Mask]:
         """`length` bytes from each of `paddrs` (n,): (n, length) uint8, zero where the mask (n,) is False."""
         offsets, ok = self.offsets(paddrs, length)
+        if not length or not ok.any():
+            return np.zeros((len(paddrs), length), np.uint8), ok
+        whole = bool(ok.all())
+        places = (offsets if whole else offsets[ok]).astype(np.int64)
+        if length == _PAGE and not (places & (_PAGE - 1)).any():
+            found = self._pages[places >> 12]
+        else:
+            found = self._windows(length)[places]
+        if whole:
+            return found, ok
         rows = np.zeros((len(paddrs), length), np.uint8)
-        if length and ok.any():
-            windows = np.lib.stride_tricks.sliding_window_view(self.bytes, length)
-            rows[ok] = windows[offsets[ok].astype(np.int64)]
+        rows[ok] = found
         return rows, ok
+
+    def _windows(self, length: int) -> npt.NDArray[np.uint8]:
+        """`bytes` from every place on: (size_bytes - length + 1, length), a view."""
+        view = self._views.get(length)
+        if view is None:  # making one takes longer than to read from it
+            view = np.lib.stride_tricks.sliding_window_view(self.bytes, length)
+            if len(self._views) < _MAX_VIEWS:
+                self._views[length] = view
+        return view
 
     def read(self, paddr: int, length: int) -> bytes:
         """`length` bytes from `paddr` on, across regions that touch. Raises InvalidAddress."""
