@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from app.actions import ActionError, ActionRegistry, BadArguments
+from app.chosen import Choosing, Chosen
 from app.frame_times import FrameTimes
 from app.histograms import Histograms
 from app.jobs import Job, Jobs, JobState
@@ -100,6 +101,7 @@ class Session:
             is_software=stage.adapter.is_software,
             device_label=stage.device_label,
         )
+        self._choosing = Choosing(stage, self.state.kernels)
         self._saved = settings
         self._channels: tuple[str, ...] = ()
         self._palettes = UserPalettes(self.config)
@@ -175,6 +177,7 @@ class Session:
         state.kernels.sync({name: feed.ram for name, feed in state.stage.feeds.items()}, still)
         news = state.kernels.pump({name: feed.store for name, feed in state.stage.feeds.items()})
         changed |= news and any(pane.view.look.channel in CHANNEL_TRANSFERS for pane in state.stage.panes)
+        changed |= self._follow_chosen()
         changed |= state.stage.pump(UPLOAD_BUDGET_S) > 0
         changed |= self._tour()
         if self._settings_changed_s is not None and state.now_s - self._settings_changed_s > SAVE_AFTER_S:
@@ -487,6 +490,31 @@ class Session:
             state.address_text = f"{address:#x}" if address is not None else ""
         state.stage.mark(place)
 
+    def choose(self, chosen: Chosen | None, *, remember: bool = True, fly: bool = True) -> None:
+        """Light up the pages of something in the guest and fly there, or light up nothing."""
+        state = self.state
+        if remember:
+            state.remember()
+        state.chosen = chosen
+        self._choosing.start(fly=fly and chosen is not None)
+        if chosen is not None:
+            state.current = chosen.machine
+            self.end_tour()
+        self._follow_chosen()
+
+    def fly_to_chosen(self) -> None:
+        """Fly to the pages that are lit up, now or as soon as they are known."""
+        self.state.remember()
+        self._choosing.start(fly=True)
+        self._follow_chosen()
+        self.end_tour()
+
+    def _follow_chosen(self) -> bool:
+        """Bring what is lit up to date; returns whether that changed anything."""
+        state, before = self.state, self.state.chosen
+        state.chosen = self._choosing.update(before, time.monotonic())
+        return state.chosen is not before
+
     def place_of(self, address: int, machine: str | None = None) -> Place:
         """Return the place of a guest-physical address. Raises GuestMemoryError where there is no RAM."""
         name = machine or (self.state.selection.machine if self.state.selection else None) or self.machine(None).name
@@ -532,6 +560,8 @@ class Session:
         state.slicings.restore(state.stage, look.slicings)
         self.change(half_life_s=look.half_life_s)
         self.show(look.shown, remember=False)
+        if look.chosen != state.chosen:
+            self.choose(look.chosen, remember=False, fly=False)
         self.end_tour()
 
     # Views

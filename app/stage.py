@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from app.feed import RamFeed
 from app.layout import VOLUME
@@ -569,6 +570,10 @@ class Stage:
     def fly_to(self, place: Place, now_s: float) -> None:
         """Fly to a byte: close enough that its page fills a good part of the picture."""
         self.view.camera.fly_to(self.view.page_box(place.machine, place.offset), now_s)
+
+    def fly_to_pages(self, machine: str, pages: NDArray[np.uint32], now_s: float) -> None:
+        """Fly until all of some pages of a machine, (n,), are in view. Raises KeyError."""
+        self.view.camera.fly_to_boxes(self.view.page_boxes(machine, pages), now_s)
 
     def fit(self, machine: str | None, now_s: float) -> None:
         """Fly until one volume, or all, fill the picture."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from app.actions import ActionRegistry
+from app.chosen import Chosen
 from app.frame_times import FrameStats, FrameTimes
 from app.histograms import Histograms
 from app.history import History
@@ -48,7 +49,7 @@ Overlay = Literal["keys", "about", "launch", "attach", "dump"]
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What undo brings back: the selected byte, where camera and volumes stand, and how they are shown and cut."""
+    """What undo brings back: what is selected and chosen, where camera and volumes stand, and how they are shown."""
 
     selection: Place | None
     camera: CameraState
@@ -57,6 +58,7 @@ class Look:
     view: str = VOLUME  # whose camera
     origins: tuple[tuple[str, Point], ...] = ()  # where the volumes stand
     slicings: tuple[tuple[str, Slicing], ...] = ()
+    chosen: Chosen | None = None
 
 
 @dataclass(slots=True)
@@ -149,6 +151,7 @@ class AppState:
     is_software: bool = False
     current: str | None = None  # the machine that console, inspector and keys are about
     selection: Place | None = None
+    chosen: Chosen | None = None  # whose pages are lit up; changed by Session.choose
     hover: Place | None = None
     hover_pane: Pane | None = None  # the view in which the pointer is
     history: History[Look] = field(default_factory=History)
@@ -200,7 +203,8 @@ class AppState:
         stage = self.stage
         origins = tuple(sorted(stage.origins().items()))
         shown, half_life_s = stage.view.look, self.settings.half_life_s
-        return Look(self.selection, stage.camera, shown, half_life_s, stage.active.name, origins, self.slicings.all())
+        view, slicings = stage.active.name, self.slicings.all()
+        return Look(self.selection, stage.camera, shown, half_life_s, view, origins, slicings, self.chosen)
 
     def remember(self) -> None:
         """Record what is looked at now, before a change to it."""

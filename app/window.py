@@ -16,6 +16,7 @@ from imgui_bundle import imgui
 from numpy.typing import NDArray
 from PIL import Image
 
+from app.action_sets.chosen import chosen_actions
 from app.action_sets.dumps import dump_actions
 from app.action_sets.look import look_actions
 from app.action_sets.machines import machine_actions
@@ -90,7 +91,7 @@ class Window:
         self.state.actions.add(*dump_actions(self.session))
         self.state.actions.add(*machine_actions(self.session), *view_actions(self.session), *pane_actions(self.session))
         self.state.actions.add(*volume_actions(self.session), *slice_actions(self.session))
-        self.state.actions.add(*look_actions(self.session))
+        self.state.actions.add(*look_actions(self.session), *chosen_actions(self.session))
         self.state.actions.add(*window_actions(self.session, self))
         self.control: ControlServer | None = None
         self._frames_left = SETTLE_FRAMES

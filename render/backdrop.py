@@ -19,6 +19,8 @@ class Background:
     flash: str
     sheet: str
     """Zero bytes on a slice plane."""
+    accent: str
+    """What is lit up: its rim, and the boxes around it."""
     planes: tuple[str, str, str, str]
     """The edges of the x, y, z and oblique planes."""
     light: float
@@ -37,6 +39,7 @@ DARK = Background(
     hover="#cdd7ee",
     flash="#ffe2a8",
     sheet="#172036",
+    accent="#7cc4ff",
     planes=("#ff7a70", "#45d69a", "#4cb8ff", "#f2b24c"),
     light=0.22,
     shadow=0.0,
@@ -51,6 +54,7 @@ LIGHT = Background(
     hover="#33405c",
     flash="#ffffff",
     sheet="#f7f9fc",
+    accent="#0a5fd0",
     planes=("#c32b36", "#0b7d4f", "#0a66c9", "#945600"),
     light=0.06,
     shadow=0.22,

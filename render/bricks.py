@@ -48,6 +48,7 @@ from render.curves import BRICK_SIDE, CURVES, PAGE_SIZE, Curve, order_for_size
 from render.device import adapter_summary, gpu_work
 from render.errors import BadPages, OutOfVideoMemory, PageNotResident
 from render.heat import NEVER_S, WriteHeat
+from render.highlight import Highlight, Mask
 from render.page_summaries import PageSummaries, unpack_summaries
 from render.residency import Residency
 from render.timing import pass_clock
@@ -126,6 +127,7 @@ class BrickStore:
         self.part_bits = self._layout.part_bits
         self.shape_bricks, self.shape_blocks = self._layout.shape_bricks, self._layout.shape_blocks
         self._attributes = PageAttributes(self._resources, self.shape_bricks, self._where)
+        self._highlight = Highlight(self._resources, self.shape_bricks, self._where)
         self._block_stale = np.zeros(self.shape_blocks[::-1], np.bool_)
         with gpu_work("make room for a volume"):
             try:
@@ -367,6 +369,21 @@ class BrickStore:
         self._attributes.remove(name)
         self.revision += 1
 
+    # ----- what is lit up
+
+    @property
+    def highlight(self) -> Highlight:
+        """Which pages are lit up; set by `set_highlight`."""
+        return self._highlight
+
+    def set_highlight(self, mask: Mask | None) -> None:
+        """Light pages up, (n_pages,) bool, and let the others dim as the look says; None: all is as always.
+
+        Raises BadPages, DeviceLost.
+        """
+        with gpu_work("light pages up"):
+            self.revision += self._highlight.set(mask)
+
     # ----- reading back
 
     def read_summaries(self) -> PageSummaries:
@@ -409,3 +426,4 @@ class BrickStore:
         """Give the video memory back. The store is useless afterwards; a second call does nothing."""
         self._resources.destroy()
         self._attributes.clear()
+        self._highlight.forget()

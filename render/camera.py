@@ -7,6 +7,7 @@ turntable is as good a place as any other.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -22,6 +23,9 @@ FLIGHT_S = 0.3
 CLEAR_FRACTION = 0.5
 """Nothing nearer than this share of the way to the target is shown: coming close opens the volume."""
 _FIT_MARGIN = 1.1
+_BOXES_MARGIN = 1.25
+_BOXES_LEAST = 160.0
+"""From nearer than this, a few pages would be seen with nothing around them that tells where they are."""
 NEAREST = 2.5
 """Distance at which one voxel fills most of the picture."""
 
@@ -170,6 +174,10 @@ class OrbitCamera:
         )
         self._fly(end, now_s)
 
+    def fly_to_boxes(self, boxes: Sequence[Box], now_s: float) -> None:
+        """Fly until all boxes, of which there is at least one, are in the picture, with some of what is around them."""
+        self._fly(self._fitted(self._goal(), boxes, margin=_BOXES_MARGIN, least=_BOXES_LEAST), now_s)
+
     def close(self) -> None:
         """Show again what was cut away."""
         self.skip()
@@ -236,15 +244,23 @@ class OrbitCamera:
         self._spin = (0.0, 0.0)
         self._flight = _Flight(start, end, now_s)
 
-    def _fitted(self, state: CameraState) -> CameraState:
-        """The same angles, from where the whole world just fits the picture with a margin for labels."""
-        low, high = np.array(self._world[0]), np.array(self._world[1])
-        corners = np.array([[(low, high)[i >> axis & 1][axis] for axis in range(3)] for i in range(8)])
+    def _fitted(
+        self,
+        state: CameraState,
+        boxes: Sequence[Box] | None = None,
+        *,
+        margin: float = _FIT_MARGIN,
+        least: float = NEAREST,
+    ) -> CameraState:
+        """The same angles, from where the boxes (the whole world) just fit the picture with a margin for labels."""
+        ends = np.array(boxes or [self._world], float)  # (n, 2, 3)
+        low, high = ends[:, 0].min(axis=0), ends[:, 1].max(axis=0)
+        corners = np.array([[box[i >> axis & 1][axis] for axis in range(3)] for box in ends for i in range(8)])
         corners -= (low + high) / 2
         basis, (half_width, half_height) = basis_of(state), self.half_extent()
         across, upright, away = corners @ basis.right, corners @ basis.up, corners @ basis.forward
-        distance = np.maximum(np.abs(across) / half_width, np.abs(upright) / half_height) * _FIT_MARGIN - away
-        return replace(state, target=_tuple((low + high) / 2), distance=float(distance.max()), opening=None)
+        distance = np.maximum(np.abs(across) / half_width, np.abs(upright) / half_height) * margin - away
+        return replace(state, target=_tuple((low + high) / 2), distance=max(float(distance.max()), least), opening=None)
 
     def _distance_for(self, radius: float) -> float:
         half = math.atan(min(self.half_extent()))

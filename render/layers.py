@@ -69,6 +69,7 @@ class Layer:
         self.restart = True
         """The sharp picture shows something else by now."""
         self._shown_revision = store.revision
+        self._shown_mask = store.highlight.mask
         self._hot = np.zeros(0, np.int64)
         # When each brick was written, as far as its flash may still be seen to cool; most never are.
         self._written_s = np.full(store.shape_bricks, -math.inf, np.float32)
@@ -121,10 +122,11 @@ class Layer:
         if changes is None:
             self.stale = True
             return
+        corners = [change.corners for change in changes]
+        corners += self._lit_changes()
         if self.store.revision - shown > len(changes) and look.channel not in BY_VOXEL:
             # Not bytes but something else changed: an attribute, or how fast heat cools.
             self.tiles.forget(np.ones_like(self.tiles.samples, np.bool_))
-        corners = [change.corners for change in changes]
         for change in changes:
             x, y, z = (change.corners // BRICK_SIDE).T
             self._written_s[x, y, z] = np.maximum(self._written_s[x, y, z], change.flashed_s)
@@ -143,6 +145,20 @@ class Layer:
         reach = _SHADE_REACH if look.mode == "solid" else 0
         bricks = np.concatenate(corners).astype(np.float64)
         self.tiles.forget(self.tiles.tiles_of_boxes(bricks - reach, bricks + BRICK_SIDE + reach, eye))
+
+    def _lit_changes(self) -> list[NDArray[np.uint32]]:
+        """Corners (n, 3) of bricks that are lit up now and were not, or the other way round.
+
+        Where that begins or ends every pixel changes: the picture is stale.
+        """
+        before, now = self._shown_mask, self.store.highlight.mask
+        self._shown_mask = now
+        if before is now:
+            return []
+        if before is None or now is None:
+            self.stale = True
+            return []
+        return [self._bricks[before ^ now] * np.uint32(BRICK_SIDE)]
 
     def _flashing_bricks(self, now_s: float) -> NDArray[np.uint32]:
         """Corners (n, 3) of bricks whose flash can be seen, and for one last look those where it just could."""

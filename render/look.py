@@ -39,6 +39,8 @@ class Look:
     """How much a voxel's length of the most opaque scalar hides in translucent mode, above 0 to 1."""
     hidden_kinds: frozenset[Kind] = field(default_factory=frozenset)
     pyramid: Pyramid = "mean"
+    dim: float = 0.85
+    """How far pages give way while others are lit up (`BrickStore.set_highlight`), 0 (not at all) to 1."""
 
     def __post_init__(self) -> None:
         if self.mode not in MODES:
@@ -47,3 +49,5 @@ class Look:
             raise BadLook(f"Pyramid {self.pyramid!r} is not one of {', '.join(PYRAMIDS)}.")
         if not (math.isfinite(self.opacity) and 0.0 < self.opacity <= 1.0):
             raise BadLook(f"An opacity of {self.opacity} makes no sense; it lies above 0 and at most at 1.")
+        if not (math.isfinite(self.dim) and 0.0 <= self.dim <= 1.0):
+            raise BadLook(f"Dimming by {self.dim} makes no sense; it lies at 0 to 1.")

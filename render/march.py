@@ -46,6 +46,8 @@ class Switches(NamedTuple):
     """Some voxels of the box are taken away."""
     sheets: bool = False
     """Slice planes are shown."""
+    lit: bool = False
+    """Some pages are lit up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,9 +102,10 @@ class Marcher:
         attribute = self._blank  # where the channel is no attribute of this volume: all are zero
         if table.look.channel in store.attributes:
             attribute = store.attribute(table.look.channel).texture
-        if self._bound == (table.texture, attribute, *store.parts):
+        lit = store.highlight.texture or self._blank
+        if self._bound == (table.texture, attribute, lit, *store.parts):
             return
-        self._bound = (table.texture, attribute, *store.parts)
+        self._bound = (table.texture, attribute, lit, *store.parts)
         entries: list[tuple[dict[str, object], object]] = [
             ({"buffer": {"type": "uniform"}}, _whole(self._uniform)),
             (_texture("uint"), store.bricks.create_view()),
@@ -112,6 +115,7 @@ class Marcher:
             (_texture("unfilterable-float", "2d"), table.texture.create_view()),
             ({"sampler": {"type": "filtering"}}, self._sampler),
             (_texture("float"), attribute.create_view()),
+            (_texture("float"), lit.create_view()),
         ]
         if store.layout == "linear":
             entries += [
@@ -240,7 +244,8 @@ class Marcher:
     def _switches(self, table: LookTable, eye: Eye, outputs: Outputs) -> Switches:
         look = table.look
         hides = table.hides or bool(look.hidden_kinds)
-        return Switches(look.mode, look.channel not in BY_VOXEL, hides, outputs, self._is_cut(eye), bool(eye.planes))
+        by_page, lit = look.channel not in BY_VOXEL, self.store.highlight.mask is not None
+        return Switches(look.mode, by_page, hides, outputs, self._is_cut(eye), bool(eye.planes), lit)
 
     def _is_cut(self, eye: Eye) -> bool:
         """Whether anything of the volume is taken away, so that each voxel must be asked about."""

@@ -34,7 +34,8 @@ UNIFORM = np.dtype(
         ("pyramid", "f4", 3), ("phase", "f4"),
         ("visible", "u4", 8),
         ("channel", "u4"), ("hidden_kinds", "u4"), ("half_life_s", "f4"), ("top", "i4"),
-        ("kind_rows", "i4"), ("bricks_from", "f4"), ("pad5", "i4", 2),
+        ("kind_rows", "i4"), ("bricks_from", "f4"), ("dim", "f4"), ("pad5", "i4"),
+        ("accent", "f4", 3), ("pad6", "i4"),
         ("sheet_ground", "f4", 3), ("n_sheets", "i4"),
         ("sheets", _SHEET, MAX_SHEETS),
     ]
@@ -111,6 +112,7 @@ def uniform_data(
     data["kind_rows"] = look.channel == "content"
     data["hidden_kinds"] = sum(1 << kind for kind in look.hidden_kinds)
     data["half_life_s"] = store.half_life_s
+    data["dim"], data["accent"] = look.dim, shine.accent
     data["sheet_ground"], data["n_sheets"] = shine.sheet_ground, len(eye.planes)
     for index, plane in enumerate(eye.planes):
         data["sheets"][0, index] = _sheet(plane, store.shape_voxels, eye)

@@ -7,6 +7,7 @@ that has nothing to do costs nothing.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,6 +33,7 @@ from render.layers import FLASH_S, Layer
 from render.look import Look
 from render.look_table import LookTable
 from render.march import Eye, Shine
+from render.page_boxes import boxes_of_pages
 from render.palettes import is_palette, linear_from_hex, palette_names
 from render.pictures import Pictures
 from render.resource_size import resource_bytes
@@ -345,6 +347,13 @@ class VolumeView:
         voxel = layer.store.curve.voxel_from_address(np.array([address], np.uint64), layer.store.order)[0]
         return _cube(layer.origin, voxel // BRICK_SIDE * BRICK_SIDE, BRICK_SIDE)
 
+    def page_boxes(self, key: str, pages: NDArray[np.uint32]) -> list[Box]:
+        """Few boxes in the world that hold pages (n,), n > 0, of a volume. Raises KeyError."""
+        layer = self._layers[key]
+        store = layer.store
+        boxes = boxes_of_pages(store.curve, store.order, store.shape_voxels, pages) + np.array(layer.origin)
+        return [_box(low, high) for low, high in boxes.tolist()]
+
     # ----- drawing
 
     def resize(self, width: int, height: int) -> None:
@@ -472,6 +481,7 @@ class VolumeView:
             flash_s=FLASH_S,
             flash_color=linear_from_hex(self._background.flash),
             sheet_ground=linear_from_hex(self._background.sheet),
+            accent=linear_from_hex(self._background.accent),
         )
 
     def _eye(self, layer: Layer) -> Eye:
@@ -530,6 +540,10 @@ def _box_entry(box: Box, position: NDArray[np.float64], direction: NDArray[np.fl
         at = (np.array(box) - position) / direction  # (2, 3)
     first, last = np.fmin(at[0], at[1]).max(), np.fmax(at[0], at[1]).min()
     return max(float(first), 0.0) if last >= max(first, 0.0) else None
+
+
+def _box(low: Sequence[float], high: Sequence[float]) -> Box:
+    return (low[0], low[1], low[2]), (high[0], high[1], high[2])
 
 
 def _cube(origin: tuple[float, float, float], corner: NDArray[np.uint32], side: int) -> Box:

@@ -55,7 +55,9 @@ struct March {
     top: i32,                // the highest scalar that is shown
     kind_rows: i32,          // 1: the palette has a row a kind, 0: its first row serves all
     bricks_from: f32,        // the same for bricks
+    dim: f32,                // how far what is not lit up gives way, 0 to 1
     pad6: i32,
+    accent: vec3f,           // linear light that is added to what is lit up
     pad7: i32,
     sheet_ground: vec3f,     // linear light of a sheet where bytes are zero
     n_sheets: i32,
@@ -70,15 +72,16 @@ struct March {
 @group(0) @binding(5) var palette: texture_2d<f32>;  // scalar across, kind of content down; linear light and opacity
 @group(0) @binding(6) var smooth_sampler: sampler;
 @group(0) @binding(7) var page_values: texture_3d<f32>;
+@group(0) @binding(8) var lit_pages: texture_3d<f32>; // 1 where a page is lit up
 $$ if layout == "texture"
 $$ for part in range(n_parts)
-@group(0) @binding({{ 8 + part }}) var voxels_{{ part }}: texture_3d<f32>;
+@group(0) @binding({{ 9 + part }}) var voxels_{{ part }}: texture_3d<f32>;
 $$ endfor
 $$ else
-@group(0) @binding(8) var brick_pages: texture_3d<u32>;          // page | state << 27
-@group(0) @binding(9) var<storage, read> byte_order: array<u32>; // state, place in the brick -> place in the page; two a word
+@group(0) @binding(9) var brick_pages: texture_3d<u32>;          // page | state << 27
+@group(0) @binding(10) var<storage, read> byte_order: array<u32>; // state, place in the brick -> place in the page; two a word
 $$ for part in range(n_parts)
-@group(0) @binding({{ 10 + part }}) var<storage, read> voxels_{{ part }}: array<u32>;
+@group(0) @binding({{ 11 + part }}) var<storage, read> voxels_{{ part }}: array<u32>;
 $$ endfor
 $$ endif
 
@@ -279,7 +282,32 @@ struct Page {
     packed: vec2u,
     row: i32,      // of the palette
     place: u32,
+$$ if lit
+    lit: bool,     // up
+$$ endif
 }
+
+$$ if lit
+// What is lit up glows in its own colour; the rest gives way, in opacity as in colour, and is seen through.
+
+fn is_lit(brick: vec3i) -> bool {
+    return textureLoad(lit_pages, brick, 0).r > 0.5;
+}
+
+// `edge`: 0 to 1, how near to where it ends in the picture.
+fn lit_up(color: vec3f, edge: f32) -> vec3f {
+    return color * 1.2 + march.accent * (0.08 + 0.5 * edge);
+}
+
+fn dimmed(color: vec3f) -> vec3f {
+    return mix(color, vec3f(dot(color, vec3f(0.2126, 0.7152, 0.0722))), 0.6 * march.dim);
+}
+
+// The share of what is not lit up that is left.
+fn share_left() -> f32 {
+    return 1.0 - 0.92 * march.dim;
+}
+$$ endif
 
 fn page_at(brick: vec3i) -> Page {
     var page: Page;
@@ -288,6 +316,9 @@ fn page_at(brick: vec3i) -> Page {
     if (!page.shown) {
         return page;
     }
+$$ if lit
+    page.lit = is_lit(brick);
+$$ endif
     let kind = page.packed.r >> 29u;
     page.row = i32(kind) * march.kind_rows;
 $$ if hides

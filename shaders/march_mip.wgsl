@@ -2,6 +2,8 @@
 //
 // What cannot hold a higher one than the ray has is passed in one step: blocks, bricks, cells. Where cells stand for their
 // voxels it is their highest that counts, whatever the pyramid: a maximum of maxima is no approximation.
+//
+// Where pages are lit up, every scalar of one ranks above all scalars of the others.
 
 struct Result {
     color: vec4f,
@@ -17,9 +19,13 @@ $$ else
 $$ endif
 }
 
-fn can_rise(bound: i32, best: i32) -> bool {
-    return bound > best;
+const LIT_RANK = 256;
+
+$$ if lit
+fn ranked(scalar: i32, rank: i32) -> i32 {
+    return select(NOTHING, scalar + rank, scalar >= 0);
 }
+$$ endif
 
 fn march_ray(ray: Ray, start: Walk, end: f32) -> Result {
     var walk = start;
@@ -28,13 +34,20 @@ fn march_ray(ray: Ray, start: Walk, end: f32) -> Result {
     var level = 1;     // voxels a side that are looked at as one
     var side = 1;      // voxels a side that are passed now
     var bound = NOTHING;
+$$ if lit
+    var rank = 0;      // what a scalar of this brick's page counts beside itself
+$$ endif
     var page: Page;
     var best = NOTHING;
     var best_row = 0;
     var best_brick = vec3i(0);
     var best_walk = start;
     for (var i = 0; i < MAX_STEPS; i++) {
+$$ if lit
+        if (outside(walk.voxel) || walk.depth >= end || best >= LIT_RANK + march.top) {
+$$ else
         if (outside(walk.voxel) || walk.depth >= end || best >= march.top) {
+$$ endif
             break;
         }
         let here = walk.voxel >> vec3u(4u);
@@ -43,6 +56,10 @@ fn march_ray(ray: Ray, start: Walk, end: f32) -> Result {
             cell = vec3i(-1);
             page = page_at(brick);
             bound = select(NOTHING, bound_of(page), page.shown);
+$$ if lit
+            rank = select(0, LIT_RANK, page.shown && page.lit);
+            bound += rank;
+$$ endif
             if (bound > best) {
                 level = resolve(ray, walk.depth, brick, &page);
             }
@@ -50,7 +67,7 @@ fn march_ray(ray: Ray, start: Walk, end: f32) -> Result {
         var found = NOTHING;
         if (bound <= best) {
             let block = textureLoad(blocks, walk.voxel >> vec3u(6u), 0).r;
-$$ if by_page
+$$ if by_page or lit
             side = select(64, 16, (block & 0xffu) != 0u);
 $$ else
             side = select(64, 16, (block & 0xffu) != 0u && i32((block >> 8u) & 0xffu) > best);
@@ -62,16 +79,24 @@ $$ endif
             let at = walk.voxel >> vec3u(2u);
             if (any(at != cell)) {
                 cell = at;
+$$ if lit
+                let highest = ranked(highest_of_cell(textureLoad(cells, cell, 0), page), rank);
+$$ else
                 let highest = highest_of_cell(textureLoad(cells, cell, 0), page);
+$$ endif
                 side = select(level, 4, highest <= best);
                 found = select(NOTHING, highest, level == 4);
             }
             if (side == 1) {
+$$ if lit
+                found = ranked(scalar_of_byte(byte_of(walk.voxel, page.place), page), rank);
+$$ else
                 found = scalar_of_byte(byte_of(walk.voxel, page.place), page);
+$$ endif
             }
         }
 $$ if hides and not by_page
-        if (found > best && side > 1 && !is_visible(u32(found))) {
+        if (found > best && side > 1 && !is_visible(u32(found) & 0xffu)) {
             found = NOTHING;
         }
 $$ endif
@@ -88,7 +113,14 @@ $$ endif
         return Result(vec4f(0.0), 0.0, vec3i(0));
     }
     page.row = best_row;
+$$ if lit
+    let is_up = best >= LIT_RANK;
+    let color = glowing(ray, look_of(page, best & 0xff), best_brick, best_walk.depth, start.depth);
+    let shown = select(vec4f(dimmed(color.rgb), color.a) * share_left(), vec4f(lit_up(color.rgb, 0.0), color.a), is_up);
+    return Result(shown, max(best_walk.depth, 1e-6), best_walk.voxel);
+$$ else
     return Result(glowing(ray, look_of(page, best), best_brick, best_walk.depth, start.depth), max(best_walk.depth, 1e-6), best_walk.voxel);
+$$ endif
 }
 
 // Farther is darker, and what is turned from the light: a heap of equal maxima would be flat.

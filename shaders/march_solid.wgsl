@@ -2,6 +2,8 @@
 //
 // Where a cell or a brick stands for its voxels, a pixel's ray meets it as often as rays through its voxels would meet
 // one: chance decides for each ray, and the samples that a still picture gathers make it even.
+//
+// Where pages are lit up the nearest byte of the others is glass: the nearest lit one behind it shows through, however deep.
 
 struct Result {
     color: vec4f,
@@ -20,6 +22,11 @@ fn march_ray(ray: Ray, start: Walk, end: f32) -> Result {
     var walk = start;
     var page: Page;
     var scalar = NOTHING;
+$$ if lit
+    var glass = start;
+    var glass_page: Page;
+    var glass_scalar = NOTHING;
+$$ endif
     for (var i = 0; i < MAX_STEPS; i++) {
         if (outside(walk.voxel) || walk.depth >= end) {
             break;
@@ -27,7 +34,11 @@ fn march_ray(ray: Ray, start: Walk, end: f32) -> Result {
         let brick = walk.voxel >> vec3u(4u);
         page = page_at(brick);
         var span = 16;
+$$ if lit
+        if (page.shown && (page.lit || glass_scalar < 0)) {
+$$ else
         if (page.shown) {
+$$ endif
             let side = resolve(ray, walk.depth, brick, &page);
             let low = brick * 16;
             var inside = enter_brick(ray, walk, low, side);
@@ -47,6 +58,14 @@ fn march_ray(ray: Ray, start: Walk, end: f32) -> Result {
                     found = select(NOTHING, scalar_of_brick(page), meets(ray, fill_of_brick(page.packed), brick));
                 }
                 if (found >= 0 && is_shown(voxel)) {
+$$ if lit
+                    if (!page.lit) {
+                        glass = Walk(voxel, depth, faces);
+                        glass_page = page;
+                        glass_scalar = found;
+                        break;
+                    }
+$$ endif
                     scalar = found;
                     walk = Walk(voxel, depth, faces);
                     break;
@@ -62,12 +81,26 @@ fn march_ray(ray: Ray, start: Walk, end: f32) -> Result {
             if (scalar >= 0) {
                 break;
             }
+$$ if lit
+        } else if (!page.shown) {
+$$ else
         } else {
+$$ endif
             span = empty_side(walk.voxel);
         }
         let low = walk.voxel & vec3i(-span);
         walk = step_out(ray, walk, low, span, leave_depth(ray, low, span));
     }
+$$ if lit
+    if (glass_scalar >= 0) {
+        let front = vec4f(dimmed(shade(ray, glass, glass_page, f32(glass_scalar) / 255.0)), 1.0) * share_left();
+        if (scalar < 0) {
+            return Result(front, glass.depth, glass.voxel);
+        }
+        let lit = shade(ray, walk, page, f32(scalar) / 255.0);
+        return Result(vec4f(front.rgb + lit * (1.0 - front.a), 1.0), walk.depth, walk.voxel);
+    }
+$$ endif
     if (scalar < 0) {
         return Result(vec4f(0.0), 0.0, vec3i(0));
     }
@@ -129,5 +162,12 @@ $$ endif
     // High bytes shine by themselves; grazing surfaces catch a little more light.
     let own = march.glow * (0.06 + 0.42 * shown * shown * shown + 0.25 * edge * edge * edge);
     let lit = color * (ambient * shade + key + own) * outline(inside, walk.faces, pixels);
+$$ if lit
+    if (page.lit) {
+        // It shines by itself: deep inside, no other light would reach it.
+        let shining = color * (0.22 + ambient * mix(shade, 1.0, 0.7) + key + own) * outline(inside, walk.faces, pixels);
+        return softened(lit_up(shining, edge * edge * (1.0 - near)) + march.flash_color * flash * (0.25 + 0.75 * value));
+    }
+$$ endif
     return softened(lit + march.flash_color * flash * (0.25 + 0.75 * value));
 }

@@ -31,6 +31,18 @@ fn pass_through(light: ptr<function, Light>, look: vec4f, flash: vec3f, share: f
     }
 }
 
+// Colour and extinction of a page's scalar: what is lit up takes more of a ray, the rest less.
+fn look_in(page: Page, scalar: i32) -> vec4f {
+    let look = look_of(page, scalar);
+$$ if lit
+    // A ray sums over a lot: what is left of the rest must be little, and dark.
+    let rest = vec4f(dimmed(look.rgb) * (1.0 - 0.6 * march.dim), look.a * share_left() * share_left());
+    return select(rest, vec4f(lit_up(look.rgb, 0.0), look.a * (1.0 + march.dim)), page.lit);
+$$ else
+    return look;
+$$ endif
+}
+
 fn march_ray(ray: Ray, start: Walk, end: f32) -> Result {
     var walk = start;
     let length_per_depth = length(ray.direction);
@@ -71,7 +83,7 @@ fn march_ray(ray: Ray, start: Walk, end: f32) -> Result {
                     let scalar = scalar_of_byte(byte_of(voxel, page.place), page);
                     if (scalar >= 0 && is_shown(voxel)) {
                         let stretch = max(min(leave, limit) - depth, 0.0) * length_per_depth;
-                        pass_through(&light, look_of(page, scalar), flash, 1.0, stretch, depth, voxel);
+                        pass_through(&light, look_in(page, scalar), flash, 1.0, stretch, depth, voxel);
                     }
                     let faces = inside.leave == vec3f(leave);
                     inside.leave += select(vec3f(0.0), inside.stride, faces);
@@ -103,7 +115,7 @@ fn march_ray(ray: Ray, start: Walk, end: f32) -> Result {
                         scalar = scalar_of_brick(page);
                     }
                     if (scalar >= 0 && filled > 0.0 && is_shown(voxel)) {
-                        pass_through(&light, look_of(page, scalar), flash, filled, step * length_per_depth, depth, voxel);
+                        pass_through(&light, look_in(page, scalar), flash, filled, step * length_per_depth, depth, voxel);
                     }
                 }
             }

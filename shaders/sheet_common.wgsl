@@ -3,7 +3,20 @@
 
 // Colour (linear light, premultiplied) and share filled of the cube of `level` (1, 4 or 16) voxels that holds `voxel`;
 // all zero where nothing is, or nothing that the look shows.
+$$ if lit
+// Pages that are lit up stand on a ground of the accent, also where their bytes are zero.
 fn sheet_texel(voxel: vec3i, level: i32) -> vec4f {
+    let texel = bytes_texel(voxel, level);
+    if (is_lit(voxel >> vec3u(4u))) {
+        return vec4f(texel.rgb * 1.2 + march.accent * 0.16, texel.a);
+    }
+    return vec4f(dimmed(texel.rgb), texel.a) * (1.0 - 0.8 * march.dim);
+}
+
+fn bytes_texel(voxel: vec3i, level: i32) -> vec4f {
+$$ else
+fn sheet_texel(voxel: vec3i, level: i32) -> vec4f {
+$$ endif
     let brick = voxel >> vec3u(4u);
     var page = page_at(brick);
     if (!page.shown) {

@@ -66,6 +66,8 @@ def window_actions(session: Session, frame: Frame) -> list[Action]:
             state.search.leave = True
         elif state.stage.view.camera.flying:
             state.stage.view.camera.skip()
+        elif state.chosen is not None:
+            session.choose(None)
         elif state.selection is not None:
             session.select(None)
 
@@ -118,6 +120,7 @@ def window_actions(session: Session, frame: Frame) -> list[Action]:
             "current": state.current,
             "orphans": [r.name for r in state.orphans],
             "selection": describe_selection(session),
+            "chosen": None if state.chosen is None else state.chosen.describe(),
             "hover": state.stage.paddr(state.hover) if state.hover is not None else None,
             "camera": {
                 "azimuth_degrees": state.stage.camera.azimuth_degrees,

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from app.ui import Ui
 
 HEIGHT_UNITS = 7
+CHOSEN_SHARE = 0.34
+"""Of the window's width, for what is chosen."""
 
 
 def draw(state: AppState, ui: Ui) -> None:
@@ -40,6 +42,7 @@ def draw(state: AppState, ui: Ui) -> None:
     )
     with ui.small(), ui.style(item_spacing=(theme.px(2), 0.0), frame_padding=(theme.px(1), 0.0)):
         _left(state, ui)
+        _chosen(state, ui)
         _right(state, ui)
     imgui.end()
 
@@ -75,6 +78,27 @@ def _left(state: AppState, ui: Ui) -> None:
             note=f"{format_bytes(scan.bytes_per_s)}/s compared\n"
             f"A change is seen within {scan.worst_age_s * 1000:,.0f} ms",
         )
+
+
+def _chosen(state: AppState, ui: Ui) -> None:
+    """Draw what is chosen and how much it is: a click flies there, the cross leaves it."""
+    theme, chosen = ui.theme, state.chosen
+    if chosen is None:
+        return
+    imgui.same_line(0, theme.px(4))
+    ui.text(icons.ICON_FA_HIGHLIGHTER, theme.accent)
+    imgui.same_line(0, theme.px(1.5))
+    room = max(theme.px(40), imgui.get_io().display_size.x * CHOSEN_SHARE)
+    ui.elided(chosen.told, room, theme.warn if chosen.problem else theme.text)
+    if imgui.is_item_clicked():
+        ui.run("choose.fly")
+    if not chosen.problem:
+        ui.tooltip("What is lit up", note="A click flies there; Escape leaves it")
+    imgui.same_line(0, theme.px(1))
+    with ui.colours(button=theme.surface, text=theme.text_faint):
+        if imgui.small_button(f"{icons.ICON_FA_XMARK}##chosen"):
+            ui.run("choose.clear")
+    ui.tooltip("Light nothing up", shortcut="Escape")
 
 
 def _job(ui: Ui, job: Job) -> None:

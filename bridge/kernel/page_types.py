@@ -56,7 +56,7 @@ class PageTypes:
         """
         marked = known[(known & np.uint32(_OLD_BASE)) == np.uint32(_OLD_BASE)]
         marked = marked[marked != np.uint32(0xFFFF_FFFF)]
-        if "table" in self.values or 2 * len(marked) < len(known):
+        if "table" in self.values or not len(marked) or 2 * len(marked) < len(known):
             return self
         values, counts = np.unique(marked, return_counts=True)
         bit = ~int(values[np.argmax(counts)]) & 0x0FFF_FFFF

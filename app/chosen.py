@@ -1,0 +1,268 @@
+"""Chosen: what the user points at in the guest (a process, a file, a class of pages …), and its pages lit up.
+
+There is one at a time. Panels choose through the action `choose.pages_of`; here its pages are asked of the kernel's
+worker again and again while it is chosen, since they come and go.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field, replace
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.kernels import CLASS_LABELS, shown_classes
+from app.output import format_bytes
+from bridge.kernel.page_classes import CLASS_TITLES, PageClass
+from bridge.kernel.snapshot import PART_TITLES, Part
+
+if TYPE_CHECKING:
+    from app.kernels import Kernels
+    from app.stage import Stage
+    from bridge.kernel.worker import Sighting
+
+KINDS: dict[str, str] = {
+    "process": "PID",
+    "region": "PID,START,END",
+    "class": "a class of pages, such as slab",
+    "part": "a part of processes, such as heap",
+    "category": "a colour of the channel Page class, such as Heaps",
+    "module": "a module's name",
+    "slab": "a slab cache's name",
+    "file": "a path",
+    "symbol": "ADDRESS,SIZE",
+    "stack": "TID: its kernel stack",
+    "tables": "PID: its page tables; 0: the kernel's own",
+}
+"""What can be chosen, and how its key is written."""
+Key = int | str | tuple[int, ...]
+_NUMBERS = {"process": 1, "stack": 1, "tables": 1, "region": 3, "symbol": 2}
+_ENUMS: dict[str, type[IntEnum]] = {"class": PageClass, "part": Part}
+ASK_EVERY_S = 2.0
+MAX_TITLE = 120
+PAGE_BYTES = 4096
+Pages = NDArray[np.uint32]
+
+
+class BadKey(ValueError):
+    """A kind or key that means nothing; the message says what would."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """What is chosen in one machine. Equal where the same thing is meant, whatever its pages are now."""
+
+    machine: str
+    kind: str
+    """One of KINDS."""
+    key: Key
+    title: str
+    """What people call it: `sshd (412)`."""
+    pages: Pages | None = field(default=None, compare=False)
+    """(n,) pages of the RAM file; None until they are known."""
+    problem: str = field(default="", compare=False)
+    """Why they are not known, in a sentence."""
+
+    @property
+    def size_bytes(self) -> int:
+        """How much it holds."""
+        return 0 if self.pages is None else len(self.pages) * PAGE_BYTES
+
+    @property
+    def told(self) -> str:
+        """It in a line: `sshd (412): 1.2 MiB, 312 pages`."""
+        if self.pages is None:
+            return f"{self.title}: {self.problem or 'looking for its pages'}"
+        n = len(self.pages)
+        if not n:
+            return f"{self.title}: no pages in memory"
+        return f"{self.title}: {format_bytes(self.size_bytes)}, {n:,} page{'s' if n != 1 else ''}"
+
+    def describe(self) -> dict[str, Any]:
+        """It as JSON values, for scripts."""
+        return {
+            "machine": self.machine,
+            "kind": self.kind,
+            "key": key_text(self.key),
+            "title": self.title,
+            "pages": None if self.pages is None else len(self.pages),
+            "bytes": None if self.pages is None else self.size_bytes,
+            "problem": self.problem,
+        }
+
+
+def key_text(key: Key) -> str:
+    """A key as `parse_key` reads it, and as the action takes it."""
+    if isinstance(key, tuple):
+        return ",".join(str(key[0]) if i == 0 and key[0] < 1 << 32 else f"{n:#x}" for i, n in enumerate(key))
+    return str(key)
+
+
+def parse_key(kind: str, text: str) -> Key:
+    """What a key means: numbers for processes and addresses, a number for classes and parts, else the text itself.
+
+    Raises BadKey.
+    """
+    if kind not in KINDS:
+        raise BadKey(f"kind: {kind[:40]!r} is none of {', '.join(KINDS)}")
+    text = text.strip()
+    if kind in _NUMBERS:
+        try:
+            numbers = tuple(int(part, 0) for part in text.split(","))
+        except ValueError:
+            numbers = ()
+        if len(numbers) != _NUMBERS[kind] or not all(0 <= number < 1 << 64 for number in numbers):
+            raise BadKey(f"key: of a {kind} it is {KINDS[kind]}, not {text[:60]!r}")
+        return numbers[0] if len(numbers) == 1 else numbers
+    if kind in _ENUMS:
+        return _member(kind, text)
+    if kind == "category":
+        found = next((label for label in CLASS_LABELS if label.casefold() == text.casefold()), None)
+        if found is None:
+            raise BadKey(f"key: {text[:40]!r} is none of {', '.join(CLASS_LABELS)}")
+        return found
+    if not text:
+        raise BadKey(f"key: of a {kind} it is {KINDS[kind]}")
+    return text
+
+
+def _member(kind: str, text: str) -> int:
+    members, titles = _ENUMS[kind], CLASS_TITLES if kind == "class" else PART_TITLES
+    wanted = text.casefold().replace("-", "_").replace(" ", "_")
+    for member in members:
+        title = titles[member].casefold().replace(" ", "_")  # type: ignore[index]
+        if wanted in (member.name.casefold(), title, str(int(member))):
+            return int(member)
+    raise BadKey(f"key: {text[:40]!r} is none of {', '.join(member.name.lower() for member in members)}")
+
+
+def title_of(kind: str, key: Key, sighting: Sighting | None) -> str:
+    """What people call it. Guest strings in it are printable and bounded."""
+    if kind == "process":
+        return _process(key, sighting)
+    if kind == "region" and isinstance(key, tuple):
+        return f"{_process(key[0], sighting)} {key[1]:#x} to {key[2]:#x}"
+    if kind == "class" and isinstance(key, int):
+        return CLASS_TITLES[PageClass(key)]
+    if kind == "part" and isinstance(key, int):
+        return f"{PART_TITLES[Part(key)]} of every process"
+    if kind == "symbol" and isinstance(key, tuple):
+        return f"{key[0]:#x}, {format_bytes(key[1])}"
+    if kind == "stack":
+        return f"Kernel stack of {_process(key, sighting)}"
+    if kind == "tables":
+        if key == 0:
+            return "The kernel's own page tables"
+        return f"Page tables of {_process(key, sighting)}"
+    return printable(str(key))
+
+
+def printable(text: str) -> str:
+    """A guest's string on one line that can be shown: bounded, nothing that a terminal or a font would act on."""
+    shown = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text[: MAX_TITLE + 1])
+    return shown if len(shown) <= MAX_TITLE else shown[: MAX_TITLE - 1] + "…"
+
+
+def _process(pid: object, sighting: Sighting | None) -> str:
+    if sighting is not None and sighting.processes is not None:
+        found = np.flatnonzero(sighting.processes.pids == pid)
+        if len(found):
+            return f"{printable(sighting.processes.names[int(found[0])])} ({pid})"
+    return f"process {pid}"
+
+
+def seen_pages(sighting: Sighting | None, kind: str, key: Key) -> Pages | None:
+    """The pages of what a look says of every page anyway, (n,) uint32; None where the worker has to be asked."""
+    if kind not in ("class", "part", "category") or sighting is None:
+        return None
+    if sighting.classes is None or sighting.parts is None or sighting.first_owner is None:
+        return None
+    if kind == "class":
+        mask = sighting.classes == key
+    elif kind == "part":
+        mask = sighting.parts == key
+    else:
+        mask = shown_classes(sighting) == CLASS_LABELS.index(str(key))
+    return np.flatnonzero(mask).astype(np.uint32)
+
+
+class Choosing:
+    """Keeps the pages of what is chosen known and lit. Belongs to the main thread."""
+
+    def __init__(self, stage: Stage, kernels: Kernels) -> None:
+        self._stage = stage
+        self._kernels = kernels
+        self._source: object = None  # the answer or the sighting that the pages are from
+        self._lit: tuple[object, Pages | None] | None = None  # the store, and the pages as it shows them
+        self._flies = False
+
+    def start(self, *, fly: bool) -> None:
+        """Another thing is chosen; `fly` there as soon as its pages are known."""
+        self._source, self._flies = None, fly
+
+    def update(self, chosen: Chosen | None, now_s: float) -> Chosen | None:
+        """Bring pages and light up to date; returns what is chosen with what is known of it now."""
+        if chosen is not None and chosen.machine not in self._stage.feeds:
+            chosen = None
+        if chosen is not None:
+            chosen = self._ask(chosen, now_s)
+        self._light(chosen)
+        if chosen is not None and chosen.pages is not None and self._flies:
+            self._flies = False
+            if len(chosen.pages):
+                self._stage.fly_to_pages(chosen.machine, chosen.pages, time.monotonic())
+        return chosen
+
+    def _ask(self, chosen: Chosen, now_s: float) -> Chosen:
+        sighting = self._kernels.sighting(chosen.machine)
+        pages = None
+        if sighting is not self._source or sighting is None:
+            pages = seen_pages(sighting, chosen.kind, chosen.key)
+        if pages is not None:
+            self._source = sighting
+            return self._known(chosen, pages)
+        if chosen.kind in ("class", "part", "category"):
+            problem = sighting.problem if sighting is not None and sighting.classes is None else ""
+            return replace(chosen, problem=problem) if problem != chosen.problem else chosen
+        answer = self._kernels.ask(
+            chosen.machine, "pages_of", chosen.kind, chosen.key, now_s=now_s, every_s=ASK_EVERY_S
+        )
+        if answer is None or answer is self._source:
+            return chosen
+        self._source = answer
+        if answer.problem:
+            return replace(chosen, problem=answer.problem)
+        return self._known(chosen, np.asarray(answer.value))
+
+    def _known(self, chosen: Chosen, pages: NDArray[Any]) -> Chosen:
+        n_pages = self._stage.feeds[chosen.machine].store.n_pages
+        kept = np.unique(pages[pages < n_pages]).astype(np.uint32)  # RAM may have shrunk since
+        if chosen.pages is not None and not chosen.problem and np.array_equal(chosen.pages, kept):
+            return chosen
+        return replace(chosen, pages=kept, problem="")
+
+    def _light(self, chosen: Chosen | None) -> None:
+        feed = None if chosen is None else self._stage.feeds[chosen.machine]
+        wanted = None if feed is None or chosen is None else (feed.store, chosen.pages)
+        before = self._lit
+        if before is not None and wanted is not None and before[0] is wanted[0] and before[1] is wanted[1]:
+            return
+        if before is not None and (wanted is None or before[0] is not wanted[0]):
+            for other in self._stage.feeds.values():
+                if other.store is before[0]:
+                    other.store.set_highlight(None)
+        self._lit = wanted
+        if wanted is not None and feed is not None:
+            feed.store.set_highlight(lit_mask(wanted[1], feed.store.n_pages))
+
+
+def lit_mask(pages: Pages | None, n_pages: int) -> NDArray[np.bool_] | None:
+    """(n_pages,) whether each page is lit; None, and nothing dims, where no page is: there is nothing to see."""
+    if pages is None or not len(pages):
+        return None
+    mask = np.zeros(n_pages, np.bool_)
+    mask[pages] = True
+    return mask

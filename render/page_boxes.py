@@ -1,0 +1,135 @@
+"""Boxes around pages: few of them, aligned to bricks, that hold all of the pages and as little else as can be."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from render.curves import BRICK_SIDE, Curve
+
+MOST_BOXES = 32
+"""As many as a person can take in; more would hide what they stand around."""
+_WORTH = 0.15
+"""A cut is made while what it saves is at least this share of what the boxes hold."""
+
+Corner = NDArray[np.int64]
+"""(3,) in bricks."""
+Filled = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """A tight box of bricks, low and high (3,), and how much smaller its best cut makes it."""
+
+    low: tuple[int, int, int]
+    high: tuple[int, int, int]
+    saved: int
+    halves: tuple[tuple[Corner, Corner], ...]
+    """Low and high (3,) of the two tight boxes that the cut leaves."""
+
+    @property
+    def size(self) -> int:
+        return int(np.prod(np.subtract(self.high, self.low)))
+
+
+def boxes_of_pages(
+    curve: Curve,
+    order: int,
+    shape_voxels: tuple[int, int, int],
+    pages: NDArray[np.uint32],
+    limit: int = MOST_BOXES,
+) -> NDArray[np.int64]:
+    """Boxes that hold all bricks of pages (n,): (m, 2, 3) low and high corners in voxels, m <= limit, largest first.
+
+    Greedy, from one box around all: the box whose best cut by a plane saves most is cut next, until no cut is worth
+    while. What a cut at each place leaves is known from the projections of what is in a box, as in the bounding volume
+    hierarchies of ray tracers (Wald, "On fast construction of SAH-based bounding volume hierarchies", 2007).
+    """
+    if not len(pages) or limit < 1:
+        return np.zeros((0, 2, 3), np.int64)
+    side = [length // BRICK_SIDE for length in shape_voxels]
+    filled = np.zeros(side, np.bool_)
+    x, y, z = curve.bricks_from_pages(int(pages.max()) + 1, order)[0][pages].T
+    filled[x, y, z] = True
+    whole = _piece(filled, *_tight(filled, np.zeros(3, np.int64), np.array(side)))
+    held, heap, total, numbers = {0: whole}, [(-whole.saved, 0)], whole.size, itertools.count(1)
+    while heap and len(held) < limit:
+        saved, number = heapq.heappop(heap)
+        if -saved < max(1, _WORTH * total / limit):
+            break
+        total += saved
+        for low, high in held.pop(number).halves:
+            number, piece = next(numbers), _piece(filled, low, high)
+            held[number] = piece
+            heapq.heappush(heap, (-piece.saved, number))
+    boxes = sorted(held.values(), key=lambda piece: (-piece.size, piece.low))
+    return np.array([[piece.low, piece.high] for piece in boxes], np.int64) * BRICK_SIDE
+
+
+def _piece(filled: Filled, low: Corner, high: Corner) -> _Piece:
+    """A tight box and its best cut."""
+    inside = filled[low[0] : high[0], low[1] : high[1], low[2] : high[2]]
+    extent = high - low
+    size = int(extent.prod())
+    flat = [np.asarray(inside.any(axis=axis)) for axis in range(3)]
+    best, cut_axis, cut = size, 0, 0
+    for axis in range(3):
+        if extent[axis] < 2:
+            continue
+        left = _left_by_cuts(flat, axis)
+        place = int(left.argmin())
+        if left[place] < best:
+            best, cut_axis, cut = int(left[place]), axis, place + 1
+    halves: tuple[tuple[Corner, Corner], ...] = ()
+    if best < size:
+        upper, lower = high.copy(), low.copy()
+        upper[cut_axis] = lower[cut_axis] = low[cut_axis] + cut
+        halves = _tight(filled, low, upper), _tight(filled, lower, high)
+    return _Piece(_corner(low), _corner(high), size - best, halves)
+
+
+def _left_by_cuts(flat: list[Filled], axis: int) -> NDArray[np.int64]:
+    """What two tight boxes hold after a cut behind layer 0, 1, … across an axis, (extent - 1,).
+
+    `flat[i]`: what is in the box as it is seen along axis i.
+    """
+    before = after = np.ones(1, np.int64)
+    for other in (i for i in range(3) if i != axis):
+        third = 3 - axis - other
+        layers = flat[third] if axis < other else flat[third].T  # (extent of axis, extent of other)
+        first, last = _ends(layers)
+        before = before * (np.maximum.accumulate(last)[:-1] - np.minimum.accumulate(first)[:-1])
+        after = after * (np.maximum.accumulate(last[::-1])[-2::-1] - np.minimum.accumulate(first[::-1])[-2::-1])
+    # Empty layers beside the cut belong to neither half.
+    index, n, full = np.arange(len(layers)), len(layers), layers.any(axis=1)
+    end_before = np.maximum.accumulate(np.where(full, index + 1, 0))[:-1]
+    begin_after = np.minimum.accumulate(np.where(full, index, n)[::-1])[-2::-1]
+    result: NDArray[np.int64] = before * end_before + after * (n - begin_after)
+    return result
+
+
+def _ends(layers: Filled) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Where each row begins and ends to be filled, (n,) each; an empty one begins after its end."""
+    n = layers.shape[1]
+    full = layers.any(axis=1)
+    first = np.where(full, layers.argmax(axis=1), n)
+    last = np.where(full, n - layers[:, ::-1].argmax(axis=1), 0)
+    return first, last
+
+
+def _tight(filled: Filled, low: Corner, high: Corner) -> tuple[Corner, Corner]:
+    """The smallest box around what is filled between two corners. Something is."""
+    inside = filled[low[0] : high[0], low[1] : high[1], low[2] : high[2]]
+    begin, end = np.zeros(3, np.int64), np.zeros(3, np.int64)
+    for axis in range(3):
+        full = np.flatnonzero(inside.any(axis=tuple(other for other in range(3) if other != axis)))
+        begin[axis], end[axis] = full[0], full[-1] + 1
+    return low + begin, low + end
+
+
+def _corner(at: Corner) -> tuple[int, int, int]:
+    return int(at[0]), int(at[1]), int(at[2])
