@@ -8,6 +8,7 @@ from dataclasses import asdict
 import numpy as np
 
 from app.failures import CommandFailed, UsageError
+from app.isf_export import add_isf_argument, export_isf
 from app.kernel_source import KernelSource, add_source_arguments, kernel_source
 from app.numbers import parse_address
 from app.output import format_bytes, format_table, print_json, print_text
@@ -27,6 +28,7 @@ def configure(parser: argparse.ArgumentParser, command: str) -> None:
         )
     if command == "symbols":
         parser.add_argument("--find", metavar="TEXT", default="", help="only those whose name holds TEXT")
+        add_isf_argument(parser)
     if command == "ps":
         parser.add_argument("--threads", action="store_true", help="every thread, not only processes")
     add_source_arguments(parser)
@@ -137,6 +139,9 @@ def _pages(source: KernelSource, options: argparse.Namespace) -> None:
 
 
 def _symbols(source: KernelSource, options: argparse.Namespace) -> None:
+    if options.isf is not None:
+        export_isf(source, options.isf, as_json=options.json)
+        return
     symbols = source.kernel.symbols.symbols
     chosen = [i for i, name in enumerate(symbols.names) if options.find in name]
     if options.json:

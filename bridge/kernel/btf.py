@@ -78,6 +78,17 @@ class Member:
         return self.bit_offset // 8
 
 
+@dataclass(frozen=True, slots=True)
+class Integer:
+    """How an integer is stored."""
+
+    signed: bool
+    boolean: bool
+    bit_offset: int
+    bits: int
+    """Fewer than its size has for a bit field of a section that does not flag them."""
+
+
 class Btf:
     """One section. Raises BadTypes for one that does not hold together, MissingType for what it does not have."""
 
@@ -166,6 +177,14 @@ class Btf:
             element, length = self.array(type_id)
             type_id, count = element, count * length
         raise BadTypes(f"Arrays go in circles at type {type_id:,}.")
+
+    def integer(self, type_id: int) -> Integer:
+        """How an integer is stored. Raises MissingType for another kind of type."""
+        record = self._record(self.resolve(type_id))
+        if self._words[record + 1] >> 24 & 31 != Kind.INT:
+            raise MissingType(f"integer type {type_id:,}")
+        word = self._words[record + 3]
+        return Integer(bool(word >> 24 & 1), bool(word >> 24 & 4), word >> 16 & 0xFF, word & 0xFF)
 
     def array(self, type_id: int) -> tuple[int, int]:
         """(element type, number of elements) of an array."""

@@ -114,3 +114,15 @@ def test_guest_text_cannot_command_the_terminal() -> None:
     from app.commands.kernel import _printable
 
     assert _printable("a\x1b[2Jb\nc") == "a\\u001b[2Jb\\nc"
+
+
+def test_types_for_volatility(capsys: pytest.CaptureFixture[str], dump_file: str, tmp_path: Path) -> None:
+    path = tmp_path / "kernel.json.gz"
+    document = run_json(capsys, "symbols", "--isf", str(path), "--dump", dump_file)
+    assert document["size_bytes"] == path.stat().st_size
+    assert document["levels"] == 4
+    assert main(["symbols", "--isf", str(path), "--dump", dump_file]) == ExitCode.DONE
+    assert f"vol -s {tmp_path} -f DUMP linux.pslist" in capsys.readouterr().out
+    assert main(["symbols", "--isf", str(tmp_path / "kernel.txt"), "--dump", dump_file]) == ExitCode.USAGE
+    assert "must end in one of" in capsys.readouterr().err
+    assert main(["symbols", "--isf", str(tmp_path / "no" / "k.json"), "--dump", dump_file]) == ExitCode.FAILED
