@@ -257,6 +257,10 @@ class Choosing:
         self._lit = wanted
         if wanted is not None and feed is not None:
             feed.store.set_highlight(lit_mask(wanted[1], feed.store.n_pages))
+        if chosen is not None and chosen.pages is not None and len(chosen.pages):
+            self._stage.outline(chosen.machine, chosen.pages, chosen.title)
+        else:
+            self._stage.outline(None)
 
 
 def lit_mask(pages: Pages | None, n_pages: int) -> NDArray[np.bool_] | None:

@@ -71,6 +71,7 @@ class Stage:
         """Where people put volumes, by machine: kept also for those that are not shown now."""
         self._half_life_s = HALF_LIFE_S
         self._marked: Place | None = None
+        self._outlined: tuple[str, NDArray[np.uint32], str] | None = None
         self._together: CameraState | None = None  # where the linked cameras stood in the last frame
         self.panes: list[Pane] = [Pane(self.device, VOLUME, self.screen)]
         self.active = self.panes[0]
@@ -157,6 +158,7 @@ class Stage:
         pane.view.look = like.look
         pane.view.camera.state = like.camera.state
         self._mark_in(pane)
+        self._outline_in(pane)
 
     def _follow_links(self, now_s: float) -> None:
         """Bring linked cameras to where one of them was moved; the active one is asked first."""
@@ -441,6 +443,8 @@ class Stage:
                 pane.view.set_cut(name, cuts[name])
             pane.view.look = look
             pane.view.camera.state = camera
+        for pane in self.panes:
+            self._outline_in(pane)
         if self._theme is not None:
             self.use_theme(self._theme)
         return problems
@@ -587,6 +591,18 @@ class Stage:
         self._marked = place
         for pane in self.panes:
             self._mark_in(pane)
+
+    def outline(self, machine: str | None, pages: NDArray[np.uint32] | None = None, label: str = "") -> None:
+        """Show boxes around pages (n,) of a machine in all panes, with a name; None: around nothing."""
+        self._outlined = None if machine is None or pages is None else (machine, pages, label)
+        for pane in self.panes:
+            self._outline_in(pane)
+
+    def _outline_in(self, pane: Pane) -> None:
+        if self._outlined is not None and self._outlined[0] in self.feeds:
+            pane.view.set_outline(*self._outlined)
+        else:
+            pane.view.set_outline(None)
 
     def _mark_in(self, pane: Pane) -> None:
         place = self._marked

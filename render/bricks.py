@@ -215,6 +215,10 @@ class BrickStore:
         """Whether the memory budget is too small for all pages."""
         return self._residency is not None
 
+    def bricks_of_pages(self, pages: NDArray[np.uint32]) -> NDArray[np.uint32]:
+        """Where pages (n,) lie, in bricks: (n, 3)."""
+        return np.stack([axis[pages] for axis in self._where[::-1]], axis=1)
+
     def changes_since(self, revision: int) -> list[Change] | None:
         """What was uploaded after `revision`, oldest first; None if that is longer ago than is remembered."""
         if revision == self.revision:
@@ -255,7 +259,7 @@ class BrickStore:
             self._put(Written(self._places[pages], slots, data, heat, self.clock_s))
         self._block_stale[tuple(axis[pages] // _BRICKS_A_BLOCK for axis in self._where)] = True
         self.revision += 1
-        corners = np.stack([self._where[axis][pages] for axis in (2, 1, 0)], axis=1) * np.uint32(BRICK_SIDE)
+        corners = self.bricks_of_pages(pages) * np.uint32(BRICK_SIDE)
         self._changes.append(Change(self.revision, self.clock_s if flash else NEVER_S, corners))
 
     def _put(self, written: Written) -> None:

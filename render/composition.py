@@ -17,6 +17,7 @@ from render.camera import OrbitCamera
 from render.frame import BoxMarker
 from render.ground import Ground
 from render.halo import Halo, Lit
+from render.outline import Outline
 from render.resource_size import resource_bytes
 from render.timing import pass_clock
 from render.volume import MatchedCamera
@@ -31,7 +32,8 @@ class Composition:
         self.selection_mark = BoxMarker(background.selection, 2.0, through=0.4)
         self.page_mark = BoxMarker(background.selection, 1.0, through=0.15)
         self.hover_mark = BoxMarker(background.hover, 1.5, through=0.1)
-        self._marks = (self.selection_mark, self.page_mark, self.hover_mark)
+        self.outline = Outline(background.accent)
+        self._marks = (self.selection_mark, self.page_mark, self.hover_mark, self.outline)
         self.scene.add(*self._marks)
         self._background = background
         self._camera = MatchedCamera()
@@ -70,6 +72,7 @@ class Composition:
         self.selection_mark.set_color(background.selection)
         self.page_mark.set_color(background.selection)
         self.hover_mark.set_color(background.hover)
+        self.outline.set_color(background.accent)
 
     def set_scale(self, pixel_ratio: float) -> None:
         """Draw for a screen with this many pixels to the unit."""

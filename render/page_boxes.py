@@ -5,11 +5,15 @@ from __future__ import annotations
 import heapq
 import itertools
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from render.curves import BRICK_SIDE, Curve
+from render.curves import BRICK_SIDE
+
+if TYPE_CHECKING:
+    from render.bricks import BrickStore
 
 MOST_BOXES = 32
 """As many as a person can take in; more would hide what they stand around."""
@@ -36,26 +40,27 @@ class _Piece:
         return int(np.prod(np.subtract(self.high, self.low)))
 
 
-def boxes_of_pages(
-    curve: Curve,
-    order: int,
-    shape_voxels: tuple[int, int, int],
-    pages: NDArray[np.uint32],
-    limit: int = MOST_BOXES,
+def boxes_of_pages(store: BrickStore, pages: NDArray[np.uint32], limit: int = MOST_BOXES) -> NDArray[np.int64]:
+    """Boxes that hold all bricks of a store's pages (n,): (m, 2, 3) low and high corners in voxels, m <= limit, largest
+    first.
+    """
+    return boxes_of_bricks(store.bricks_of_pages(pages), store.shape_bricks, limit) * BRICK_SIDE
+
+
+def boxes_of_bricks(
+    bricks: NDArray[np.unsignedinteger], shape: tuple[int, int, int], limit: int = MOST_BOXES
 ) -> NDArray[np.int64]:
-    """Boxes that hold all bricks of pages (n,): (m, 2, 3) low and high corners in voxels, m <= limit, largest first.
+    """Boxes (m, 2, 3), m <= limit, largest first, that hold all bricks (n, 3) of a volume of a shape in bricks.
 
     Greedy, from one box around all: the box whose best cut by a plane saves most is cut next, until no cut is worth
     while. What a cut at each place leaves is known from the projections of what is in a box, as in the bounding volume
     hierarchies of ray tracers (Wald, "On fast construction of SAH-based bounding volume hierarchies", 2007).
     """
-    if not len(pages) or limit < 1:
+    if not len(bricks) or limit < 1:
         return np.zeros((0, 2, 3), np.int64)
-    side = [length // BRICK_SIDE for length in shape_voxels]
-    filled = np.zeros(side, np.bool_)
-    x, y, z = curve.bricks_from_pages(int(pages.max()) + 1, order)[0][pages].T
-    filled[x, y, z] = True
-    whole = _piece(filled, *_tight(filled, np.zeros(3, np.int64), np.array(side)))
+    filled = np.zeros(shape, np.bool_)
+    filled[tuple(bricks.T)] = True
+    whole = _piece(filled, *_tight(filled, np.zeros(3, np.int64), np.array(shape)))
     held, heap, total, numbers = {0: whole}, [(-whole.saved, 0)], whole.size, itertools.count(1)
     while heap and len(held) < limit:
         saved, number = heapq.heappop(heap)
@@ -67,7 +72,7 @@ def boxes_of_pages(
             held[number] = piece
             heapq.heappush(heap, (-piece.saved, number))
     boxes = sorted(held.values(), key=lambda piece: (-piece.size, piece.low))
-    return np.array([[piece.low, piece.high] for piece in boxes], np.int64) * BRICK_SIDE
+    return np.array([[piece.low, piece.high] for piece in boxes], np.int64)
 
 
 def _piece(filled: Filled, low: Corner, high: Corner) -> _Piece:

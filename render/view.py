@@ -243,6 +243,8 @@ class VolumeView:
         layer.destroy()
         if self._selection is not None and self._selection[0] == key:
             self.set_selection(None, None)
+        if self._outlined is not None and self._outlined[0] == key:
+            self.set_outline(None)
         self.set_hover(None)
         self._world_changed()
 
@@ -260,6 +262,8 @@ class VolumeView:
         old.destroy()
         if self._selection is not None and self._selection[0] == key:
             self.set_selection(*self._selection)
+        if self._outlined is not None and self._outlined[0] == key:
+            self.set_outline(*self._outlined)
         self.set_hover(None)
         self._world_changed()
 
@@ -275,6 +279,8 @@ class VolumeView:
         layer.move(origin)
         if self._selection is not None and self._selection[0] == key:
             self.set_selection(*self._selection)
+        if self._outlined is not None and self._outlined[0] == key:
+            self.set_outline(*self._outlined)
         self.set_hover(None)
         self._world_changed()
 
@@ -348,11 +354,22 @@ class VolumeView:
         return _cube(layer.origin, voxel // BRICK_SIDE * BRICK_SIDE, BRICK_SIDE)
 
     def page_boxes(self, key: str, pages: NDArray[np.uint32]) -> list[Box]:
-        """Few boxes in the world that hold pages (n,), n > 0, of a volume. Raises KeyError."""
+        """Few boxes in the world that hold pages (n,) of a volume. Raises KeyError."""
         layer = self._layers[key]
-        store = layer.store
-        boxes = boxes_of_pages(store.curve, store.order, store.shape_voxels, pages) + np.array(layer.origin)
+        boxes = boxes_of_pages(layer.store, pages) + np.array(layer.origin)
         return [_box(low, high) for low, high in boxes.tolist()]
+
+    _outlined: tuple[str, NDArray[np.uint32], str] | None = None
+
+    def set_outline(self, key: str | None, pages: NDArray[np.uint32] | None = None, label: str = "") -> None:
+        """Draw thin boxes around pages (n,) of a volume, with a name; None: around nothing. Raises KeyError."""
+        if key is None or pages is None:
+            self._outlined, boxes = None, []
+        else:
+            self._outlined = (key, pages, label)
+            whole = self.volume_box(key)
+            boxes = [box for box in self.page_boxes(key, pages) if box != whole]  # it has its frame
+        self._dirty |= self._composition.outline.show(boxes, label if boxes else "")
 
     # ----- drawing
 
@@ -520,6 +537,7 @@ class VolumeView:
             seen.append((float(depth.min()), layer, named))
         seen.sort(key=lambda entry: entry[0])
         places = place_labels([named for _, _, named in seen], (float(width), float(height)))
+        self._lay_outline_name()
         for (depth_min, layer, named), place in zip(seen, places, strict=True):
             left, top, right, bottom = named.outline
             at = None if place is None else np.subtract(self._world_at(*place, depth_min), layer.origin)
@@ -527,6 +545,19 @@ class VolumeView:
                 axes=max(right - left, bottom - top) >= _AXES_FROM_PX * self._pixel_ratio,
                 name_at=None if at is None else (float(at[0]), float(at[1]), float(at[2])),
             )
+
+    def _lay_outline_name(self) -> None:
+        """Put the outline's name above the first of its boxes that is wholly before the eye."""
+        basis = self.camera.basis
+        for box in self._composition.outline.boxes:
+            corners = _corners(box)
+            pixels = [pixel for corner in corners if (pixel := self.pixel_of(corner)) is not None]
+            if len(pixels) == len(corners):
+                x, y = sum(pixel[0] for pixel in pixels) / len(pixels), min(pixel[1] for pixel in pixels)
+                depth = float(((corners - basis.position) @ basis.forward).min())
+                self._composition.outline.lay_name(self._world_at(x, y, depth))
+                return
+        self._composition.outline.lay_name(None)
 
 
 def _corners(box: Box) -> NDArray[np.float64]:
