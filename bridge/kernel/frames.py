@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,7 @@ from bridge.kernel.page_types import PageLayout
 U64 = npt.NDArray[np.uint64]
 U32 = npt.NDArray[np.uint32]
 Mask = npt.NDArray[np.bool_]
+T = TypeVar("T", bound=np.generic)
 
 _VMEMMAP_4_LEVELS, _VMEMMAP_5_LEVELS = 0xFFFF_EA00_0000_0000, 0xFFD4_0000_0000_0000
 """Where it is when the kernel does not move it (Documentation/arch/x86/x86_64/mm.rst)."""
@@ -22,40 +24,48 @@ _VMEMMAP_4_LEVELS, _VMEMMAP_5_LEVELS = 0xFFFF_EA00_0000_0000, 0xFFD4_0000_0000_0
 
 @dataclass(frozen=True, slots=True)
 class Frames:
-    """Parallel arrays (n_pages,) by page of the RAM file. Pages that have no `struct page` are zero and not `known`."""
+    """Parallel arrays (n_pages,) by page of the RAM file. Pages that have no `struct page` are zero and not `known`.
 
-    pfns: U64
-    """Guest-physical address >> 12; all ones where the file's page has no address."""
+    What is asked of few pages only is read from the records when it is.
+    """
+
+    layout: PageLayout
+    records: npt.NDArray[np.uint8]
+    """(n_pages, page_bytes) `struct page` of each page."""
     known: Mask
     flags: U64
     heads: npt.NDArray[np.int64]
     """The file page of the compound page's head, which is the page itself if it is not a tail."""
+    tails: npt.NDArray[np.int64]
+    """(k,) the pages that have another one for a head."""
     mapping: U64
-    index: U64
-    private: U64
     page_type: U32
     refcount: npt.NDArray[np.int32]
-    slab_cache: U64
     backing: npt.NDArray[np.int64]
     """(m,) file pages that hold the array of `struct page` itself."""
 
-    def flag(self, layout: PageLayout, name: str) -> Mask:
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def flag(self, name: str) -> Mask:
         """(n_pages,) whether a flag is set; False where the kernel has no such flag."""
-        bit = layout.bits.get(name)
+        bit = self.layout.bits.get(name)
         if bit is None:
             return np.zeros(len(self.flags), np.bool_)
-        found: Mask = (self.flags >> np.uint64(bit)) & np.uint64(1) != 0
+        found: Mask = self.flags & np.uint64(1 << bit) != 0
         return found
 
+    def of_heads(self, values: npt.NDArray[T]) -> npt.NDArray[T]:
+        """(n_pages,) what each page's head has; `values` (n_pages,) is what each page has itself."""
+        found = values.copy()
+        found[self.tails] = values[self.heads[self.tails]]
+        return found
 
-def pfns_of_file(kernel: Kernel) -> U64:
-    """(n_pages,) page frame number of each page of the RAM file; all ones where it has no physical address."""
-    n_pages = kernel.reader.ram.size_bytes >> 12
-    pfns = np.full(n_pages, np.uint64(2**64 - 1))
-    for region in kernel.reader.ram.physical_map.regions:
-        first, count = region.offset >> 12, region.size_bytes >> 12
-        pfns[first : first + count] = np.arange(count, dtype=np.uint64) + np.uint64(region.paddr >> 12)
-    return pfns
+    def word(self, name: str, pages: npt.NDArray[np.int64]) -> U64:
+        """(m,) a member of the records of some pages: "index", "private" or "slab_cache"."""
+        offset = getattr(self.layout, name)
+        words: U64 = self.records[pages, offset : offset + 8].view("<u8").reshape(-1)
+        return words
 
 
 def vmemmap_base(kernel: Kernel) -> int:
@@ -71,10 +81,9 @@ def vmemmap_base(kernel: Kernel) -> int:
 def read_frames(kernel: Kernel, layout: PageLayout) -> Frames:
     """Read all of them at once. Raises NotMapped where the kernel has no such array."""
     reader, size = kernel.reader, layout.page_bytes
-    pfns = pfns_of_file(kernel)
-    n_pages = len(pfns)
+    n_pages = reader.ram.size_bytes >> 12
     base = vmemmap_base(kernel)
-    rows = np.zeros((n_pages, size), np.uint8)
+    records = np.zeros((n_pages, size), np.uint8)
     known = np.zeros(n_pages, np.bool_)
     backing = []
     for region in reader.ram.physical_map.regions:
@@ -82,44 +91,65 @@ def read_frames(kernel: Kernel, layout: PageLayout) -> Frames:
         start = base + (region.paddr >> 12) * size
         pages = np.arange(start >> 12, (start + count * size + 4095) >> 12, dtype=np.uint64) << np.uint64(12)
         paddrs, mapped = kernel.space.translate(pages)
-        held, ok = reader.rows(paddrs, 4096)
+        offsets, ok = reader.offsets(paddrs, 4096)
         mapped &= ok
-        held[~mapped] = 0
         inside = start & 4095
-        rows[first : first + count] = held.reshape(-1)[inside : inside + count * size].reshape(count, size)
-        place = np.arange(count) * size + inside
+        held = records[first : first + count].reshape(-1)
+        # The array is mapped by large pages: a few pieces, each copied at once.
+        for begin, end in _runs(offsets, mapped):
+            low, high = max(begin * 4096 - inside, 0), min(end * 4096 - inside, len(held))
+            source = int(offsets[begin]) + (inside if not begin else 0)
+            held[low:high] = reader.bytes[source : source + high - low]
+        place = np.arange(count, dtype=np.int64) * size + inside
         known[first : first + count] = mapped[place >> 12] & mapped[(place + size - 1) >> 12]
-        offsets, held_by_ram = reader.offsets(paddrs[mapped])
-        backing.append((offsets[held_by_ram] >> np.uint64(12)).astype(np.int64))
+        backing.append((offsets[mapped] >> np.uint64(12)).astype(np.int64))
     if not known.any():
         raise NotMapped(base, "the array of struct page is not there")
-    words = {
-        name: column(rows, getattr(layout, name), "<u8").astype(np.uint64)
-        for name in ("flags", "compound_head", "mapping", "index", "private", "slab_cache")
-    }
+    heads, tails = _heads(kernel, _column(records, layout.compound_head, "<u8"), base, size, n_pages)
     return Frames(
-        pfns=pfns,
+        layout=layout,
+        records=records,
         known=known,
-        flags=words["flags"],
-        heads=_heads(kernel, words["compound_head"], base, size, n_pages),
-        mapping=words["mapping"],
-        index=words["index"],
-        private=words["private"],
-        page_type=column(rows, layout.page_type, "<u4").astype(np.uint32),
-        refcount=column(rows, layout.refcount, "<i4").astype(np.int32),
-        slab_cache=words["slab_cache"],
+        flags=_column(records, layout.flags, "<u8"),
+        heads=heads,
+        tails=tails,
+        mapping=_column(records, layout.mapping, "<u8"),
+        page_type=_column(records, layout.page_type, "<u4"),
+        refcount=_column(records, layout.refcount, "<i4"),
         backing=np.unique(np.concatenate(backing)),
     )
 
 
-def _heads(kernel: Kernel, links: U64, base: int, size: int, n_pages: int) -> npt.NDArray[np.int64]:
-    """File page of each page's head. A tail's link is the head's address plus one."""
+def _runs(offsets: U64, mapped: Mask) -> list[tuple[int, int]]:
+    """The pieces in which pages at `offsets` (n,) follow each other: (first, behind the last)."""
+    follows = np.zeros(len(offsets), np.bool_)
+    follows[1:] = mapped[1:] & mapped[:-1] & (np.diff(offsets) == 4096)
+    starts = np.flatnonzero(~follows)
+    ends = np.append(starts[1:], len(offsets))
+    return [
+        (a, b) for a, b, there in zip(starts.tolist(), ends.tolist(), mapped[starts].tolist(), strict=True) if there
+    ]
+
+
+def _column(records: npt.NDArray[np.uint8], offset: int, dtype: str) -> npt.NDArray[Any]:
+    """(n,) a member of all records."""
+    kind = np.dtype(dtype)
+    if offset % kind.itemsize or records.shape[1] % kind.itemsize:
+        return column(records, offset, dtype)
+    found: npt.NDArray[Any] = np.ascontiguousarray(records.view(kind)[:, offset // kind.itemsize])
+    return found
+
+
+def _heads(
+    kernel: Kernel, links: U64, base: int, size: int, n_pages: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """File page of each page's head, and the pages that are not their own. A tail's link is the head's address plus
+    one.
+    """
     heads = np.arange(n_pages)
     tails = np.flatnonzero(links & np.uint64(1))
-    if not len(tails):
-        return heads
     places = links[tails] - np.uint64(1) - np.uint64(base)
     offsets, ok = kernel.reader.offsets((places // np.uint64(size)) << np.uint64(12))
     good = ok & (places % np.uint64(size) == 0)
     heads[tails[good]] = (offsets[good] >> np.uint64(12)).astype(np.int64)
-    return heads
+    return heads, tails[good]

@@ -13,7 +13,7 @@ from bridge.kernel.paging import Mappings
 Pages = npt.NDArray[np.int64]
 U64 = npt.NDArray[np.uint64]
 
-_MAX_MAPPINGS = 64
+_MAX_MAPPINGS = 16
 """Mappings a page of RAM, on average, that are kept."""
 
 

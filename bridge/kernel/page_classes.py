@@ -16,9 +16,9 @@ import numpy.typing as npt
 from bridge.kernel.errors import MissingType
 from bridge.kernel.frames import Frames, read_frames
 from bridge.kernel.kernel import Kernel
+from bridge.kernel.kernel_half import KernelHalfReader
 from bridge.kernel.page_types import PageLayout, PageTypes
-from bridge.kernel.paging import Mappings, walk
-from bridge.kernel.space import KERNEL_MAP, KERNEL_MAP_END
+from bridge.kernel.paging import Mappings
 from bridge.kernel.tasks import Tasks
 
 Mask = npt.NDArray[np.bool_]
@@ -26,7 +26,6 @@ Pages = npt.NDArray[np.int64]
 Put = Callable[["PageClass", "Mask | Pages"], None]
 """Gives a class to those of the pages (a mask or indices) that have none."""
 
-_MODULES_END = 0xFFFF_FFFF_FF00_0000
 STACK_BYTES = 16 << 10
 """THREAD_SIZE on x86-64 without KASAN (arch/x86/include/asm/page_64_types.h)."""
 _MAX_ORDER = 20
@@ -123,6 +122,9 @@ class PageClassifier:
         self.types = PageTypes.of(kernel)
         self._shmem = kernel.symbols.find("shmem_aops")
         self._a_ops = kernel.types.offset("address_space", "a_ops")
+        self._half = KernelHalfReader(kernel)
+        self._image = self._image_pages()
+        self._per_cpu: Pages = np.zeros(0, np.int64)
 
     def classify(self, tasks: Tasks, user: Mappings) -> PageMap:
         """Look at everything once. `user` are the page tables of all processes.
@@ -130,54 +132,55 @@ class PageClassifier:
         Raises NotMapped where the kernel's page records are not there.
         """
         kernel, layout = self.kernel, self.layout
+        half = self._half.read()
         frames = read_frames(kernel, layout)
-        mappings = walk(kernel.reader, kernel.space.root, kernel.levels, half="kernel")
-        classes = np.zeros(len(frames.pfns), np.uint8)
-        free = np.zeros(len(classes), np.bool_)
+        classes = np.zeros(len(frames), np.uint8)
 
         def put(page_class: PageClass, where: Mask | Pages) -> None:
-            chosen = np.zeros(len(classes), np.bool_)
-            chosen[where] = True
-            chosen &= (classes == PageClass.UNKNOWN) & ~free
-            classes[chosen] = page_class
+            index = np.flatnonzero(where) if where.dtype == np.bool_ else where
+            classes[index[classes[index] == PageClass.UNKNOWN]] = page_class
 
         put(PageClass.HOLE, ~frames.known)
         orders = self._buddy(frames)
-        free |= orders >= 0
-        classes[free & (classes == PageClass.UNKNOWN)] = PageClass.FREE
-        head_type = frames.page_type[frames.heads]
-        head_flags = frames.flags[frames.heads]
-        slab = self.types.test("slab", head_type)
+        put(PageClass.FREE, orders >= 0)
+        head_flags = frames.of_heads(frames.flags)
+        slab = self.types.test("slab", frames.of_heads(frames.page_type))
         if "slab" in layout.bits:
-            slab |= (head_flags >> np.uint64(layout.bits["slab"])) & np.uint64(1) != 0
+            slab |= head_flags & np.uint64(1 << layout.bits["slab"]) != 0
         put(PageClass.SLAB, slab)
         put(PageClass.VMEMMAP, frames.backing)
-        tables = self._pages_of(user.tables)
+        tables = kernel.reader.pages_of(user.tables)
         put(PageClass.PAGE_TABLE, tables)
-        put(PageClass.PAGE_TABLE, self._pages_of(mappings.tables))
+        put(PageClass.PAGE_TABLE, half.tables)
         # Those of processes were all made at run time, so they are marked, if the kernel marks them at all.
         put(PageClass.PAGE_TABLE, self.types.with_tables(frames.page_type[tables]).test("table", frames.page_type))
-        self._put_mapped(frames, put)
-        self._put_image(put)
+        mapping, in_use = frames.of_heads(frames.mapping), frames.of_heads(frames.refcount) > 0
+        self._put_mapped(mapping, in_use, put)
+        for page_class, pages in self._image:
+            put(page_class, pages)
         put(PageClass.KERNEL_STACK, self._stack_pages(tasks))
-        self._put_vmalloc(mappings, put)
-        put(PageClass.PER_CPU, self._first_per_cpu_chunk())
-        put(PageClass.RESERVED, frames.flag(layout, "reserved"))
+        put(PageClass.MODULE, half.modules)
+        put(PageClass.VMALLOC, half.vmalloc)
+        if not len(self._per_cpu):  # it stays where it was made at boot
+            self._per_cpu = self._first_per_cpu_chunk()
+        put(PageClass.PER_CPU, self._per_cpu)
+        put(PageClass.RESERVED, frames.flag("reserved"))
         typed = (frames.page_type & np.uint32(0x8000_0000) != 0) & (frames.page_type != np.uint32(0xFFFF_FFFF))
-        put(PageClass.FREE_PER_CPU, (frames.refcount == 0) & (frames.heads == np.arange(len(classes))) & ~typed)
+        typed[frames.tails] = True
+        put(PageClass.FREE_PER_CPU, (frames.refcount == 0) & ~typed)
         # A compound page that is in use, is in no address space and no list: the kernel took it whole for itself
         # (large kmalloc, a driver's or the network's buffers). What it is for is written nowhere.
-        big = (head_flags >> np.uint64(layout.bits.get("head", 63))) & np.uint64(1) != 0
-        put(PageClass.KERNEL_PAGES, big & (frames.refcount[frames.heads] > 0) & (frames.mapping[frames.heads] == 0))
-        return PageMap(classes, orders, frames, mappings)
+        big = head_flags & np.uint64(1 << layout.bits.get("head", 63)) != 0
+        put(PageClass.KERNEL_PAGES, big & in_use & (mapping == 0))
+        return PageMap(classes, orders, frames, half.mappings)
 
     def _buddy(self, frames: Frames) -> npt.NDArray[np.int8]:
         """(n_pages,) the order of each page in the buddy allocator's free lists, -1 for others: each page that is
         marked stands for 2^order.
         """
         heads = np.flatnonzero(self.types.test("buddy", frames.page_type) & frames.known)
-        orders = np.minimum(frames.private[heads], np.uint64(_MAX_ORDER)).astype(np.int64)
-        n = len(frames.pfns)
+        orders = np.minimum(frames.word("private", heads), np.uint64(_MAX_ORDER)).astype(np.int64)
+        n = len(frames)
         # Where blocks begin and end, each as high as its order + 1, added up.
         edges = np.zeros(n + 1, np.int32)
         np.add.at(edges, heads, orders + 1)
@@ -188,14 +191,15 @@ class PageClassifier:
         found: npt.NDArray[np.int8] = (np.clip(height, 0, _MAX_ORDER + 1) - 1).astype(np.int8)
         return found
 
-    def _put_mapped(self, frames: Frames, put: Put) -> None:
-        """Pages that belong to an address space: anonymous memory, files, shared memory."""
-        mapping = frames.mapping[frames.heads]
-        kind = mapping & np.uint64(3)
-        pointer = self.kernel.space.is_kernel_pointer(mapping)
-        plausible = pointer & (frames.refcount[frames.heads] > 0)
-        put(PageClass.ANONYMOUS, plausible & (kind & np.uint64(1) != 0))
-        files = np.flatnonzero(plausible & (kind == 0))
+    def _put_mapped(self, mapping: npt.NDArray[np.uint64], in_use: Mask, put: Put) -> None:
+        """Pages that belong to an address space: anonymous memory, files, shared memory. `mapping`, `in_use`: whose,
+        and whether so, (n_pages,) of each page's head.
+        """
+        pages = np.flatnonzero((mapping != 0) & in_use)
+        pages = pages[self.kernel.space.is_kernel_pointer(mapping[pages])]
+        kind = mapping[pages] & np.uint64(3)
+        put(PageClass.ANONYMOUS, pages[kind & np.uint64(1) != 0])
+        files = pages[kind == 0]
         spaces, which = np.unique(mapping[files], return_inverse=True)
         a_ops, ok = self.kernel.space.words(spaces + np.uint64(self._a_ops))
         real = ok & self.kernel.space.is_kernel_pointer(a_ops)
@@ -203,32 +207,23 @@ class PageClassifier:
         put(PageClass.SHARED_MEMORY, files[shared[which]])
         put(PageClass.FILE, files[(real & ~shared)[which]])
 
-    def _put_image(self, put: Put) -> None:
+    def _image_pages(self) -> list[tuple[PageClass, Pages]]:
+        """What the image is made of; it does not change while the kernel runs."""
         symbols, space = self.kernel.symbols, self.kernel.space
+        found = []
         for page_class, first, last in _SECTIONS:
             start, end = symbols.find(first), symbols.find(last)
             if start is None or end is None or not 0 < end - start < 1 << 30:
                 continue
             paddrs = np.arange(space.image_paddr(start) >> 12, (space.image_paddr(end) + 4095) >> 12, dtype=np.uint64)
-            put(page_class, self._pages_of(paddrs << np.uint64(12)))
-
-    def _put_vmalloc(self, mappings: Mappings, put: Put) -> None:
-        """What the kernel maps outside of its image and of the direct map."""
-        small = mappings.sizes == 4096
-        vaddrs, paddrs = mappings.vaddrs[small], mappings.paddrs[small]
-        # What the image left behind when it had booted was given to others: being mapped there still says nothing.
-        image_end = self.kernel.symbols.find("_end") or KERNEL_MAP_END
-        modules = (vaddrs >= np.uint64(image_end)) & (vaddrs < np.uint64(_MODULES_END))
-        direct = np.uint64(self.kernel.space.direct_map or 0)
-        linear = (vaddrs >= direct) & (vaddrs - direct == paddrs)
-        put(PageClass.MODULE, self._pages_of(paddrs[modules]))
-        put(PageClass.VMALLOC, self._pages_of(paddrs[~modules & ~linear & (vaddrs < np.uint64(KERNEL_MAP))]))
+            found.append((page_class, self.kernel.reader.pages_of(paddrs << np.uint64(12))))
+        return found
 
     def _stack_pages(self, tasks: Tasks) -> Pages:
         stacks = tasks.stacks[tasks.stacks != 0]
         steps = np.arange(0, STACK_BYTES, 4096, dtype=np.uint64)
         paddrs, mapped = self.kernel.space.translate((stacks[:, None] + steps[None, :]).ravel())
-        return self._pages_of(paddrs[mapped])
+        return self.kernel.reader.pages_of(paddrs[mapped])
 
     def _first_per_cpu_chunk(self) -> Pages:
         symbols, space = self.kernel.symbols, self.kernel.space
@@ -240,9 +235,4 @@ class PageClassifier:
         if length > self.kernel.reader.ram.size_bytes:
             return np.zeros(0, np.int64)
         paddrs, mapped = space.translate(np.arange(start, start + length, 4096, dtype=np.uint64))
-        return self._pages_of(paddrs[mapped])
-
-    def _pages_of(self, paddrs: npt.NDArray[np.uint64]) -> Pages:
-        """The file pages of physical addresses (n,); those that are not RAM are left out."""
-        offsets, ok = self.kernel.reader.offsets(paddrs)
-        return (offsets[ok] >> np.uint64(12)).astype(np.int64)
+        return self.kernel.reader.pages_of(paddrs[mapped])

@@ -105,7 +105,7 @@ class PageDetailer:
         if self._cache_name is None or not len(pages):
             return ()
         heads = frames.heads[pages]
-        caches, which = np.unique(frames.slab_cache[heads], return_inverse=True)
+        caches, which = np.unique(frames.word("slab_cache", heads), return_inverse=True)
         at, ok = self.kernel.space.words(caches + np.uint64(self._cache_name))
         names: list[str] = []
         index_of: dict[str, int] = {}
@@ -145,7 +145,7 @@ class PageDetailer:
         subject = np.where([file is not None for file in found], subject, -1).astype(np.int32)
         subjects[pages] = subject[which]
         # Pages of a large folio have no place of their own: they follow their head.
-        places[pages] = (frames.index[heads] + (pages - heads).astype(np.uint64)).astype(np.uint32)
+        places[pages] = (frames.word("index", heads) + (pages - heads).astype(np.uint64)).astype(np.uint32)
         return tuple(kept)
 
     def _stacks(

@@ -92,11 +92,19 @@ def walk(reader: PhysicalReader, root: int, levels: int, *, half: str = "both") 
     return walk_all(reader, np.array([root], np.uint64), levels, half=half)
 
 
-def walk_all(reader: PhysicalReader, roots: U64, levels: int, *, half: str = "both") -> Mappings:
+def walk_all(
+    reader: PhysicalReader,
+    roots: U64,
+    levels: int,
+    *,
+    half: str = "both",
+    contents: list[tuple[U64, npt.NDArray[np.uint8]]] | None = None,
+) -> Mappings:
     """Every mapping under each of `roots` (k,); `half` is "user" (the lower half of the space), "kernel" or "both".
 
     All trees are walked together, a level a step. However damaged they are, the walk ends: no step follows more tables
-    than the machine has pages, and no more leaves are kept than a few times that number.
+    than the machine has pages, and no more leaves are kept than a few times that number. `contents`, where given, gets
+    what was read: addresses of tables (t,), and their bytes (t, 4096).
     """
     limit = reader.n_pages
     level_in = _Tables(
@@ -114,7 +122,10 @@ def walk_all(reader: PhysicalReader, roots: U64, levels: int, *, half: str = "bo
         below: list[_Tables] = []
         for first in range(0, len(level_in.paddrs), _STEP):
             part = level_in.part(slice(first, first + _STEP))
-            leaves, tables = _step(reader, part, level, half if level == levels - 1 else "both")
+            rows, _ = reader.rows(part.paddrs, 4096)  # what is not RAM is zero: nothing in it is present
+            if contents is not None:
+                contents.append((part.paddrs, rows))
+            leaves, tables = _step(rows, part, level, half if level == levels - 1 else "both")
             n_leaves += len(leaves[0])
             if n_leaves > _MAX_LEAVES * limit or sum(len(b.paddrs) for b in below) + len(tables.paddrs) > limit:
                 truncated = True
@@ -151,9 +162,9 @@ def walk_all(reader: PhysicalReader, roots: U64, levels: int, *, half: str = "bo
     )
 
 
-_STEP = 8192
-"""Tables that are read at once: 32 MiB of them."""
-_MAX_LEAVES = 64
+_STEP = 4096
+"""Tables that are read at once: 16 MiB of them."""
+_MAX_LEAVES = 16
 """Mappings a page of RAM, on average, that a walk keeps: a page of the C library has one in every process."""
 
 
@@ -187,10 +198,9 @@ class _Tables:
 
 
 def _step(
-    reader: PhysicalReader, tables: _Tables, level: int, half: str
+    rows: npt.NDArray[np.uint8], tables: _Tables, level: int, half: str
 ) -> tuple[tuple[U64, U64, U64, U64, npt.NDArray[np.int64]], _Tables]:
     """Leaves of tables of one level (virtual and physical addresses, sizes, flags, spaces), and the tables below."""
-    rows, _ = reader.rows(tables.paddrs, 4096)  # what is not RAM is zero: nothing in it is present
     entries = rows.view("<u8").reshape(len(rows), _ENTRIES)
     present = (entries & _u(PRESENT)).astype(np.bool_)
     if half != "both":

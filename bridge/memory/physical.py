@@ -74,6 +74,11 @@ class PhysicalReader:
         ok = known & (paddrs < ends) & (ends - paddrs >= np.uint64(length))
         return np.where(ok, paddrs + self._shifts[index], np.uint64(0)), ok
 
+    def pages_of(self, paddrs: U64) -> npt.NDArray[np.int64]:
+        """The pages of `bytes` that hold `paddrs` (n,); those that are not RAM are left out."""
+        offsets, ok = self.offsets(paddrs)
+        return (offsets[ok] >> np.uint64(12)).astype(np.int64)
+
     def words(self, paddrs: U64) -> tuple[U64, Mask]:
         """The little-endian 64-bit words at `paddrs` (n,): values (n,) uint64, zero where the mask (n,) is False."""
         offsets, ok = self.offsets(paddrs, 8)
