@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bridge.kernel.desk import Answer
+from bridge.kernel.errors import KernelError
 from bridge.kernel.page_classes import PageClass
 from bridge.kernel.snapshot import Part
 from bridge.kernel.watcher import PERIOD_S, KernelWatcher
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
 CLASS_CHANNEL, PROCESS_CHANNEL = "class", "process"
 _MAX_ASKED, _FORGET_S = 64, 5.0
+_POLL_S = 0.004
 _NEVER_S = 1e6  # a wait that select takes and that nobody lives to see end
 MAX_PROCESSES = 254
 """Categories that the process channel has left for processes: 256 less "nobody" and "others"."""
@@ -184,6 +187,21 @@ class Kernels:
         if len(watched.asked) > _MAX_ASKED:
             watched.asked = {key: one for key, one in watched.asked.items() if now_s - one.used_s < _FORGET_S}
         return asked.answer
+
+    def inquire(self, machine: str, name: str, *arguments: Any, limit_s: float = 20.0) -> Any:
+        """Put one of desk.QUESTIONS and wait for the answer: for jobs, never for a frame. Raises KernelError."""
+        watched = self._watched.get(machine)
+        if watched is None:
+            raise KernelError(f"The memory of {machine} is not shown any more.")
+        watcher, deadline = watched.watcher, time.monotonic() + limit_s
+        number = watcher.ask(name, *arguments)
+        while (reply := watcher.answer(number)) is None:
+            if time.monotonic() > deadline:
+                raise KernelError(f"The kernel of {machine} gave no answer within {limit_s:.0f} s. Try again.")
+            time.sleep(_POLL_S)
+        if reply.problem:
+            raise KernelError(reply.problem)
+        return reply.value
 
     def close(self) -> None:
         """End all watchers."""

@@ -16,6 +16,7 @@ VOLUME, MACHINES, INSPECTOR, CONSOLE, LOG, PERFORMANCE, SLICES, TRANSFER = (
     "Slices",
     "Transfer",
 )
+KERNEL = "Kernel"
 LEFT_PX, RIGHT_PX, BOTTOM_PX = 272.0, 392.0, 248.0
 LEFT_MAX, RIGHT_MAX, BOTTOM_MAX = 0.21, 0.29, 0.34  # of the window: the volume keeps the greater part
 SLICES_SHARE = 0.45  # of the middle, beside the volume, while the panel is shown
@@ -56,6 +57,7 @@ def build_default_layout(
         (INSPECTOR, right),
         (CONSOLE, bottom),
         (LOG, bottom),
+        (KERNEL, bottom),
         (TRANSFER, bottom),
         (PERFORMANCE, left),
     ):

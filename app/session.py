@@ -29,6 +29,7 @@ from app.upload_rate import UploadRate
 from app.user_palettes import UserPalettes
 from app.views_file import Views, load_views, restore, save_views, views_of
 from app.window_options import WindowOptions
+from bridge.kernel.errors import KernelError
 from bridge.machine.catalogue import find_guest
 from bridge.machine.directories import config_dir
 from bridge.machine.discovery import discover, remove_leftovers, stop_machine
@@ -54,7 +55,7 @@ CLOSE_LIMIT_S = 8.0
 TOUR_S = 9.0
 TOUR_DEGREES = 90.0
 
-_FORESEEN = (MachineError, GuestError, GuestMemoryError, RenderError, ActionError, OSError)
+_FORESEEN = (MachineError, GuestError, GuestMemoryError, KernelError, RenderError, ActionError, OSError)
 logger = logging.getLogger("window")
 
 
@@ -396,6 +397,7 @@ class Session:
         names = [m.name for m in state.manager.machines()]
         if state.current not in names:
             state.current = names[-1] if names else None
+        state.kernel.shelf.keep(names)
         for kept in (state.vitals, state.terminals, state.hex_views, state.disassemblies):
             for name in [n for n in kept if n not in names]:
                 del kept[name]

@@ -63,6 +63,7 @@ class Settings:
     show_inspector: bool = True
     show_console: bool = True
     show_log: bool = True
+    show_kernel: bool = True
     show_performance: bool = False
     show_slices: bool = False
     show_transfer: bool = False

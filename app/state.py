@@ -13,6 +13,7 @@ from app.frame_times import FrameStats, FrameTimes
 from app.histograms import Histograms
 from app.history import History
 from app.jobs import Job, Jobs
+from app.kernel_ui import KernelUi
 from app.kernels import Kernels
 from app.layout import VOLUME
 from app.log import LogRing
@@ -168,6 +169,7 @@ class AppState:
     address_text: str = ""
     focus_address: bool = False
     gesture: Gesture = field(default_factory=Gesture)
+    kernel: KernelUi = field(default_factory=KernelUi)
     slices: SlicesUi = field(default_factory=SlicesUi)
     menu_place: Place | None = None  # what the volume's context menu is about
     hints: Hints = field(default_factory=Hints)

@@ -18,6 +18,7 @@ from PIL import Image
 
 from app.action_sets.chosen import chosen_actions
 from app.action_sets.dumps import dump_actions
+from app.action_sets.kernel_lists import kernel_list_actions
 from app.action_sets.look import look_actions
 from app.action_sets.machines import machine_actions
 from app.action_sets.panes import pane_actions
@@ -35,6 +36,7 @@ from app.panels import (
     help_overlays,
     hints,
     inspector,
+    kernel,
     log,
     machines,
     open_dump,
@@ -92,6 +94,7 @@ class Window:
         self.state.actions.add(*machine_actions(self.session), *view_actions(self.session), *pane_actions(self.session))
         self.state.actions.add(*volume_actions(self.session), *slice_actions(self.session))
         self.state.actions.add(*look_actions(self.session), *chosen_actions(self.session))
+        self.state.actions.add(*kernel_list_actions(self.session))
         self.state.actions.add(*window_actions(self.session, self))
         self.control: ControlServer | None = None
         self._frames_left = SETTLE_FRAMES
@@ -242,6 +245,7 @@ class Window:
             (settings.show_inspector, inspector),
             (settings.show_console, console),
             (settings.show_log, log),
+            (settings.show_kernel, kernel),
             (settings.show_performance, performance),
             (settings.show_transfer, transfer),
             (settings.show_slices, slices),

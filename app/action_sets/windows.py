@@ -12,7 +12,7 @@ from app.action_sets.look import OWN
 from app.action_sets.machines import describe_machine
 from app.action_sets.views import describe_selection
 from app.actions import Action, BadArguments, Param
-from app.layout import CONSOLE, INSPECTOR, LOG, MACHINES, PERFORMANCE, SLICES, TRANSFER
+from app.layout import CONSOLE, INSPECTOR, KERNEL, LOG, MACHINES, PERFORMANCE, SLICES, TRANSFER
 from app.panels.console import terminal_of
 from app.session import Session
 from app.slicing import to_json
@@ -26,6 +26,7 @@ PANELS = {
     INSPECTOR: "show_inspector",
     CONSOLE: "show_console",
     LOG: "show_log",
+    KERNEL: "show_kernel",
     PERFORMANCE: "show_performance",
     SLICES: "show_slices",
     TRANSFER: "show_transfer",

@@ -41,6 +41,8 @@ class Column(Generic[R]):
     """Copied and exported by its value, not its text: `1318912`, not `1.3 MiB`."""
     indent: Callable[[R], int] | None = None
     """How deep a row stands in a tree."""
+    share: Callable[[R], float] | None = None
+    """How full a thin bar under the text is, 0 to 1."""
     values: Callable[[Sequence[R]], Sequence[Any] | NDArray[Any]] | None = None
     """All rows' values at once, where one by one would take too long."""
 

@@ -282,11 +282,21 @@ class RecordTable(Generic[R]):
         )
         imgui.pop_style_color()
         imgui.pop_font()
+        if column.share is not None:
+            self._bar(theme, at, room, height, column.share(row))
         if explain and width > room - indent and imgui.begin_tooltip():
             imgui.push_text_wrap_pos(theme.px(120))
             imgui.text_unformatted(text)
             imgui.pop_text_wrap_pos()
             imgui.end_tooltip()
+
+    @staticmethod
+    def _bar(theme: Theme, at: imgui.ImVec2, room: float, height: float, share: float) -> None:
+        """A line along the foot of a cell, as long as its share."""
+        draw_list, top = imgui.get_window_draw_list(), at.y + height - 1
+        full = min(max(share, 0.0), 1.0) * room
+        draw_list.add_rect_filled((at.x, top), (at.x + room, top + 2), u32(theme.border_strong.alpha(0.6)), 1.0)
+        draw_list.add_rect_filled((at.x, top), (at.x + full, top + 2), u32(theme.accent.alpha(0.75)), 1.0)
 
     def _scroll(self, theme: Theme) -> None:
         """Stay at the end where that is wanted."""

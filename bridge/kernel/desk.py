@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from bridge.kernel.details import Details
 from bridge.kernel.errors import KernelError
+from bridge.kernel.packed_symbols import PackedSymbols, pack
 from bridge.kernel.page_sets import pages_of
 from bridge.kernel.records import MapEntry, Module, Mount, OpenFile, SymbolRow
 from bridge.kernel.snapshot import Introspector, SemanticSnapshot
@@ -53,6 +54,7 @@ class Desk:
         self.introspector = introspector
         self._latest: SemanticSnapshot | None = None
         self._details: Details | None = None
+        self._packed: PackedSymbols | None = None
 
     @property
     def details(self) -> Details:
@@ -83,6 +85,16 @@ class Desk:
             SymbolRow(table.names[i], int(table.addresses[i]), chr(table.types[i]))
             for i in found[: min(limit, MAX_ROWS)]
         )
+
+    def symbol_table(self, known: int = 0) -> PackedSymbols | None:
+        """All symbols; None where they are those whose fingerprint is `known`."""
+        if self._packed is None:
+            self._packed = pack(self.introspector.kernel.symbols.symbols)
+        return None if self._packed.fingerprint == known else self._packed
+
+    def find_symbol(self, name: str) -> int | None:
+        """The address of the symbol of exactly that name."""
+        return self.introspector.kernel.symbols.find(name)
 
     def places(self, vaddrs: tuple[int, ...]) -> tuple[str, ...]:
         """What each kernel address is called, `schedule + 0x1c`; empty where nothing is known."""
@@ -124,6 +136,8 @@ class Desk:
 
 QUESTIONS: dict[str, Callable[..., Any]] = {
     "symbols": Desk.symbols,
+    "symbol_table": Desk.symbol_table,
+    "find_symbol": Desk.find_symbol,
     "places": Desk.places,
     "where": Desk.where,
     "physical": Desk.physical,
