@@ -42,6 +42,7 @@ settings = st.builds(
     greeted=st.booleans(),
     window_width=st.integers(320, 16384),
     show_log=st.booleans(),
+    show_kernel=st.booleans(),
 )
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20),
