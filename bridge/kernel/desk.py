@@ -14,7 +14,18 @@ from bridge.kernel.details import Details
 from bridge.kernel.errors import KernelError
 from bridge.kernel.packed_symbols import PackedSymbols, pack
 from bridge.kernel.page_sets import pages_of
-from bridge.kernel.records import MapEntry, Module, Mount, OpenFile, SymbolRow
+from bridge.kernel.records import (
+    LogRecord,
+    MapEntry,
+    Module,
+    Mount,
+    OpenFile,
+    SlabCache,
+    SlabObject,
+    Socket,
+    StackFrame,
+    SymbolRow,
+)
 from bridge.kernel.snapshot import Introspector, SemanticSnapshot
 from bridge.kernel.where import Story, paddr_of, tell
 from bridge.memory.errors import GuestMemoryError
@@ -129,6 +140,26 @@ class Desk:
         """The memory map of a process, by address."""
         return self.details.maps(pid)
 
+    def sockets(self) -> tuple[Socket, ...]:
+        """The sockets that processes hold open."""
+        return self.details.sockets()
+
+    def slabs(self) -> tuple[SlabCache, ...]:
+        """The slab caches, by name."""
+        return self.details.slabs()
+
+    def slab_object(self, vaddr: int) -> SlabObject | None:
+        """The slab object that holds an address of the direct map."""
+        return self.details.slab_object(vaddr)
+
+    def log(self, limit: int) -> tuple[LogRecord, ...]:
+        """The last records of the kernel's log, the newest last."""
+        return self.details.log(min(limit, MAX_ROWS))
+
+    def stack(self, tid: int) -> tuple[StackFrame, ...]:
+        """The kernel stack of a thread, the innermost frame first."""
+        return self.details.stack(tid)
+
     def command_lines(self, pids: tuple[int, ...]) -> dict[int, str]:
         """The command lines of those of these processes that are there."""
         return self.details.command_lines(pids)
@@ -146,6 +177,11 @@ QUESTIONS: dict[str, Callable[..., Any]] = {
     "mounts": Desk.mounts,
     "files": Desk.files,
     "maps": Desk.maps,
+    "sockets": Desk.sockets,
+    "slabs": Desk.slabs,
+    "slab_object": Desk.slab_object,
+    "log": Desk.log,
+    "stack": Desk.stack,
     "command_lines": Desk.command_lines,
 }
 

@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import drgn
 import numpy as np
 
 from bridge.kernel.drgn_files import read_files
+from bridge.kernel.drgn_log import read_log
 from bridge.kernel.drgn_maps import read_maps
 from bridge.kernel.drgn_modules import Modules
 from bridge.kernel.drgn_paths import Paths, read_mounts
 from bridge.kernel.drgn_program import KernelProgram
+from bridge.kernel.drgn_slabs import Slabs
+from bridge.kernel.drgn_sockets import read_sockets
+from bridge.kernel.drgn_stack import Stacks
 from bridge.kernel.errors import KernelError
-from bridge.kernel.records import MapEntry, Module, Mount, OpenFile
+from bridge.kernel.records import (
+    LogRecord,
+    MapEntry,
+    Module,
+    Mount,
+    OpenFile,
+    SlabCache,
+    SlabObject,
+    Socket,
+    StackFrame,
+)
 from bridge.kernel.snapshot import Introspector
 from bridge.kernel.tasks import Tasks
 
@@ -27,7 +43,8 @@ class NoSuchProcess(KernelError):
 
 
 class Details:
-    """Answers for one kernel. Everything is read when it is asked for; nothing is kept but types.
+    """Answers for one kernel. Everything is read when it is asked for; nothing is kept but types and
+    the tables that stacks are unwound by.
 
     Every method raises KernelError: NoSuchProcess, MissingType for what this kernel does not have, Unreadable, Torn or
     NotMapped for memory that makes no sense.
@@ -55,6 +72,38 @@ class Details:
         """The memory map of process `pid`, by address; empty for a thread of the kernel."""
         task, root = self._process(pid)
         return read_maps(self._program, self._paths, self._introspector.maps, task, root)
+
+    def sockets(self) -> tuple[Socket, ...]:
+        """The sockets that processes hold open, by process and descriptor."""
+        return read_sockets(self._program, self._introspector.tasks.processes())
+
+    def log(self, limit: int) -> tuple[LogRecord, ...]:
+        """The last `limit` records of the kernel's log, the newest last."""
+        return read_log(self._program, limit)
+
+    def slabs(self) -> tuple[SlabCache, ...]:
+        """The slab caches, by name. `active` counts as /proc/slabinfo does: what a processor keeps is in use."""
+        return self._slabs.caches()
+
+    def slab_object(self, vaddr: int) -> SlabObject | None:
+        """The slab object that holds an address of the direct map; None where there is none."""
+        return self._slabs.object_at(vaddr)
+
+    def stack(self, tid: int) -> tuple[StackFrame, ...]:
+        """The kernel stack of thread `tid`, the innermost frame first. Raises ThreadRuns for one that runs now."""
+        threads = self._introspector.tasks.threads()
+        index = _index_of(threads, tid)
+        if index is None:
+            raise NoSuchProcess(tid, "thread")
+        return self._stacks.of(self._program.at("task_struct", int(threads.addresses[index])), tid)
+
+    @cached_property
+    def _stacks(self) -> Stacks:
+        return Stacks(self._program, self._modules)
+
+    @cached_property
+    def _slabs(self) -> Slabs:
+        return Slabs(self._program, self._introspector.pages)
 
     def command_lines(self, pids: tuple[int, ...]) -> dict[int, str]:
         """The command line of each of these processes that is there; empty for threads of the kernel."""

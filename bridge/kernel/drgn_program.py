@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from functools import cached_property
 
 import drgn
+import numpy as np
 
 from bridge.kernel.drgn_types import TypeFinder
 from bridge.kernel.errors import KernelError, MissingType
@@ -29,6 +31,7 @@ GLOBALS: dict[str, str] = {
 _MAX_STRING = 4096
 """PATH_MAX; no name in the kernel is longer."""
 _MAX_REGIONS = 64
+_MAX_CPUS = 8192
 
 
 class Unreadable(KernelError):
@@ -112,6 +115,15 @@ class KernelProgram:
             return ""
         raw: bytes = self.program.read_c_string(address, max_size=limit)
         return raw.decode("utf-8", "backslashreplace")
+
+    @cached_property
+    def cpu_offsets(self) -> list[int]:
+        """What is added to a per-cpu pointer for each processor. Raises NotMapped."""
+        table, count = (self.kernel.symbols.find(name) for name in ("__per_cpu_offset", "nr_cpu_ids"))
+        if table is None or count is None:
+            return [0]  # built for one processor
+        n = min(int.from_bytes(self.kernel.space.read(count, 4), "little"), _MAX_CPUS)
+        return sorted(set(np.frombuffer(self.kernel.space.read(table, 8 * n), "<u8").tolist()))
 
     # ----- what drgn asks
 

@@ -1,0 +1,279 @@
+"""What the kernel keeps for itself, read by drgn from RAM: modules, slabs, sockets, log, stacks, as the guest says."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import time
+
+import numpy as np
+import pytest
+
+from bridge.kernel.details import Details, NoSuchProcess
+from bridge.kernel.drgn_modules import Modules
+from bridge.kernel.drgn_program import KernelProgram
+from bridge.kernel.drgn_stack import Stacks, ThreadRuns, _Loaded
+from bridge.kernel.errors import NotMapped
+from bridge.kernel.orc import Frame, OrcLayout
+from bridge.kernel.page_classes import PageClass
+from bridge.kernel.snapshot import Introspector
+from tests.bridge.kernel.conftest import LiveGuest
+
+
+@pytest.fixture(scope="module")
+def introspector(live: LiveGuest) -> Introspector:
+    return Introspector(live.kernel)
+
+
+@pytest.fixture(scope="module")
+def details(introspector: Introspector) -> Details:
+    return Details(introspector)
+
+
+@pytest.fixture(scope="module")
+def program(live: LiveGuest) -> KernelProgram:
+    return KernelProgram(live.kernel)
+
+
+@pytest.fixture(scope="module")
+def loaded(live: LiveGuest) -> str:
+    """/proc/modules, once the network card's drivers are in."""
+    live.shell.run("while read -r module; do insmod $module || break; done </etc/network-modules; true")
+    return live.shell.run("cat /proc/modules")
+
+
+def test_modules_equal_the_guests_own(loaded: str, details: Details) -> None:
+    ours = []
+    for m in details.modules():
+        users = "".join(f"{name}," for name in m.used_by) or "-"
+        ours.append(f"{m.name} {m.size_bytes} {m.references} {users} {m.state} {m.base:#018x}")
+    theirs = [" ".join(line.split()[:6]) for line in loaded.splitlines()]
+    assert len(theirs) >= 5
+    assert ours == theirs
+    assert any(module.used_by for module in details.modules())
+
+
+def test_module_symbols_equal_the_guests_own(
+    live: LiveGuest, loaded: str, program: KernelProgram, introspector: Introspector
+) -> None:
+    """The nearest symbol of each module's functions is what /proc/kallsyms says lies there."""
+    assert loaded
+    modules = Modules(program)
+    stacks, pieces = Stacks(program, modules), _Loaded(program, modules)
+    text = live.shell.run("grep ' [tT] .*\\[virtio' /proc/kallsyms")
+    names: dict[int, set[str]] = {}
+    for line in text.splitlines():
+        address, _, name, brought_by = line.split()
+        names.setdefault(int(address, 16), set()).add(f"{name} {brought_by}")
+    checked = 0
+    for place, known in names.items():
+        module = pieces.at(place)
+        if module is None:
+            continue  # what ran once, when it was loaded, and is gone
+        assert stacks._symbol(place, module, 0) in known
+        checked += 1
+    assert checked > 50
+    assert pieces.at(live.kernel.symbols.address("_stext")) is None
+
+
+def test_orc_knows_every_functions_entry(loaded: str, live: LiveGuest, program: KernelProgram) -> None:
+    """At its first instruction a function's return address is on top of the stack: in the image and in modules."""
+    assert loaded
+    modules = Modules(program)
+    layout = OrcLayout.of(program.types)
+    stack = {0x1000: 0xAAAA, 0x1008: 0xBBBB}
+    table = Stacks(program, modules)._image
+    symbols = live.kernel.symbols
+    for name in ("schedule", "do_sys_poll", "kmem_cache_alloc", "vfs_read", "__x64_sys_poll"):
+        found = table.above(Frame(symbols.address(name), 0x1000, 7, True), stack.__getitem__)
+        assert found == Frame(0xAAAA, 0x1008, 7, False), name
+    assert table.above(Frame(0x1000, 0x1000, 7, True), stack.__getitem__) is None
+    pieces = _Loaded(program, modules)
+    text = live.shell.run("grep ' t .*\\[virtio_ring\\]' /proc/kallsyms")
+    checked = 0
+    for line in text.splitlines():
+        address = int(line.split()[0], 16)
+        module = pieces.at(address)
+        if module is None or "." in line.split()[2] or line.split()[2].startswith("__"):
+            continue
+        orc = pieces.orc(module, layout)
+        assert orc is not None
+        assert orc.above(Frame(address, 0x1000, 7, True), stack.__getitem__) == Frame(0xAAAA, 0x1008, 7, False), line
+        checked += 1
+    assert checked > 10
+
+
+def test_stacks_equal_the_guests_own(live: LiveGuest, details: Details) -> None:
+    """Every sleeping thread's stack, but for the scheduler's functions, which /proc leaves out."""
+    text = live.shell.run('for p in /proc/[0-9]*; do echo "== ${p#/proc/}"; cat $p/stack; done 2>/dev/null; true')
+    symbols = live.kernel.symbols
+    scheduler = range(symbols.address("__sched_text_start"), symbols.address("__sched_text_end"))
+    compared = deep = 0
+    for part in text.split("== ")[1:]:
+        tid, *lines = part.splitlines()
+        theirs = [re.sub(r"^\[<0>\] (\S+?)\+(0x\w+)/.*", r"\1 + \2", line) for line in lines]
+        try:
+            found = details.stack(int(tid))
+        except (NoSuchProcess, ThreadRuns):
+            continue  # cat itself, or the shell
+        ours = [frame.symbol for frame in found]
+        while found and found[0].address in scheduler:
+            found, ours = found[1:], ours[1:]
+        if not theirs or ours[:2] != theirs[:2]:
+            continue  # it went on between the question and the look
+        assert [name.split(" + ")[1] for name in ours] == [name.split(" + ")[1] for name in theirs], tid
+        assert sum(a == b for a, b in zip(ours, theirs, strict=True)) >= len(theirs) - 1, tid  # one may have two names
+        compared += 1
+        deep += len(theirs) > 3
+    assert compared >= 20
+    assert deep >= 5
+
+
+def test_a_thread_that_runs_has_no_stack_to_show(live: LiveGuest, details: Details, introspector: Introspector) -> None:
+    live.shell.run("(while :; do :; done) & sleep 1")
+    pid = int(live.shell.run("echo $!"))
+    for _ in range(200):
+        try:
+            details.stack(pid)
+        except ThreadRuns as error:
+            assert error.tid == pid  # noqa: PT017 - whether it runs just now is the guest's affair
+            break
+        time.sleep(0.01)
+    else:
+        pytest.fail("a loop was never seen running")
+    live.shell.run(f"kill {pid}")
+    with pytest.raises(NoSuchProcess, match="no thread 999999"):
+        details.stack(999_999)
+
+
+def test_the_log_equals_the_guests_own(live: LiveGuest, details: Details) -> None:
+    live.shell.run("echo '<3>an error of ours' >/dev/kmsg; echo '<30>two words' >/dev/kmsg; sleep 1")
+    text = live.shell.run("timeout 1 cat /dev/kmsg; true", timeout_s=120)
+    theirs = [
+        (int(m[2]), int(m[1]) & 7, int(m[1]) >> 3, int(m[3]), m[4])
+        for m in re.finditer(r"^(\d+),(\d+),(\d+),[^;]*;(.*)$", text, re.MULTILINE)
+    ]
+    ours = [(r.sequence, r.level, r.facility, int(r.time_s * 1e6 + 1e-3), r.text) for r in details.log(100_000)]
+    assert len(theirs) > 200
+    assert [own for own in ours if own[0] not in {their[0] for their in theirs}] == []
+    assert len(ours) == len(theirs)
+    for own, their in zip(ours, theirs, strict=True):
+        assert own[:3] == their[:3]
+        assert abs(own[3] - their[3]) <= 1
+        assert own[4] == re.sub(r"\\x(..)", lambda m: chr(int(m[1], 16)), their[4])
+    assert ours[-2][1:3] == (3, 1)
+    assert ours[-1][1:3] == (6, 3)
+    newest = details.log(3)
+    assert [record.text for record in newest] == [their[4] for their in theirs[-3:]]
+    assert re.fullmatch(r"T\d+", newest[-1].caller)
+    assert details.log(0) == ()
+    # A line that may still be continued is in memory, though the guest shows it to nobody yet.
+    live.shell.run("printf '<30>half a' >/dev/kmsg")
+    assert details.log(1)[0].text == "half a"
+
+
+def test_slab_caches_equal_the_guests_own(live: LiveGuest, details: Details) -> None:
+    text = live.shell.run("cat /proc/slabinfo")
+    theirs = {}
+    for line in text.splitlines()[2:]:
+        words = line.split()
+        theirs[words[0]] = tuple(int(word) for word in [*words[1:5], words[14]])
+    found = details.slabs()
+    assert [cache.name for cache in found] == sorted(cache.name for cache in found)
+    ours = {c.name: (c.active, c.objects, c.slot_bytes, c.objects_a_slab, c.slabs) for c in found}
+    assert set(ours) == set(theirs)
+    assert len(theirs) > 100
+    assert {name: values[2:4] for name, values in ours.items()} == {name: v[2:4] for name, v in theirs.items()}
+    # Two readings of a machine that runs: what nobody uses meanwhile is the same.
+    same = sum(ours[name] == theirs[name] for name in theirs)
+    assert same >= 0.9 * len(theirs)
+    assert all(cache.object_bytes <= cache.slot_bytes for cache in found)
+    text = live.shell.run('cd /sys/kernel/slab; for n in *; do echo "$n $(readlink $n)"; done; cd /')
+    links = dict(line.split() for line in text.splitlines() if len(line.split()) == 2)
+    by_target: dict[str, set[str]] = {}
+    for name, target in links.items():
+        by_target.setdefault(target, set()).add(name)
+    merged = {frozenset(names) for names in by_target.values() if len(names) > 1}
+    assert {frozenset((cache.name, *cache.aliases)) for cache in found if cache.aliases} == merged
+
+
+def test_slab_objects(live: LiveGuest, details: Details, introspector: Introspector) -> None:
+    """Every thread is an object in use of its cache, and every object in use of that cache is a thread (or was)."""
+    threads = introspector.tasks.threads()
+    cache = details.slab_object(int(threads.addresses[3]) + 17)
+    assert cache is not None
+    assert (cache.cache, cache.address, cache.allocated) == ("task_struct", int(threads.addresses[3]), True)
+    row = next(row for row in details.slabs() if row.name == "task_struct")
+    assert cache.size_bytes == row.object_bytes
+    frames = introspector.look().page_map.frames
+    pages = np.flatnonzero(frames.slab_cache[frames.heads] == np.uint64(row.address))
+    direct = live.kernel.space.direct_map
+    assert direct is not None
+    found = {}
+    for page in pages.tolist():
+        for offset in range(0, 4096, 64):
+            item = details.slab_object(direct + int(frames.pfns[page]) * 4096 + offset)
+            if item is not None and item.cache == "task_struct":
+                found[item.address] = item.allocated
+    in_use = {address for address, allocated in found.items() if allocated}
+    now = {int(address) for address in introspector.tasks.threads().addresses} | {
+        int(address) for address in threads.addresses
+    }
+    image = live.kernel.symbols.address("init_task")
+    assert {address for address in now if address != image} <= in_use | {0}
+    assert len(in_use) - len(now) <= 8  # idle threads of processors, and the ended whose grace period has not
+    assert len(found) == row.objects
+    assert len(found) > len(in_use)
+    assert details.slab_object(live.kernel.symbols.address("_stext")) is None
+    free = np.flatnonzero(introspector.look().page_map.classes == PageClass.FREE)[-1]
+    assert details.slab_object(direct + int(frames.pfns[free]) * 4096) is None
+
+
+@pytest.fixture(scope="module")
+def talkers(live: LiveGuest) -> None:
+    """Sockets of each family: TCP in conversation, UDP, a unix socket with a name, netlink."""
+    live.shell.run("ip link set lo up; (sleep 6000 | nc -l -p 5000 >/dev/null &); sleep 1")
+    live.shell.run("(sleep 6000 | nc 127.0.0.1 5000 >/dev/null &); (syslogd -n &); (uevent >/dev/null &); sleep 1")
+    live.shell.run("(udpsvd -h; tftp -g -r x 127.0.0.1 9 & true) >/dev/null 2>&1; sleep 1")
+
+
+def internet(text: str) -> tuple[str, int]:
+    """An address and port of /proc/net/tcp or tcp6: words of four bytes as this processor keeps them."""
+    address, port = text.split(":")
+    raw = b"".join(bytes.fromhex(address[at : at + 8])[::-1] for at in range(0, len(address), 8))
+    return str(ipaddress.ip_address(raw)), int(port, 16)
+
+
+def test_sockets_equal_the_guests_own(live: LiveGuest, talkers: None, details: Details) -> None:
+    text = live.shell.run("ls -l /proc/[0-9]*/fd 2>/dev/null | grep -o 'socket:.*' | tr -dc '0-9\\n' | sort -n; true")
+    held = {int(line) for line in text.split()}
+    ours = {socket.inode: socket for socket in details.sockets()}
+    assert set(ours) == held
+    states = {0x01: "ESTABLISHED", 0x0A: "LISTEN", 0x07: "UNCONNECTED"}
+    seen = []
+    for name in ("tcp", "tcp6", "udp"):
+        for line in live.shell.run(f"cat /proc/net/{name}").splitlines()[1:]:
+            words = line.split()
+            if int(words[9]) not in held:
+                continue
+            socket = ours[int(words[9])]
+            (near, near_port), (far, far_port) = internet(words[1]), internet(words[2])
+            assert socket.family == ("inet6" if name == "tcp6" else "inet")
+            assert socket.protocol == name.removesuffix("6")
+            assert socket.state == states[int(words[3], 16)]
+            assert socket.local.replace("[", "").replace("]", "") == f"{near}:{near_port}"
+            expected = "" if not far_port else f"{far}:{far_port}"
+            assert socket.remote.replace("[", "").replace("]", "") == expected
+            seen.append((name, socket.state))
+    assert ("tcp", "LISTEN") in seen
+    assert ("tcp", "ESTABLISHED") in seen
+    assert ("tcp6", "ESTABLISHED") in seen
+    unix = [socket for socket in ours.values() if socket.family == "unix"]
+    assert [(socket.local, socket.kind, socket.process) for socket in unix] == [("/dev/log", "dgram", "syslogd")]
+    netlink = [socket for socket in ours.values() if socket.family == "netlink"]
+    assert [(s.protocol, s.local == str(s.pid), s.process) for s in netlink] == [("kobject_uevent", True, "uevent")]
+
+
+def test_reads_beside_memory_are_refused(program: KernelProgram) -> None:
+    with pytest.raises(NotMapped):
+        program.tree(0x10, 100)
