@@ -62,7 +62,7 @@ class Stacks:
                     raise NotMapped(vaddr & (1 << 64) - 1, "it is not on the stack")
                 return peek(vaddr)
 
-            found = []
+            found: list[StackFrame] = []
             while frame is not None and len(found) < MAX_FRAMES:
                 module = loaded.at(frame.ip)
                 if module is None and not self._in_image(frame.ip):

@@ -16,6 +16,7 @@ from bridge.kernel.drgn_stack import Stacks, ThreadRuns, _Loaded
 from bridge.kernel.errors import NotMapped
 from bridge.kernel.orc import Frame, OrcLayout
 from bridge.kernel.page_classes import PageClass
+from bridge.kernel.page_sets import pages_of
 from bridge.kernel.snapshot import Introspector
 from tests.bridge.kernel.conftest import LiveGuest
 
@@ -205,14 +206,14 @@ def test_slab_objects(live: LiveGuest, details: Details, introspector: Introspec
     assert (cache.cache, cache.address, cache.allocated) == ("task_struct", int(threads.addresses[3]), True)
     row = next(row for row in details.slabs() if row.name == "task_struct")
     assert cache.size_bytes == row.object_bytes
-    frames = introspector.look().page_map.frames
-    pages = np.flatnonzero(frames.slab_cache[frames.heads] == np.uint64(row.address))
+    looked = introspector.look()
+    pages = pages_of(live.kernel, looked, "slab", "task_struct")
     direct = live.kernel.space.direct_map
     assert direct is not None
     found = {}
     for page in pages.tolist():
         for offset in range(0, 4096, 64):
-            item = details.slab_object(direct + int(frames.pfns[page]) * 4096 + offset)
+            item = details.slab_object(direct + page * 4096 + offset)
             if item is not None and item.cache == "task_struct":
                 found[item.address] = item.allocated
     in_use = {address for address, allocated in found.items() if allocated}
@@ -225,8 +226,8 @@ def test_slab_objects(live: LiveGuest, details: Details, introspector: Introspec
     assert len(found) == row.objects
     assert len(found) > len(in_use)
     assert details.slab_object(live.kernel.symbols.address("_stext")) is None
-    free = np.flatnonzero(introspector.look().page_map.classes == PageClass.FREE)[-1]
-    assert details.slab_object(direct + int(frames.pfns[free]) * 4096) is None
+    free = int(np.flatnonzero(looked.page_map.classes == PageClass.FREE)[-1])
+    assert details.slab_object(direct + free * 4096) is None
 
 
 @pytest.fixture(scope="module")
