@@ -52,3 +52,10 @@ def kernel_source(options: argparse.Namespace) -> Iterator[KernelSource]:
         yield KernelSource(options.name, find_kernel(PhysicalReader(ram)))
     finally:
         ram.close()
+
+
+def process_number(text: str) -> int:
+    """The number of a process or thread. Raises UsageError."""
+    if not text.isdecimal() or len(text) > 10:
+        raise UsageError(f"{text!r} is no process number")
+    return int(text)

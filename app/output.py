@@ -59,6 +59,11 @@ def progress_printer() -> Callable[[str, float], None]:
     return report
 
 
+def printable(text: str) -> str:
+    """Return guest text on one line, with nothing in it that a terminal would obey."""
+    return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
+
+
 def format_bytes(count: float) -> str:
     """Return `count` bytes with a binary unit: ``128 MiB``, ``1.4 GiB``, ``512 B``."""
     value = float(count)

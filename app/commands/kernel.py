@@ -1,20 +1,19 @@
 """`glassbox ps`, `maps`, `pages`, `symbols`, `where`: what a guest's kernel says, read from its RAM alone."""
 
 import argparse
-import json
 from collections.abc import Callable
 from dataclasses import asdict
 
 import numpy as np
 
-from app.failures import CommandFailed, UsageError
+from app.failures import CommandFailed
 from app.isf_export import add_isf_argument, export_isf
-from app.kernel_source import KernelSource, add_source_arguments, kernel_source
+from app.kernel_source import KernelSource, add_source_arguments, kernel_source, process_number
 from app.numbers import parse_address
-from app.output import format_bytes, format_table, print_json, print_text
-from bridge.kernel.maps import VM_EXEC, VM_READ, VM_SHARED, VM_WRITE
+from app.output import format_byte_count, format_bytes, format_table, print_json, print_text, printable
+from bridge.kernel.details import Details
 from bridge.kernel.page_classes import CLASS_TITLES, PageClass
-from bridge.kernel.where import paddr_of, tell
+from bridge.kernel.where import Story, paddr_of
 
 
 def configure(parser: argparse.ArgumentParser, command: str) -> None:
@@ -71,7 +70,7 @@ def _ps(source: KernelSource, options: argparse.Namespace) -> None:
             str(row["state"]),
             format_bytes(float(str(row["rss_bytes"]))) if row["rss_bytes"] else "-",
             f"{row['task']:#x}",
-            _printable(str(row["cmdline"]) or f"[{row['name']}]"),
+            printable(str(row["cmdline"]) or f"[{row['name']}]"),
         )
         for row in rows
     ]
@@ -81,38 +80,26 @@ def _ps(source: KernelSource, options: argparse.Namespace) -> None:
 
 
 def _maps(source: KernelSource, options: argparse.Namespace) -> None:
-    introspector = source.introspector()
-    tasks = introspector.tasks.processes()
-    index = _process_index(tasks.pids, options.pid)
-    if not int(tasks.mms[index]):
-        raise CommandFailed(f"process {options.pid} is a thread of the kernel and has no memory map")
-    vmas = introspector.maps.vmas(tasks.mms[index : index + 1])
-    rows = []
-    for i in range(len(vmas)):
-        flags = int(vmas.flags[i])
-        letters = "".join(c if flags & bit else "-" for c, bit in (("r", VM_READ), ("w", VM_WRITE), ("x", VM_EXEC)))
-        rows.append(
-            {
-                "start": int(vmas.starts[i]),
-                "end": int(vmas.ends[i]),
-                "permissions": letters + ("s" if flags & VM_SHARED else "p"),
-                "file_offset": int(vmas.page_offsets[i]) << 12 if vmas.files[i] else 0,
-                "file": int(vmas.files[i]),
-            }
-        )
+    pid = process_number(options.pid)
+    entries = Details(source.introspector()).maps(pid)
+    if not entries:
+        raise CommandFailed(f"process {pid} has no memory map: it is a thread of the kernel, or it has ended")
     if options.json:
-        print_json({"source": source.name, "pid": int(options.pid), "complete": vmas.complete, "maps": rows})
+        print_json({"source": source.name, "pid": pid, "maps": [asdict(entry) for entry in entries]})
         return
     table = [
         (
-            f"{row['start']:012x}-{row['end']:012x}",
-            str(row["permissions"]),
-            format_bytes(float(int(str(row["end"])) - int(str(row["start"])))),
-            f"{row['file_offset']:#x}" if row["file"] else "",
+            f"{entry.start:012x}-{entry.end:012x}",
+            entry.permissions,
+            format_bytes(entry.end - entry.start),
+            format_bytes(entry.resident_bytes) if entry.resident_bytes else "-",
+            f"{entry.file_offset:#x}" if entry.file_offset else "",
+            printable(entry.path),
         )
-        for row in rows
+        for entry in entries
     ]
-    print_text(format_table(("RANGE", "PERM", "SIZE", "FILE OFFSET"), table, right=frozenset({2, 3})))
+    header = ("RANGE", "PERM", "SIZE", "RESIDENT", "FILE OFFSET", "PATH")
+    print_text(format_table(header, table, right=frozenset({2, 3, 4})))
 
 
 def _pages(source: KernelSource, options: argparse.Namespace) -> None:
@@ -164,11 +151,12 @@ def _symbols(source: KernelSource, options: argparse.Namespace) -> None:
 
 def _where(source: KernelSource, options: argparse.Namespace) -> None:
     address = parse_address(options.address)
-    snapshot = source.introspector().look()
+    introspector = source.introspector()
+    snapshot = introspector.look()
     if options.pid is not None:
-        pid = _pid(options.pid)
+        pid = process_number(options.pid)
         address = paddr_of(source.kernel, snapshot, address, pid or None)
-    story = tell(source.kernel, snapshot, address)
+    story = Details(introspector).story(snapshot, address)
     if options.json:
         document = asdict(story)
         document["symbol"] = None if story.symbol is None else str(story.symbol)
@@ -179,34 +167,41 @@ def _where(source: KernelSource, options: argparse.Namespace) -> None:
         lines.append(("Kernel", f"{story.kernel_vaddr:#x}"))
     if story.symbol is not None:
         lines.append(("Symbol", str(story.symbol)))
+    lines += _whose(story)
     if story.n_mappings:
         lines.append(("Part", story.part))
     for mapping in story.mappings:
         place = f"{mapping.vaddr:#x}"
         if mapping.vma_end:
             place += f" in {mapping.vma_start:#x}-{mapping.vma_end:#x}"
-        lines.append(("Mapped by", f"{_printable(mapping.name)} ({mapping.pid}) at {place}"))
+        lines.append(("Mapped by", f"{printable(mapping.name)} ({mapping.pid}) at {place}"))
     if story.n_mappings > len(story.mappings):
         lines.append(("", f"and {story.n_mappings - len(story.mappings):,} more"))
     print_text("\n".join(f"{label:<11} {text}" for label, text in lines))
 
 
-def _process_index(pids: np.ndarray, text: str) -> int:
-    found = np.flatnonzero(pids == _pid(text))
-    if not len(found):
-        raise CommandFailed(f"there is no process {text}; `glassbox ps` lists them")
-    return int(found[0])
-
-
-def _pid(text: str) -> int:
-    if not text.isdecimal() or len(text) > 10:
-        raise UsageError(f"{text!r} is no process number")
-    return int(text)
-
-
-def _printable(text: str) -> str:
-    """Guest text on one line, with nothing in it that a terminal would obey."""
-    return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
+def _whose(story: Story) -> list[tuple[str, str]]:
+    """What the page belongs to, beyond its class."""
+    lines = []
+    if story.slab_object is not None:
+        held = story.slab_object
+        state = "in use" if held.allocated else "free"
+        place = f"{held.address:#x} + {(story.kernel_vaddr or held.address) - held.address:#x}"
+        lines.append(("Object", f"{printable(held.cache)} {place}, {format_byte_count(held.size_bytes)}, {state}"))
+    elif story.cache:
+        lines.append(("Slab cache", printable(story.cache)))
+    if story.file_path:
+        lines.append(("File", f"{printable(story.file_path)} + {story.file_offset or 0:#x}"))
+    if story.stack_task is not None:
+        lines.append(("Stack of", f"{printable(story.stack_task[1])} ({story.stack_task[0]})"))
+    if story.module:
+        lines.append(("Module", printable(story.module)))
+    if story.table_owner is not None:
+        owner = f"{printable(story.table_owner[1])} ({story.table_owner[0]})"
+        lines.append(("Table of", f"{owner}, level {story.table_level}"))
+    if story.order is not None:
+        lines.append(("Free block", f"{1 << story.order:,} page{'s' if story.order else ''}"))
+    return lines
 
 
 _COMMANDS: dict[str, Callable[[KernelSource, argparse.Namespace], None]] = {

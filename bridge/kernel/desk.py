@@ -27,7 +27,7 @@ from bridge.kernel.records import (
     SymbolRow,
 )
 from bridge.kernel.snapshot import Introspector, SemanticSnapshot
-from bridge.kernel.where import Story, paddr_of, tell
+from bridge.kernel.where import Story, paddr_of
 from bridge.memory.errors import GuestMemoryError
 
 MAX_ROWS = 100_000
@@ -114,7 +114,7 @@ class Desk:
 
     def where(self, paddr: int) -> Story:
         """The story of a physical address. Raises NotMapped."""
-        return tell(self.introspector.kernel, self.snapshot, paddr)
+        return self.details.story(self.snapshot, paddr)
 
     def physical(self, vaddr: int, pid: int | None) -> int:
         """Where a virtual address of the kernel (None) or of a process lies. Raises NotMapped."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cached_property
 
 import drgn
@@ -28,8 +29,9 @@ from bridge.kernel.records import (
     Socket,
     StackFrame,
 )
-from bridge.kernel.snapshot import Introspector
+from bridge.kernel.snapshot import Introspector, SemanticSnapshot
 from bridge.kernel.tasks import Tasks
+from bridge.kernel.where import Story, tell
 
 _MAX_COMMAND_LINES = 100_000
 
@@ -100,6 +102,17 @@ class Details:
     @cached_property
     def _stacks(self) -> Stacks:
         return Stacks(self._program, self._modules)
+
+    def story(self, snapshot: SemanticSnapshot, paddr: int) -> Story:
+        """The story of a physical address, with the slab object that holds it. Raises NotMapped."""
+        story = tell(self._introspector.kernel, snapshot, paddr)
+        direct_map = self._introspector.kernel.space.direct_map
+        if not story.cache or direct_map is None:
+            return story
+        try:
+            return replace(story, slab_object=self.slab_object(direct_map + paddr))
+        except KernelError:
+            return story  # the slab was given back since the look, or its cache is damaged: all else is still true
 
     @cached_property
     def _slabs(self) -> Slabs:

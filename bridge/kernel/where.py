@@ -12,6 +12,7 @@ from bridge.kernel.kernel import Kernel
 from bridge.kernel.page_classes import CLASS_TITLES, PageClass
 from bridge.kernel.page_details import KERNEL_TABLES
 from bridge.kernel.paging import translate
+from bridge.kernel.records import SlabObject
 from bridge.kernel.snapshot import PART_TITLES, Part, SemanticSnapshot, find_vmas
 from bridge.kernel.space import KERNEL_MAP, KERNEL_MAP_END
 from bridge.kernel.symbols import Place
@@ -70,6 +71,8 @@ class Story:
     """0 for a table of pages of 4 KiB."""
     order: int | None = None
     """The page is part of a free block of 2^order pages."""
+    slab_object: SlabObject | None = None
+    """The object of the slab cache that holds the byte; told by `details.Details.story`."""
     consistency: Consistency = "live"
     taken_s: float = 0.0
     """time.monotonic() of the look that this was told from."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -65,6 +67,79 @@ def test_maps_and_places(capsys: pytest.CaptureFixture[str], dump_file: str) -> 
     assert "Mapped by" in capsys.readouterr().out
 
 
+def rows_of(capsys: pytest.CaptureFixture[str], dump_file: str, *arguments: str) -> list[dict[str, Any]]:
+    """The records that a command prints as JSON."""
+    found = run_json(capsys, *arguments, "--dump", dump_file)[arguments[0]]
+    assert isinstance(found, list)
+    return found
+
+
+def text_of(capsys: pytest.CaptureFixture[str], dump_file: str, *arguments: str) -> list[str]:
+    """The lines that it prints for people."""
+    assert main([*arguments, "--dump", dump_file]) == ExitCode.DONE
+    return capsys.readouterr().out.splitlines()
+
+
+def test_files_mounts_and_stacks_of_processes(capsys: pytest.CaptureFixture[str], dump_file: str) -> None:
+    pid = str(next(row["pid"] for row in rows_of_processes(capsys, dump_file) if row["name"] == "journal"))
+    files = rows_of(capsys, dump_file, "files", pid)
+    journal = next(row for row in files if row["path"] == "/tmp/journal.log")
+    assert (journal["kind"], journal["mode"], journal["pid"]) == ("file", "rw", int(pid))
+    assert journal["position"] == journal["size_bytes"] > 0
+    lines = text_of(capsys, dump_file, "files", pid)
+    assert lines[0].split() == ["FD", "MODE", "KIND", "POSITION", "SIZE", "PATH"]
+    assert any(line.endswith("/tmp/journal.log") for line in lines)
+    mounts = rows_of(capsys, dump_file, "mounts", "--pid", pid)
+    assert {"/", "/proc", "/tmp"} <= {row["path"] for row in mounts}
+    assert any("tmpfs" in line and line.endswith("rw,relatime") for line in text_of(capsys, dump_file, "mounts"))
+    regions = rows_of(capsys, dump_file, "maps", pid)
+    assert {"[heap]", "[stack]", "[vdso]"} & {row["path"] for row in regions}
+    assert any(row["path"].startswith("/") and row["resident_bytes"] for row in regions)
+    frames = rows_of(capsys, dump_file, "stack", "1")
+    assert frames[0]["symbol"].startswith("__schedule + ")
+    lines = text_of(capsys, dump_file, "stack", "1")
+    assert lines[1].split() == [f"{frames[0]['address']:016x}", *frames[0]["symbol"].split()]
+
+
+def rows_of_processes(capsys: pytest.CaptureFixture[str], dump_file: str) -> list[dict[str, Any]]:
+    found = run_json(capsys, "ps", "--dump", dump_file)["processes"]
+    assert isinstance(found, list)
+    return found
+
+
+def test_lists_of_the_kernel(capsys: pytest.CaptureFixture[str], dump_file: str) -> None:
+    assert rows_of(capsys, dump_file, "modules") == []
+    assert text_of(capsys, dump_file, "modules") == ["no modules"]
+    caches = {row["name"]: row for row in rows_of(capsys, dump_file, "slabs")}
+    assert 0 < caches["task_struct"]["active"] <= caches["task_struct"]["objects"]
+    assert any(line.startswith("task_struct ") for line in text_of(capsys, dump_file, "slabs"))
+    log = rows_of(capsys, dump_file, "log")
+    assert "Linux version" in log[0]["text"]
+    lines = text_of(capsys, dump_file, "log", "--last", "3")
+    assert len(lines) == 3
+    assert lines[-1].endswith(log[-1]["text"])
+    assert lines[-1].startswith(f"[{log[-1]['time_s']:12.6f}] ")
+    sockets = rows_of(capsys, dump_file, "sockets")
+    lines = text_of(capsys, dump_file, "sockets")
+    assert len(lines) == len(sockets) + 1 if sockets else lines == ["no sockets"]
+
+
+def test_whose_a_byte_is(capsys: pytest.CaptureFixture[str], dump_file: str) -> None:
+    init = next(row for row in rows_of_processes(capsys, dump_file) if row["pid"] == 1)
+    lines = text_of(capsys, dump_file, "where", hex(init["task"] + 8), "--pid", "0")
+    assert any(
+        re.fullmatch(rf"Object +task_struct {init['task']:#x} \+ 0x8, [\d,]+ bytes, in use", line) for line in lines
+    )
+    document = run_json(capsys, "where", hex(init["task"] + 8), "--pid", "0", "--dump", dump_file)
+    assert isinstance(document["slab_object"], dict)
+    assert document["slab_object"]["address"] == init["task"]
+    lines = text_of(capsys, dump_file, "where", hex(init["cr3"]))
+    assert any(re.fullmatch(r"Table of +init \(1\), level 3", line) for line in lines)
+    code = next(row for row in rows_of(capsys, dump_file, "maps", "1") if row["permissions"] == "r-xp")
+    lines = text_of(capsys, dump_file, "where", hex(code["start"] + 5), "--pid", "1")
+    assert any(line.startswith("File") and line.split()[1] == code["path"] for line in lines)
+
+
 def test_symbols_pages_and_kernel_places(capsys: pytest.CaptureFixture[str], dump_file: str) -> None:
     found = run_json(capsys, "symbols", "--find", "linux_banner", "--dump", dump_file)["symbols"]
     assert isinstance(found, list)
@@ -88,6 +163,11 @@ def test_symbols_pages_and_kernel_places(capsys: pytest.CaptureFixture[str], dum
         (["maps", "2"], ExitCode.FAILED, "thread of the kernel"),
         (["maps", "999999"], ExitCode.FAILED, "no process 999999"),
         (["maps", "x"], ExitCode.USAGE, "no process number"),
+        (["files", "999999"], ExitCode.FAILED, "no process 999999"),
+        (["files", "x"], ExitCode.USAGE, "no process number"),
+        (["mounts", "--pid", "999999"], ExitCode.FAILED, "no process 999999"),
+        (["stack", "999999"], ExitCode.FAILED, "no thread 999999"),
+        (["log", "--last", "0"], ExitCode.USAGE, "at least 1"),
         (["where", "0x10", "--pid", "1"], ExitCode.FAILED, "cannot be read"),
         (["where", "0x10", "--pid", "2"], ExitCode.FAILED, "no address space of its own"),
         (["where", "0x10", "--pid", "999999"], ExitCode.FAILED, "no process 999999"),
@@ -111,9 +191,9 @@ def test_nothing_to_read_from(capsys: pytest.CaptureFixture[str], tmp_path: Path
 
 
 def test_guest_text_cannot_command_the_terminal() -> None:
-    from app.commands.kernel import _printable
+    from app.output import printable
 
-    assert _printable("a\x1b[2Jb\nc") == "a\\u001b[2Jb\\nc"
+    assert printable("a\x1b[2Jb\nc") == "a\\u001b[2Jb\\nc"
 
 
 def test_types_for_volatility(capsys: pytest.CaptureFixture[str], dump_file: str, tmp_path: Path) -> None:

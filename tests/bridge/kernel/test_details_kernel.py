@@ -226,6 +226,9 @@ def test_slab_objects(live: LiveGuest, details: Details, introspector: Introspec
     assert len(found) == row.objects
     assert len(found) > len(in_use)
     assert details.slab_object(live.kernel.symbols.address("_stext")) is None
+    story = details.story(looked, int(threads.addresses[3]) + 17 - direct)
+    assert story.slab_object == cache
+    assert details.story(looked, 0x1000).slab_object is None
     free = int(np.flatnonzero(looked.page_map.classes == PageClass.FREE)[-1])
     assert details.slab_object(direct + free * 4096) is None
 
