@@ -20,6 +20,10 @@ T = TypeVar("T", bound=np.generic)
 
 _VMEMMAP_4_LEVELS, _VMEMMAP_5_LEVELS = 0xFFFF_EA00_0000_0000, 0xFFD4_0000_0000_0000
 """Where it is when the kernel does not move it (Documentation/arch/x86/x86_64/mm.rst)."""
+_MASK_BITS = 30
+"""A compound page of 1 GiB has 2^18 frames of 2^6 bytes: no mask takes more bits away. The array of `struct page` lies
+far below the last GiB of the address space.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,12 +148,27 @@ def _heads(
     kernel: Kernel, links: U64, base: int, size: int, n_pages: int
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """File page of each page's head, and the pages that are not their own. A tail's link is the head's address plus
-    one.
+    one; or, since v7.1 where `struct page` has a power of two of bytes, a mask plus one, which makes the head's address
+    of the tail's (`compound_info`). An address lies in the array of `struct page`; a mask has all its upper bits set.
     """
     heads = np.arange(n_pages)
     tails = np.flatnonzero(links & np.uint64(1))
-    places = links[tails] - np.uint64(1) - np.uint64(base)
+    wanted = links[tails] - np.uint64(1)
+    masks = np.flatnonzero(wanted >> np.uint64(_MASK_BITS) == np.uint64((1 << (64 - _MASK_BITS)) - 1))
+    if len(masks):
+        wanted[masks] &= np.uint64(base) + _pfns(kernel, tails[masks]) * np.uint64(size)
+    places = wanted - np.uint64(base)
     offsets, ok = kernel.reader.offsets((places // np.uint64(size)) << np.uint64(12))
     good = ok & (places % np.uint64(size) == 0)
     heads[tails[good]] = (offsets[good] >> np.uint64(12)).astype(np.int64)
     return heads, tails[good]
+
+
+def _pfns(kernel: Kernel, pages: npt.NDArray[np.int64]) -> U64:
+    """(m,) page frame number of some pages of the RAM file; zero for those that have no physical address."""
+    pfns = np.zeros(len(pages), np.uint64)
+    for region in kernel.reader.ram.physical_map.regions:
+        first, count = region.offset >> 12, region.size_bytes >> 12
+        inside = (pages >= first) & (pages < first + count)
+        pfns[inside] = (pages[inside] - first + (region.paddr >> 12)).astype(np.uint64)
+    return pfns

@@ -44,6 +44,12 @@ class Tables:
     relative_base: int | None
     """None where offsets are relative to their own place (since v7.0)."""
 
+    def moved(self, shift: int) -> Tables:
+        """The same tables at addresses that are `shift` higher."""
+        base = None if self.relative_base is None else self.relative_base + shift
+        places = (self.num_syms, self.names, self.token_table, self.token_index, self.offsets)
+        return Tables(*(place + shift for place in places), base)
+
 
 @dataclass(frozen=True, slots=True)
 class Symbols:
@@ -156,7 +162,7 @@ def _token_tables_around(image: bytes, digits: int) -> list[tuple[int, int]]:
         if at <= 0:
             return []
     results = []
-    for start in {at, at + -at % 8}:  # padding before the table looks like an empty token
+    for start in {at, at + -at % 4, at + -at % 8}:  # padding before the table looks like an empty token
         end, ok = start, True
         positions = []
         for _ in range(_N_TOKENS):
@@ -176,24 +182,29 @@ def _token_tables_around(image: bytes, digits: int) -> list[tuple[int, int]]:
 
 
 def _tables_around(image: bytes, base: int, token_table: int, token_index: int) -> list[Tables]:
-    """The names come before the token table, their number eight bytes before them; between names and table lie the
-    markers (how far each 256th name is from the first) and since v6.2 more. Offsets are before the number or after the
-    index.
+    """The names come before the token table, their number eight bytes before them, or four where nothing is aligned to
+    eight (since v7.1); between names and table lie the markers (how far each 256th name is from the first) and since
+    v6.2 more. Offsets are before the number or after the index.
     """
     begin = max(0, token_table - _REACH) & ~7
-    words = np.frombuffer(image[begin : token_table & ~7], "<u8")
+    words = np.frombuffer(image[begin : token_table & ~7], "<u4")
     plausible = (words >= _FEWEST_SYMBOLS) & (words <= MAX_SYMBOLS)
-    room = token_table - begin - 8 * np.arange(len(words))
+    room = token_table - begin - 4 * np.arange(len(words))
     plausible &= words.astype(np.int64) * 4 < room  # a name has at least a length, a type and two characters
+    chosen = np.flatnonzero(plausible)
+    # Padding makes the number a word of eight bytes.
+    padded = (chosen % 2 == 0) & (np.append(words, 1)[chosen + 1] == 0)
+    begins = begin + 4 * chosen + np.where(padded, 8, 4)
+    sound = _begin_with_names(np.frombuffer(image[:token_table], np.uint8), begins)
     found = []
-    for index in np.flatnonzero(plausible).tolist():
-        num_syms, count = begin + 8 * index, int(words[index])
-        names = num_syms + 8
-        if not _has_markers(image, names, count, token_table):
+    for index in np.flatnonzero(sound).tolist():
+        num_syms, count = begin + 4 * int(chosen[index]), int(words[chosen[index]])
+        names, alignment = int(begins[index]), 8 if padded[index] else 4
+        if not _has_markers(image, names, count, token_table, alignment):
             continue
         after = token_index + 2 * _N_TOKENS
-        after += -after % 8
-        size = 4 * count + -4 * count % 8
+        after += -after % alignment
+        size = 4 * count + -4 * count % alignment
         old = num_syms - 8 - size
         for offsets, relative in ((after, after + size), (old, num_syms - 8), (after, None)):
             if offsets >= 0:
@@ -210,7 +221,21 @@ def _tables_around(image: bytes, base: int, token_table: int, token_index: int) 
     return found
 
 
-def _has_markers(image: bytes, names: int, count: int, limit: int) -> bool:
+def _begin_with_names(raw: npt.NDArray[np.uint8], places: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    """Whether a hundred names could follow each other from each of `places` (n,) on: none of them is empty."""
+    at = places.copy()
+    sound = at + 2 < len(raw)
+    for _ in range(100):
+        at = np.where(sound, at, 0)
+        length = raw[at].astype(np.int64)
+        long = length & 0x80 != 0
+        length = np.where(long, length & 0x7F | raw[at + 1].astype(np.int64) << 7, length)
+        at += 1 + long + length
+        sound &= (length > 0) & (at + 2 < len(raw))
+    return sound
+
+
+def _has_markers(image: bytes, names: int, count: int, limit: int, alignment: int) -> bool:
     """Whether `count` names begin at `names`, with their markers behind them."""
     markers, at = [], names
     for i in range(count):
@@ -226,5 +251,5 @@ def _has_markers(image: bytes, names: int, count: int, limit: int) -> bool:
         if not length:
             return False
         at += length
-    at += -at % 8
+    at += -at % alignment
     return image[at : at + 4 * len(markers)] == np.array(markers, "<u4").tobytes()

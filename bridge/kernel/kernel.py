@@ -16,6 +16,7 @@ import numpy as np
 from bridge.kernel.btf import Btf
 from bridge.kernel.errors import BadSymbolTable, BadTypes, KernelError, NoKernelFound, NotMapped
 from bridge.kernel.kallsyms import Tables, find_tables, read_symbols
+from bridge.kernel.paging import walk
 from bridge.kernel.space import KERNEL_MAP, KERNEL_MAP_END, AddressSpace, KernelSpace
 from bridge.kernel.symbols import SymbolTable
 from bridge.kernel.vmcoreinfo import VmCoreInfo, find_vmcoreinfo
@@ -182,18 +183,47 @@ def _by_signature(reader: PhysicalReader) -> Iterator[Kernel]:
         for tables in find_tables(image, start):
             try:
                 symbols = SymbolTable(read_symbols(offsets.read, tables))
-                banner, root = symbols.address("linux_banner"), symbols.address("init_top_pgt")
+                if tables.relative_base is None:
+                    yield from _by_places(reader, tables, symbols, banners)
+                else:
+                    yield from _by_addresses(reader, symbols, banners)
             except KernelError:
                 continue
-            for place, release in banners:
-                phys_base = place - (banner - KERNEL_MAP)
-                for levels in (4, 5):
-                    space = KernelSpace(reader, root - KERNEL_MAP + phys_base, levels, phys_base)
-                    try:
-                        _check_image(space, root)
-                    except KernelError:
-                        continue
-                    yield _complete(space, symbols, release, None)
+
+
+def _by_addresses(reader: PhysicalReader, symbols: SymbolTable, banners: list[tuple[int, str]]) -> Iterator[Kernel]:
+    """Symbols that say where the kernel is in virtual memory: the banner says where that is in RAM."""
+    banner, root = symbols.address("linux_banner"), symbols.address("init_top_pgt")
+    for place, release in banners:
+        phys_base = place - (banner - KERNEL_MAP)
+        for levels in (4, 5):
+            space = KernelSpace(reader, root - KERNEL_MAP + phys_base, levels, phys_base)
+            try:
+                _check_image(space, root)
+            except KernelError:
+                continue
+            yield _complete(space, symbols, release, None)
+
+
+def _by_places(
+    reader: PhysicalReader, tables: Tables, symbols: SymbolTable, banners: list[tuple[int, str]]
+) -> Iterator[Kernel]:
+    """Symbols that are told relative to their own table, so that `symbols` have places in RAM for addresses: the page
+    tables say where in virtual memory the banner is, and all else moves along.
+    """
+    banner, root = symbols.address("linux_banner"), symbols.address("init_top_pgt")
+    releases = [release for place, release in banners if place == banner]
+    for release in releases[:1]:
+        for levels in (4, 5):
+            mapped = walk(reader, root, levels, half="kernel")
+            holds = (mapped.paddrs <= banner) & (np.uint64(banner) - mapped.paddrs < mapped.sizes)
+            holds &= (mapped.vaddrs >= np.uint64(KERNEL_MAP)) & (mapped.vaddrs < np.uint64(KERNEL_MAP_END))
+            for index in np.flatnonzero(holds)[:1].tolist():
+                shift = int(mapped.vaddrs[index]) - int(mapped.paddrs[index])
+                space = KernelSpace(reader, root, levels, KERNEL_MAP - shift)
+                moved = SymbolTable(read_symbols(space.read, tables.moved(shift)))
+                _check_image(space, moved.address("init_top_pgt"))
+                yield _complete(space, moved, release, None)
 
 
 class _PhysicalIdentity:

@@ -144,7 +144,8 @@ class PageClassifier:
         orders = self._buddy(frames)
         put(PageClass.FREE, orders >= 0)
         head_flags = frames.of_heads(frames.flags)
-        slab = self.types.test("slab", frames.of_heads(frames.page_type))
+        head_type = frames.of_heads(frames.page_type)
+        slab = self.types.test("slab", head_type)
         if "slab" in layout.bits:
             slab |= head_flags & np.uint64(1 << layout.bits["slab"]) != 0
         put(PageClass.SLAB, slab)
@@ -172,6 +173,8 @@ class PageClassifier:
         # (large kmalloc, a driver's or the network's buffers). What it is for is written nowhere.
         big = head_flags & np.uint64(1 << layout.bits.get("head", 63)) != 0
         put(PageClass.KERNEL_PAGES, big & in_use & (mapping == 0))
+        # Later kernels mark large kmalloc, and do not count references to it.
+        put(PageClass.KERNEL_PAGES, self.types.test("large_kmalloc", head_type))
         return PageMap(classes, orders, frames, half.mappings)
 
     def _buddy(self, frames: Frames) -> npt.NDArray[np.int8]:

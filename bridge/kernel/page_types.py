@@ -34,7 +34,7 @@ class PageTypes:
         """The forms are described in the module."""
         assert kernel.types is not None
         types = kernel.types
-        names = ("buddy", "offline", "table", "guard", "hugetlb", "slab")
+        names = ("buddy", "offline", "table", "guard", "hugetlb", "slab", "large_kmalloc")
         # Linux commit 4ffca5a96678 ("mm: support only one page_type per page", in v6.12).
         numbered = {name: types.enumerator(f"PGTY_{name}") for name in names}
         if numbered["buddy"] is not None:

@@ -34,6 +34,9 @@ def encode(name: str) -> bytes:
     return (bytes([length]) if length < 0x80 else bytes([length & 0x7F | 0x80, length >> 7])) + bytes(out)
 
 
+ORDERS = ["before", "after", "relative to place", "relative and packed", "relative and packed, odd"]
+
+
 class Image:
     """Read-only data of a kernel, with its tables in one of the orders."""
 
@@ -48,15 +51,18 @@ class Image:
         index = np.cumsum([0] + [len(t) + 1 for t in TOKENS[:-1]]).astype("<u2").tobytes()
         base = min(a for a, _, _ in symbols if a > 1 << 32)
         at: dict[str, int] = {}
+        alignment = 4 if "packed" in order else 8
+        if order == "relative and packed, odd":
+            self.data += bytes(4)
 
         def put(name: str, data: bytes) -> None:
-            self.data += b"\0" * (-len(self.data) % 8)
+            self.data += b"\0" * (-len(self.data) % alignment)
             at[name] = len(self.data)
             self.data += data
 
         def offsets() -> None:
-            if order == "relative to place":
-                start = len(self.data) + -len(self.data) % 8
+            if "relative" in order:
+                start = len(self.data) + -len(self.data) % alignment
                 values = [(a - (BASE + start + 4 * i)) for i, (a, _, _) in enumerate(symbols)]
                 put("offsets", np.array(values, "<i4").tobytes())
                 return
@@ -100,7 +106,7 @@ kind = st.sampled_from("TtDdRrBb")
 
 @given(
     st.lists(st.tuples(st.integers(0, 1 << 26), kind, name), min_size=1, max_size=40),
-    st.sampled_from(["before", "after", "relative to place"]),
+    st.sampled_from(ORDERS),
 )
 @settings(max_examples=60)
 def test_what_is_encoded_is_decoded(found: list[tuple[int, str, str]], order: str) -> None:
@@ -116,7 +122,7 @@ def many(n: int) -> list[tuple[int, str, str]]:
     return [(BASE + 16 * i, "t", f"sys_function_{i}") for i in range(n)]
 
 
-@pytest.mark.parametrize("order", ["before", "after", "relative to place"])
+@pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("n", [5000, 5120])
 def test_tables_are_found_by_their_looks(order: str, n: int) -> None:
     image = Image(many(n), order)

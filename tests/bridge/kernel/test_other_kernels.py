@@ -1,0 +1,247 @@
+"""Everything that is read from RAM equals what the guest says, on kernels of other years, configurations and boots.
+
+Each is started from its bzImage as it is packaged, so KASLR moves it; `-cpu max` gives five levels of page tables to
+those that know them; two processors.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from bridge.kernel.kernel import find_kernel
+from bridge.kernel.maps import VM_EXEC, VM_READ, VM_SHARED, VM_WRITE
+from bridge.kernel.page_classes import PageClass
+from bridge.kernel.snapshot import Introspector, SemanticSnapshot
+from bridge.machine.guest import MIB, Guest
+from bridge.memory.physical import PhysicalReader
+from bridge.memory.ram import GuestRam
+from tests.bridge.kernel.conftest import HeldRam, LiveGuest
+from tests.bridge.kernel.other_kernels import Wanted, have_kernel
+from tests.bridge.machine.serial_guest import start_guest
+
+# Bits of /proc/kpageflags (include/uapi/linux/kernel-page-flags.h).
+KPF_LRU, KPF_SLAB, KPF_BUDDY, KPF_ANON, KPF_PGTABLE, KPF_ZERO_PAGE = 5, 7, 10, 12, 26, 24
+_OURS = (PageClass.ANONYMOUS, PageClass.FILE, PageClass.SHARED_MEMORY)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A kernel and the machine that it runs on."""
+
+    wanted: Wanted
+    release: str
+    """What its release begins with, where that is certain."""
+    ram_mib: int
+    levels: int
+    definite: float
+
+
+CASES = {
+    # Memory maps are lists, pages carry their slab cache themselves, RSS is an array of counters.
+    "5.10": Case(Wanted("bullseye"), "5.10.", 128, 4, 0.97),
+    "6.12": Case(Wanted("trixie"), "6.12.", 128, 5, 0.97),
+    # Compound pages are linked by masks, symbols are relative to their own place, slabs are not counted.
+    "7": Case(Wanted("trixie-backports"), "", 128, 5, 0.97),
+    "generic, 1 GiB": Case(Wanted("", "linux-image-amd64"), "", 1024, 5, 0.99),
+}
+
+
+@dataclass(frozen=True)
+class Looked:
+    """A guest at rest, one look at it, and what the guest itself says of every page."""
+
+    case: Case
+    live: LiveGuest
+    introspector: Introspector
+    snapshot: SemanticSnapshot
+    flags: npt.NDArray[np.uint64]
+    counts: npt.NDArray[np.uint64]
+    still: npt.NDArray[np.bool_]
+    """(n_pages,) pages of which the guest said the same before the look and after it."""
+
+
+@pytest.fixture(scope="module", params=list(CASES))
+def looked(
+    request: pytest.FixtureRequest, demo_guest: Guest, guest_cache: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Looked]:
+    case = CASES[request.param]
+    kernel = have_kernel(case.wanted, guest_cache)
+    guest = dataclasses.replace(demo_guest, name="other", kernel=kernel)
+    directory = tmp_path_factory.mktemp("other")
+    with start_guest(guest, directory, "-cpu", "max", "-smp", "2", ram_bytes=case.ram_mib * MIB) as shell:
+        assert guest.ready_marker
+        shell.wait_for(guest.ready_marker)
+        shell.run("sleep 1; killall -STOP counter allocator journal compressor rc.background; true")
+        # Some memory of programs, and files that have their pages before the guest's account is written to them.
+        shell.run("awk 'BEGIN { for (i = 0; i < 150000; i++) a[i] = i; system(\"sleep 1000\") }' & sleep 1")
+        kib = case.ram_mib * 2
+        names = ("flags", "counts", "flags_after", "counts_after")
+        shell.run("; ".join(f"dd if=/dev/zero of=/run/{name} bs=1k count={kib}" for name in names))
+        ram = GuestRam.open(shell.ram)
+        live = LiveGuest(shell, ram, find_kernel(PhysicalReader(ram)))
+        introspector = Introspector(live.kernel)
+        # What is asked must not change the answer: the first account is written by processes that stay. We wait here,
+        # not in the guest: a process that waits there would be gone when we look.
+        for what in ("flags", "count"):
+            shell.run(f"tail -c +1 -f /proc/kpage{what} 1<>/run/{what.rstrip('s')}s & true")
+            time.sleep(1)
+        snapshot = introspector.look()
+        for what in ("flags", "count"):
+            shell.run(f"dd if=/proc/kpage{what} of=/run/{what.rstrip('s')}s_after bs=64k conv=notrunc")
+        flags, counts, flags_after, counts_after = (
+            live.words(f"/run/{name}")[: len(snapshot.page_map.classes)] for name in names
+        )
+        still = (flags == flags_after) & (counts == counts_after)
+        yield Looked(case, live, introspector, snapshot, flags, counts, still)
+        ram.close()
+
+
+def precision_and_recall(ours: npt.NDArray[np.bool_], theirs: npt.NDArray[np.bool_]) -> tuple[float, float]:
+    both = int((ours & theirs).sum())
+    return both / max(1, int(ours.sum())), both / max(1, int(theirs.sum()))
+
+
+def test_the_kernel_is_the_one_that_was_started(looked: Looked) -> None:
+    kernel = looked.live.kernel
+    assert kernel.release == looked.live.shell.run("uname -r").strip()
+    assert kernel.release.startswith(looked.case.release)
+    assert kernel.levels == looked.case.levels
+    assert kernel.kernel_offset > 0, "KASLR was to move it"
+    assert kernel.types is not None
+    assert kernel.still_there()
+
+
+def test_every_symbol_equals_the_guests_own(looked: Looked) -> None:
+    symbols = looked.live.kernel.symbols.symbols
+    lines = "".join(
+        f"{address:016x} {chr(kind)} {name}\n"
+        for address, kind, name in zip(symbols.addresses.tolist(), symbols.types.tolist(), symbols.names, strict=True)
+    )
+    theirs = looked.live.shell.run("grep -v '\\[' /proc/kallsyms | md5sum", timeout_s=120).split()[0]
+    assert hashlib.md5(lines.encode()).hexdigest() == theirs
+
+
+def test_processes_equal_the_guests_own(looked: Looked) -> None:
+    text = looked.live.shell.run("for p in /proc/[0-9]*; do cat $p/stat; grep Uid $p/status; done 2>/dev/null; true")
+    theirs = {}
+    for pid, name, _state, parent, uid in re.findall(
+        r"^(\d+) \((.*)\) (\S) (\d+) .*\nUid:\s*(\d+)", text, re.MULTILINE
+    ):
+        if not name.startswith(("kworker", "cat", "grep", "sh")):
+            theirs[int(pid)] = (name[:15], int(parent), int(uid))
+    tasks = looked.introspector.tasks.processes()
+    ours = {
+        int(tasks.pids[i]): (tasks.names[i], int(tasks.ppids[i]), int(tasks.uids[i]))
+        for i in range(len(tasks))
+        if not tasks.names[i].startswith(("kworker", "cat", "grep", "sh"))
+    }
+    assert ours == theirs
+    assert len(ours) > 20
+    states = {tasks.names[i]: tasks.states[i] for i in range(len(tasks))}
+    assert (states["counter"], states["init"]) == ("T", "S")
+    rss = int(tasks.rss_bytes[tasks.names.index("awk")])
+    said = int(re.findall(r"VmRSS:\s*(\d+) kB", looked.live.shell.run("cat /proc/$(pidof awk)/status"))[0]) * 1024
+    # Counters are batched, a task (before v6.2) or a processor.
+    assert abs(rss - said) <= 2 * 64 * 4096
+    init = tasks.names.index("init")
+    theirs_line = looked.live.shell.run("tr '\\0' ' ' </proc/1/cmdline").strip()
+    assert looked.introspector.tasks.command_line(tasks, init) == theirs_line
+
+
+def test_memory_maps_equal_the_guests_own(looked: Looked) -> None:
+    tasks = looked.introspector.tasks.processes()
+    for name in ("counter", "allocator", "awk"):
+        index = tasks.names.index(name)
+        theirs = [
+            (int(start, 16), int(end, 16), letters, int(offset, 16))
+            for start, end, letters, offset in re.findall(
+                r"^(\w+)-(\w+) (\S{4}) (\w+)",
+                looked.live.shell.run(f"cat /proc/{tasks.pids[index]}/maps"),
+                re.MULTILINE,
+            )
+            if int(start, 16) < 1 << 63  # the vsyscall page is the kernel's
+        ]
+        vmas = looked.introspector.maps.vmas(tasks.mms[index : index + 1])
+        assert vmas.complete
+        ours = []
+        for i in range(len(vmas)):
+            flags = int(vmas.flags[i])
+            letters = "".join(
+                letter if flags & bit else "-" for letter, bit in (("r", VM_READ), ("w", VM_WRITE), ("x", VM_EXEC))
+            )
+            offset = int(vmas.page_offsets[i]) * 4096 if vmas.files[i] else 0
+            ours.append((int(vmas.starts[i]), int(vmas.ends[i]), letters + ("s" if flags & VM_SHARED else "p"), offset))
+        assert ours == theirs
+
+
+def test_page_classes_agree_with_the_guests_flags(looked: Looked) -> None:
+    classes, still = looked.snapshot.page_map.classes, looked.still
+
+    def has(bit: int) -> npt.NDArray[np.bool_]:
+        found: npt.NDArray[np.bool_] = (looked.flags >> np.uint64(bit)) & np.uint64(1) != 0
+        return found
+
+    assert still.mean() > 0.95
+    files = (classes == PageClass.FILE) | (classes == PageClass.SHARED_MEMORY)
+    # In a slab's record, what is the mapping in others is a list: some kernels say of slabs that they are anonymous.
+    anonymous = has(KPF_ANON) & ~has(KPF_SLAB)
+    for what, ours, theirs in (
+        ("free", classes == PageClass.FREE, has(KPF_BUDDY)),
+        ("slab", classes == PageClass.SLAB, has(KPF_SLAB)),
+        ("anonymous", classes == PageClass.ANONYMOUS, anonymous),
+        ("file", files, has(KPF_LRU) & ~anonymous),
+    ):
+        precision, recall = precision_and_recall(ours[still], theirs[still])
+        assert precision >= 0.99, f"{what}: precision {precision}"
+        assert recall >= 0.99, f"{what}: recall {recall}"
+        assert int(theirs.sum()) > 50, what
+    # The guest marks only what it took for tables at run time; ours are also those that it booted with.
+    tables = has(KPF_PGTABLE) & still
+    assert (classes[tables] == PageClass.PAGE_TABLE).mean() >= 0.99
+    assert not (has(KPF_LRU) | has(KPF_SLAB) | has(KPF_BUDDY))[still & (classes == PageClass.PAGE_TABLE)].any()
+    assert looked.snapshot.page_map.definite >= looked.case.definite
+
+
+def test_mapped_pages_agree_with_the_guests_counts(looked: Looked) -> None:
+    # The zero page and the vDSO's pages are mapped but belong to the kernel.
+    ours = (looked.snapshot.owners.counts() > 0) & np.isin(looked.snapshot.page_map.classes, _OURS)
+    theirs = (looked.counts > 0) & ((looked.flags >> np.uint64(KPF_ZERO_PAGE)) & np.uint64(1) == 0)
+    precision, recall = precision_and_recall(ours[looked.still], theirs[looked.still])
+    assert precision >= 0.99
+    assert recall >= 0.99
+    # Not only whether: how often each anonymous page is mapped.
+    anonymous = looked.still & (looked.snapshot.page_map.classes == PageClass.ANONYMOUS)
+    assert (looked.snapshot.owners.counts()[anonymous] == looked.counts[anonymous]).mean() >= 0.99
+
+
+def test_it_is_found_without_its_note_as_well(looked: Looked) -> None:
+    if looked.case.ram_mib > 128:
+        pytest.skip("the signature is searched in all RAM: the small guests say the same sooner")
+    data = looked.live.ram.bytes.copy()
+    note, at = b"NUMBER(phys_base)=", -1
+    raw = data.tobytes()
+    while (at := raw.find(note, at + 1)) >= 0:
+        data[at] = ord("X")
+    kernel = find_kernel(PhysicalReader(HeldRam(data)))
+    assert kernel.info is None
+    assert (kernel.release, kernel.levels) == (looked.live.kernel.release, looked.live.kernel.levels)
+    assert (kernel.space.root, kernel.space.phys_base) == (
+        looked.live.kernel.space.root,
+        looked.live.kernel.space.phys_base,
+    )
+    assert kernel.symbols.symbols.names == looked.live.kernel.symbols.symbols.names
+    assert (kernel.symbols.symbols.addresses == looked.live.kernel.symbols.symbols.addresses).all()
+    snapshot = Introspector(kernel).look()
+    same = snapshot.page_map.classes == looked.snapshot.page_map.classes
+    assert same[looked.still].mean() > 0.97
+    assert snapshot.page_map.definite >= looked.case.definite
