@@ -46,9 +46,14 @@ class Tables:
 
     def moved(self, shift: int) -> Tables:
         """The same tables at addresses that are `shift` higher."""
-        base = None if self.relative_base is None else self.relative_base + shift
-        places = (self.num_syms, self.names, self.token_table, self.token_index, self.offsets)
-        return Tables(*(place + shift for place in places), base)
+        return Tables(
+            num_syms=self.num_syms + shift,
+            names=self.names + shift,
+            token_table=self.token_table + shift,
+            token_index=self.token_index + shift,
+            offsets=self.offsets + shift,
+            relative_base=None if self.relative_base is None else self.relative_base + shift,
+        )
 
 
 @dataclass(frozen=True, slots=True)
