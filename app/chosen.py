@@ -29,7 +29,7 @@ KINDS: dict[str, str] = {
     "region": "PID,START,END",
     "class": "a class of pages, such as slab",
     "part": "a part of processes, such as heap",
-    "category": "a colour of the channel Page class, such as Heaps",
+    "category": "a colour of the channel Page class, such as Heaps, or one process's share of it, Heaps of PID",
     "module": "a module's name",
     "slab": "a slab cache's name",
     "file": "a path",
@@ -41,6 +41,8 @@ KINDS: dict[str, str] = {
 Key = int | str | tuple[int, ...]
 _NUMBERS = {"process": 1, "stack": 1, "tables": 1, "region": 3, "symbol": 2}
 _ENUMS: dict[str, type[IntEnum]] = {"class": PageClass, "part": Part}
+OF = " of "
+"""Between a category's label and a process in a key: `Heaps of 412`."""
 ASK_EVERY_S = 2.0
 MAX_TITLE = 120
 PAGE_BYTES = 4096
@@ -120,10 +122,13 @@ def parse_key(kind: str, text: str) -> Key:
     if kind in _ENUMS:
         return _member(kind, text)
     if kind == "category":
-        found = next((label for label in CLASS_LABELS if label.casefold() == text.casefold()), None)
+        name, of, pid = text.partition(OF)
+        found = next((label for label in CLASS_LABELS if label.casefold() == name.casefold()), None)
         if found is None:
             raise BadKey(f"key: {text[:40]!r} is none of {', '.join(CLASS_LABELS)}")
-        return found
+        if of and not (pid.isascii() and pid.isdigit() and len(pid) < 20):
+            raise BadKey(f"key: {pid[:40]!r} is no process's number")
+        return f"{found}{of}{pid}"
     if not text:
         raise BadKey(f"key: of a {kind} it is {KINDS[kind]}")
     return text
@@ -157,6 +162,9 @@ def title_of(kind: str, key: Key, sighting: Sighting | None) -> str:
         if key == 0:
             return "The kernel's own page tables"
         return f"Page tables of {_process(key, sighting)}"
+    if kind == "category":
+        label, of, pid = str(key).partition(OF)
+        return f"{label}{of}{_process(int(pid), sighting)}" if of else label
     return printable(str(key))
 
 
@@ -185,7 +193,10 @@ def seen_pages(sighting: Sighting | None, kind: str, key: Key) -> Pages | None:
     elif kind == "part":
         mask = sighting.parts == key
     else:
-        mask = shown_classes(sighting) == CLASS_LABELS.index(str(key))
+        label, of, pid = str(key).partition(OF)
+        mask = shown_classes(sighting) == CLASS_LABELS.index(label)
+        if of and sighting.processes is not None:
+            mask &= np.isin(sighting.first_owner, np.flatnonzero(sighting.processes.pids == int(pid)))
     return np.flatnonzero(mask).astype(np.uint32)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 from imgui_bundle import imgui
 
@@ -17,6 +18,18 @@ VOLUME, MACHINES, INSPECTOR, CONSOLE, LOG, PERFORMANCE, SLICES, TRANSFER = (
     "Transfer",
 )
 KERNEL = "Kernel"
+STATISTICS = "Statistics"
+SIDES: dict[str, Literal["left", "right", "bottom"]] = {
+    MACHINES: "left",
+    INSPECTOR: "right",
+    CONSOLE: "bottom",
+    LOG: "bottom",
+    KERNEL: "bottom",
+    TRANSFER: "bottom",
+    STATISTICS: "bottom",
+    PERFORMANCE: "left",
+}
+"""Where panels lie at first; the first one of a side is the one whose place those take that a kept layout lacks."""
 LEFT_PX, RIGHT_PX, BOTTOM_PX = 272.0, 392.0, 248.0
 LEFT_MAX, RIGHT_MAX, BOTTOM_MAX = 0.21, 0.29, 0.34  # of the window: the volume keeps the greater part
 SLICES_SHARE = 0.45  # of the middle, beside the volume, while the panel is shown
@@ -52,16 +65,9 @@ def build_default_layout(
     right, middle = split.id_at_dir, split.id_at_opposite_dir
     split = builder.dock_builder_split_node(middle, imgui.Dir.down, min(BOTTOM_PX * scale / height, BOTTOM_MAX))
     bottom, centre = split.id_at_dir, split.id_at_opposite_dir
-    for name, place in (
-        (MACHINES, left),
-        (INSPECTOR, right),
-        (CONSOLE, bottom),
-        (LOG, bottom),
-        (KERNEL, bottom),
-        (TRANSFER, bottom),
-        (PERFORMANCE, left),
-    ):
-        builder.dock_builder_dock_window(name, place)
+    sides = {"left": left, "right": right, "bottom": bottom}
+    for name, side in SIDES.items():
+        builder.dock_builder_dock_window(name, sides[side])
     split = builder.dock_builder_split_node(centre, imgui.Dir.right, SLICES_SHARE)
     builder.dock_builder_dock_window(SLICES, split.id_at_dir)
     centre = split.id_at_opposite_dir
@@ -73,6 +79,17 @@ def build_default_layout(
         else:
             builder.dock_builder_dock_window(name, centre)
     builder.dock_builder_finish(dockspace)
+
+
+def home_of(name: str) -> int:
+    """Return the dock node in which a panel belongs that no layout has a place for yet; 0: none, it floats."""
+    side = SIDES.get(name)
+    for other, its in SIDES.items():
+        if its == side and other != name:
+            window = imgui.internal.find_window_by_name(other)
+            if window is not None and window.dock_id:
+                return int(window.dock_id)
+    return 0
 
 
 def dock_beside(name: str, other: str, *, below: bool) -> None:

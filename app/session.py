@@ -177,7 +177,8 @@ class Session:
         still = {machine.name for machine in state.manager.machines() if machine.info.dump}
         state.kernels.sync({name: feed.ram for name, feed in state.stage.feeds.items()}, still)
         news = state.kernels.pump({name: feed.store for name, feed in state.stage.feeds.items()})
-        changed |= news and any(pane.view.look.channel in CHANNEL_TRANSFERS for pane in state.stage.panes)
+        told = any(pane.view.look.channel in CHANNEL_TRANSFERS for pane in state.stage.panes)
+        changed |= news and (told or state.settings.show_statistics)
         changed |= self._follow_chosen()
         changed |= state.stage.pump(UPLOAD_BUDGET_S) > 0
         changed |= self._tour()

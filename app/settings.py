@@ -67,6 +67,7 @@ class Settings:
     show_performance: bool = False
     show_slices: bool = False
     show_transfer: bool = False
+    show_statistics: bool = False
 
 
 class BadSettings(ValueError):

@@ -23,6 +23,7 @@ from app.settings import Settings
 from app.slices_ui import SlicesUi
 from app.slicing import Slicing
 from app.slicings import Slicings
+from app.statistics_ui import StatisticsUi
 from app.toasts import Toasts
 from app.transfer_presets import TransferPresets
 from app.transfer_ui import TransferUi
@@ -171,6 +172,7 @@ class AppState:
     gesture: Gesture = field(default_factory=Gesture)
     kernel: KernelUi = field(default_factory=KernelUi)
     slices: SlicesUi = field(default_factory=SlicesUi)
+    statistics: StatisticsUi = field(default_factory=StatisticsUi)
     menu_place: Place | None = None  # what the volume's context menu is about
     hints: Hints = field(default_factory=Hints)
     terminals: dict[str, TerminalWidget] = field(default_factory=dict)

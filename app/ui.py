@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from imgui_bundle import imgui
 
 from app.actions import Action
+from app.layout import home_of
 from app.theme import Rgba, Theme, u32, vec4
 
 if TYPE_CHECKING:
@@ -93,6 +94,8 @@ class Ui:
             state.focus_panel = None
         if name in state.docked:  # the frame is cleared to the panels' colour: painting it again costs a third of it
             flags |= imgui.WindowFlags_.no_background
+        elif home := home_of(name):
+            imgui.set_next_window_dock_id(home, imgui.Cond_.first_use_ever)
         inner = padding if padding is not None else (self.theme.px(3), self.theme.px(3))
         with self.style(window_padding=inner):
             flags |= imgui.WindowFlags_.no_collapse | imgui.WindowFlags_.no_focus_on_appearing

@@ -42,6 +42,7 @@ from app.panels import (
     open_dump,
     performance,
     slices,
+    statistics,
     status,
     toasts,
     topbar,
@@ -248,6 +249,7 @@ class Window:
             (settings.show_kernel, kernel),
             (settings.show_performance, performance),
             (settings.show_transfer, transfer),
+            (settings.show_statistics, statistics),
             (settings.show_slices, slices),
         ):
             if shown:

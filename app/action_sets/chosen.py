@@ -7,10 +7,22 @@ from typing import Any
 from imgui_bundle import icons_fontawesome_6 as icons
 
 from app.actions import Action, BadArguments, Param
-from app.chosen import KINDS, BadKey, Chosen, parse_key, printable, title_of
+from app.chosen import KINDS, BadKey, Chosen, key_text, parse_key, printable, title_of
+from app.memory_shares import Share, shares_of
 from app.session import Session
 
 CHOICE = "Selection"
+
+
+def _told(share: Share) -> dict[str, Any]:
+    return {
+        "title": share.title,
+        "bytes": share.size_bytes,
+        "pages": share.n_pages,
+        "kind": share.kind,
+        "key": key_text(share.key),
+        "parts": [_told(part) for part in share.parts],
+    }
 
 
 def chosen_actions(session: Session) -> list[Action]:
@@ -44,9 +56,21 @@ def chosen_actions(session: Session) -> list[Action]:
     def fly() -> None:
         session.fly_to_chosen()
 
+    def free(shown: bool | None = None) -> bool:
+        state.statistics.with_free = not state.statistics.with_free if shown is None else shown
+        return state.statistics.with_free
+
+    def statistics(machine: str | None = None) -> list[dict[str, Any]]:
+        name = machine or state.current
+        sighting = None if name is None else state.kernels.sighting(name)
+        if sighting is None or sighting.classes is None:
+            raise BadArguments("no kernel is known there" if sighting is None else sighting.problem)
+        return [_told(share) for share in shares_of(sighting)]
+
     def describe() -> dict[str, Any] | None:
         return None if state.chosen is None else state.chosen.describe()
 
+    machine = Param("machine", "choice", choices=lambda: list(state.stage.feeds))
     return [
         Action(
             id="choose.pages_of",
@@ -56,7 +80,7 @@ def chosen_actions(session: Session) -> list[Action]:
             params=(
                 Param("kind", "choice", required=True, choices=lambda: tuple(KINDS)),
                 Param("key", required=True, help="; ".join(f"{kind}: {form}" for kind, form in KINDS.items())),
-                Param("machine", "choice", choices=lambda: list(state.stage.feeds)),
+                machine,
                 Param("title", help="what to call it; found out unless it is said"),
                 Param("fly", "flag", help="fly there; on unless it is said"),
             ),
@@ -91,5 +115,22 @@ def chosen_actions(session: Session) -> list[Action]:
             run=describe,
             in_palette=False,
             help="Its machine, kind, key, title and how many pages it has, or nothing",
+        ),
+        Action(
+            id="statistics.free",
+            title="Count free memory in the picture of statistics",
+            category=CHOICE,
+            run=free,
+            params=(Param("shown", "flag"),),
+            in_palette=False,
+        ),
+        Action(
+            id="statistics.describe",
+            title="Say what memory is used for",
+            category=CHOICE,
+            run=statistics,
+            params=(machine,),
+            in_palette=False,
+            help="Categories with their parts, as the panel Statistics shows them",
         ),
     ]

@@ -12,7 +12,7 @@ from app.action_sets.look import OWN
 from app.action_sets.machines import describe_machine
 from app.action_sets.views import describe_selection
 from app.actions import Action, BadArguments, Param
-from app.layout import CONSOLE, INSPECTOR, KERNEL, LOG, MACHINES, PERFORMANCE, SLICES, TRANSFER
+from app.layout import CONSOLE, INSPECTOR, KERNEL, LOG, MACHINES, PERFORMANCE, SLICES, STATISTICS, TRANSFER
 from app.panels.console import terminal_of
 from app.session import Session
 from app.slicing import to_json
@@ -30,6 +30,7 @@ PANELS = {
     PERFORMANCE: "show_performance",
     SLICES: "show_slices",
     TRANSFER: "show_transfer",
+    STATISTICS: "show_statistics",
 }
 
 
@@ -280,6 +281,7 @@ def window_actions(session: Session, frame: Frame) -> list[Action]:
                 (INSPECTOR, ("Ctrl+I",)),
                 (SLICES, ("X",)),
                 (TRANSFER, ("E",)),
+                (STATISTICS, ("U",)),
             )
         ),
         Action(
