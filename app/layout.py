@@ -92,6 +92,12 @@ def home_of(name: str) -> int:
     return 0
 
 
+def lies_in_dock_space() -> bool:
+    """Return whether the current window is docked in the window's dock space. A floating one has a node of its own."""
+    node: imgui.internal.DockNode | None = imgui.internal.get_current_window().dock_node
+    return node is not None and bool(imgui.internal.dock_node_get_root_node(node).is_dock_space())
+
+
 def dock_beside(name: str, other: str, *, below: bool) -> None:
     """Dock the panel `name` in one half of what `other` takes up now."""
     builder = imgui.internal

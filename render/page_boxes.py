@@ -15,7 +15,7 @@ from render.curves import BRICK_SIDE
 if TYPE_CHECKING:
     from render.bricks import BrickStore
 
-MOST_BOXES = 32
+MOST_BOXES = 12
 """As many as a person can take in; more would hide what they stand around."""
 _WORTH = 0.15
 """A cut is made while what it saves is at least this share of what the boxes hold."""

@@ -296,7 +296,7 @@ fn is_lit(brick: vec3i) -> bool {
 
 // `edge`: 0 to 1, how near to where it ends in the picture.
 fn lit_up(color: vec3f, edge: f32) -> vec3f {
-    return color * 1.2 + march.accent * (0.08 + 0.5 * edge);
+    return color * 1.2 + march.accent * (0.03 + 0.3 * edge);
 }
 
 fn dimmed(color: vec3f) -> vec3f {

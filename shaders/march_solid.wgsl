@@ -166,7 +166,7 @@ $$ if lit
     if (page.lit) {
         // It shines by itself: deep inside, no other light would reach it.
         let shining = color * (0.22 + ambient * mix(shade, 1.0, 0.7) + key + own) * outline(inside, walk.faces, pixels);
-        return softened(lit_up(shining, edge * edge * (1.0 - near)) + march.flash_color * flash * (0.25 + 0.75 * value));
+        return softened(lit_up(shining, edge * edge * edge * (1.0 - near)) + march.flash_color * flash * (0.25 + 0.75 * value));
     }
 $$ endif
     return softened(lit + march.flash_color * flash * (0.25 + 0.75 * value));

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 COUNT_EVERY_S = 1.0
 SIDE_BY_SIDE = 1.5
 """From this ratio of width to height on, the table stands beside the picture."""
-TABLE_UNITS = 92
+TABLE_UNITS, NARROW_UNITS = 92, 84
 HEAD_UNITS = 4.5
 LEAST_AREA = 12.0
 """Smaller rectangles than this many square pixels are not drawn: nobody could point at them."""
@@ -55,10 +55,9 @@ def draw(state: AppState, ui: Ui) -> None:
             return
         _count(state, machine)
         _head(state, ui, sighting.release, sighting.definite)
-        ui.gap(1.5)
         room = imgui.get_content_region_avail()
         if room.x > SIDE_BY_SIDE * room.y:
-            table = min(ui.theme.px(TABLE_UNITS), room.x * 0.45)
+            table = min(ui.theme.px(TABLE_UNITS), room.x * 0.48)
             _map(state, ui, machine, room.x - table - ui.theme.px(3), room.y)
             imgui.same_line(0, ui.theme.px(3))
             _table(state, ui, machine, table, room.y)
@@ -103,13 +102,16 @@ def _count(state: AppState, machine: str) -> None:
 def _head(state: AppState, ui: Ui, release: str, definite: float) -> None:
     kept = state.statistics
     total = sum(share.size_bytes for share in kept.shares)
+    imgui.align_text_to_frame_padding()
     ui.text(format_bytes(total))
     imgui.same_line(0, ui.theme.px(3))
     ui.dim(f"{definite:.1%} known for certain")
     ui.tooltip("The share of pages that the guest's own kernel says the use of", note=f"Linux {release}")
     label = f"{icons.ICON_FA_EYE if kept.with_free else icons.ICON_FA_EYE_SLASH}  Free memory"
-    ui.right(imgui.calc_text_size(label).x + ui.theme.px(6))
-    if ui.button(f"{label}##free", kind="plain" if kept.with_free else "quiet", small=True):
+    with ui.small():
+        ui.right(imgui.calc_text_size(label).x + ui.theme.px(5))
+        clicked = ui.button(f"{label}##free", kind="plain" if kept.with_free else "quiet", small=True)
+    if clicked:
         ui.run("statistics.free", shown=not kept.with_free)
     ui.tooltip("Let free memory take its share of the picture, or leave it out")
 
@@ -209,7 +211,8 @@ def _paint(state: AppState, ui: Ui, machine: str, at: tuple[float, float], under
                 draw_list.add_rect(low, high, u32(edge), rounding, thickness=2.0 if is_chosen else 1.0)
             room = rect.width - 2 * pad
             top = (cell.head - line) / 2 if cell.head else pad * 0.6
-            if room < theme.px(7) or rect.height < line + pad:
+            is_covered = len(share.parts) > 1 and not cell.head
+            if is_covered or room < theme.px(7) or rect.height < line + pad:
                 continue
             text = fit_text(share.title, room)
             if text not in ("…", ""):
@@ -258,15 +261,25 @@ def _table(state: AppState, ui: Ui, machine: str, width: float, height: float) -
         | imgui.TableFlags_.pad_outer_x
         | imgui.TableFlags_.sizing_fixed_fit
     )
-    with ui.colours(table_header_bg=theme.surface), ui.style(cell_padding=(theme.px(1), theme.px(0.5))):
-        if not imgui.begin_table("shares", 4, flags, imgui.ImVec2(width, max(height, theme.px(8)))):
+    with (
+        ui.colours(table_header_bg=theme.surface),
+        ui.style(cell_padding=(theme.px(1), theme.px(0.5)), indent_spacing=theme.px(3)),
+    ):
+        narrow = width < theme.px(NARROW_UNITS)
+        if not imgui.begin_table(
+            "narrow shares" if narrow else "shares",
+            3 if narrow else 4,
+            flags,
+            imgui.ImVec2(width, max(height, theme.px(8))),
+        ):
             return
         column = imgui.TableColumnFlags_
         imgui.table_setup_scroll_freeze(0, 1)
         imgui.table_setup_column("What", column.width_stretch)
         down = column.prefer_sort_descending
         imgui.table_setup_column("Size", down | column.default_sort)
-        imgui.table_setup_column("Pages", down)
+        if not narrow:
+            imgui.table_setup_column("Pages", down)
         imgui.table_setup_column("Share", down)
         imgui.table_headers_row()
         colours = category_colours(state)
@@ -275,12 +288,12 @@ def _table(state: AppState, ui: Ui, machine: str, width: float, height: float) -
         by_title = spec is not None and spec.column_index == 0
         rising = spec is not None and spec.get_sort_direction() == imgui.SortDirection.ascending
         for share in ordered(kept.shares, by_title=by_title, descending=not rising):
-            opened = _line(state, ui, machine, share, colours[share.category], total, is_part=False)
+            opened = _line(state, ui, machine, share, colours[share.category], total, narrow=narrow)
             if not opened:
                 continue
             parts = ordered(share.parts, by_title=by_title, descending=not rising)
             for part in parts[:MOST_PART_ROWS]:
-                _line(state, ui, machine, part, colours[share.category], total, is_part=True)
+                _line(state, ui, machine, part, None, total, narrow=narrow)
             if len(parts) > MOST_PART_ROWS:
                 imgui.table_next_row()
                 imgui.table_next_column()
@@ -297,8 +310,10 @@ def ordered(shares: tuple[Share, ...], *, by_title: bool, descending: bool) -> l
     return by_name if by_title else sorted(by_name, key=lambda share: share.n_pages, reverse=descending)
 
 
-def _line(state: AppState, ui: Ui, machine: str, share: Share, colour: Rgba, total: int, *, is_part: bool) -> bool:
-    """Draw a row; returns whether it is open, so that its parts follow."""
+def _line(
+    state: AppState, ui: Ui, machine: str, share: Share, colour: Rgba | None, total: int, *, narrow: bool
+) -> bool:
+    """Draw a row, with the colour of a category or as a part of one; returns whether its parts follow."""
     theme, chosen = ui.theme, state.chosen
     imgui.table_next_row()
     imgui.table_next_column()
@@ -311,14 +326,17 @@ def _line(state: AppState, ui: Ui, machine: str, share: Share, colour: Rgba, tot
         flags |= node.selected
     if not share.parts:
         flags |= node.leaf | node.no_tree_push_on_open
-    with ui.colours(header=theme.active, header_hovered=theme.hover, header_active=theme.active):
+    with (
+        ui.colours(header=theme.active, header_hovered=theme.hover, header_active=theme.active),
+        ui.style(frame_padding=(theme.px(0.5), 0.0)),
+    ):
         opened = imgui.tree_node_ex(f"##{share.kind} {key_text(share.key)} {share.title}", flags)
     if imgui.is_item_clicked() and not imgui.is_item_toggled_open():
         choose(ui, machine, share)
     if imgui.is_item_clicked(imgui.MouseButton_.right):
         state.statistics.menu, state.statistics.menu_asked = share, True
     imgui.same_line(0, theme.px(0.5))
-    if not is_part:
+    if colour is not None:
         at, side = imgui.get_cursor_screen_pos(), theme.px(2)
         top = at.y + round((imgui.get_text_line_height() - side) / 2)
         imgui.get_window_draw_list().add_rect_filled(
@@ -326,9 +344,14 @@ def _line(state: AppState, ui: Ui, machine: str, share: Share, colour: Rgba, tot
         )
         imgui.dummy(imgui.ImVec2(side, 0))
         imgui.same_line(0, theme.px(1.5))
-    ui.elided(share.title, max(theme.px(8), imgui.get_content_region_avail().x), theme.text_dim if is_part else None)
-    ink = theme.text_dim if is_part else theme.text
-    for text in (format_bytes(share.size_bytes), f"{share.n_pages:,}", f"{share.n_pages / total:.1%}"):
+    ui.elided(
+        share.title,
+        max(theme.px(8), imgui.get_content_region_avail().x),
+        theme.text if colour is not None else theme.text_dim,
+    )
+    ink = theme.text_dim if colour is None else theme.text
+    pages = () if narrow else (f"{share.n_pages:,}",)
+    for text in (format_bytes(share.size_bytes), *pages, f"{share.n_pages / total:.1%}"):
         imgui.table_next_column()
         room = imgui.get_content_region_avail().x - imgui.calc_text_size(text).x
         imgui.set_cursor_pos_x(imgui.get_cursor_pos_x() + max(0.0, room))
