@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from app.kernel_symbols import SymbolShelf
 from app.widgets.record_table import RecordTable
+
+if TYPE_CHECKING:
+    from app.telling import Told
 
 MODULES, SLABS, SOCKETS, MOUNTS, LOG, SYMBOLS = SECTIONS = (
     "Modules",
@@ -35,6 +38,15 @@ class Fetched:
 
 
 @dataclass(slots=True)
+class StoryUi:
+    """The story of the selected byte: what was told last, so that nothing jumps while the next is being found."""
+
+    told: Told | None = None
+    rows: int = 0
+    """How many lines it had."""
+
+
+@dataclass(slots=True)
 class KernelUi:
     """The panel's state on the main thread."""
 
@@ -46,6 +58,7 @@ class KernelUi:
     machine: str = ""
     """Which machine that was of."""
     shelf: SymbolShelf = field(default_factory=SymbolShelf)
+    story: StoryUi = field(default_factory=StoryUi)
     log_level: int = DEBUG
     """Messages of this level and graver ones are shown."""
     log_kept: int = DEBUG

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -121,7 +122,7 @@ class Asked:
     """None before the first."""
     number: int | None = None
     """Of the question that is under way."""
-    asked_s: float = -1e9
+    asked_s: float = -math.inf
     used_s: float = 0.0
 
 
@@ -141,6 +142,8 @@ class Kernels:
     def __init__(self) -> None:
         offer_palettes()
         self._watched: dict[str, _Watched] = {}
+        self.answered = False
+        """Whether the last pump brought what panels wait for: an answer, or a kernel that was found or lost."""
 
     def sync(self, rams: Mapping[str, GuestRam], still: Collection[str] = ()) -> None:
         """Watch exactly the machines whose RAM is shown. Those in `still` never change: one look tells all."""
@@ -153,17 +156,18 @@ class Kernels:
 
     def pump(self, stores: Mapping[str, BrickStore]) -> bool:
         """Bring the channels up to date with what was seen since; whether anything was new."""
-        news = False
+        news = self.answered = False
         for name, watched in self._watched.items():
-            news |= _collect(watched)
+            self.answered |= _collect(watched)
             if watched.watcher.n_seen == watched.n_shown or name not in stores:
                 continue
             watched.n_shown = watched.watcher.n_seen
-            watched.sighting = watched.watcher.latest()
+            before, watched.sighting = watched.sighting, watched.watcher.latest()
+            self.answered |= _problem(before) != _problem(watched.sighting)
             news = True
             if watched.sighting is not None:
                 show_channels(stores[name], watched.sighting)
-        return news
+        return news or self.answered
 
     def sighting(self, machine: str) -> Sighting | None:
         """The latest look at a machine's kernel; None before the first."""
@@ -206,6 +210,10 @@ class Kernels:
     def close(self) -> None:
         """End all watchers."""
         self.sync({})
+
+
+def _problem(sighting: Sighting | None) -> str | None:
+    return None if sighting is None else sighting.problem
 
 
 def _collect(watched: _Watched) -> bool:

@@ -179,6 +179,7 @@ class Session:
         news = state.kernels.pump({name: feed.store for name, feed in state.stage.feeds.items()})
         told = any(pane.view.look.channel in CHANNEL_TRANSFERS for pane in state.stage.panes)
         changed |= news and (told or state.settings.show_statistics)
+        changed |= state.kernels.answered
         changed |= self._follow_chosen()
         changed |= state.stage.pump(UPLOAD_BUDGET_S) > 0
         changed |= self._tour()

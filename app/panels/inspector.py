@@ -7,20 +7,26 @@ from typing import TYPE_CHECKING, cast
 from imgui_bundle import icons_fontawesome_6 as icons
 from imgui_bundle import imgui
 
+from app.code_names import KERNEL_HALF
 from app.layout import INSPECTOR
+from app.panels import story
 from app.theme import u32
-from app.widgets.disassembly import DisassemblyView
+from app.widgets.disassembly import DisassemblyEvent, DisassemblyView
 from app.widgets.hexview import HexView
 from app.widgets.x86_decode import Bits
 from bridge.memory.errors import GuestMemoryError
 
 if TYPE_CHECKING:
+    from app.code_names import GuestCode
     from app.place import Place
     from app.state import AppState
+    from app.telling import Told
     from app.ui import Ui
     from bridge.memory.ram import GuestRam
 
 PAGE_BYTES = 4096
+LOW_UNITS = 160
+"""Of the room below the address field: with less, bytes and instructions need it more than the voxel does."""
 _CURVE_WORDS = {"hilbert": "Hilbert", "morton": "Morton", "linear": "linear"}
 
 
@@ -37,12 +43,12 @@ def draw(state: AppState, ui: Ui) -> None:
             return
         ui.gap(3)
         address = state.stage.paddr(place)
-        _story(state, ui, place, ram, address)
+        told = _story(state, ui, place, ram, address)
         if address is None:
             ui.wrapped("This part of the RAM file is not mapped into the guest's address space.", ui.theme.text_dim)
             return
-        ui.gap(3)
-        _views(state, ui, place, ram, address)
+        ui.gap(2)
+        _views(state, ui, place, ram, address, told)
 
 
 def _go_to(state: AppState, ui: Ui) -> None:
@@ -81,8 +87,12 @@ def _empty(ui: Ui) -> None:
         ui.centred("Click into the volume, or type an address above", theme.text_faint)
 
 
-def _story(state: AppState, ui: Ui, place: Place, ram: GuestRam, address: int | None) -> None:
-    theme = ui.theme
+def _story(state: AppState, ui: Ui, place: Place, ram: GuestRam, address: int | None) -> Told | None:
+    """Draw what the byte is: what the kernel says of it, if it says anything, and where it lies. Returns the former."""
+    theme, told = ui.theme, state.kernel.story.told
+    if told is not None and (told.machine, told.address) != (place.machine, address):
+        told = None
+    low = imgui.get_content_region_avail().y < theme.px(LOW_UNITS)
     with ui.mono(theme.title_size):
         shown = f"{address:#010x}" if address is not None else f"file + {place.offset:#x}"
         ui.text(shown, theme.accent if address is not None else theme.text)
@@ -92,10 +102,13 @@ def _story(state: AppState, ui: Ui, place: Place, ram: GuestRam, address: int | 
     ui.action_icon("selection.fly_to", {})
     with ui.small():
         ui.dim(f"{place.machine}  ·  physical address")
+        story.freshness(state, ui, told)
     ui.gap(2)
     value = int(ram.bytes[place.offset])
     label = theme.px(20)
     with ui.style(item_spacing=(theme.px(2), theme.px(1))):
+        if address is not None:
+            told = story.draw(state, ui, place.machine, address)
         base = address if address is not None else place.offset
         page_word = "pfn" if address is not None else "page of the file"
         _fact(
@@ -105,9 +118,11 @@ def _story(state: AppState, ui: Ui, place: Place, ram: GuestRam, address: int | 
             label,
             f"{page_word} {base // PAGE_BYTES:,}  ·  byte {base % PAGE_BYTES:#05x} of 4,096",
         )
-        voxel = state.stage.voxel(place)
-        _fact(ui, "Voxel", ", ".join(map(str, voxel)), label, f"x, y, z, {_CURVE_WORDS[state.stage.curve_of(place)]}")
+        if not (low and told is not None and told.facts):  # a low window has better use for the line
+            voxel, curve = state.stage.voxel(place), _CURVE_WORDS[state.stage.curve_of(place)]
+            _fact(ui, "Voxel", ", ".join(map(str, voxel)), label, f"x, y, z, {curve}")
         _fact(ui, "Value", f"0x{value:02x}", label, f"{value}  ·  {_character(value)}  ·  {value:08b}", swatch=value)
+    return told
 
 
 def _character(value: int) -> str:
@@ -144,7 +159,7 @@ def _fact(ui: Ui, label: str, value: str, left: float, note: str, *, swatch: int
     ui.elided(note, imgui.get_content_region_avail().x, theme.text_faint)
 
 
-def _views(state: AppState, ui: Ui, place: Place, ram: GuestRam, address: int) -> None:
+def _views(state: AppState, ui: Ui, place: Place, ram: GuestRam, address: int, told: Told | None) -> None:
     theme = ui.theme
     room = imgui.get_content_region_avail().y
     heading = imgui.get_frame_height() + theme.px(2)
@@ -169,11 +184,26 @@ def _views(state: AppState, ui: Ui, place: Place, ram: GuestRam, address: int) -
     if listing is None:
         bits = cast(Bits, state.settings.bits)
         listing = state.disassemblies[place.machine] = DisassemblyView(bits, (GuestMemoryError,))
-    went = listing.draw(theme, ram.read_physical, address, size_bytes=end)
+    code = None if told is None else told.code
+    went = listing.draw(theme, ram.read_physical, address, size_bytes=end, names=code)
     if listing.bits != state.settings.bits:
         ui.run("inspector.bits", bits=listing.bits)
-    if went is not None and went.address != address:
-        ui.run("view.select" if went.kind == "select" else "view.go_to", address=went.address)
+    if went is not None and went.kind == "select" and went.address != address:
+        ui.run("view.select", address=went.address)
+    elif went is not None and went.kind == "go":
+        _go(ui, place.machine, went, code, address)
+
+
+def _go(ui: Ui, machine: str, went: DisassemblyEvent, code: GuestCode | None, address: int) -> None:
+    """Go where an instruction leads. What is next to it in virtual memory may lie anywhere in physical memory."""
+    if code is None or went.vaddr is None:
+        if went.address != address:
+            ui.run("view.go_to", address=went.address)
+    elif (near := code.physical(went.vaddr)) is not None:
+        ui.run("view.go_to", address=near)
+    else:
+        whose = {} if code.pid is None or went.vaddr >= KERNEL_HALF else {"pid": code.pid}
+        ui.run("kernel.go_to", where=f"{went.vaddr:#x}", machine=machine, **whose)
 
 
 def _heading(ui: Ui, title: str, tip: str) -> None:

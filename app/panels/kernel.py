@@ -110,7 +110,7 @@ def _bar(state: AppState, ui: Ui, section: KernelList[Any], table: RecordTable[A
         if section.tools_units:
             section.tools(state, ui, table)
             imgui.same_line(0, theme.px(1))
-        table.filter_box(filter_width, "Filter" if shows_count or not count else f"Filter {count}")
+        table.filter_box(filter_width, "Filter" if shows_count or not fetched.rows else f"Filter {count}")
         if not shows_count:
             ui.tooltip(count)
         imgui.same_line(0, theme.px(1))

@@ -10,6 +10,7 @@ from typing import Literal
 from imgui_bundle import imgui
 
 from app.theme import Theme, u32
+from app.widgets.annotations import Annotation, CodeNames, annotate
 from app.widgets.byte_source import DEFAULT_UNMAPPED, ByteSource, ReadBytes
 from app.widgets.disassembly_model import DisassemblyModel
 from app.widgets.follow import FollowedAddress
@@ -22,6 +23,7 @@ from app.widgets.x86_decode import MODES, Bits, Instruction
 
 WHEEL_ROWS = 3
 MNEMONIC_CELLS = 8
+VIRTUAL_CELLS = 18
 _TOKEN = re.compile(
     r"(?P<number>-?\b(?:0x[0-9a-f]+|\d+)\b)|(?P<size>\b(?:[a-z]*word|t?byte) ptr\b)"
     r"|(?P<name>[a-z]\w*)|(?P<mark>[^\w\s])"
@@ -37,6 +39,8 @@ class DisassemblyEvent:
     kind: Literal["select", "go"]
     address: int
     length: int = 1
+    vaddr: int | None = None
+    """Of what it goes to, where that is known."""
 
 
 @lru_cache(maxsize=8192)
@@ -52,6 +56,13 @@ def operand_runs(operands: str) -> tuple[tuple[int, str], ...]:
 def _operand_column(line: Instruction) -> int:
     """Return the cell, from the mnemonic's first, at which the operands begin."""
     return max(MNEMONIC_CELLS, len(line.mnemonic) + 1)
+
+
+def _operands(line: Instruction, note: Annotation | None) -> str:
+    """Return the operands as they are shown: a jump's target by its name, or where it runs, not where it lies."""
+    if line.target is None or note is None or note.leads is None:
+        return line.operands
+    return note.name or f"{note.leads:#x}"
 
 
 class DisassemblyView:
@@ -70,6 +81,8 @@ class DisassemblyView:
         self._followed = FollowedAddress()
         self._wheel = 0.0
         self._menu_instruction: Instruction | None = None
+        self._names: CodeNames | None = None
+        self._shows_virtual = False
 
     @property
     def animating(self) -> bool:
@@ -85,12 +98,15 @@ class DisassemblyView:
         base: int = 0,
         size_bytes: int = 1 << 64,
         size: tuple[float, float] | None = None,
+        names: CodeNames | None = None,
     ) -> DisassemblyEvent | None:
         """Draw the instructions around `address` within [base, base + size_bytes); return what the user did.
 
-        When `address` is another than in the frame before, the view goes there.
+        `names` says where the code runs and what its operands lead to. When `address` is another than in the frame
+        before, the view goes there.
         """
         source = ByteSource(read, self._unmapped)
+        self._names = names
         available = imgui.get_content_region_avail()
         width, height = size or (available.x, available.y)
         flags = (
@@ -159,13 +175,18 @@ class DisassemblyView:
 
         draw_list = imgui.get_window_draw_list()
         draw_list.push_clip_rect(corner, imgui.ImVec2(corner.x + width, corner.y + height), True)
-        byte_cells = self._byte_cells(int((width - gutter - bar) / grid.cell))
+        columns = int((width - gutter - bar) / grid.cell)
+        named = self._names is not None
+        self._shows_virtual = named and columns >= self._digits() + 2 + VIRTUAL_CELLS + MNEMONIC_CELLS + 32
+        byte_cells = self._byte_cells(columns - (VIRTUAL_CELLS if self._shows_virtual else 0))
         self._draw_header(draw_list, theme, x, corner, width - bar, grid, byte_cells)
         for index, line in enumerate(lines):
             self._draw_line(
                 draw_list, theme, corner.x, x, y + index * grid.row, width - bar, grid, line, byte_cells, under, now_s
             )
         self._draw_lanes(draw_list, theme, x, y, grid, lines, under)
+        if under is not None and not imgui.is_popup_open("##instruction-menu"):
+            self._explain(theme, under)
         draw_list.pop_clip_rect()
         self._draw_modes(theme, corner, width - bar)
         self._menu()
@@ -194,6 +215,9 @@ class DisassemblyView:
         faint = u32(theme.text_faint)
         at = x + (self._digits() + 2) * grid.cell
         grid.text(draw_list, x, corner.y, faint, "address")
+        if self._shows_virtual:
+            grid.text(draw_list, at, corner.y, faint, "virtual")
+            at += VIRTUAL_CELLS * grid.cell
         if byte_cells:
             grid.text(draw_list, at, corner.y, faint, "bytes")
         grid.text(draw_list, at + byte_cells * grid.cell, corner.y, faint, "instruction")
@@ -241,11 +265,13 @@ class DisassemblyView:
         elif under is not None and under.address == line.address:
             draw_list.add_rect_filled((left, y), (left + width, y + grid.row), u32(theme.text.alpha(0.05)))
         digits = self._digits()
-        text_x = x + (digits + 2 + byte_cells) * grid.cell
+        bytes_x = x + (digits + 2 + (VIRTUAL_CELLS if self._shows_virtual else 0)) * grid.cell
+        text_x = bytes_x + byte_cells * grid.cell
+        note = annotate(line, self._names)
         heat = model.heat(line, now_s)
         if heat > 0:
-            from_x = x + (digits + 2) * grid.cell if byte_cells else text_x
-            to_x = text_x + (_operand_column(line) + len(line.operands)) * grid.cell
+            from_x = bytes_x if byte_cells else text_x
+            to_x = text_x + (_operand_column(line) + len(_operands(line, note))) * grid.cell
             ground = u32(theme.changed.alpha(0.4 * heat**1.5))
             draw_list.add_rect_filled((from_x - 3, y + 1), (to_x + 3, y + grid.row - 1), ground, 2.0)
         address = f"{line.address:0{digits}x}"
@@ -254,12 +280,15 @@ class DisassemblyView:
         if zeros:
             grid.text(draw_list, x, y, faint, address[:zeros])
         grid.text(draw_list, x, y, u32(theme.accent if selected else theme.text_dim), " " * zeros + address[zeros:])
+        if self._shows_virtual and note is not None:
+            ink = u32(theme.text_faint.mix(theme.text_dim, 0.3))
+            grid.text(draw_list, x + (digits + 2) * grid.cell, y, ink, f"{note.vaddr:016x}")
         if byte_cells:
             room = byte_cells // 3
             shown = line.data if len(line.data) <= room else line.data[: room - 1]
             text = shown.hex(" ") + (" …" if len(shown) < len(line.data) else "")
-            grid.text(draw_list, x + (digits + 2) * grid.cell, y, u32(theme.text_faint), text)
-        self._draw_text(draw_list, theme, text_x, y, grid, line, faint)
+            grid.text(draw_list, bytes_x, y, u32(theme.text_faint), text)
+        self._draw_text(draw_list, theme, text_x, y, grid, line, faint, note, left + width)
 
     def _draw_text(
         self,
@@ -270,6 +299,8 @@ class DisassemblyView:
         grid: MonoGrid,
         line: Instruction,
         faint: int,
+        note: Annotation | None,
+        right: float,
     ) -> None:
         if line.kind in ("invalid", "unmapped"):
             grid.text(draw_list, x, y, faint, f"{line.mnemonic:<{MNEMONIC_CELLS}}{line.operands}")
@@ -277,12 +308,25 @@ class DisassemblyView:
         flow = {"jump": theme.accent, "branch": theme.accent, "call": theme.ansi[5], "return": theme.ansi[5]}
         grid.text(draw_list, x, y, u32(flow.get(line.kind, theme.text)), line.mnemonic)
         start = x + _operand_column(line) * grid.cell
+        operands = _operands(line, note)
+        end = start + (len(operands) + 2) * grid.cell
         colours = (theme.text.mix(theme.text_dim, 0.35), theme.ansi[2], theme.text_faint, theme.text_faint)
-        for kind, text in operand_runs(line.operands):
-            grid.text(draw_list, start, y, u32(flow[line.kind] if line.target is not None else colours[kind]), text)
+        if line.target is not None:
+            grid.text(draw_list, start, y, u32(flow[line.kind]), operands)
+        else:
+            for kind, text in operand_runs(operands):
+                grid.text(draw_list, start, y, u32(colours[kind]), text)
         if line.refers is not None:
-            note = f"→ {line.refers:#x}"
-            grid.text(draw_list, start + (len(line.operands) + 2) * grid.cell, y, u32(theme.text_faint), note)
+            named = note is not None and note.name
+            told = f"→ {note.name}" if note is not None and named else f"→ {line.refers:#x}"
+            ink = u32(theme.text_dim if named else theme.text_faint)
+            grid.text(draw_list, end, y, ink, told)
+            end += (len(told) + 2) * grid.cell
+        if note is not None and note.starts:
+            at = right - (len(note.starts) + 1) * grid.cell
+            draw_list.add_line((x - grid.cell, y), (right - grid.cell, y), u32(theme.border_strong), 1.0)
+            if at > end:
+                grid.text(draw_list, at, y, u32(theme.text_faint), note.starts)
 
     def _draw_lanes(
         self,
@@ -309,6 +353,26 @@ class DisassemblyView:
                 draw_list.add_line((x0, y0), (x1, y1), colour, 1.0)
             draw_list.add_triangle_filled((right + 1, to_y), (right - 4, to_y - 3), (right - 4, to_y + 3), colour)
 
+    def _explain(self, theme: Theme, line: Instruction) -> None:
+        """Say of the instruction under the pointer where it runs and where it leads, with names and numbers."""
+        note = annotate(line, self._names)
+        if note is None or self._names is None or imgui.get_io().mouse_down[0]:
+            return
+        if not imgui.is_item_hovered(imgui.HoveredFlags_.for_tooltip) or not imgui.begin_tooltip():
+            return
+        rows = [("Runs at", note.vaddr, self._names.name(note.vaddr))]
+        if note.leads is not None:
+            rows.append(("Leads to", note.leads, note.name))
+        for title, vaddr, name in rows:
+            imgui.push_style_color(imgui.Col_.text, u32(theme.text_dim))
+            imgui.text_unformatted(title)
+            imgui.pop_style_color()
+            imgui.same_line(theme.px(20))
+            imgui.push_font(theme.mono_font, theme.mono_size * 0.9)
+            imgui.text_unformatted(f"{vaddr:#x}  {name}".rstrip())
+            imgui.pop_font()
+        imgui.end_tooltip()
+
     # Mouse, menu and keys.
 
     def _mouse(self, under: Instruction | None) -> DisassemblyEvent | None:
@@ -332,7 +396,8 @@ class DisassemblyView:
 
     def _go(self, line: Instruction) -> DisassemblyEvent:
         leads = line.target if line.target is not None else line.refers
-        return DisassemblyEvent("go", line.address if leads is None else leads)
+        note = annotate(line, self._names)
+        return DisassemblyEvent("go", line.address if leads is None else leads, 1, None if note is None else note.leads)
 
     def _menu(self) -> None:
         if not imgui.begin_popup("##instruction-menu"):
@@ -345,6 +410,10 @@ class DisassemblyView:
                 ("Copy instruction", line.text),
                 ("Copy bytes", line.data.hex(" ")),
             ]
+            note = annotate(line, self._names)
+            if note is not None:
+                items.append((f"Copy virtual address {note.vaddr:#x}", format_address(note.vaddr)))
+                leads = note.leads
             if leads is not None:
                 items.append((f"Copy {leads:#x}", format_address(leads)))
             for label, text in items:

@@ -116,6 +116,17 @@ class Desk:
         """The story of a physical address. Raises NotMapped."""
         return self.details.story(self.snapshot, paddr)
 
+    def kernel_vaddr(self, paddr: int) -> int | None:
+        """Where the kernel maps a physical address for itself, beside the direct map: in a module, in vmalloc."""
+        mappings = self.snapshot.page_map.kernel_mappings
+        inside = (mappings.paddrs <= np.uint64(paddr)) & (np.uint64(paddr) - mappings.paddrs < mappings.sizes)
+        direct = self.introspector.kernel.space.direct_map
+        for at in np.flatnonzero(inside)[:64].tolist():
+            vaddr = int(mappings.vaddrs[at]) + paddr - int(mappings.paddrs[at])
+            if direct is None or vaddr != direct + paddr:
+                return vaddr
+        return None
+
     def physical(self, vaddr: int, pid: int | None) -> int:
         """Where a virtual address of the kernel (None) or of a process lies. Raises NotMapped."""
         return paddr_of(self.introspector.kernel, self.snapshot, vaddr, pid)
@@ -171,6 +182,7 @@ QUESTIONS: dict[str, Callable[..., Any]] = {
     "find_symbol": Desk.find_symbol,
     "places": Desk.places,
     "where": Desk.where,
+    "kernel_vaddr": Desk.kernel_vaddr,
     "physical": Desk.physical,
     "pages_of": Desk.pages_of,
     "modules": Desk.modules,
