@@ -70,7 +70,7 @@ class Stacks:
                 # As the kernel's %pB: the call belongs to the function even where nothing follows it there.
                 back = 0 if frame.interrupted else 1
                 found.append(StackFrame(frame.ip, self._symbol(frame.ip - back, module, back)))
-                table = self._image if module is None else loaded.orc(module, self._layout)
+                table = self._image if module is None else loaded.orc(module, self._image.layout)
                 if table is None:
                     break
                 try:
@@ -94,7 +94,8 @@ class Stacks:
             symbols.address(f"__{name}")
             for name in ("start_orc_unwind", "stop_orc_unwind", "start_orc_unwind_ip", "stop_orc_unwind_ip")
         )
-        return OrcTable(self._layout, ips, space.read(ips, ips_stop - ips), space.read(start, stop - start))
+        entries = space.read(start, stop - start)
+        return OrcTable(self._layout.for_table(entries), ips, space.read(ips, ips_stop - ips), entries)
 
     def _symbol(self, vaddr: int, module: drgn.Object | None, back: int) -> str:
         """`name + 0x1c`, of an address `back` bytes before the one that is said."""

@@ -2,13 +2,14 @@
 
 Two parallel tables, sorted by address: offsets of instructions relative to the entry itself, and six bytes that say how
 to get from a frame to the one above (arch/x86/include/asm/orc_types.h, arch/x86/kernel/unwind_orc.c). The bits moved in
-v6.3 and v6.4; the kernel's own types say where they are.
+v6.3 and v6.4; the kernel's own types say where they are. By v7.2 registers have other numbers, which no type says: the
+table itself does, because nearly all of its entries are relative to the stack pointer.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from functools import cached_property
 from typing import NamedTuple
@@ -32,6 +33,11 @@ class _Base(IntEnum):
     SP = 5
     BP_INDIRECT = 8
     SP_INDIRECT = 9
+
+
+_LATER_SP = 3
+_LATER = {_LATER_SP: _Base.SP, 4: _Base.BP, 8: _Base.PREVIOUS_SP, 9: _Base.SP_INDIRECT, 10: _Base.BP_INDIRECT}
+_EARLIER = {int(base): base for base in _Base}
 
 
 class Frame(NamedTuple):
@@ -59,6 +65,8 @@ class OrcLayout:
     call: int
     regs: int
     regs_partial: int
+    later_numbers: bool = False
+    """Whether registers have the numbers of v7.2."""
 
     @classmethod
     def of(cls, types: Btf) -> OrcLayout:
@@ -82,6 +90,17 @@ class OrcLayout:
             regs=first + 1,
             regs_partial=first + 2,
         )
+
+    def for_table(self, entries: bytes) -> OrcLayout:
+        """The same, with the numbers of registers that the kernel image's table of entries is written in."""
+        rows = np.frombuffer(entries[: len(entries) // self.entry_bytes * self.entry_bytes], np.uint8)
+        flags = rows.reshape(-1, self.entry_bytes)[:, self.flags].astype(np.int64)
+        registers = flags >> self.sp_shift & 15
+        return replace(self, later_numbers=bool((registers == _LATER_SP).sum() > (registers == _Base.SP).sum()))
+
+    def base(self, number: int) -> _Base | None:
+        """What a register's number stands for."""
+        return (_LATER if self.later_numbers else _EARLIER).get(number)
 
 
 class OrcTable:
@@ -114,7 +133,7 @@ class OrcTable:
             return None
         entry = self._entries[index * layout.entry_bytes :][: layout.entry_bytes]
         flags = int.from_bytes(entry[layout.flags : layout.flags + 2], "little")
-        sp_reg, bp_reg = flags >> layout.sp_shift & 15, flags >> layout.bp_shift & 15
+        sp_reg, bp_reg = (layout.base(flags >> shift & 15) for shift in (layout.sp_shift, layout.bp_shift))
         kind = flags >> layout.type_shift & layout.type_mask
         sp_offset = int.from_bytes(entry[layout.sp_offset : layout.sp_offset + 2], "little", signed=True)
         bp_offset = int.from_bytes(entry[layout.bp_offset : layout.bp_offset + 2], "little", signed=True)

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from bridge.kernel.details import Details
 from bridge.kernel.kernel import find_kernel
 from bridge.kernel.maps import VM_EXEC, VM_READ, VM_SHARED, VM_WRITE
 from bridge.kernel.page_classes import PageClass
@@ -81,7 +82,8 @@ def looked(
     with start_guest(guest, directory, "-cpu", "max", "-smp", "2", ram_bytes=case.ram_mib * MIB) as shell:
         assert guest.ready_marker
         shell.wait_for(guest.ready_marker)
-        shell.run("sleep 1; killall -STOP counter allocator journal compressor rc.background; true")
+        shell.run("until pidof dropbear; do sleep 0.2; done; sleep 1")
+        shell.run("killall -STOP counter allocator journal compressor; true")
         # Some memory of programs, and files that have their pages before the guest's account is written to them.
         shell.run("awk 'BEGIN { for (i = 0; i < 150000; i++) a[i] = i; system(\"sleep 1000\") }' & sleep 1")
         kib = case.ram_mib * 2
@@ -104,6 +106,11 @@ def looked(
         still = (flags == flags_after) & (counts == counts_after)
         yield Looked(case, live, introspector, snapshot, flags, counts, still)
         ram.close()
+
+
+@pytest.fixture(scope="module")
+def details(looked: Looked) -> Details:
+    return Details(looked.introspector)
 
 
 def precision_and_recall(ours: npt.NDArray[np.bool_], theirs: npt.NDArray[np.bool_]) -> tuple[float, float]:
@@ -245,3 +252,49 @@ def test_it_is_found_without_its_note_as_well(looked: Looked) -> None:
     same = snapshot.page_map.classes == looked.snapshot.page_map.classes
     assert same[looked.still].mean() > 0.97
     assert snapshot.page_map.definite >= looked.case.definite
+
+
+def test_kernel_stacks_equal_the_guests_own(looked: Looked, details: Details) -> None:
+    pids = [1, 2, int(looked.live.shell.run("pidof dropbear").split()[0])]
+    for pid in pids:
+        text = looked.live.shell.run(f"cat /proc/{pid}/stack")
+        theirs = [f"{name} + {offset}" for name, offset in re.findall(r"\] ([\w.]+)\+(0x\w+)/", text)]
+        ours = [frame.symbol.replace(" + 0x0", "") for frame in details.stack(pid)]
+        # The guest leaves the scheduler's own functions out.
+        assert ours[-len(theirs) :] == theirs, text
+        assert len(theirs) >= 2
+        assert ours[0].startswith("__schedule + ")
+
+
+def test_mounts_files_and_paths_equal_the_guests_own(looked: Looked, details: Details) -> None:
+    shell = looked.live.shell
+    theirs = [line.split()[:5] for line in shell.run("cat /proc/1/mountinfo").splitlines()]
+    ours = {mount.mount_id: mount for mount in details.mounts(1)}
+    assert len(theirs) >= 4
+    assert {int(number): (int(parent), device, path) for number, parent, device, _, path in theirs} == {
+        number: (mount.parent_id, mount.device, mount.path) for number, mount in ours.items()
+    }
+    daemon = int(shell.run("pidof dropbear").split()[0])
+    text = shell.run(f'for f in /proc/{daemon}/fd/*; do echo "$(basename $f) $(readlink $f)"; done')
+    links = {int(line.split()[0]): line.split(maxsplit=1)[1] for line in text.splitlines()}
+    assert {file.descriptor: file.path for file in details.files(daemon)} == links
+    found = re.findall(r"^(\w+)-(\w+) \S{4} \w+ \S+ \d+ *(.*)$", shell.run(f"cat /proc/{daemon}/maps"), re.MULTILINE)
+    regions = [(int(start, 16), int(end, 16), path) for start, end, path in found if int(start, 16) < 1 << 63]
+    assert [(entry.start, entry.end, entry.path) for entry in details.maps(daemon)] == regions
+
+
+def test_sockets_slabs_and_messages_equal_the_guests_own(looked: Looked, details: Details) -> None:
+    shell = looked.live.shell
+    (socket,) = [socket for socket in details.sockets() if socket.process == "dropbear"]
+    assert (socket.protocol, socket.state, socket.local) == ("tcp", "LISTEN", "127.0.0.1:22")
+    assert f" {socket.inode} " in shell.run("cat /proc/net/tcp")
+    theirs = {}
+    for line in shell.run("tail -n +3 /proc/slabinfo").splitlines():
+        name, _active, _objects, object_bytes, a_slab = line.split()[:5]
+        theirs[name] = (int(object_bytes), int(a_slab))
+    ours = {cache.name: (cache.slot_bytes, cache.objects_a_slab) for cache in details.slabs()}
+    assert ours == theirs
+    assert len(ours) > 80
+    lines = shell.run("dmesg").splitlines()
+    texts = [record.text for record in details.log(10_000)]
+    assert [re.sub(r"^\[ *[\d.]+\] ", "", line) for line in lines] == [line for t in texts for line in t.split("\n")]
