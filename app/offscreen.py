@@ -106,6 +106,28 @@ class OffscreenWindow:
             pass
         self.sharpen()
 
+    def meet_kernels(self, limit_s: float) -> None:
+        """Draw until the kernel of each machine was looked at. Raises CommandFailed where one has none."""
+        state = self.window.state
+        kernels, names = state.kernels, tuple(state.stage.feeds)
+        self.run_until(lambda: all(kernels.sighting(name) for name in names), limit_s, "No kernel was looked at")
+        for name in names:
+            sighting = kernels.sighting(name)
+            if sighting is not None and sighting.problem:
+                raise CommandFailed(f"{name}: {sighting.problem}")
+        self.frame(2)  # its channels are offered
+
+    def light_up(self, limit_s: float) -> None:
+        """Draw until the pages of what is chosen are known. Raises CommandFailed where they cannot be."""
+        state = self.window.state
+
+        def known() -> bool:
+            return state.chosen is None or state.chosen.pages is not None or bool(state.chosen.problem)
+
+        self.run_until(known, limit_s, "Its pages were not found")
+        if state.chosen is not None and not (state.chosen.pages is not None and len(state.chosen.pages)):
+            raise CommandFailed(state.chosen.told)
+
     def sharpen(self) -> None:
         """Draw the picture of the volume as well as it gets, and the frame around it."""
         self.frame(3)
@@ -139,6 +161,10 @@ def window_screenshot(
             offscreen.window.session.start()
         offscreen.settle(SHOT_LIMIT_S)
         if look is not None:
+            if look.asks_kernel:
+                offscreen.meet_kernels(SHOT_LIMIT_S)
             look.arrange(offscreen.window.session)
+            if look.highlight is not None:
+                offscreen.light_up(SHOT_LIMIT_S)
             offscreen.sharpen()
         return offscreen.picture()

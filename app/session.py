@@ -718,6 +718,7 @@ def look_from_settings(settings: Settings, view: VolumeView) -> VolumeLook:
         opacity=settings.opacity,
         hidden_kinds=frozenset(Kind[name.upper()] for name in settings.hidden_kinds),
         pyramid=settings.pyramid,
+        dim=settings.dim,
     )
 
 
@@ -738,6 +739,7 @@ def _settings_of(settings: Settings, look: VolumeLook) -> dict[str, Any]:
         "opacity": look.opacity,
         "hidden_kinds": tuple(kind.name.lower() for kind in Kind if kind in look.hidden_kinds),
         "pyramid": look.pyramid,
+        "dim": look.dim,
     }
 
 

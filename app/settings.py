@@ -52,6 +52,7 @@ class Settings:
     transfers: dict[str, tuple[Point, ...]] = field(default_factory=dict)  # channel -> points; none: "Everything"
     opacity: float = 0.08
     pyramid: Pyramid = "mean"
+    dim: float = 0.85  # how far other pages give way while some are lit up
     hidden_kinds: tuple[str, ...] = ()
     half_life_s: float = 5.0
     show_legend: bool = True
@@ -85,6 +86,7 @@ _CHECKS: dict[str, Callable[[Any], bool]] = {
     "palettes": lambda v: len(v) <= MAX_CHANNELS and all(map(_is_name, (*v, *v.values()))),
     "transfers": lambda v: len(v) <= MAX_CHANNELS and all(_is_name(name) and _is_transfer(v[name]) for name in v),
     "opacity": lambda v: MIN_OPACITY <= v <= 1.0,
+    "dim": lambda v: 0.0 <= v <= 1.0,
     "pyramid": lambda v: v in PYRAMIDS,
     "hidden_kinds": lambda v: list(v) == [kind.name.lower() for kind in Kind if kind.name.lower() in v],
     "half_life_s": lambda v: MIN_HALF_LIFE_S <= v <= MAX_HALF_LIFE_S,

@@ -87,7 +87,10 @@ def _machine_ram(request: ShotRequest) -> Iterator[tuple[str, GuestRam]]:
 
 def _volume_picture(label: str, ram: GuestRam, size: tuple[int, int], look: ShotLook) -> NDArray[np.uint8]:
     """Return the (height, width, 4) uint8 picture of all of `ram`, fully refined. Raises UsageError for a bad cut."""
+    from app.chosen import lit_mask
     from app.feed import RamFeed
+    from app.kernels import offer_palettes, show_channels
+    from app.shot_kernel import look_at_kernel
     from render.device import request_device
     from render.view import VolumeView
 
@@ -95,9 +98,19 @@ def _volume_picture(label: str, ram: GuestRam, size: tuple[int, int], look: Shot
     view = VolumeView(device, size_px=size)
     with RamFeed(ram, device, curve=look.curve or "hilbert") as feed:
         view.add_volume(label, feed.store, label=label)
+        seen = None
+        if look.asks_kernel:
+            seen = look_at_kernel(ram, look.highlight)
+            offer_palettes()
+            show_channels(feed.store, seen.sighting)
         view.look = look.look(view.look)
         view.set_cut(label, look.cut(feed.store.shape_voxels))
         view.camera.fit()
+        if seen is not None and seen.pages is not None:
+            feed.store.set_highlight(lit_mask(seen.pages, feed.store.n_pages))
+            view.set_outline(label, seen.pages, seen.title)
+            view.camera.fly_to_boxes(view.page_boxes(label, seen.pages), 0.0)
+            view.camera.skip()
         if look.camera is not None:
             view.camera.state = look.camera.state(view.camera.state)
         deadline = monotonic() + SETTLE_LIMIT_S

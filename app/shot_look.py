@@ -8,7 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from app.chosen import BadKey, Chosen, title_of
 from app.failures import UsageError
+from app.kernels import CHANNEL_PALETTES, CHANNEL_TRANSFERS
+from app.shot_kernel import HIGHLIGHT_FORM, Highlighted, parse_highlight
 from app.transfer_presets import TransferPresets
 from app.user_palettes import UserPalettes
 from bridge.machine.directories import config_dir
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
 
 CAMERA_FORM = "AZIMUTH,ELEVATION,DISTANCE in degrees and voxels, such as 30,20,900; without DISTANCE all is in view"
 MAX_DISTANCE = 1e6
+_CHANNELS = (*CHANNELS, *CHANNEL_TRANSFERS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,17 +61,24 @@ class ShotLook:
     planes: tuple[PlaneText, ...] = ()
     clip: ClipText | None = None
     camera: CameraText | None = None
+    highlight: Highlighted | None = None
+
+    @property
+    def asks_kernel(self) -> bool:
+        """Whether the guest's kernel has to be looked at for the picture."""
+        return self.highlight is not None or self.channel in CHANNEL_TRANSFERS
 
     def look(self, before: Look) -> Look:
         """How bytes are shown. Another channel than before begins with its own palette."""
         channel = before.channel if self.channel is None else self.channel
         palette = before.palette if channel == before.channel else ""
+        transfer = before.transfer if channel == before.channel else CHANNEL_TRANSFERS.get(channel, before.transfer)
         return replace(
             before,
             mode=before.mode if self.mode is None else self.mode,
             channel=channel,
             palette=palette if self.palette is None else self.palette,
-            transfer=before.transfer if self.transfer is None else self.transfer,
+            transfer=transfer if self.transfer is None else self.transfer,
         )
 
     def cut(self, shape: tuple[int, int, int]) -> Cut:
@@ -82,13 +93,22 @@ class ShotLook:
         """Have a window show bytes so, before it shows any. For that window alone: nothing is kept."""
         if self.curve is not None:
             session.change(curve=self.curve)
-        if self.channel is not None:
+        if self.channel in CHANNEL_TRANSFERS:  # there once the kernel was looked at; settings wait for it
+            session.change(channel=self.channel)
+        elif self.channel is not None:
             session.show_channel(self.channel)
-        session.show(self.look(session.state.stage.view.look), remember=False)
+        if not self.asks_kernel:
+            session.show(self.look(session.state.stage.view.look), remember=False)
 
     def arrange(self, session: Session) -> None:
         """Cut the volumes and place the camera of a window that shows them. Raises UsageError."""
         stage, slicings = session.state.stage, session.state.slicings
+        if self.asks_kernel:
+            session.show(self.look(stage.view.look), remember=False)
+        if self.highlight is not None:
+            one, name = self.highlight, next(iter(stage.feeds))
+            title = title_of(one.kind, one.key, session.state.kernels.sighting(name))
+            session.choose(Chosen(name, one.kind, one.key, title), remember=False, fly=self.camera is None)
         for name, feed in stage.feeds.items():
             shape = feed.store.shape_voxels
             cut = self.cut(shape)
@@ -111,7 +131,7 @@ def add_look_options(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     group = parser.add_argument_group("how bytes are shown")
     group.add_argument("--mode", choices=MODES, help="first hit, translucent, maximum intensity, or slices only")
-    group.add_argument("--channel", metavar="NAME", help=f"what becomes colour: {', '.join(CHANNELS)}")
+    group.add_argument("--channel", metavar="NAME", help=f"what becomes colour: {', '.join(_CHANNELS)}")
     group.add_argument("--palette", metavar="NAME", help=f"its colours: {', '.join(palette_names())}, or yours")
     group.add_argument("--transfer", metavar="NAME", help="a transfer function: how opaque each value is")
     group.add_argument("--curve", choices=tuple(CURVES), help="how addresses are laid in space")
@@ -122,6 +142,12 @@ def add_look_options(parser: argparse.ArgumentParser) -> None:
         default=[],
         type=_plane,
         help=PLANE_FORMS.replace("%", "%%"),
+    )
+    group.add_argument(
+        "--highlight",
+        metavar="KIND=KEY",
+        type=_highlight,
+        help=f"light up the pages of something in the guest, and look there: {HIGHLIGHT_FORM}",
     )
     group.add_argument("--clip", metavar="BOX", type=_clip, help=CLIP_FORM.replace("%", "%%"))
     group.add_argument(
@@ -141,8 +167,8 @@ def look_from_options(options: argparse.Namespace) -> ShotLook:
         raise UsageError(f"--slice: there can be one plane along {twice}, not {axes.count(twice)}")
     if options.mode == "slice" and not planes:
         raise UsageError(f"--mode slice shows slice planes alone: name one by --slice, such as {PLANE_FORMS}")
-    _one_of("--channel", options.channel, tuple(CHANNELS))
-    _one_of("--palette", options.palette, palette_names())
+    _one_of("--channel", options.channel, _CHANNELS)
+    _one_of("--palette", options.palette, (*palette_names(), *CHANNEL_PALETTES.get(options.channel, ())))
     name = _one_of("--transfer", options.transfer, presets.names())
     return ShotLook(
         mode=options.mode,
@@ -153,6 +179,7 @@ def look_from_options(options: argparse.Namespace) -> ShotLook:
         planes=tuple(planes),
         clip=options.clip,
         camera=options.camera,
+        highlight=options.highlight,
     )
 
 
@@ -166,6 +193,13 @@ def _plane(text: str) -> PlaneText:
     try:
         return parse_plane(text)
     except BadCut as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _highlight(text: str) -> Highlighted:
+    try:
+        return parse_highlight(text)
+    except BadKey as error:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 

@@ -24,7 +24,7 @@ MAX_PLACES = 64
 """Of the machines that were put somewhere last; others find their own place again."""
 MAX_NAME = 200
 FARTHEST = 1 << 20
-LOOK_KEYS = ("mode", "channel", "palettes", "transfers", "opacity", "hidden_kinds", "pyramid")
+LOOK_KEYS = ("mode", "channel", "palettes", "transfers", "opacity", "hidden_kinds", "pyramid", "dim")
 """Of the settings: what makes up a look."""
 
 logger = logging.getLogger("window")

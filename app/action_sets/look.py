@@ -9,6 +9,7 @@ from typing import Any
 from imgui_bundle import icons_fontawesome_6 as icons
 
 from app.actions import Action, BadArguments, Param
+from app.kernels import CHANNEL_PALETTES
 from app.session import Session
 from app.settings import MAX_HALF_LIFE_S, MIN_HALF_LIFE_S, MIN_OPACITY
 from render.content import KIND_TITLES, Kind
@@ -79,6 +80,9 @@ def look_actions(session: Session) -> list[Action]:
     def palette(palette: str) -> None:
         change(palette="" if palette == OWN else palette)
 
+    def palettes() -> tuple[str, ...]:
+        return (OWN, *CHANNEL_PALETTES.get(stage.view.look.channel, ()), *stage.palettes)
+
     def refresh_palettes() -> list[str]:
         session.refresh_palettes()
         return list(stage.palettes)
@@ -86,6 +90,11 @@ def look_actions(session: Session) -> list[Action]:
     def opacity(opacity: float, remember: bool = True) -> float:
         bounded = min(1.0, max(MIN_OPACITY, opacity))
         change(opacity=bounded, remember=remember)
+        return bounded
+
+    def dim(dim: float, remember: bool = True) -> float:
+        bounded = min(1.0, max(0.0, dim))
+        change(dim=bounded, remember=remember)
         return bounded
 
     def pyramid(pyramid: str) -> None:
@@ -136,6 +145,7 @@ def look_actions(session: Session) -> list[Action]:
                 "points": [list(point) for point in look.transfer.points],
             },
             "opacity": look.opacity,
+            "dim": look.dim,
             "pyramid": look.pyramid,
             "hidden_kinds": [kind.name.lower() for kind in Kind if kind in look.hidden_kinds],
             "half_life_s": state.settings.half_life_s,
@@ -209,7 +219,7 @@ def look_actions(session: Session) -> list[Action]:
             title="Palette…",
             category=LOOK,
             run=palette,
-            params=(Param("palette", "choice", required=True, choices=lambda: (OWN, *stage.palettes)),),
+            params=(Param("palette", "choice", required=True, choices=palettes),),
             icon=icons.ICON_FA_PALETTE,
             help="The colours of the channel that is looked at; “own” is what suits it best",
             keywords="colour color map gradient",
@@ -233,6 +243,16 @@ def look_actions(session: Session) -> list[Action]:
             icon=icons.ICON_FA_DROPLET,
             help="How much one voxel hides of what is behind it",
             keywords="transparency density",
+        ),
+        Action(
+            id="view.dim",
+            title="The rest dims by…",
+            category=LOOK,
+            run=dim,
+            params=(Param("dim", "number", required=True, help="0 to 1"), Param("remember", "flag")),
+            icon=icons.ICON_FA_MOON,
+            help="How far other pages give way while some are lit up",
+            keywords="highlight chosen fade",
         ),
         Action(
             id="view.pyramid",

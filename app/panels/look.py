@@ -8,6 +8,7 @@ from imgui_bundle import icons_fontawesome_6 as icons
 from imgui_bundle import imgui
 
 from app.action_sets.look import MODE_HELP, MODE_ICONS, OWN, PYRAMID_HELP, PYRAMID_TITLES
+from app.kernels import CHANNEL_PALETTES
 from app.settings import MAX_HALF_LIFE_S, MIN_HALF_LIFE_S, MIN_OPACITY
 from app.theme import u32
 from app.ui import fit_text
@@ -176,6 +177,9 @@ def _palette(state: AppState, ui: Ui) -> None:
             width = theme.px(STRIP_UNITS + 44)
             if _row(ui, OWN, "The channel's own", own, width, not view.look.palette):
                 ui.run("view.palette", palette=OWN)
+            for name in CHANNEL_PALETTES.get(view.look.channel, ()):
+                if _row(ui, name, name.capitalize(), name, width, name == view.look.palette):
+                    ui.run("view.palette", palette=name)
             yours = [name for name in state.stage.palettes if name not in PALETTES]
             groups = (
                 ("Even steps", [name for name in SEQUENTIAL if name != "content"]),
@@ -272,6 +276,16 @@ def _sliders(state: AppState, ui: Ui) -> None:
         if not imgui.is_item_active():
             state.half_life_drag_s = None
         ui.tooltip("In how many seconds a page that is left alone cools to half", note="Seen in the channel Write heat")
+        ui.row("The rest dims", label)
+        imgui.set_next_item_width(width)
+        changed, dim = imgui.slider_float(
+            "##dim", look.dim * 100, 0.0, 100.0, "%.0f %%", imgui.SliderFlags_.always_clamp
+        )
+        ui.tooltip("How far other pages give way while some are lit up")
+        if imgui.is_item_activated():
+            state.remember()
+        if changed:
+            ui.run("view.dim", dim=dim / 100, remember=False)
     ui.row("Far bytes show", label)
     tips = [(PYRAMID_TITLES[one], PYRAMID_HELP[one]) for one in PYRAMIDS]
     labels = [PYRAMID_TITLES[one] for one in PYRAMIDS]
