@@ -27,6 +27,7 @@ from bridge.kernel.records import (
     SymbolRow,
 )
 from bridge.kernel.snapshot import Introspector, SemanticSnapshot
+from bridge.kernel.tasks import Consistency
 from bridge.kernel.where import Story, paddr_of
 from bridge.memory.errors import GuestMemoryError
 
@@ -56,6 +57,8 @@ class Answer:
     taken_s: float = 0.0
     """time.monotonic() when it was answered."""
     took_s: float = 0.0
+    consistency: Consistency = "live"
+    """Whether lists had to be read again, because the kernel changed them meanwhile."""
 
 
 class Desk:
@@ -197,6 +200,9 @@ QUESTIONS: dict[str, Callable[..., Any]] = {
     "command_lines": Desk.command_lines,
 }
 
+DETAILS = frozenset({"modules", "mounts", "files", "maps", "sockets", "slabs", "slab_object", "log", "stack"})
+"""Questions whose answers are read when they are asked for; all others are told from the latest look."""
+
 
 def answer(desk: Desk | None, question: Question, why_not: str) -> Answer:
     """Answer one question; what goes wrong is said in the answer. `why_not`: why there is no desk."""
@@ -209,4 +215,7 @@ def answer(desk: Desk | None, question: Question, why_not: str) -> Answer:
             problem = str(error)
         except Exception as error:  # noqa: BLE001 - guest memory must not be able to end the worker
             problem = f"The question {question.name!r} could not be answered ({type(error).__name__}: {error})."
-    return Answer(question.number, value, problem, time.monotonic(), time.monotonic() - started)
+    consistency: Consistency = "live"
+    if desk is not None and question.name in DETAILS and not problem:
+        consistency = desk.details.consistency
+    return Answer(question.number, value, problem, time.monotonic(), time.monotonic() - started, consistency)

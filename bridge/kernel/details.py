@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property
+from typing import TypeVar
 
 import drgn
 import numpy as np
@@ -12,12 +14,13 @@ from bridge.kernel.drgn_files import read_files
 from bridge.kernel.drgn_log import read_log
 from bridge.kernel.drgn_maps import read_maps
 from bridge.kernel.drgn_modules import Modules
-from bridge.kernel.drgn_paths import Paths, read_mounts
-from bridge.kernel.drgn_program import KernelProgram
+from bridge.kernel.drgn_mounts import read_mounts
+from bridge.kernel.drgn_program import KernelProgram, Unreadable
 from bridge.kernel.drgn_slabs import Slabs
 from bridge.kernel.drgn_sockets import read_sockets
 from bridge.kernel.drgn_stack import Stacks
-from bridge.kernel.errors import KernelError
+from bridge.kernel.errors import KernelError, NotMapped
+from bridge.kernel.lists import RETRIES, Torn
 from bridge.kernel.records import (
     LogRecord,
     MapEntry,
@@ -30,8 +33,10 @@ from bridge.kernel.records import (
     StackFrame,
 )
 from bridge.kernel.snapshot import Introspector, SemanticSnapshot
-from bridge.kernel.tasks import Tasks
+from bridge.kernel.tasks import Consistency, Tasks
 from bridge.kernel.where import Story, tell
+
+T = TypeVar("T")
 
 _MAX_COMMAND_LINES = 100_000
 
@@ -55,53 +60,50 @@ class Details:
     def __init__(self, introspector: Introspector) -> None:
         self._introspector = introspector
         self._program = KernelProgram(introspector.kernel)
-        self._paths = Paths(self._program)
         self._modules = Modules(self._program)
+        self.attempts = 0
+        """How often the last answer had to be read again, because the kernel changed what was being read."""
+
+    @property
+    def consistency(self) -> Consistency:
+        """Of the last answer."""
+        return "retried" if self.attempts else "live"
 
     def modules(self) -> tuple[Module, ...]:
         """The loaded modules, newest first."""
-        return self._modules.all()
+        return self._steady(self._modules.all)
 
     def mounts(self, pid: int = 1) -> tuple[Mount, ...]:
         """What process `pid` sees mounted."""
-        return read_mounts(self._program, self._paths, self._process(pid)[0])
+        return self._steady(lambda: read_mounts(self._program, self._process(pid)[0]))
 
     def files(self, pid: int) -> tuple[OpenFile, ...]:
         """The open files of process `pid`, by descriptor."""
-        return read_files(self._program, self._paths, self._process(pid)[0], pid)
+        return self._steady(lambda: read_files(self._program, self._process(pid)[0], pid))
 
     def maps(self, pid: int) -> tuple[MapEntry, ...]:
         """The memory map of process `pid`, by address; empty for a thread of the kernel."""
-        task, root = self._process(pid)
-        return read_maps(self._program, self._paths, self._introspector.maps, task, root)
+        return self._steady(lambda: read_maps(self._program, self._introspector.maps, *self._process(pid)))
 
     def sockets(self) -> tuple[Socket, ...]:
         """The sockets that processes hold open, by process and descriptor."""
-        return read_sockets(self._program, self._introspector.tasks.processes())
+        return self._steady(lambda: read_sockets(self._program, self._introspector.tasks.processes()))
 
     def log(self, limit: int) -> tuple[LogRecord, ...]:
         """The last `limit` records of the kernel's log, the newest last."""
-        return read_log(self._program, limit)
+        return self._steady(lambda: read_log(self._program, limit))
 
     def slabs(self) -> tuple[SlabCache, ...]:
         """The slab caches, by name. `active` counts as /proc/slabinfo does: what a processor keeps is in use."""
-        return self._slabs.caches()
+        return self._steady(self._slabs.caches)
 
     def slab_object(self, vaddr: int) -> SlabObject | None:
         """The slab object that holds an address of the direct map; None where there is none."""
-        return self._slabs.object_at(vaddr)
+        return self._steady(lambda: self._slabs.object_at(vaddr))
 
     def stack(self, tid: int) -> tuple[StackFrame, ...]:
         """The kernel stack of thread `tid`, the innermost frame first. Raises ThreadRuns for one that runs now."""
-        threads = self._introspector.tasks.threads()
-        index = _index_of(threads, tid)
-        if index is None:
-            raise NoSuchProcess(tid, "thread")
-        return self._stacks.of(self._program.at("task_struct", int(threads.addresses[index])), tid)
-
-    @cached_property
-    def _stacks(self) -> Stacks:
-        return Stacks(self._program, self._modules)
+        return self._steady(lambda: self._stacks.of(self._thread(tid), tid))
 
     def story(self, snapshot: SemanticSnapshot, paddr: int) -> Story:
         """The story of a physical address, with the slab object that holds it. Raises NotMapped."""
@@ -114,10 +116,6 @@ class Details:
         except KernelError:
             return story  # the slab was given back since the look, or its cache is damaged: all else is still true
 
-    @cached_property
-    def _slabs(self) -> Slabs:
-        return Slabs(self._program, self._introspector.pages)
-
     def command_lines(self, pids: tuple[int, ...]) -> dict[int, str]:
         """The command line of each of these processes that is there; empty for threads of the kernel."""
         tasks = self._introspector.tasks.processes()
@@ -127,6 +125,34 @@ class Details:
             for index, pid in enumerate(tasks.pids)
             if int(pid) in wanted
         }
+
+    # ----- inside
+
+    @cached_property
+    def _slabs(self) -> Slabs:
+        return Slabs(self._program, self._introspector.pages)
+
+    @cached_property
+    def _stacks(self) -> Stacks:
+        return Stacks(self._program, self._modules)
+
+    def _steady(self, read: Callable[[], T]) -> T:
+        """What `read` returns, asked again where the kernel changed its records meanwhile."""
+        for self.attempts in range(RETRIES):
+            try:
+                return read()
+            except (Torn, NotMapped, Unreadable):
+                continue
+        self.attempts = RETRIES
+        return read()
+
+    def _thread(self, tid: int) -> drgn.Object:
+        """``struct task_struct *`` of a thread."""
+        threads = self._introspector.tasks.threads()
+        index = _index_of(threads, tid)
+        if index is None:
+            raise NoSuchProcess(tid, "thread")
+        return self._program.at("task_struct", int(threads.addresses[index]))
 
     def _process(self, pid: int) -> tuple[drgn.Object, int]:
         """``struct task_struct *`` of a process, and the physical address of its topmost page table."""

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Iterator
 
 import drgn
 import numpy as np
+import numpy.typing as npt
 
 from bridge.kernel.drgn_paths import Paths
 from bridge.kernel.drgn_program import KernelProgram, Unreadable, reading
 from bridge.kernel.errors import KernelError
 from bridge.kernel.records import OpenFile
 
+U64 = npt.NDArray[np.uint64]
+
 MAX_DESCRIPTORS = 1 << 20
 """fs.nr_open's default: no process has more."""
+_MAX_FILES = 100_000
+"""Of one answer."""
 _FMODE_READ, _FMODE_WRITE = 1, 2
 _KINDS = {
     stat.S_IFREG: "file",
@@ -27,27 +31,31 @@ _KINDS = {
 }
 
 
-def descriptors(program: KernelProgram, task: drgn.Object) -> Iterator[tuple[int, drgn.Object]]:
-    """(descriptor, ``struct file *``) of each file that a ``struct task_struct *`` has open.
+def descriptor_table(program: KernelProgram, task: drgn.Object) -> U64:
+    """(n,) address of the ``struct file`` behind each descriptor of a ``struct task_struct *``, 0 for none.
 
     Raises Unreadable, NotMapped, drgn.FaultError.
     """
     files = task.files.read_()
     if not files:
-        return  # a zombie has given them back
+        return np.zeros(0, np.uint64)  # a zombie has given them back
     table = files.fdt.read_()
     count = table.max_fds.value_()
     if count > MAX_DESCRIPTORS:
         raise Unreadable(f"The table of descriptors at {table.value_():#x} would have {count:,} entries.")
-    slots = np.frombuffer(program.kernel.space.read(table.fd.value_(), 8 * count), "<u8")
-    for descriptor in np.flatnonzero(slots).tolist():
-        yield descriptor, program.at("file", int(slots[descriptor]))
+    slots: U64 = np.frombuffer(program.kernel.space.read(table.fd.value_(), 8 * count), "<u8").astype(np.uint64)
+    return slots
 
 
-def read_files(program: KernelProgram, paths: Paths, task: drgn.Object, pid: int) -> tuple[OpenFile, ...]:
+def read_files(program: KernelProgram, task: drgn.Object, pid: int) -> tuple[OpenFile, ...]:
     """The open files of a ``struct task_struct *``, by descriptor. Raises KernelError."""
+    paths = Paths(program)
     with reading(f"the open files of process {pid}"):
-        return tuple(_open_file(paths, pid, descriptor, file) for descriptor, file in descriptors(program, task))
+        slots = descriptor_table(program, task)
+        return tuple(
+            _open_file(paths, pid, descriptor, program.at("file", int(slots[descriptor])))
+            for descriptor in np.flatnonzero(slots)[:_MAX_FILES].tolist()
+        )
 
 
 def _open_file(paths: Paths, pid: int, descriptor: int, file: drgn.Object) -> OpenFile:

@@ -13,11 +13,11 @@ from bridge.kernel.paging import Mappings, walk
 from bridge.kernel.records import MapEntry
 
 _NAME_BYTES = 256
+_MAX_REGIONS = 100_000
+"""vm.max_map_count is 65,530 unless it was raised."""
 
 
-def read_maps(
-    program: KernelProgram, paths: Paths, maps: MapReader, task: drgn.Object, pgd: int
-) -> tuple[MapEntry, ...]:
+def read_maps(program: KernelProgram, maps: MapReader, task: drgn.Object, pgd: int) -> tuple[MapEntry, ...]:
     """The regions of a ``struct task_struct *``, by address. `pgd`: physical address of its topmost page table.
 
     A kernel thread has none. Raises KernelError.
@@ -26,12 +26,12 @@ def read_maps(
     if not mm:
         return ()
     vmas = maps.vmas(np.array([mm], np.uint64))
-    marks = maps.marks(mm)
+    marks, paths = maps.marks(mm), Paths(program)
     resident = _resident(vmas, walk(program.kernel.reader, pgd, program.kernel.levels, half="user"))
     names: dict[int, str] = {}
     entries = []
     with reading("the names of memory regions"):
-        for i in range(len(vmas)):
+        for i in range(min(len(vmas), _MAX_REGIONS)):
             flags, file = int(vmas.flags[i]), int(vmas.files[i])
             if file and file not in names:
                 names[file] = _file_name(program, paths, file)

@@ -8,7 +8,8 @@ from bridge.kernel.drgn_program import KernelProgram, reading
 from bridge.kernel.records import Module
 
 _MAX_MODULES = 65_536
-_MAX_USERS = 4096
+_MAX_USES = 65_536
+"""Of all modules together."""
 _MODULE_REF_BASE = 1
 """What the count of references of a module that nobody uses is (kernel/module/main.c)."""
 _STATES = {"MODULE_STATE_LIVE": "Live", "MODULE_STATE_COMING": "Loading", "MODULE_STATE_GOING": "Unloading"}
@@ -27,7 +28,12 @@ class Modules:
     def all(self) -> tuple[Module, ...]:
         """Every module, newest first, as /proc/modules lists them. Raises KernelError."""
         with reading("the list of modules"):
-            return tuple(self._module(module) for module in self.objects())
+            found: list[Module] = []
+            left = _MAX_USES
+            for module in self.objects():
+                found.append(self._module(module, left))
+                left -= len(found[-1].used_by)
+            return tuple(found)
 
     def objects(self) -> list[drgn.Object]:
         """``struct module *`` of every module; none where the kernel was built without modules."""
@@ -36,14 +42,14 @@ class Modules:
             return []
         return self._program.entries(head, "module", "list", _MAX_MODULES)
 
-    def _module(self, module: drgn.Object) -> Module:
+    def _module(self, module: drgn.Object, most_uses: int) -> Module:
         ranges = self.ranges(module)
         types = self._program.types
         references, users = 0, []
         if types.has("module", "source_list"):  # CONFIG_MODULE_UNLOAD
             references = module.refcnt.counter.value_() - _MODULE_REF_BASE
             head = module.source_list.address_of_().value_()
-            uses = self._program.entries(head, "module_use", "source_list", _MAX_USERS)
+            uses = self._program.entries(head, "module_use", "source_list", most_uses)
             users = [self.name(use.source) for use in uses]
         return Module(
             name=self.name(module),

@@ -57,6 +57,7 @@ class Slabs:
             head = self._program.kernel.symbols.address("slab_caches")
             caches = self._program.entries(head, "kmem_cache", "list", _MAX_CACHES)
             partial: list[U64] = []
+            left = self._program.kernel.reader.n_pages  # no two slabs share a page
             found = []
             for cache in caches:
                 slabs = objects = 0
@@ -64,7 +65,8 @@ class Slabs:
                 for node in self._nodes(cache):
                     slabs += node.nr_slabs.counter.value_()
                     objects += node.total_objects.counter.value_()
-                    lists.append(self._partial(node))
+                    lists.append(self._partial(node, left))
+                    left -= len(lists[-1])
                 partial.append(np.concatenate(lists) if lists else np.zeros(0, np.uint64))
                 found.append((cache, slabs, objects))
             free = self._free_slots(partial)
@@ -108,10 +110,9 @@ class Slabs:
             if node.value_():
                 yield node
 
-    def _partial(self, node: drgn.Object) -> U64:
+    def _partial(self, node: drgn.Object, limit: int) -> U64:
         """Addresses of the slabs that have free slots."""
         head = node.partial.address_of_().value_()
-        limit = self._program.kernel.reader.n_pages
         nodes, _ = retried(lambda: list_nodes(self._program.peek, head, limit))
         return np.array(nodes, np.uint64) - np.uint64(self._list)
 
@@ -139,14 +140,14 @@ class Slabs:
         if place is None or link is None or not program.types.has("kmem_cache", "kobj"):
             return {}  # built without CONFIG_SYSFS: which caches were merged is not kept
         offset, node_offset = program.types.offset("kmem_cache", "kobj"), program.types.offset("kernfs_node", "rb")
-        found: dict[int, tuple[str, ...]] = {}
+        found: dict[int, list[str]] = {}
         directory = program.program["slab_kset"].kobj.sd.dir.children.rb_node.value_()
         for address in program.tree(directory, _MAX_ALIASES):
             child = program.at("kernfs_node", address - node_offset)
             if child.flags.value_() & link:
                 cache = child.symlink.target_kn.priv.value_() - offset
-                found[cache] = (*found.get(cache, ()), program.string(child.name.value_(), _NAME_BYTES))
-        return found
+                found.setdefault(cache, []).append(program.string(child.name.value_(), _NAME_BYTES))
+        return {cache: tuple(names) for cache, names in found.items()}
 
     # ----- objects
 

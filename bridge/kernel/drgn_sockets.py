@@ -7,14 +7,17 @@ import stat
 
 import drgn
 import numpy as np
+import numpy.typing as npt
 
-from bridge.kernel.drgn_files import descriptors
-from bridge.kernel.drgn_program import KernelProgram, reading
+from bridge.kernel.drgn_files import descriptor_table
+from bridge.kernel.drgn_program import KernelProgram, Unreadable, reading
 from bridge.kernel.errors import KernelError
 from bridge.kernel.records import Socket
 from bridge.kernel.tasks import Tasks
 
 MAX_SOCKETS = 100_000
+_MAX_FILES = 4 << 20
+"""Slots of all tables of descriptors together."""
 _UNIX, _INET, _INET6, _NETLINK, _PACKET = 1, 2, 10, 16, 17
 _FAMILIES = {
     _UNIX: "unix",
@@ -65,20 +68,43 @@ def read_sockets(program: KernelProgram, tasks: Tasks) -> tuple[Socket, ...]:
     A process that ends while it is read is left out.
     """
     found: list[Socket] = []
+    for index, descriptor, file in _socket_files(program, tasks)[:MAX_SOCKETS]:
+        pid, name = int(tasks.pids[index]), tasks.names[index]
+        with reading(f"socket {descriptor} of process {pid}"):
+            found.append(_socket(program, program.at("file", file), pid, name, descriptor))
+    return tuple(found)
+
+
+def _socket_files(program: KernelProgram, tasks: Tasks) -> list[tuple[int, int, int]]:
+    """(index into `tasks`, descriptor, address of the ``struct file``) of every open file that is a socket."""
+    space, types = program.kernel.space, program.types
+    owners: list[npt.NDArray[np.int64]] = []
+    tables: list[npt.NDArray[np.uint64]] = []
+    n_files = 0
     for index in np.flatnonzero(tasks.mms).tolist():
         pid = int(tasks.pids[index])
         task = program.at("task_struct", int(tasks.addresses[index]))
         try:
-            with reading(f"the sockets of process {pid}"):
-                for descriptor, file in descriptors(program, task):
-                    if stat.S_ISSOCK(file.f_inode.i_mode.value_()):
-                        found.append(_socket(program, file, pid, tasks.names[index], descriptor))
-                    if len(found) >= MAX_SOCKETS:
-                        return tuple(found)
+            with reading(f"the open files of process {pid}"):
+                table = descriptor_table(program, task)
         except KernelError:
-            if not _is_gone(task, pid):
-                raise
-    return tuple(found)
+            if _is_gone(task, pid):
+                continue
+            raise
+        if n_files + len(table) > _MAX_FILES:
+            raise Unreadable(f"The processes would have more than {_MAX_FILES:,} files open.")
+        n_files += len(table)
+        owners.append(np.full(len(table), index, np.int64))
+        tables.append(table)
+    if not tables:
+        return []
+    owner, files = np.concatenate(owners), np.concatenate(tables)
+    descriptor = np.concatenate([np.arange(len(table)) for table in tables])
+    held = np.flatnonzero(files)
+    inodes, _ = space.words(files[held] + np.uint64(types.offset("file", "f_inode")))
+    modes, _ = space.rows(inodes + np.uint64(types.offset("inode", "i_mode")), 2)
+    sockets = held[modes.view("<u2").reshape(-1) & np.uint16(0o170000) == np.uint16(stat.S_IFSOCK)]
+    return list(zip(owner[sockets].tolist(), descriptor[sockets].tolist(), files[sockets].tolist(), strict=True))
 
 
 def _is_gone(task: drgn.Object, pid: int) -> bool:

@@ -17,7 +17,7 @@ from bridge.kernel.symbols import Place
 MAX_FRAMES = 256
 _STACK_BYTES = 64 << 10
 """No configuration of x86-64 gives a thread more (THREAD_SIZE: 16 KiB, 32 KiB with KASAN)."""
-_MAX_SYMBOLS = 1 << 20
+_MAX_SYMBOLS = 1 << 17
 _SYMBOL_BYTES = 24
 """Elf64_Sym: name u32, info u8, other u8, section u16, value u64, size u64."""
 _NAME_BYTES = 512
@@ -127,10 +127,11 @@ class Stacks:
 
 
 class _Loaded:
-    """Modules by where they lie, for one walk."""
+    """Modules by where they lie, and their tables, for one walk."""
 
     def __init__(self, program: KernelProgram, modules: Modules) -> None:
         self._program = program
+        self._tables: dict[int, OrcTable | None] = {}
         self._pieces = [
             (start, start + size, module) for module in modules.objects() for start, size in modules.ranges(module)
         ]
@@ -141,6 +142,11 @@ class _Loaded:
 
     def orc(self, module: drgn.Object, layout: OrcLayout) -> OrcTable | None:
         """The module's own tables; None if it brought none."""
+        if module.value_() not in self._tables:
+            self._tables[module.value_()] = self._read(module, layout)
+        return self._tables[module.value_()]
+
+    def _read(self, module: drgn.Object, layout: OrcLayout) -> OrcTable | None:
         arch, space = module.arch, self._program.kernel.space
         count = arch.num_orcs.value_()
         if not count:

@@ -66,6 +66,7 @@ class TypeFinder:
         kind = types.kind(type_id)
         name = types.name(type_id)
         if kind in (Kind.STRUCT, Kind.UNION):
+            types.layout(type_id)  # raises for anonymous members in circles, which drgn would follow without end
             make = program.struct_type if kind == Kind.STRUCT else program.union_type
             return make(name or None, types.size(type_id), self._members(type_id))
         if kind in _QUALIFIERS:
