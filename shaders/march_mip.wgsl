@@ -115,7 +115,9 @@ $$ endif
     page.row = best_row;
 $$ if lit
     let is_up = best >= LIT_RANK;
-    let color = glowing(ray, look_of(page, best & 0xff), best_brick, best_walk.depth, start.depth);
+    // What is lit up shines as if it were near.
+    let near = mix(start.depth, best_walk.depth, select(0.0, 0.7, is_up));
+    let color = glowing(ray, look_of(page, best & 0xff), best_brick, best_walk.depth, near);
     let shown = select(vec4f(dimmed(color.rgb), color.a) * share_left(), vec4f(lit_up(color.rgb, 0.0), color.a), is_up);
     return Result(shown, max(best_walk.depth, 1e-6), best_walk.voxel);
 $$ else

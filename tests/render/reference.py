@@ -121,3 +121,32 @@ def is_delicate(eye: Eye, direction: NDArray[np.float64], step: Step, margin: fl
         return True
     inside = (eye.basis.position + direction * step.enter) % 1.0
     return int((np.minimum(inside, 1.0 - inside) < margin).sum()) > 1
+
+
+def find_lit(
+    scalars: NDArray[np.integer], lit: NDArray[np.bool_], eye: Eye, direction: NDArray[np.float64], look: Look
+) -> Step | None:
+    """What a pick gives where voxels (x, y, z) bool are lit up: what is lit is met wherever it is."""
+    if look.mode == "translucent":
+        return _heaviest_lit(scalars, lit, eye, direction, look)
+    among_lit = FIND[look.mode](np.where(lit, scalars, -1), eye, direction, look)
+    return among_lit or FIND[look.mode](scalars, eye, direction, look)
+
+
+def _heaviest_lit(
+    scalars: NDArray[np.integer], lit: NDArray[np.bool_], eye: Eye, direction: NDArray[np.float64], look: Look
+) -> Step | None:
+    """The same as `heaviest`, where lit voxels take more of the light than they do alone, and the others less."""
+    opacities = look.opacity * np.interp(np.arange(256) / 255, *np.array(look.transfer.points).T)
+    passed, best, weight = 1.0, None, 0.0
+    for step in walk(scalars.shape, eye, direction):
+        if passed < 0.02:
+            break
+        if scalars[step.voxel] >= 0 and is_shown(eye, step.voxel):
+            length = (step.leave - step.enter) * float(np.linalg.norm(direction))
+            length *= 1 + look.dim if lit[step.voxel] else (1 - 0.92 * look.dim) ** 2
+            kept = float((1 - min(opacities[scalars[step.voxel]], 0.999)) ** length)
+            if passed * (1 - kept) > weight:
+                best, weight = step, passed * (1 - kept)
+            passed *= kept
+    return best

@@ -224,3 +224,33 @@ def test_depth_range_holds_the_world(distance: float, azimuth: float, elevation:
     corners = np.array([(x, y, z) for x in (0, 512) for y in (0, 512) for z in (0, 256)])
     depths = (corners - made.basis.position) @ made.basis.forward
     assert depths.max() <= far
+
+
+@pytest.mark.parametrize("aspect", [0.6, 1.0, 2.1])
+@pytest.mark.parametrize("angles", [(-52.0, 24.0), (0.0, 90.0), (140.0, -30.0)])
+def test_a_flight_to_boxes_has_all_of_them_in_view(aspect: float, angles: tuple[float, float]) -> None:
+    camera = OrbitCamera(aspect)
+    camera.set_world(((0, 0, 0), (512, 512, 512)))
+    camera.state = CameraState((256, 256, 256), 1500, *angles, opening=((0, 0, 0), (1, 1, 1)))
+    boxes = [((0.0, 0.0, 0.0), (32.0, 16.0, 16.0)), ((400.0, 300.0, 200.0), (480.0, 512.0, 208.0))]
+    camera.fly_to_boxes(boxes, 0.0)
+    camera.update(10.0)
+    assert (camera.state.azimuth_degrees, camera.state.elevation_degrees) == angles
+    assert camera.state.opening is None
+    basis, (half_width, half_height) = camera.basis, camera.half_extent()
+    corners = np.array([[box[i >> axis & 1][axis] for axis in range(3)] for box in boxes for i in range(8)])
+    seen = corners - basis.position
+    depth = seen @ basis.forward
+    assert (depth > 0).all()
+    across = np.abs(seen @ basis.right) / depth / half_width
+    upright = np.abs(seen @ basis.up) / depth / half_height
+    assert 0.6 < max(across.max(), upright.max()) < 0.9, "they fill the picture, with room around them"
+
+
+def test_a_flight_to_one_page_keeps_its_surroundings_in_view() -> None:
+    camera = OrbitCamera(1.5)
+    camera.set_world(((0, 0, 0), (512, 512, 512)))
+    camera.fly_to_boxes([((16.0, 16.0, 16.0), (32.0, 32.0, 32.0))], 0.0)
+    camera.skip()
+    assert camera.state.target == (24.0, 24.0, 24.0)
+    assert camera.state.distance == 160.0

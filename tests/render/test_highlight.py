@@ -1,0 +1,337 @@
+"""Pages that are lit up: what a ray meets, how the rest dims, and that nothing is different where none is lit."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import wgpu
+from numpy.typing import NDArray
+
+from render.bricks import BrickStore, VoxelLayout
+from render.camera import CameraState, basis_of
+from render.cut import Cut, Plane
+from render.errors import BadLook, BadPages
+from render.eye import Eye, Shine
+from render.look import Look, Mode
+from render.look_table import LookTable
+from render.march import Marcher, march_code
+from render.palettes import palette_table
+from render.slice_view import SliceView
+from tests.render import reference
+from tests.render.conftest import MakeStore, MakeView, clustered_bytes, content_of, volume_of
+
+SIZE = (320, 200)
+SHINE = Shine(1.0, 0.5, (1.0, 1.0, 1.0), accent=(0.2, 0.5, 1.0))
+VIEWS = [CameraState((32, 32, 32), 180, -52, 24), CameraState((32, 32, 32), 190, 130, -35)]
+
+
+def random_mask(n_pages: int, seed: int, share: float = 0.15) -> NDArray[np.bool_]:
+    return np.random.default_rng(seed).random(n_pages) < share
+
+
+def volume_mask(store: BrickStore, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """(x, y, z) whether each voxel's page is lit, by numpy alone."""
+    per_byte = np.repeat(mask.astype(np.uint8), 4096)
+    return volume_of(per_byte, store.order, store.shape_voxels).astype(np.bool_)
+
+
+# What a ray meets
+
+
+@pytest.mark.parametrize("layout", ["linear", "texture"])
+@pytest.mark.parametrize("mode", ["solid", "mip", "translucent"])
+@pytest.mark.parametrize("channel", ["value", "entropy"])
+def test_what_is_lit_is_met_as_numpy_says(make_store: MakeStore, layout: VoxelLayout, mode: Mode, channel: str) -> None:
+    content = clustered_bytes(64, seed=31)
+    store = make_store(content, layout)
+    mask = random_mask(64, seed=4, share=0.4)
+    store.set_highlight(mask)
+    lit = volume_mask(store, mask)
+    look = Look(mode=mode, channel=channel, opacity=0.3)
+    if channel == "value":
+        scalars = reference.scalars_of(volume_of(content, store.order, store.shape_voxels), look)
+    else:
+        by_page = store.read_summaries().entropy.astype(np.int16)
+        bytes_ = np.where(content.reshape(-1, 4096) != 0, by_page[:, None], np.int16(-1)).astype(np.int16)
+        scalars = volume_of(bytes_.ravel(), store.order, store.shape_voxels)
+    table = LookTable(store.device)
+    table.write(look, palette_table("grey"))
+    marcher = Marcher(store)
+    rng = np.random.default_rng(3)
+    met = met_lit = 0
+    for state in VIEWS:
+        eye = Eye(basis_of(state), (0.48, 0.3), 0.0, None)
+        for _ in range(40):
+            pixel = (float(rng.random() * SIZE[0]), float(rng.random() * SIZE[1]))
+            direction = reference.ray_direction(eye, pixel, SIZE)
+            expected = reference.find_lit(scalars, lit, eye, direction, look)
+            if expected is not None and reference.is_delicate(eye, direction, expected):
+                continue
+            picked = marcher.pick(eye, table, SHINE, pixel, SIZE)
+            assert (picked is None) == (expected is None), f"pixel {pixel}"
+            if picked is None or expected is None:
+                continue
+            assert picked.voxel == expected.voxel, f"pixel {pixel}"
+            assert picked.depth == pytest.approx(max(expected.enter, 1e-6), abs=0.01)
+            met += 1
+            met_lit += bool(lit[expected.voxel])
+    table.destroy()
+    assert met > 15
+    assert met_lit > 5, "what is lit is met through what is not"
+
+
+def test_the_shaders_are_what_they_were_where_nothing_is_lit(make_store: MakeStore) -> None:
+    """No word of the highlight but its declarations is in them, so that it can cost nothing."""
+    store = make_store(clustered_bytes(64, seed=1))
+    marcher = Marcher(store)
+    table = LookTable(store.device)
+    table.write(Look(), palette_table("grey"))
+    eye = Eye(basis_of(VIEWS[0]), (0.48, 0.3), 0.0, None)
+    plain = marcher._switches(table, eye, "color")
+    store.set_highlight(random_mask(64, 1))
+    lit = marcher._switches(table, eye, "color")
+    table.destroy()
+    assert not plain.lit
+    assert lit == plain._replace(lit=True)
+    for mode in ("solid", "translucent", "mip", "slice"):
+        code = march_code(plain._replace(mode=mode, sheets=True), store.layout, len(store.parts), 100)
+        assert "march.accent" not in code
+        assert "march.dim" not in code
+        assert "lit_pages," not in code
+
+
+# The store
+
+
+def test_a_mask_of_another_shape_or_type_is_refused(make_store: MakeStore) -> None:
+    store = make_store(np.zeros(64 * 4096, np.uint8))
+    for mask in (np.zeros(63, np.bool_), np.zeros(64, np.uint8), np.zeros((64, 1), np.bool_), [True] * 64):
+        with pytest.raises(BadPages, match=r"\(64,\) bool"):
+            store.set_highlight(mask)  # type: ignore[arg-type]
+    assert store.highlight.mask is None
+
+
+def test_the_mask_lies_where_the_pages_do_and_is_counted(make_store: MakeStore, device: wgpu.GPUDevice) -> None:
+    store = make_store(np.zeros(100 * 4096, np.uint8))
+    before, revision = store.vram_bytes, store.revision
+    mask = random_mask(100, 7, 0.4)
+    store.set_highlight(mask)
+    assert store.revision == revision + 1
+    x, y, z = store.shape_bricks
+    assert store.vram_bytes >= before + x * y * z
+    texture = store.highlight.texture
+    assert texture is not None
+    raw = device.queue.read_texture({"texture": texture}, {"bytes_per_row": x, "rows_per_image": y}, (x, y, z))
+    texels = np.frombuffer(raw, np.uint8).reshape(z, y, x)
+    bx, by, bz = store.bricks_of_pages(np.arange(100, dtype=np.uint32)).T
+    np.testing.assert_array_equal(texels[bz, by, bx] == 255, mask)
+    assert (texels > 0).sum() == mask.sum(), "and nowhere else"
+    mask[:] = False  # the caller's own: it was copied
+    store.set_highlight(random_mask(100, 7, 0.4))
+    assert store.revision == revision + 1, "the same again is no change"
+    store.set_highlight(random_mask(100, 8, 0.4))
+    assert store.highlight.texture is texture, "whoever has it bound need not bind anew"
+    store.set_highlight(None)
+    store.set_highlight(None)
+    assert store.revision == revision + 3
+    assert store.vram_bytes == before
+
+
+def test_a_look_that_dims_by_nonsense_is_refused() -> None:
+    for dim in (-0.1, 1.1, float("nan")):
+        with pytest.raises(BadLook, match="Dimming"):
+            Look(dim=dim)
+
+
+# Pictures
+
+
+def wall() -> NDArray[np.uint8]:
+    """A cube of 64^3, full of one byte."""
+    return content_of(np.full((64, 64, 64), 140, np.uint8), 64 * 4096, 10)
+
+
+def front_pages(store: BrickStore, depth: int) -> NDArray[np.uint32]:
+    """The pages of the bricks at this depth behind the face x = 64, in the middle of it."""
+    bricks = store.bricks_of_pages(np.arange(64, dtype=np.uint32))
+    chosen = (bricks[:, 0] == 3 - depth) & np.isin(bricks[:, 1], (1, 2)) & np.isin(bricks[:, 2], (1, 2))
+    return np.flatnonzero(chosen).astype(np.uint32)
+
+
+@pytest.mark.parametrize("mode", ["solid", "translucent", "mip"])
+@pytest.mark.parametrize("depth", [0, 3])
+def test_what_is_lit_shines_through_and_the_rest_dims(
+    make_view: MakeView, make_store: MakeStore, mode: Mode, depth: int
+) -> None:
+    """A bright square in the middle of a dark one, also where it lies at the far end of a full cube."""
+    store = make_store(wall())
+    view = make_view((160, 160))
+    view.add_volume("m", store)
+    view.look = Look(mode=mode, channel="value", opacity=0.05)
+    view.camera.axis_view("+x")
+    view.finish(0.0)
+    before = view.screenshot()[..., :3].astype(int).sum(axis=2)
+    mask = np.zeros(64, np.bool_)
+    mask[front_pages(store, depth)] = True
+    store.set_highlight(mask)
+    view.finish(1.0)
+    after = view.screenshot()[..., :3].astype(int).sum(axis=2)
+    middle, beside = (slice(72, 88), slice(72, 88)), (slice(74, 86), slice(36, 44))
+    assert after[middle].mean() > 1.4 * after[beside].mean()
+    assert after[beside].mean() < 0.85 * before[beside].mean()
+    view.look = replace(view.look, dim=0.0)
+    view.finish(2.0)
+    undimmed = view.screenshot()[..., :3].astype(int).sum(axis=2)
+    assert abs(undimmed[beside].mean() - before[beside].mean()) < 8, (
+        "with nothing dimmed the rest is as it was, but for the light of what is lit"
+    )
+    store.set_highlight(None)
+    view.look = replace(view.look, dim=0.85)
+    view.finish(3.0)
+    np.testing.assert_allclose(view.screenshot()[..., :3].astype(int).sum(axis=2), before, atol=6)
+
+
+def test_few_pages_are_seen_from_afar(make_view: MakeView, make_store: MakeStore) -> None:
+    """Where a pixel is larger than a brick, too: 8 lit pages in a far 16 MiB volume leave light."""
+    rng = np.random.default_rng(2)
+    content = rng.integers(1, 256, 4096 * 4096).astype(np.uint8)
+    store = make_store(content)
+    view = make_view((200, 200))
+    view.add_volume("m", store)
+    view.camera.state = replace(view.camera.state, distance=view.camera.state.distance * 6)
+    mask = np.zeros(4096, np.bool_)
+    store.set_highlight(mask)
+    view.finish(0.0)
+    dark = view.screenshot()[..., :3].astype(int).sum(axis=2)
+    mask[512:520] = True
+    store.set_highlight(mask)
+    view.finish(1.0)
+    light = view.screenshot()[..., :3].astype(int).sum(axis=2)
+    assert (light - dark).max() > 90
+    assert ((light - dark) > 40).sum() <= 24, "and no more than they cover"
+
+
+def test_a_change_of_few_pages_draws_few_tiles(make_view: MakeView, make_store: MakeStore) -> None:
+    store = make_store(np.full(512 * 4096, 140, np.uint8))
+    view = make_view((640, 640))
+    view.add_volume("m", store)
+    view.camera.axis_view("+x")
+    mask = np.zeros(512, np.bool_)
+    front = np.flatnonzero(store.bricks_of_pages(np.arange(512, dtype=np.uint32))[:, 0] == 7)
+    mask[::3] = mask[front[20]] = True
+    store.set_highlight(mask)
+    view.finish(0.0)
+    layer = view._layers["m"]
+    mask[front[20]] = False
+    store.set_highlight(mask)
+    layer.note_changes(1.0, view._eye(layer), view.look)
+    assert not layer.stale
+    stale = layer.tiles.samples == 0
+    assert 0 < stale.sum() < stale.size / 2
+    before = view.screenshot()
+    view.finish(1.0)
+    assert (view.screenshot() != before).any()
+
+
+@pytest.mark.parametrize("mode", ["solid", "slice"])
+def test_slice_planes_show_what_is_lit(make_view: MakeView, make_store: MakeStore, mode: Mode) -> None:
+    """The lit square of the plane is brighter, the rest of it darker than before."""
+    store = make_store(wall())
+    view = make_view((160, 160))
+    view.add_volume("m", store)
+    view.set_cut("m", Cut((Plane("x", 60.0),), ((0.0, 0.0, 0.0), (61.0, 64.0, 64.0))))
+    view.look = Look(mode=mode, channel="value")
+    view.camera.axis_view("+x")
+    view.finish(0.0)
+    before = view.screenshot()[..., :3].astype(int).sum(axis=2)
+    mask = np.zeros(64, np.bool_)
+    mask[front_pages(store, 0)] = True
+    store.set_highlight(mask)
+    view.finish(1.0)
+    after = view.screenshot()[..., :3].astype(int).sum(axis=2)
+    assert after[74:86, 74:86].mean() > before[74:86, 74:86].mean()
+    assert after[74:86, 36:44].mean() < before[74:86, 36:44].mean()
+
+
+def test_flat_slices_tint_the_zero_bytes_of_lit_pages(make_store: MakeStore, device: wgpu.GPUDevice) -> None:
+    """Of a volume that holds nothing, the lit pages can be seen on a plane all the same."""
+    store = make_store(np.zeros(64 * 4096, np.uint8))
+    mask = np.zeros(64, np.bool_)
+    mask[front_pages(store, 0)] = True
+    flat = SliceView(device, (64, 64))
+    marcher, table = Marcher(store), LookTable(device)
+    table.write(Look(), palette_table("grey"))
+
+    def picture(now_s: float) -> NDArray[np.uint8]:
+        flat.draw(marcher, table, SHINE, Plane("x", 60.0), (32.0, 32.0), 1.0, now_s, ground="#102030")
+        raw = device.queue.read_texture(
+            {"texture": flat.texture}, {"bytes_per_row": 256, "rows_per_image": 64}, (64, 64, 1)
+        )
+        return np.frombuffer(raw, np.uint8).reshape(64, 64, 4)[..., :3]
+
+    plain = picture(0.0)
+    assert (plain == plain[0, 0]).all()
+    store.set_highlight(mask)
+    lit = picture(1.0)
+    changed = (lit != plain).any(axis=2)
+    assert changed[16:48, 16:48].all()
+    assert changed.sum() == 32 * 32
+    flat.destroy()
+    table.destroy()
+
+
+# Boxes and names
+
+
+def test_the_outline_follows_its_volume(make_view: MakeView, make_store: MakeStore) -> None:
+    store = make_store(wall())
+    view = make_view((200, 200))
+    view.add_volume("m", store)
+    pages = front_pages(store, 0)
+    view.set_outline("m", pages, "sshd (412)")
+    outline = view._composition.outline
+    assert outline.boxes == (((48.0, 16.0, 16.0), (64.0, 48.0, 48.0)),)
+    view.move_volume("m", (100.0, 0.0, 0.0))
+    assert outline.boxes == (((148.0, 16.0, 16.0), (164.0, 48.0, 48.0)),)
+    other = make_store(wall())
+    view.replace_volume("m", other)
+    assert outline.visible
+    view.finish(0.0)
+    assert view.draw(1.0) is False, "a picture that is done stays done"
+    view.set_outline("m", pages, "sshd (412)")
+    assert view.draw(2.0) is False
+    view.set_outline("m", pages, "another")
+    assert view.draw(3.0) is True
+    view.set_outline("m", np.arange(64, dtype=np.uint32), "everything")
+    assert not outline.visible, "all of a volume has its frame"
+    view.set_outline("m", pages)
+    view.remove_volume("m")
+    assert not outline.visible
+
+
+def test_the_outline_is_drawn_in_its_colour(make_view: MakeView, make_store: MakeStore) -> None:
+    """Thin light blue lines and letters on a volume that holds nothing, and they leave again."""
+    store = make_store(np.zeros(64 * 4096, np.uint8))
+    view = make_view((300, 300))
+    view.add_volume("m", store)
+    view.camera.state = CameraState((56, 32, 32), 160, -52, 24)
+
+    def blue(now_s: float) -> int:
+        view.finish(now_s)
+        picture = view.screenshot()[..., :3].astype(int)
+        return int(((picture[..., 2] > 150) & (picture[..., 2] - picture[..., 0] > 60)).sum())
+
+    assert blue(0.0) == 0
+    view.set_outline("m", front_pages(store, 0), "")
+    lines = blue(1.0)
+    assert lines > 150
+    view.set_outline("m", front_pages(store, 0), "Kernel stack of sshd")
+    assert blue(2.0) > lines + 60
+    view.camera.state = CameraState((56, 32, 32), 12, -52, 24)  # in the middle of the box
+    view.finish(3.0)
+    assert not view._composition.outline._name.visible
+    view.set_outline(None)
+    view.camera.state = CameraState((56, 32, 32), 160, -52, 24)
+    assert blue(4.0) == 0
