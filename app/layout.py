@@ -7,6 +7,7 @@ from typing import Literal
 
 from imgui_bundle import imgui
 
+PROCESSES, MEMORY_MAP, FILES, STACK = "Processes", "Memory map", "Files", "Stack"
 VOLUME, MACHINES, INSPECTOR, CONSOLE, LOG, PERFORMANCE, SLICES, TRANSFER = (
     "Volume",
     "Machines",
@@ -32,6 +33,7 @@ SIDES: dict[str, Literal["left", "right", "bottom"]] = {
 """Where panels lie at first; the first one of a side is the one whose place those take that a kept layout lacks."""
 LEFT_PX, RIGHT_PX, BOTTOM_PX = 272.0, 392.0, 248.0
 LEFT_MAX, RIGHT_MAX, BOTTOM_MAX = 0.21, 0.29, 0.34  # of the window: the volume keeps the greater part
+MACHINES_SHARE = 0.36  # of the left side, above the processes
 SLICES_SHARE = 0.45  # of the middle, beside the volume, while the panel is shown
 
 
@@ -68,6 +70,22 @@ def build_default_layout(
     sides = {"left": left, "right": right, "bottom": bottom}
     for name, side in SIDES.items():
         builder.dock_builder_dock_window(name, sides[side])
+    split = builder.dock_builder_split_node(left, imgui.Dir.up, MACHINES_SHARE)
+    left, below = split.id_at_dir, split.id_at_opposite_dir
+    for name, place in (
+        (MACHINES, left),
+        (PROCESSES, below),
+        (INSPECTOR, right),
+        (CONSOLE, bottom),
+        (LOG, bottom),
+        (KERNEL, bottom),
+        (TRANSFER, bottom),
+        (MEMORY_MAP, bottom),
+        (FILES, bottom),
+        (STACK, bottom),
+        (PERFORMANCE, left),
+    ):
+        builder.dock_builder_dock_window(name, place)
     split = builder.dock_builder_split_node(centre, imgui.Dir.right, SLICES_SHARE)
     builder.dock_builder_dock_window(SLICES, split.id_at_dir)
     centre = split.id_at_opposite_dir

@@ -69,6 +69,10 @@ class Settings:
     show_slices: bool = False
     show_transfer: bool = False
     show_statistics: bool = False
+    show_processes: bool = True
+    show_memory_map: bool = False
+    show_files: bool = False
+    show_stack: bool = False
 
 
 class BadSettings(ValueError):

@@ -18,6 +18,7 @@ from app.kernels import Kernels
 from app.layout import VOLUME
 from app.log import LogRing
 from app.pass_times import PassFigures, PassTimes
+from app.people import People
 from app.place import Place
 from app.settings import Settings
 from app.slices_ui import SlicesUi
@@ -139,6 +140,7 @@ class AppState:
     stage: Stage
     slicings: Slicings
     kernels: Kernels
+    people: People = field(default_factory=People)
     presets: TransferPresets
     histograms: Histograms
     transfer: TransferUi = field(default_factory=TransferUi)

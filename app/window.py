@@ -16,12 +16,14 @@ from imgui_bundle import imgui
 from numpy.typing import NDArray
 from PIL import Image
 
+from app import people
 from app.action_sets.chosen import chosen_actions
 from app.action_sets.dumps import dump_actions
 from app.action_sets.kernel_lists import kernel_list_actions
 from app.action_sets.look import look_actions
 from app.action_sets.machines import machine_actions
 from app.action_sets.panes import pane_actions
+from app.action_sets.processes import process_actions
 from app.action_sets.slices import slice_actions
 from app.action_sets.views import view_actions
 from app.action_sets.volumes import volume_actions
@@ -41,6 +43,7 @@ from app.panels import (
     machines,
     open_dump,
     performance,
+    processes,
     slices,
     statistics,
     status,
@@ -93,6 +96,7 @@ class Window:
         self._use_theme()
         self.state.actions.add(*dump_actions(self.session))
         self.state.actions.add(*machine_actions(self.session), *view_actions(self.session), *pane_actions(self.session))
+        self.state.actions.add(*process_actions(self.session))
         self.state.actions.add(*volume_actions(self.session), *slice_actions(self.session))
         self.state.actions.add(*look_actions(self.session), *chosen_actions(self.session))
         self.state.actions.add(*kernel_list_actions(self.session))
@@ -241,8 +245,10 @@ class Window:
         self._dock(theme)
         volume.draw(state, ui)
         settings = state.settings
+        people.follow(state)
         for shown, panel in (
             (settings.show_machines, machines),
+            (settings.show_processes, processes),
             (settings.show_inspector, inspector),
             (settings.show_console, console),
             (settings.show_log, log),
@@ -369,7 +375,9 @@ class Window:
     def reset_layout(self) -> None:
         """Dock all panels in their first places, and show them."""
         forget_layout(self.session.config)
-        self.session.change(show_machines=True, show_inspector=True, show_console=True, show_log=True)
+        self.session.change(
+            show_machines=True, show_processes=True, show_inspector=True, show_console=True, show_log=True
+        )
         self._layout_stale = True
 
     def drop(self, paths: Sequence[str]) -> None:

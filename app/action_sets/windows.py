@@ -12,8 +12,23 @@ from app.action_sets.look import OWN
 from app.action_sets.machines import describe_machine
 from app.action_sets.views import describe_selection
 from app.actions import Action, BadArguments, Param
-from app.layout import CONSOLE, INSPECTOR, KERNEL, LOG, MACHINES, PERFORMANCE, SLICES, STATISTICS, TRANSFER
+from app.layout import (
+    CONSOLE,
+    FILES,
+    INSPECTOR,
+    KERNEL,
+    LOG,
+    MACHINES,
+    MEMORY_MAP,
+    PERFORMANCE,
+    PROCESSES,
+    SLICES,
+    STACK,
+    STATISTICS,
+    TRANSFER,
+)
 from app.panels.console import terminal_of
+from app.people import describe_process
 from app.session import Session
 from app.slicing import to_json
 from app.theme import MAX_SCALE, MIN_SCALE
@@ -31,6 +46,10 @@ PANELS = {
     SLICES: "show_slices",
     TRANSFER: "show_transfer",
     STATISTICS: "show_statistics",
+    PROCESSES: "show_processes",
+    MEMORY_MAP: "show_memory_map",
+    FILES: "show_files",
+    STACK: "show_stack",
 }
 
 
@@ -44,6 +63,12 @@ class Frame(Protocol):
     def screenshot(self, path: Path) -> None: ...
     def resize(self, width: int, height: int) -> None: ...
     def describe(self) -> dict[str, Any]: ...
+
+
+def show_panel(session: Session, panel: str) -> None:
+    """Show a panel and bring it to the front."""
+    session.change(**{PANELS[panel]: True})
+    session.state.focus_panel = panel
 
 
 def window_actions(session: Session, frame: Frame) -> list[Action]:
@@ -96,10 +121,6 @@ def window_actions(session: Session, frame: Frame) -> list[Action]:
             state.focus_panel = panel
         return shown
 
-    def show_panel(panel: str) -> None:
-        session.change(**{PANELS[panel]: True})
-        state.focus_panel = panel
-
     def screenshot(path: str) -> str:
         target = Path(path).expanduser().absolute()
         if target.suffix.lower() != ".png":
@@ -149,6 +170,7 @@ def window_actions(session: Session, frame: Frame) -> list[Action]:
             ],
             "toasts": [{"level": t.level.value, "title": t.title, "detail": t.detail} for t in state.toasts.shown()],
             "overlay": state.overlay,
+            "process": describe_process(state),
             "slices": {machine: to_json(slicing) for machine, slicing in state.slicings.all()},
             "search": {"open": state.search.open, "text": state.search.text},
             "settings": {
@@ -171,7 +193,7 @@ def window_actions(session: Session, frame: Frame) -> list[Action]:
     def show_console(machine: str | None = None) -> None:
         if machine is not None:
             session.select_machine(machine)
-        show_panel(CONSOLE)
+        show_panel(session, CONSOLE)
         if state.current is not None:
             terminal_of(state, state.current).focus()
 
@@ -282,13 +304,14 @@ def window_actions(session: Session, frame: Frame) -> list[Action]:
                 (SLICES, ("X",)),
                 (TRANSFER, ("E",)),
                 (STATISTICS, ("U",)),
+                (PROCESSES, ("Ctrl+P",)),
             )
         ),
         Action(
             id="window.show",
             title="Bring the panel to the front…",
             category=WINDOW,
-            run=show_panel,
+            run=lambda panel: show_panel(session, panel),
             params=(Param("panel", "choice", required=True, choices=lambda: list(PANELS)),),
             icon=icons.ICON_FA_TABLE_COLUMNS,
             in_palette=False,
