@@ -10,14 +10,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from app.process_list import SORT_COLUMNS, Line, ProcessRow, SortColumn, arrange, process_rows
+import numpy as np
+
+from app.people_tables import Call, files_table, memory_map_table, stack_table
+from app.process_list import MAX_ROWS, SORT_COLUMNS, Line, ProcessRow, SortColumn, arrange, process_rows
 from app.region_list import seen_regions
 
 if TYPE_CHECKING:
     from app.place import Place
     from app.state import AppState
+    from app.widgets.record_table import RecordTable
     from bridge.kernel.desk import Answer
-    from bridge.kernel.records import MapEntry
+    from bridge.kernel.records import MapEntry, OpenFile
     from bridge.kernel.where import Story
     from bridge.kernel.worker import Sighting
 
@@ -49,10 +53,25 @@ class OfMachine:
     """Whose command lines are being asked for."""
 
 
+@dataclass(frozen=True, slots=True)
+class Thread:
+    """A thread of a process."""
+
+    tid: int
+    name: str
+    state: str
+
+
 @dataclass(slots=True)
 class People:
     """The panels' own state. Belongs to the main thread."""
 
+    maps: RecordTable[MapEntry] = field(default_factory=memory_map_table)
+    files: RecordTable[OpenFile] = field(default_factory=files_table)
+    stacks: RecordTable[Call] = field(default_factory=stack_table)
+    frames: object = None
+    """What `calls` were made from."""
+    calls: tuple[Call, ...] = ()
     needle: str = ""
     tree: bool = True
     sort: SortColumn = "pid"
@@ -61,6 +80,8 @@ class People:
     scroll_to: int | None = None
     """Bring this process into view in the next frame."""
     scroll_to_region: int | None = None
+    drawn: tuple[Line, ...] = ()
+    """The list as it was drawn last."""
     followed: Place | None = None
     """The selected byte whose story was taken up, or is waited for."""
     told: bool = True
@@ -101,6 +122,13 @@ def refresh(state: AppState, machine: str) -> OfMachine:
             toggled=found.toggled,
         )
     return found
+
+
+def changed(state: AppState) -> bool:
+    """Whether the list of processes is shown, and would be drawn otherwise than it was: then a frame is worth it."""
+    if not state.settings.show_processes or state.current is None:
+        return False
+    return refresh(state, state.current).lines != state.people.drawn
 
 
 def _take_commands(state: AppState, machine: str, found: OfMachine) -> bool:
@@ -149,6 +177,22 @@ def regions_of(state: AppState, machine: str, pid: int) -> tuple[tuple[MapEntry,
     if answer is not None and not answer.problem:
         return tuple(answer.value), ""
     return seen_regions(state.kernels.sighting(machine), pid), "" if answer is None else answer.problem
+
+
+def threads_of(state: AppState, machine: str, pid: int) -> tuple[Thread, ...]:
+    """The threads of a process, MAX_ROWS at most; itself where nothing is known of threads."""
+    sighting = state.kernels.sighting(machine)
+    if sighting is None or sighting.threads is None:
+        return ()
+    threads = sighting.threads
+    own = np.flatnonzero(threads.tgids == pid)[:MAX_ROWS].tolist()
+    return tuple(Thread(int(threads.pids[i]), threads.names[i], threads.states[i]) for i in own)
+
+
+def thread_of(state: AppState, machine: str, pid: int) -> int:
+    """The thread of a process whose stack is shown: its first one, unless another was chosen that is still there."""
+    wanted = state.people.of(machine).thread
+    return wanted if wanted is not None and any(one.tid == wanted for one in threads_of(state, machine, pid)) else pid
 
 
 def describe_process(state: AppState) -> dict[str, Any] | None:
@@ -233,11 +277,13 @@ def _follow_chosen(state: AppState) -> None:
     state.people.chosen = chosen
     if chosen is None:
         return
-    key = chosen.key if isinstance(chosen.key, tuple) else (chosen.key,)
-    if chosen.kind in ("process", "tables", "region") and isinstance(key[0], int):
-        set_process(state, chosen.machine, key[0], region=key[1] if chosen.kind == "region" else None)
-    elif chosen.kind == "stack" and isinstance(key[0], int):
-        set_thread(state, chosen.machine, key[0])
+    key = chosen.key
+    if chosen.kind == "region" and isinstance(key, tuple) and len(key) == 3:
+        set_process(state, chosen.machine, key[0], region=key[1])
+    elif chosen.kind in ("process", "tables") and isinstance(key, int):
+        set_process(state, chosen.machine, key)
+    elif chosen.kind == "stack" and isinstance(key, int):
+        set_thread(state, chosen.machine, key)
 
 
 def set_thread(state: AppState, machine: str, tid: int) -> None:

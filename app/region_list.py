@@ -16,6 +16,15 @@ UNKNOWN = -1
 """Of `resident_bytes`: nobody has counted yet."""
 KINDS = ("code", "file", "heap", "stack", "anonymous", "shared", "kernel")
 """What regions are, in the order in which they are drawn side by side."""
+KIND_WORDS: dict[str, str] = {
+    "code": "Code",
+    "file": "File data",
+    "heap": "Heap",
+    "stack": "Stack",
+    "anonymous": "Anonymous",
+    "shared": "Shared",
+    "kernel": "Kernel's",
+}
 _FOR_KERNEL = ("[vdso]", "[vvar]", "[vvar_vclock]", "[vsyscall]")
 
 

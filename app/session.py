@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from app import people
 from app.actions import ActionError, ActionRegistry, BadArguments
 from app.chosen import Choosing, Chosen
 from app.frame_times import FrameTimes
@@ -179,7 +180,7 @@ class Session:
         news = state.kernels.pump({name: feed.store for name, feed in state.stage.feeds.items()})
         told = any(pane.view.look.channel in CHANNEL_TRANSFERS for pane in state.stage.panes)
         changed |= news and (told or state.settings.show_statistics)
-        changed |= state.kernels.answered
+        changed |= state.kernels.answered or (news and people.changed(state))
         changed |= self._follow_chosen()
         changed |= state.stage.pump(UPLOAD_BUDGET_S) > 0
         changed |= self._tour()

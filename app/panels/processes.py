@@ -44,6 +44,7 @@ def draw(state: AppState, ui: Ui) -> None:
         if machine is None or no_kernel(state, ui, machine, icons.ICON_FA_USERS):
             return
         found = people.refresh(state, machine)
+        state.people.drawn = found.lines
         _tools(state, ui)
         foot = ui.theme.px(7)
         _table(state, ui, machine, found, imgui.get_content_region_avail().y - foot)
