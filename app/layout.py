@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from imgui_bundle import imgui
@@ -20,7 +21,7 @@ VOLUME, MACHINES, INSPECTOR, CONSOLE, LOG, PERFORMANCE, SLICES, TRANSFER = (
 )
 KERNEL = "Kernel"
 STATISTICS = "Statistics"
-SIDES: dict[str, Literal["left", "right", "bottom"]] = {
+SIDES: dict[str, Literal["left", "below left", "right", "bottom"]] = {
     MACHINES: "left",
     INSPECTOR: "right",
     CONSOLE: "bottom",
@@ -29,11 +30,18 @@ SIDES: dict[str, Literal["left", "right", "bottom"]] = {
     TRANSFER: "bottom",
     STATISTICS: "bottom",
     PERFORMANCE: "left",
+    PROCESSES: "below left",
+    MEMORY_MAP: "bottom",
+    FILES: "bottom",
+    STACK: "bottom",
 }
 """Where panels lie at first; the first one of a side is the one whose place those take that a kept layout lacks."""
 LEFT_PX, RIGHT_PX, BOTTOM_PX = 272.0, 392.0, 248.0
 LEFT_MAX, RIGHT_MAX, BOTTOM_MAX = 0.21, 0.29, 0.34  # of the window: the volume keeps the greater part
 MACHINES_SHARE = 0.36  # of the left side, above the processes
+_BELOW = {PROCESSES: MACHINES}
+_WINDOW = re.compile(r"^\[Window\]\[([^\]\n]+)\]\n((?:(?!\[).*\n?)*)", re.MULTILINE)
+_DOCKED = re.compile(r"^DockId=0x([0-9A-Fa-f]{1,8})", re.MULTILINE)
 SLICES_SHARE = 0.45  # of the middle, beside the volume, while the panel is shown
 
 
@@ -67,25 +75,11 @@ def build_default_layout(
     right, middle = split.id_at_dir, split.id_at_opposite_dir
     split = builder.dock_builder_split_node(middle, imgui.Dir.down, min(BOTTOM_PX * scale / height, BOTTOM_MAX))
     bottom, centre = split.id_at_dir, split.id_at_opposite_dir
-    sides = {"left": left, "right": right, "bottom": bottom}
-    for name, side in SIDES.items():
-        builder.dock_builder_dock_window(name, sides[side])
     split = builder.dock_builder_split_node(left, imgui.Dir.up, MACHINES_SHARE)
     left, below = split.id_at_dir, split.id_at_opposite_dir
-    for name, place in (
-        (MACHINES, left),
-        (PROCESSES, below),
-        (INSPECTOR, right),
-        (CONSOLE, bottom),
-        (LOG, bottom),
-        (KERNEL, bottom),
-        (TRANSFER, bottom),
-        (MEMORY_MAP, bottom),
-        (FILES, bottom),
-        (STACK, bottom),
-        (PERFORMANCE, left),
-    ):
-        builder.dock_builder_dock_window(name, place)
+    sides = {"left": left, "below left": below, "right": right, "bottom": bottom}
+    for name, side in SIDES.items():
+        builder.dock_builder_dock_window(name, sides[side])
     split = builder.dock_builder_split_node(centre, imgui.Dir.right, SLICES_SHARE)
     builder.dock_builder_dock_window(SLICES, split.id_at_dir)
     centre = split.id_at_opposite_dir
@@ -114,6 +108,32 @@ def lies_in_dock_space() -> bool:
     """Return whether the current window is docked in the window's dock space. A floating one has a node of its own."""
     node: imgui.internal.DockNode | None = imgui.internal.get_current_window().dock_node
     return node is not None and bool(imgui.internal.dock_node_get_root_node(node).is_dock_space())
+
+
+def dock_ids(ini: str) -> dict[str, int]:
+    """Return where in a saved layout (ImGui's ini text) each window is docked; 0 for one that floats."""
+    found: dict[str, int] = {}
+    for name, body in _WINDOW.findall(ini):
+        docked = _DOCKED.search(body)
+        found[name] = int(docked.group(1), 16) if docked else 0
+    return found
+
+
+def split_for_newcomers(places: Mapping[str, int]) -> None:
+    """Give panels that stand below another one at first such a place in a kept layout that does not know them.
+
+    `places`: as `dock_ids` tells them.
+    """
+    builder = imgui.internal
+    for name, above in _BELOW.items():
+        node = places.get(above)
+        if name in places or not node or builder.dock_builder_get_node(node) is None:
+            continue
+        split = builder.dock_builder_split_node(node, imgui.Dir.down, 1 - MACHINES_SHARE)
+        builder.dock_builder_dock_window(name, split.id_at_dir)
+        for other in (other for other, place in places.items() if place == node):
+            builder.dock_builder_dock_window(other, split.id_at_opposite_dir)
+        builder.dock_builder_finish(builder.dock_node_get_root_node(builder.dock_builder_get_node(split.id_at_dir)).id_)
 
 
 def dock_beside(name: str, other: str, *, below: bool) -> None:

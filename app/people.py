@@ -222,16 +222,14 @@ def set_process(state: AppState, machine: str, pid: int, *, region: int | None =
 
 
 def reveal(found: OfMachine, pid: int) -> None:
-    """Unfold what hides a process in the tree."""
+    """Unfold whatever hides a process in the tree. A second call changes nothing."""
     by_pid = {row.pid: row for row in reversed(found.rows)}
-    shown = {line.row.pid for line in found.lines}
     row = by_pid.get(pid)
-    for _ in range(len(by_pid)):
-        if row is None or row.pid in shown:
-            break
-        row = by_pid.get(row.ppid)
-    if row is not None and row.pid != pid:
-        found.toggled ^= {row.pid}
+    for _ in range(len(by_pid)):  # parents may go round in a circle
+        row = None if row is None else by_pid.get(row.ppid)
+        if row is None:
+            return
+        (found.toggled.add if row.is_kernel else found.toggled.discard)(row.pid)
 
 
 def follow(state: AppState) -> None:

@@ -31,7 +31,16 @@ from app.action_sets.windows import window_actions
 from app.control import ControlServer
 from app.imgui_host import EVENT_TYPES, Clipboard, ImguiHost
 from app.keyboard import handle_keys, turn_while_held
-from app.layout import CONSOLE, build_default_layout, dock_beside, dockspace_id, has_layout, show_tabs_of
+from app.layout import (
+    CONSOLE,
+    build_default_layout,
+    dock_beside,
+    dock_ids,
+    dockspace_id,
+    has_layout,
+    show_tabs_of,
+    split_for_newcomers,
+)
 from app.panels import (
     console,
     dialogs,
@@ -47,8 +56,8 @@ from app.panels import (
     performance,
     processes,
     slices,
-    statistics,
     stack,
+    statistics,
     status,
     toasts,
     topbar,
@@ -66,6 +75,7 @@ from render.timing import Timings, pass_clock
 SETTLE_FRAMES = 4  # ImGui needs a few frames after an event until hover, layout and focus are at rest
 TICK_S = 1 / 60
 CARET_S = 0.25  # a text field's caret blinks
+TOOLTIP_S = 0.45  # after a pointer came to rest: a little longer than the theme's delay
 MAX_FAILED_FRAMES = 5
 MAX_DROPPED = 8  # files at once: each takes memory here and on the GPU
 
@@ -107,11 +117,13 @@ class Window:
         self.control: ControlServer | None = None
         self._frames_left = SETTLE_FRAMES
         self._next_frame_s = 0.0
+        self._rests_s = float("inf")  # when a pointer that lies still has earned its tooltip
         self._failed_frames = 0
         self._device_lost = False
         self._title = ""
         self._layout_stale = False
         self._console_first = 0
+        self._places: dict[str, int] | None = None  # of the layout that was loaded
         self._last_frame_animated = False
         self.quit_requested = False
         self._load_layout()
@@ -126,6 +138,8 @@ class Window:
         self.host.handle(event)
         if event["event_type"] in ("pointer_down", "wheel", "key_down"):
             self.session.end_tour()
+        if event["event_type"] == "pointer_move":
+            self._rests_s = time.monotonic() + TOOLTIP_S
         self.touch()
 
     def _on_resize(self, event: Mapping[str, Any]) -> None:
@@ -147,6 +161,9 @@ class Window:
                 self._frames_left = max(self._frames_left, 1)
         except DeviceLost as error:
             self._lose_device(error)
+        if self.state.now_s >= self._rests_s:
+            self._rests_s = float("inf")
+            self.touch()
         self._show_title()
         return self._frames_left > 0 or self.state.now_s >= self._next_frame_s
 
@@ -295,7 +312,10 @@ class Window:
         if self._layout_stale or not has_layout(dockspace):
             self._layout_stale = False
             build_default_layout(dockspace, (room.x, room.y), theme.scale, [p.name for p in self.state.stage.panes])
-            self._console_first = SETTLE_FRAMES
+            self._console_first, self._places = SETTLE_FRAMES, None
+        if self._places is not None:
+            split_for_newcomers(self._places)
+            self._places = None
         if self._console_first:  # panels that appear take the front; the last word is ours
             self._console_first -= 1
             if not self._console_first:
@@ -339,6 +359,7 @@ class Window:
             self.session.warn("The layout was reset", problem)
         if layout is not None:
             imgui.load_ini_settings_from_memory(layout)
+            self._places = dock_ids(layout)
 
     def _save_layout(self) -> None:
         if not self.session.keep:

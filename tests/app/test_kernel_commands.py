@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,20 +11,12 @@ import pytest
 
 from app.cli import main
 from app.exit_codes import ExitCode
-from bridge.machine.guest import Guest
-from tests.bridge.machine.serial_guest import start_guest
 
 
-@pytest.fixture(scope="module")
-def dump_file(demo_guest: Guest, tmp_path_factory: pytest.TempPathFactory) -> str:
+@pytest.fixture
+def dump_file(demo_dump: Path) -> str:
     """RAM of a demo guest that had come up; the machine is gone."""
-    folder = tmp_path_factory.mktemp("dump")
-    with start_guest(demo_guest, folder) as shell:
-        assert demo_guest.ready_marker
-        shell.wait_for(demo_guest.ready_marker)
-        shell.run("sleep 1")
-        shutil.copyfile(shell.ram, folder / "guest.raw")
-    return str(folder / "guest.raw")
+    return str(demo_dump)
 
 
 def run_json(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, object]:
