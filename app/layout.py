@@ -38,7 +38,7 @@ SIDES: dict[str, Literal["left", "below left", "right", "bottom"]] = {
 """Where panels lie at first; the first one of a side is the one whose place those take that a kept layout lacks."""
 LEFT_PX, RIGHT_PX, BOTTOM_PX = 272.0, 392.0, 248.0
 LEFT_MAX, RIGHT_MAX, BOTTOM_MAX = 0.21, 0.29, 0.34  # of the window: the volume keeps the greater part
-MACHINES_SHARE = 0.36  # of the left side, above the processes
+MACHINES_PX, MACHINES_LEAST, MACHINES_MOST = 264.0, 0.3, 0.6  # of the left side: a whole card, above the processes
 _BELOW = {PROCESSES: MACHINES}
 _WINDOW = re.compile(r"^\[Window\]\[([^\]\n]+)\]\n((?:(?!\[).*\n?)*)", re.MULTILINE)
 _DOCKED = re.compile(r"^DockId=0x([0-9A-Fa-f]{1,8})", re.MULTILINE)
@@ -75,7 +75,7 @@ def build_default_layout(
     right, middle = split.id_at_dir, split.id_at_opposite_dir
     split = builder.dock_builder_split_node(middle, imgui.Dir.down, min(BOTTOM_PX * scale / height, BOTTOM_MAX))
     bottom, centre = split.id_at_dir, split.id_at_opposite_dir
-    split = builder.dock_builder_split_node(left, imgui.Dir.up, MACHINES_SHARE)
+    split = builder.dock_builder_split_node(left, imgui.Dir.up, machines_share(height, scale))
     left, below = split.id_at_dir, split.id_at_opposite_dir
     sides = {"left": left, "below left": below, "right": right, "bottom": bottom}
     for name, side in SIDES.items():
@@ -119,7 +119,12 @@ def dock_ids(ini: str) -> dict[str, int]:
     return found
 
 
-def split_for_newcomers(places: Mapping[str, int]) -> None:
+def machines_share(height: float, scale: float) -> float:
+    """Return which part of the left side, `height` logical pixels, the machines take above the processes."""
+    return min(max(MACHINES_PX * scale / height, MACHINES_LEAST), MACHINES_MOST)
+
+
+def split_for_newcomers(places: Mapping[str, int], scale: float) -> None:
     """Give panels that stand below another one at first such a place in a kept layout that does not know them.
 
     `places`: as `dock_ids` tells them.
@@ -127,11 +132,13 @@ def split_for_newcomers(places: Mapping[str, int]) -> None:
     builder = imgui.internal
     for name, above in _BELOW.items():
         node = places.get(above)
-        if name in places or not node or builder.dock_builder_get_node(node) is None:
+        place: imgui.internal.DockNode | None = builder.dock_builder_get_node(node) if node else None
+        if name in places or not node or place is None:
             continue
-        split = builder.dock_builder_split_node(node, imgui.Dir.down, 1 - MACHINES_SHARE)
+        share = machines_share(max(place.size.y, 1.0), scale)
+        split = builder.dock_builder_split_node(node, imgui.Dir.down, 1 - share)
         builder.dock_builder_dock_window(name, split.id_at_dir)
-        for other in (other for other, place in places.items() if place == node):
+        for other in (other for other, its in places.items() if its == node):
             builder.dock_builder_dock_window(other, split.id_at_opposite_dir)
         builder.dock_builder_finish(builder.dock_node_get_root_node(builder.dock_builder_get_node(split.id_at_dir)).id_)
 

@@ -372,7 +372,7 @@ def test_theme_scale_mode_and_palette_reach_the_picture(host: Person) -> None:
         host.frame(3)
         surface = np.round(np.array(PALETTES[theme].surface[:3]) * 255)
         picture = host.offscreen.picture()
-        assert np.abs(picture[500, 20, :3] - surface).max() <= 1  # the machines panel's ground
+        assert np.abs(picture[500, 4, :3] - surface).max() <= 1  # the ground of the panels at the left
     dark = host.offscreen.picture()
     host.run("window.larger")
     assert host.state.settings.ui_scale == 1.125
@@ -392,9 +392,11 @@ def test_theme_scale_mode_and_palette_reach_the_picture(host: Person) -> None:
 def test_panels_hide_show_and_go_back_to_their_places(host: Person) -> None:
     width = host.state.volume_rect[2]
     host.key("b", "Control")
+    host.key("p", "Control")
     host.frame(5)
     assert host.state.volume_rect[2] > width
     assert host.run("window.toggle_panel", "Machines") is True
+    assert host.run("window.toggle_panel", "Processes") is True
     for panel in ("Performance", "Log", "Console", "Inspector"):
         host.run("window.show", panel)
         host.frame(3)
