@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from app.frozen_looks import FrozenLooks
 from bridge.kernel.desk import Answer
 from bridge.kernel.errors import KernelError
+from bridge.kernel.frozen import Freezer
 from bridge.kernel.page_classes import PageClass
 from bridge.kernel.snapshot import Part
 from bridge.kernel.watcher import PERIOD_S, KernelWatcher
@@ -172,6 +174,7 @@ class Kernels:
         self._watched: dict[str, _Watched] = {}
         self.answered = False
         """Whether the last pump brought what panels wait for: an answer, or a kernel that was found or lost."""
+        self.frozen_looks = FrozenLooks()
 
     def sync(self, rams: Mapping[str, GuestRam], still: Collection[str] = ()) -> None:
         """Watch exactly the machines whose RAM is shown. Those in `still` never change: one look tells all."""
@@ -180,7 +183,9 @@ class Kernels:
         for name, ram in rams.items():
             if name not in self._watched:
                 period_s = _NEVER_S if name in still else PERIOD_S
-                self._watched[name] = _Watched(KernelWatcher(ram.path, ram.physical_map, period_s=period_s), ram)
+                watcher = KernelWatcher(ram.path, ram.physical_map, period_s=period_s, still=name in still)
+                self._watched[name] = _Watched(watcher, ram)
+            self._watched[name].watcher.follow(ram.physical_map)  # the firmware moves RAM about as it boots
 
     def pump(self, stores: Mapping[str, BrickStore]) -> bool:
         """Bring the channels up to date with what was seen since; whether anything was new."""
@@ -196,6 +201,19 @@ class Kernels:
             if watched.sighting is not None:
                 show_channels(stores[name], watched.sighting)
         return news or self.answered
+
+    def hold(self, freezers: Mapping[str, Freezer], now_s: float, *, always: bool) -> None:
+        """Look at machines while they are held: `always`, or only where a kernel changed too fast to be followed."""
+        for name in freezers.keys() & self._watched.keys():
+            watched = self._watched[name]
+            seen = watched.sighting
+            if seen is not None and (seen.torn or (always and not seen.problem)):
+                self.frozen_looks.take(name, watched.watcher, freezers[name], now_s)
+
+    def watcher(self, machine: str) -> KernelWatcher | None:
+        """The watcher of a machine's kernel, where it is watched."""
+        watched = self._watched.get(machine)
+        return None if watched is None else watched.watcher
 
     def sighting(self, machine: str) -> Sighting | None:
         """The latest look at a machine's kernel; None before the first."""
@@ -237,6 +255,7 @@ class Kernels:
 
     def close(self) -> None:
         """End all watchers."""
+        self.frozen_looks.close()
         self.sync({})
 
 

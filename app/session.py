@@ -36,6 +36,7 @@ from bridge.machine.directories import config_dir
 from bridge.machine.discovery import discover, remove_leftovers, stop_machine
 from bridge.machine.errors import MachineError, NoSuchMachine
 from bridge.machine.guest import Guest, GuestError
+from bridge.machine.machine import Machine
 from bridge.machine.manager import AnyMachine, MachineManager
 from bridge.machine.records import MachineRecord
 from bridge.machine.states import MachineEvent, MachineState
@@ -177,6 +178,9 @@ class Session:
         state.slicings.follow(state.stage)
         still = {machine.name for machine in state.manager.machines() if machine.info.dump}
         state.kernels.sync({name: feed.ram for name, feed in state.stage.feeds.items()}, still)
+        running = [m for m in state.manager.machines() if m.info.state is MachineState.RUNNING]
+        freezers = {machine.name: machine.briefly_held for machine in running if isinstance(machine, Machine)}
+        state.kernels.hold(freezers, state.now_s, always=state.settings.consistent_frame)
         news = state.kernels.pump({name: feed.store for name, feed in state.stage.feeds.items()})
         told = any(pane.view.look.channel in CHANNEL_TRANSFERS for pane in state.stage.panes)
         changed |= news and (told or state.settings.show_statistics)

@@ -56,6 +56,7 @@ class Settings:
     hidden_kinds: tuple[str, ...] = ()
     half_life_s: float = 5.0
     show_legend: bool = True
+    consistent_frame: bool = False  # machines are held still while their kernels are looked at
     bits: int = 64  # how the inspector decodes instructions
     greeted: bool = False  # the first-start tour and hints were shown
     window_width: int = 0  # 0: not known yet

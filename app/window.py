@@ -20,6 +20,7 @@ from app import people
 from app.action_sets.chosen import chosen_actions
 from app.action_sets.dumps import dump_actions
 from app.action_sets.kernel_lists import kernel_list_actions
+from app.action_sets.kernel_looks import kernel_look_actions
 from app.action_sets.look import look_actions
 from app.action_sets.machines import machine_actions
 from app.action_sets.panes import pane_actions
@@ -113,6 +114,7 @@ class Window:
         self.state.actions.add(*volume_actions(self.session), *slice_actions(self.session))
         self.state.actions.add(*look_actions(self.session), *chosen_actions(self.session))
         self.state.actions.add(*kernel_list_actions(self.session))
+        self.state.actions.add(*kernel_look_actions(self.session))
         self.state.actions.add(*window_actions(self.session, self))
         self.control: ControlServer | None = None
         self._frames_left = SETTLE_FRAMES

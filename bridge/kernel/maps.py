@@ -6,7 +6,7 @@ in, so that what was freed or reused while it was read is not believed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -84,6 +84,11 @@ class Vmas:
 
     def __len__(self) -> int:
         return len(self.addresses)
+
+    def only(self, kept: npt.NDArray[np.bool_]) -> Vmas:
+        """Those that a mask (n,) keeps."""
+        names = ("addresses", "owners", "starts", "ends", "flags", "files", "page_offsets")
+        return replace(self, **{name: getattr(self, name)[kept] for name in names})
 
 
 class MapReader:

@@ -154,6 +154,7 @@ class _Directories:
         # What has no place in the hash of names is gone, unless it is a root (d_unlinked, include/linux/dcache.h).
         gone = not self._peek(dentry + self.dentry["pprev"]) and self._peek(dentry + self.dentry["parent"]) != dentry
         mount, pieces, length = self._mount(super_block), [], 0
+        self._known.pop(dentry, None)  # files are renamed more often than what is above them
         for _ in range(_MAX_DEPTH):
             root = self._peek(mount + self._root) if mount else 0
             parent, name = self._named(dentry)

@@ -86,6 +86,21 @@ class Mappings:
     truncated: bool
     """Whether the tables led to more than a sane guest can have, and the walk stopped."""
 
+    def only(self, kept: Mask) -> Mappings:
+        """What lies under those roots (k,) that are kept; the others keep their numbers."""
+        leaves, tables = kept[self.spaces], kept[self.table_spaces]
+        return Mappings(
+            self.vaddrs[leaves],
+            self.paddrs[leaves],
+            self.sizes[leaves],
+            self.flags[leaves],
+            self.spaces[leaves],
+            self.tables[tables],
+            self.table_spaces[tables],
+            self.table_levels[tables],
+            self.truncated,
+        )
+
 
 def walk(reader: PhysicalReader, root: int, levels: int, *, half: str = "both") -> Mappings:
     """Every mapping under `root`: `walk_all` of one."""

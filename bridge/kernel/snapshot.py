@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 
 import numpy as np
 import numpy.typing as npt
 
 from bridge.kernel.kernel import Kernel
+from bridge.kernel.lists import RETRIES
 from bridge.kernel.maps import VM_EXEC, VM_GROWSDOWN, MapReader, Vmas
 from bridge.kernel.owners import Owners, read_owners
 from bridge.kernel.page_classes import PageClassifier, PageMap
@@ -65,6 +66,11 @@ class SemanticSnapshot:
         """How sure it is that all this was so at one instant."""
         return self.threads.consistency
 
+    def called(self, consistency: Consistency) -> SemanticSnapshot:
+        """The same, with another word for how sure it is."""
+        processes, threads = (replace(tasks, consistency=consistency) for tasks in (self.processes, self.threads))
+        return replace(self, processes=processes, threads=threads)
+
 
 class Introspector:
     """Takes semantic snapshots of one kernel. Raises MissingType if the kernel has no known form."""
@@ -76,21 +82,40 @@ class Introspector:
         self.pages = PageClassifier(kernel)
         self.details = PageDetailer(kernel)
 
-    def look(self) -> SemanticSnapshot:
-        """Take one. Raises KernelError where the kernel's records cannot be followed."""
+    def look(self, *, frozen: bool = False) -> SemanticSnapshot:
+        """Take one. `frozen`: the caller sees to it that nothing changes meanwhile.
+
+        Raises KernelError where the kernel's records cannot be followed.
+        """
         started = time.monotonic()
         kernel = self.kernel
         processes, threads = self.tasks.both()
         roots = np.unique(threads.roots[threads.roots != 0])
         user = walk_all(kernel.reader, roots, kernel.levels, half="user")
+        vmas, again = self._vmas(processes, frozen)
+        if not frozen and not (unchanged := self.tasks.unchanged(threads)).all():
+            # Who ended while we looked has given its tables back: what was found in them may be anything.
+            kept = np.isin(roots, threads.roots[unchanged])
+            user = user.only(kept)
+            processes, threads = (tasks.without_memory(roots[~kept]) for tasks in (processes, threads))
+            vmas = vmas.only(processes.mms[vmas.owners] != 0)
         page_map = self.pages.classify(threads, user)
-        own = np.flatnonzero(processes.mms)
-        vmas = _for_processes(self.maps.vmas(processes.mms[own]), own)
         owners = read_owners(kernel, processes.roots, roots, user)
         parts = self._parts(processes, vmas, owners, len(page_map.classes))
         details = self.details.tell(page_map, threads, roots, user)
         took_s = time.monotonic() - started
-        return SemanticSnapshot(started, took_s, processes, threads, vmas, page_map, owners, parts, details)
+        seen = SemanticSnapshot(started, took_s, processes, threads, vmas, page_map, owners, parts, details)
+        return seen.called("frozen") if frozen else seen.called("retried") if again else seen
+
+    def _vmas(self, processes: Tasks, frozen: bool) -> tuple[Vmas, bool]:
+        """The memory maps of all processes, and whether they had to be asked for again."""
+        own = np.flatnonzero(processes.mms)
+        vmas = self.maps.vmas(processes.mms[own])
+        retries = 0
+        while not vmas.complete and not frozen and retries < RETRIES:
+            vmas = self.maps.vmas(processes.mms[own])
+            retries += 1
+        return _for_processes(vmas, own), retries > 0
 
     def _parts(self, processes: Tasks, vmas: Vmas, owners: Owners, n_pages: int) -> npt.NDArray[np.uint8]:
         parts = np.zeros(n_pages, np.uint8)
@@ -134,13 +159,4 @@ def _key(processes: npt.NDArray[np.int64], vaddrs: U64) -> U64:
 
 
 def _for_processes(vmas: Vmas, own: npt.NDArray[np.int64]) -> Vmas:
-    return Vmas(
-        vmas.addresses,
-        own[vmas.owners],
-        vmas.starts,
-        vmas.ends,
-        vmas.flags,
-        vmas.files,
-        vmas.page_offsets,
-        vmas.complete,
-    )
+    return replace(vmas, owners=own[vmas.owners])

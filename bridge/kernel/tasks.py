@@ -152,6 +152,17 @@ class Tasks:
         names, states = (tuple(column[i] for i in index.tolist()) for column in (self.names, self.states))
         return replace(self, **taken, names=names, states=states)
 
+    def without_memory(self, roots: U64) -> Tasks:
+        """The same, where what has one of these page tables (k,) has no memory any more."""
+        gone = np.isin(self.roots, roots)
+        zero = np.uint64(0)
+        return replace(
+            self,
+            mms=np.where(gone, zero, self.mms),
+            roots=np.where(gone, zero, self.roots),
+            rss_bytes=np.where(gone, 0, self.rss_bytes),
+        )
+
     def is_kernel_thread(self) -> npt.NDArray[np.bool_]:
         """(n,) whether a task belongs to the kernel itself."""
         kernel: npt.NDArray[np.bool_] = self.flags & PF_KTHREAD != 0
@@ -181,6 +192,8 @@ class TaskReader:
         counts = {f"rss{index}": (layout.rss + index * layout.rss_step, 8) for index in layout.resident}
         if layout.rss_counters is not None:
             counts |= {f"cpus{index}": (counts[f"rss{index}"][0] + layout.rss_counters, 8) for index in layout.resident}
+        self._identity = Members({"pid": (layout.pid, 4), "mm": (layout.mm, 8)})
+        self._pgd = Members({"pgd": (layout.pgd, 8)})
         self._mm_members = Members({"pgd": (layout.pgd, 8), **counts})
 
     def processes(self) -> Tasks:
@@ -198,6 +211,15 @@ class TaskReader:
         threads = self._said(found, attempts)
         place = {address: index for index, address in enumerate(found)}
         return threads.chosen(np.array([place[leader] for leader in leaders], np.int64)), threads
+
+    def unchanged(self, tasks: Tasks) -> npt.NDArray[np.bool_]:
+        """(n,) whether each task is still the one that it was, with the memory that it had."""
+        told = self._identity.read(self.kernel.space, tasks.addresses)
+        mms, place = np.unique(tasks.mms, return_inverse=True)
+        pgds, _ = self.kernel.space.translate(self._pgd.read(self.kernel.space, mms).u64("pgd"))
+        same: npt.NDArray[np.bool_] = told.ok & (told.i64("pid") == tasks.pids) & (told.u64("mm") == tasks.mms)
+        same &= (tasks.mms == 0) | (pgds[place] == tasks.roots)
+        return same
 
     def command_line(self, tasks: Tasks, index: int) -> str:
         """The arguments of a process as it was started, or as it rewrote them; empty if they cannot be read."""

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections import OrderedDict
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -30,10 +31,19 @@ class KernelWatcher:
     """
 
     def __init__(
-        self, path: Path, physical_map: PhysicalMap, *, period_s: float = PERIOD_S, core_share: float = CORE_SHARE
+        self,
+        path: Path,
+        physical_map: PhysicalMap,
+        *,
+        period_s: float = PERIOD_S,
+        core_share: float = CORE_SHARE,
+        still: bool = False,
     ) -> None:
-        """Start watching. Raises OSError where no process can be started."""
+        """Start watching. `still`: the machine never changes. Raises OSError where no process can be started."""
         self._lock = threading.Lock()
+        self._answered = threading.Condition(self._lock)
+        self._writing = threading.Lock()
+        self._assignment = Assignment(path, physical_map, period_s, core_share, still)
         self._latest: Sighting | None = None
         self._n_seen = 0
         self._answers: OrderedDict[int, Answer] = OrderedDict()
@@ -49,7 +59,7 @@ class KernelWatcher:
         )
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._assign(self._process.stdin, Assignment(path, physical_map, period_s, core_share))
+        self._send(self._assignment)
         self._thread = threading.Thread(
             target=self._listen, args=(self._process.stdout,), name="kernel watcher", daemon=True
         )
@@ -73,16 +83,25 @@ class KernelWatcher:
     def ask(self, name: str, *arguments: Any) -> int:
         """Put one of desk.QUESTIONS to the worker; the number under which its answer will be. Does not wait."""
         number = next(self._numbers)
-        assert self._process.stdin is not None
-        try:
-            write_frame(self._process.stdin, Question(number, name, arguments))
-        except (OSError, ValueError):
+        if not self._send(Question(number, name, arguments)):
             self._keep(Answer(number, None, "The process that looks at the kernel has ended."))
         return number
+
+    def follow(self, physical_map: PhysicalMap) -> None:
+        """Tell the worker that the machine's RAM lies elsewhere now; does nothing where it knows."""
+        if physical_map != self._assignment.physical_map:
+            self._assignment = replace(self._assignment, physical_map=physical_map)
+            self._send(self._assignment)
 
     def answer(self, number: int) -> Answer | None:
         """The answer to a question, once; None while there is none."""
         with self._lock:
+            return self._answers.pop(number, None)
+
+    def wait_for(self, number: int, timeout_s: float) -> Answer | None:
+        """The answer to a question, once it is there; None if it does not come in time."""
+        with self._answered:
+            self._answered.wait_for(lambda: number in self._answers, timeout_s)
             return self._answers.pop(number, None)
 
     def _keep(self, reply: Answer) -> None:
@@ -91,6 +110,7 @@ class KernelWatcher:
             while len(self._answers) > _KEPT_ANSWERS:
                 self._answers.popitem(last=False)
             self._n_answered += 1
+            self._answered.notify_all()
 
     def close(self) -> None:
         """End the worker. A second call does nothing."""
@@ -108,11 +128,15 @@ class KernelWatcher:
         assert self._process.stdout is not None
         self._process.stdout.close()
 
-    def _assign(self, stream: IO[bytes], assignment: Assignment) -> None:
+    def _send(self, message: Assignment | Question) -> bool:
+        """Whether the worker is there to get it."""
+        assert self._process.stdin is not None
         try:
-            write_frame(stream, assignment)
-        except OSError:
-            return  # the worker died at once; listening tells
+            with self._writing:  # whole messages, whoever sends them
+                write_frame(self._process.stdin, message)
+        except (OSError, ValueError):
+            return False  # it has ended; listening tells
+        return True
 
     def _listen(self, stream: IO[bytes]) -> None:
         while True:

@@ -7,6 +7,7 @@ on standard output, all as pickles between a program and its own child. It ends 
 
 from __future__ import annotations
 
+import gc
 import io
 import pickle
 import select
@@ -23,10 +24,11 @@ import numpy.typing as npt
 
 from bridge.kernel.desk import Answer, Desk, Question, answer
 from bridge.kernel.errors import KernelError
+from bridge.kernel.frozen import HOLD_S, LOOK, PREPARE, PUBLISH, STEPS
 from bridge.kernel.kernel import find_kernel
 from bridge.kernel.maps import Vmas
 from bridge.kernel.page_details import PageDetails
-from bridge.kernel.snapshot import Introspector
+from bridge.kernel.snapshot import Introspector, SemanticSnapshot
 from bridge.kernel.tasks import Consistency, Tasks
 from bridge.memory.errors import GuestMemoryError
 from bridge.memory.physical import PhysicalReader
@@ -46,6 +48,8 @@ class Assignment:
     physical_map: PhysicalMap
     period_s: float
     core_share: float
+    still: bool = False
+    """Whether the machine never changes: a dump. Every look at it is a frozen one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +73,8 @@ class Sighting:
     threads: Tasks | None = None
     details: PageDetails | None = None
     consistency: Consistency = "live"
+    torn: bool = False
+    """Whether the kernel's records changed faster than they could be followed."""
 
 
 def write_frame(stream: IO[bytes], message: object) -> None:
@@ -105,6 +111,9 @@ class Watch:
         self._core_share = assignment.core_share
         self._search_s = -1e9
         self._problem = "No kernel was looked for yet."
+        self._still = assignment.still
+        self._held: SemanticSnapshot | None = None
+        """Seen while the machine stood still, and not told yet."""
 
     def look(self) -> Sighting:
         """One look; what goes wrong is said in it."""
@@ -124,11 +133,16 @@ class Watch:
                 return Sighting(started, took_s, self._problem)
             started = time.monotonic()
         try:
-            seen = self._introspector.look()
+            seen = self._introspector.look(frozen=self._still)
         except (KernelError, GuestMemoryError) as error:
-            return Sighting(started, time.monotonic() - started, f"The kernel's records could not be followed: {error}")
+            why = f"The kernel's records could not be followed: {error}"
+            return Sighting(started, time.monotonic() - started, why, torn=True)
+        return self._told(seen)
+
+    def _told(self, seen: SemanticSnapshot) -> Sighting:
         if self._desk is not None:
             self._desk.snapshot = seen
+        assert self._introspector is not None
         return Sighting(
             seen.taken_s,
             seen.duration_s,
@@ -146,6 +160,29 @@ class Watch:
             seen.consistency,
         )
 
+    def step(self, question: Question) -> tuple[Answer, Sighting | None]:
+        """One of the steps of a frozen look; see `bridge.kernel.frozen`. The last one has something to tell."""
+        started = time.monotonic()
+        problem, told = "", None
+        if question.name == PREPARE:
+            self._held = None
+            if self._introspector is None or not self._introspector.kernel.still_there():
+                problem = "There is no kernel to look at while the machine stands still."
+        elif question.name == LOOK and self._introspector is not None:
+            gc.disable()  # not now: a machine waits
+            try:
+                self._held = self._introspector.look(frozen=True)
+            except (KernelError, GuestMemoryError) as error:
+                problem = f"The kernel's records could not be followed: {error}"
+            finally:
+                gc.enable()
+        elif question.name == PUBLISH and self._held is not None:
+            stood_still = bool(question.arguments and question.arguments[0])
+            told = self._told(self._held if stood_still else self._held.called("live"))
+            self._held = None
+        ended = time.monotonic()
+        return Answer(question.number, not problem, problem, ended, ended - started), told
+
     def answer(self, question: Question) -> Answer:
         """Answer a question, or say why that cannot be done."""
         return answer(self._desk, question, self._problem)
@@ -160,7 +197,13 @@ def serve(source: IO[bytes], sink: IO[bytes], ready: Callable[[float], bool]) ->
     watch: Watch | None = None
     told, problem, due_s = "", "No machine was named yet.", 0.0
     while (message := read_frame(source)) is not None:
-        if isinstance(message, Question):
+        if isinstance(message, Question) and message.name in STEPS and watch is not None:
+            reply, told_frozen = watch.step(message)
+            write_frame(sink, reply)
+            if told_frozen is not None:
+                write_frame(sink, told_frozen)
+            due_s = time.monotonic() + HOLD_S
+        elif isinstance(message, Question):
             reply = answer(None, message, problem) if watch is None else watch.answer(message)
             write_frame(sink, reply)
         else:

@@ -134,6 +134,19 @@ class Machine:
                 if ran and not self._info.state.ended:
                     self.resume()
 
+    @contextlib.contextmanager
+    def briefly_held(self) -> Iterator[None]:
+        """Stop the guest for the length of the body, some milliseconds, without telling anybody.
+
+        Other changes of its run state wait meanwhile.
+        """
+        hold = self.quietly_paused(briefly=True)
+        self._background.run(hold.__aenter__())
+        try:
+            yield
+        finally:
+            self._background.run(hold.__aexit__(None, None, None))
+
     def usage(self) -> Usage:
         """What the machine costs now. Never blocks, never raises; zero when there is no process to ask."""
         pid = self._info.pid
@@ -276,8 +289,11 @@ class Machine:
             self._spawn(self._reconnect())
 
     @contextlib.asynccontextmanager
-    async def quietly_paused(self) -> Any:
-        """Stop the guest for the length of the body without telling anybody; yields whether it ran."""
+    async def quietly_paused(self, *, briefly: bool = False) -> Any:
+        """Stop the guest for the length of the body without telling anybody; yields whether it ran.
+
+        `briefly`: the body begins no migration, so that the guest goes on at once when it ends.
+        """
         async with self._run_state:
             ran = self._info.state is MachineState.RUNNING
             self._quiet = True
@@ -288,7 +304,7 @@ class Machine:
             finally:
                 try:
                     if ran and not self._info.state.ended and self._qmp is not None:
-                        await self._qmp.let_go_on()
+                        await (self.execute("cont") if briefly else self._qmp.let_go_on())
                 except MachineError:
                     self.update(state=MachineState.PAUSED, message="QEMU did not let the guest go on. Resume it.")
                     raise

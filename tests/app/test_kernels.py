@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import os
+import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from app.frozen_looks import FrozenLooks
 from app.kernels import (
     _SHOWN,
     CLASS_CHANNEL,
@@ -23,7 +27,9 @@ from app.kernels import (
 )
 from bridge.kernel.page_classes import PageClass
 from bridge.kernel.snapshot import Part
+from bridge.kernel.watcher import KernelWatcher
 from bridge.kernel.worker import Assignment, Sighting, Watch
+from bridge.machine.errors import MachineError
 from bridge.machine.guest import Guest
 from bridge.memory.ram import GuestRam
 from render.bricks import BrickStore
@@ -190,3 +196,69 @@ def test_panels_ask_and_are_answered(ram: GuestRam) -> None:
         assert len(kernels._watched["demo"].asked) < 70
     finally:
         kernels.close()
+
+
+def test_machines_are_held_for_their_looks(guest: SerialGuest, ram: GuestRam) -> None:
+    """QEMU's process is what stands still here: whatever holds a machine, all of it."""
+    held: list[float] = []
+
+    @contextlib.contextmanager
+    def hold() -> Iterator[None]:
+        os.kill(guest.process.pid, signal.SIGSTOP)
+        held.append(time.monotonic())
+        try:
+            yield
+        finally:
+            os.kill(guest.process.pid, signal.SIGCONT)
+
+    kernels = Kernels()
+    kernels.sync({"demo": ram})
+
+    def pumped(consistency: str) -> bool:
+        kernels.pump({})
+        seen = kernels.watcher("demo").latest()  # type: ignore[union-attr]
+        kernels._watched["demo"].sighting = seen  # no store: nothing is shown
+        return seen is not None and not seen.problem and seen.consistency == consistency
+
+    try:
+        assert kernels.watcher("nobody") is None
+        wait_until(lambda: pumped("live") or pumped("retried"))
+        kernels.hold({"demo": hold, "nobody": hold}, time.monotonic(), always=False)
+        assert not held
+        assert kernels.frozen_looks.last("demo") is None
+
+        def looked() -> bool:
+            kernels.hold({"demo": hold}, time.monotonic(), always=True)
+            return pumped("frozen") and len(held) > 2
+
+        wait_until(looked)
+        wait_until(lambda: looked() and kernels.frozen_looks.last("demo") is not None)
+        # A kernel that cannot be followed is held even if nobody asked for it.
+        n_held = len(held)
+        kernels._watched["demo"].sighting = Sighting(0.0, 0.0, "torn", torn=True)
+        deadline = time.monotonic() + 30
+        while len(held) == n_held:
+            assert time.monotonic() < deadline
+            kernels.hold({"demo": hold}, time.monotonic(), always=False)
+    finally:
+        kernels.close()
+    assert guest.run("echo alive") == "alive\n"
+
+
+def test_a_hold_that_fails_is_said_once(guest: SerialGuest, ram: GuestRam, caplog: pytest.LogCaptureFixture) -> None:
+    assert guest.process.poll() is None
+    watcher = KernelWatcher(ram.path, ram.physical_map)
+    looks = FrozenLooks()
+
+    def gone() -> contextlib.AbstractContextManager[None]:
+        raise MachineError("It went away.")
+
+    try:
+        wait_until(lambda: (seen := watcher.latest()) is not None and not seen.problem)
+        for now_s in (0.0, 1000.0, 2000.0):
+            looks.take("demo", watcher, gone, now_s)
+            looks.close()
+        assert looks.last("demo") is None
+        assert caplog.text.count("It went away.") == 1
+    finally:
+        watcher.close()

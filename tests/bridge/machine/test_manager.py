@@ -113,6 +113,30 @@ def test_held_guest_stands_still_and_goes_on_if_it_ran(manager: MachineManager, 
     assert state_of(machine) is MachineState.STOPPED
 
 
+def test_briefly_held_guest_stands_still_and_nobody_is_told(manager: MachineManager, tmp_path: Path) -> None:
+    machine = manager.launch(counting_guest(tmp_path, keeps_state=False))
+    assert machine.wait_ready(5)
+    events: list[MachineEvent] = []
+    machine.subscribe(events.append)
+    with machine.briefly_held():
+        frozen = counter_of(machine)
+        time.sleep(0.02)
+        assert counter_of(machine) == frozen
+        pausing = threading.Thread(target=machine.pause)
+        pausing.start()
+    pausing.join(5)
+    assert state_of(machine) is MachineState.PAUSED, "what was asked for meanwhile is done afterwards"
+    with machine.briefly_held():
+        pass
+    assert state_of(machine) is MachineState.PAUSED
+    machine.resume()
+    wait_until(lambda: counter_of(machine) != frozen)
+    with pytest.raises(RuntimeError), machine.briefly_held():
+        raise RuntimeError
+    assert machine.qmp("query-status")["status"] == "running"
+    assert [event.kind for event in events if event.kind != "STATE"] == ["STOP", "RESUME"]
+
+
 def test_memory_map_follows_the_firmware(
     manager: MachineManager, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
