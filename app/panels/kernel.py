@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 LISTS: dict[str, KernelList[Any]] = {
     one.title: one for one in (modules.LIST, slabs.LIST, sockets.LIST, mounts.LIST, kernel_log.LIST, symbols.LIST)
 }
-FILTER_UNITS, NARROW_FILTER_UNITS = 44.0, 26.0
+FILTER_UNITS, NARROW_FILTER_UNITS = 44.0, 23.0
 
 
 def table_of(state: AppState, section: str) -> RecordTable[Any]:
@@ -90,7 +90,7 @@ def _bar(state: AppState, ui: Ui, section: KernelList[Any], table: RecordTable[A
     room = imgui.get_content_region_avail().x
     with ui.style(item_spacing=(theme.px(1), theme.px(1))):
         tools = theme.px(section.tools_units) + theme.px(9)
-        names = sum(imgui.calc_text_size(name).x + theme.px(6) for name in LISTS)
+        names = sum(imgui.calc_text_size(name).x + theme.px(4) for name in LISTS)
         wide = names + tools + theme.px(NARROW_FILTER_UNITS) + theme.px(4) <= room
         if wide:
             _segments(state, ui)
@@ -110,7 +110,7 @@ def _bar(state: AppState, ui: Ui, section: KernelList[Any], table: RecordTable[A
         if section.tools_units:
             section.tools(state, ui, table)
             imgui.same_line(0, theme.px(1))
-        table.filter_box(filter_width, "Filter" if shows_count or not fetched.rows else f"Filter {count}")
+        table.filter_box(filter_width, "Filter" if shows_count or not fetched.rows else f"Filter {len(fetched.rows):,}")
         if not shows_count:
             ui.tooltip(count)
         imgui.same_line(0, theme.px(1))
@@ -127,11 +127,13 @@ def _bar(state: AppState, ui: Ui, section: KernelList[Any], table: RecordTable[A
 
 def _segments(state: AppState, ui: Ui) -> None:
     theme = ui.theme
+    line = imgui.get_cursor_pos_y()
     for name in LISTS:
+        imgui.set_cursor_pos_y(line)
         chosen = name == state.kernel.section
-        with ui.colours(text=theme.text if chosen else theme.text_dim):
-            if ui.button(f"{name}##section", kind="plain" if chosen else "quiet"):
-                ui.run("kernel.show", section=name)
+        width = imgui.calc_text_size(name).x + theme.px(4)
+        if ui.button(f"{name}##section", kind="plain" if chosen else "quiet", width=width):
+            ui.run("kernel.show", section=name)
         imgui.same_line(0, 0)
 
 

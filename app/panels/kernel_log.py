@@ -90,10 +90,17 @@ def _menu(_ui: Ui, _machine: str, _record: LogRecord) -> Sequence[MenuEntry]:
 
 def _tools(state: AppState, ui: Ui, table: RecordTable[Any]) -> None:
     theme = ui.theme
-    for level, label in SHOWN_LEVELS:
-        if ui.button(label, kind="plain" if state.kernel.log_level == level else "quiet", small=True):
-            ui.run("kernel.log_level", level=label)
-        imgui.same_line(0, theme.px(0.5))
+    shown = state.kernel.log_level
+    title = next(label for level, label in SHOWN_LEVELS if level == shown)
+    tone = {DEBUG: None, WARNING: theme.warn, ERROR: theme.bad}[shown]
+    if ui.icon_button(icons.ICON_FA_TRIANGLE_EXCLAMATION, f"{title} are shown", id_="level", colour=tone):
+        imgui.open_popup("level")
+    with ui.style(window_padding=(theme.px(2), theme.px(2)), item_spacing=(theme.px(2), theme.px(2))):
+        if imgui.begin_popup("level"):
+            for level, label in SHOWN_LEVELS:
+                if imgui.menu_item(label, "", level == shown)[0]:
+                    ui.run("kernel.log_level", level=label)
+            imgui.end_popup()
     imgui.same_line(0, theme.px(1))
     colour = theme.accent if table.follow else None
     note = "New messages are brought into view" if table.follow else "The list stays where it is"
@@ -111,5 +118,5 @@ LIST = KernelList(
     _menu,
     "The kernel has said nothing of that weight",
     _tools,
-    tools_units=60,
+    tools_units=16,
 )

@@ -38,7 +38,7 @@ class Column(Generic[R]):
     descends: bool = False
     """Largest first when it is sorted by."""
     exact: bool = False
-    """Copied and exported by its value, not its text: `1318912`, not `1.3 MiB`."""
+    """Copied and exported by its value, not its text: `1318912`, not `1.3 MiB`. Numbers without a text always are."""
     indent: Callable[[R], int] | None = None
     """How deep a row stands in a tree."""
     share: Callable[[R], float] | None = None
@@ -55,7 +55,8 @@ class Column(Generic[R]):
 
     def copied(self, row: R) -> object:
         """Return what a cell is worth outside the window."""
-        return self.value(row) if self.exact else self.shown(row)
+        value = self.value(row)
+        return value if self.exact or (self.text is None and isinstance(value, int)) else self.shown(row)
 
     def tone_of(self, row: R) -> Tone:
         """Return how a cell is coloured."""

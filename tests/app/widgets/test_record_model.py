@@ -94,8 +94,8 @@ def test_cells_say_and_copy_their_value() -> None:
     assert SIZE.copied(rows[1]) == 1_000_000
     assert NAME.shown(rows[1]) == "=1+1\\n\\x1b[31m"
     read = list(csv.reader(io.StringIO(model.csv())))
-    assert read == [["Number", "Name", "Size"], ["5", "'=1+1\\n\\x1b[31m", "1000000"], ["1,234", 'a "b", c', "1"]]
-    assert model.row_text(rows[0]) == '1,234\ta "b", c\t1'
+    assert read == [["Number", "Name", "Size"], ["5", "'=1+1\\n\\x1b[31m", "1000000"], ["1234", 'a "b", c', "1"]]
+    assert model.row_text(rows[0]) == '1234\ta "b", c\t1'
 
 
 def test_tones_are_said_once_or_by_the_row() -> None:
