@@ -127,7 +127,9 @@ def _slab(story: Story, slab: SlabObject | None) -> list[Fact]:
     name = story.cache or ("" if slab is None else slab.cache)
     if not name:
         return []
-    facts = [Fact("Cache", _text(name), "", "slab", name, mono=True)]
+    facts = [
+        Fact("Cache", _text(name), "" if slab is None else f"objects of {slab.size_bytes:,} B", "slab", name, mono=True)
+    ]
     if slab is not None and story.kernel_vaddr is not None:
         inside = story.kernel_vaddr - slab.address
         use = "in use" if slab.allocated else "free"
@@ -135,7 +137,7 @@ def _slab(story: Story, slab: SlabObject | None) -> list[Fact]:
             Fact(
                 "Object",
                 f"{slab.address:#x}",
-                f"+ {inside:#x} of {slab.size_bytes:,} B, {use}",
+                f"+ {inside:#x}, {use}",
                 goes=slab.address,
                 mono=True,
             )

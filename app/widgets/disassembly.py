@@ -28,6 +28,7 @@ _TOKEN = re.compile(
     r"(?P<number>-?\b(?:0x[0-9a-f]+|\d+)\b)|(?P<size>\b(?:[a-z]*word|t?byte) ptr\b)"
     r"|(?P<name>[a-z]\w*)|(?P<mark>[^\w\s])"
 )
+_RIP_OPERAND = re.compile(r"\[rip[^\]]*\]")
 _NAME, _NUMBER, _SIZE, _MARK = range(4)
 _TOKEN_CLASS = {"number": _NUMBER, "size": _SIZE, "name": _NAME, "mark": _MARK}
 
@@ -58,11 +59,14 @@ def _operand_column(line: Instruction) -> int:
     return max(MNEMONIC_CELLS, len(line.mnemonic) + 1)
 
 
-def _operands(line: Instruction, note: Annotation | None) -> str:
-    """Return the operands as they are shown: a jump's target by its name, or where it runs, not where it lies."""
-    if line.target is None or note is None or note.leads is None:
+def shown_operands(line: Instruction, note: Annotation | None) -> str:
+    """Return the operands as they are shown: what they lead to by its name, or where it runs, not where it lies."""
+    if note is None or note.leads is None:
         return line.operands
-    return note.name or f"{note.leads:#x}"
+    if line.target is not None:
+        return note.name or f"{note.leads:#x}"
+    named = f"[{note.name}]"
+    return _RIP_OPERAND.sub(lambda _: named, line.operands) if note.name else line.operands
 
 
 class DisassemblyView:
@@ -271,7 +275,7 @@ class DisassemblyView:
         heat = model.heat(line, now_s)
         if heat > 0:
             from_x = bytes_x if byte_cells else text_x
-            to_x = text_x + (_operand_column(line) + len(_operands(line, note))) * grid.cell
+            to_x = text_x + (_operand_column(line) + len(shown_operands(line, note))) * grid.cell
             ground = u32(theme.changed.alpha(0.4 * heat**1.5))
             draw_list.add_rect_filled((from_x - 3, y + 1), (to_x + 3, y + grid.row - 1), ground, 2.0)
         address = f"{line.address:0{digits}x}"
@@ -308,7 +312,7 @@ class DisassemblyView:
         flow = {"jump": theme.accent, "branch": theme.accent, "call": theme.ansi[5], "return": theme.ansi[5]}
         grid.text(draw_list, x, y, u32(flow.get(line.kind, theme.text)), line.mnemonic)
         start = x + _operand_column(line) * grid.cell
-        operands = _operands(line, note)
+        operands = shown_operands(line, note)
         end = start + (len(operands) + 2) * grid.cell
         colours = (theme.text.mix(theme.text_dim, 0.35), theme.ansi[2], theme.text_faint, theme.text_faint)
         if line.target is not None:
@@ -317,11 +321,9 @@ class DisassemblyView:
             for kind, text in operand_runs(operands):
                 grid.text(draw_list, start, y, u32(colours[kind]), text)
         if line.refers is not None:
-            named = note is not None and note.name
-            told = f"→ {note.name}" if note is not None and named else f"→ {line.refers:#x}"
-            ink = u32(theme.text_dim if named else theme.text_faint)
-            grid.text(draw_list, end, y, ink, told)
-            end += (len(told) + 2) * grid.cell
+            leads = line.refers if note is None or note.leads is None else note.leads
+            grid.text(draw_list, end, y, u32(theme.text_faint), f"→ {leads:#x}")
+            end += (len(f"→ {leads:#x}") + 2) * grid.cell
         if note is not None and note.starts:
             at = right - (len(note.starts) + 1) * grid.cell
             draw_list.add_line((x - grid.cell, y), (right - grid.cell, y), u32(theme.border_strong), 1.0)

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from imgui_bundle import imgui
 
+from app.widgets.annotations import Annotation, CodeNames, annotate
 from app.widgets.byte_source import ByteSource
-from app.widgets.disassembly import DisassemblyEvent, DisassemblyView, operand_runs
+from app.widgets.disassembly import DisassemblyEvent, DisassemblyView, operand_runs, shown_operands
 from app.widgets.disassembly_model import DisassemblyModel
 from app.widgets.jump_lanes import MAX_LANES, jump_lanes
 from app.widgets.x86_decode import MODES, SYNC_BYTES, Bits, Instruction, boundaries_before, decode, instruction_start
@@ -168,6 +169,7 @@ class _Stage:
         self.view = DisassemblyView(64, (KeyError,))
         self.events: list[DisassemblyEvent] = []
         self.address = 0x1000
+        self.names: CodeNames | None = None
         self.reads = 0
         self.harness = stage(self._draw, **{"width": 700, "height": 500, **options})
         self.harness.frame(3)
@@ -180,7 +182,7 @@ class _Stage:
         return bytes(self.memory[address - 0x1000 : address - 0x1000 + length])
 
     def _draw(self, stage: Harness) -> None:
-        event = self.view.draw(stage.theme, self.read, self.address, base=0, size_bytes=1 << 20)
+        event = self.view.draw(stage.theme, self.read, self.address, base=0, size_bytes=1 << 20, names=self.names)
         if event is not None:
             self.events.append(event)
             self.address = event.address
@@ -366,3 +368,68 @@ def test_real_programs_agree_with_objdump() -> None:
         right += sum(address - SYNC_BYTES + at in known for at in chain)
         total += len(chain)
     assert right / total > 0.97
+
+
+class Names:
+    """Code that lies at its virtual address less 0xffff_0000; what begins at 0x1000 there is called helper."""
+
+    def virtual(self, address: int) -> int | None:
+        return address + 0xFFFF_0000 if address < 0x2000 else None
+
+    def name(self, vaddr: int) -> str:
+        start = 0xFFFF_1000
+        if not 0 <= vaddr - start < 0x1000:
+            return ""
+        return f"helper + {vaddr - start:#x}" if vaddr > start else "helper"
+
+
+def test_instructions_are_annotated_with_where_they_run_and_lead() -> None:
+    code = bytes.fromhex(
+        "e8fbffffff 488b0df9ffffff 90 ebfe".replace(" ", "")
+    )  # call 0x1000; mov rcx, [rip - 7]; nop; jmp
+    call, load, nop, jump = decode(code, 0x1000, 64, limit=4)
+    assert annotate(call, None) is None
+    assert annotate(call, Names()) == Annotation(0xFFFF_1000, 0xFFFF_1000, "helper", "helper")
+    assert annotate(load, Names()) == Annotation(0xFFFF_1005, 0xFFFF_1005, "helper + 0x5", "")
+    assert annotate(nop, Names()) == Annotation(0xFFFF_100C, None, "", "")
+    assert annotate(jump, Names()) == Annotation(0xFFFF_100D, 0xFFFF_100D, "helper + 0xd", "")
+    assert annotate(decode(b"\x90", 0x3000, 64, limit=1)[0], Names()) is None, "nobody knows where that runs"
+    assert shown_operands(call, annotate(call, Names())) == "helper"
+    assert shown_operands(load, annotate(load, Names())) == "rcx, qword ptr [helper + 0x5]"
+    assert shown_operands(load, None) == load.operands
+    away = decode(bytes.fromhex("e900100000"), 0x1000, 64, limit=1)[0]
+    assert shown_operands(away, annotate(away, Names())) == "0xffff2005", "without a name by where it runs"
+    beyond = decode(bytes.fromhex("488b0d00100000"), 0x1000, 64, limit=1)[0]
+    assert shown_operands(beyond, annotate(beyond, Names())) == beyond.operands
+
+
+def test_the_listing_shows_names_and_goes_by_virtual_addresses(
+    stage: Callable[..., Harness], assembled: tuple[bytes, list[int]]
+) -> None:
+    at = _Stage(stage, assembled[0], width=900)
+    before = at.view._byte_cells(80)
+    at.names = Names()
+    at.address = 0x1000 + assembled[1][20]
+    at.harness.frame(2)
+    branch = next(index for index, line in enumerate(at.lines) if line.target is not None)
+    line = at.lines[branch]
+    at.harness.move(*at.row(branch))
+    at.harness.frame(60)
+    tips = [w for w in imgui.get_current_context().windows if w.active and w.name.startswith("##Tooltip")]
+    assert tips, "what it leads to is told in full"
+    at.harness.click(*at.row(branch), times=2)
+    assert line.target is not None
+    assert at.events[-1] == DisassemblyEvent("go", line.target, 1, line.target + 0xFFFF_0000)
+    assert at.view._shows_virtual
+    assert before == at.view._byte_cells(80)
+    copied = set()
+    for item in range(5):
+        at.harness.frame(40)
+        at.harness.click(*at.row(branch), button=1)
+        at.harness.frame(2)
+        x, y = at.row(branch)
+        at.harness.click(x + 40, y + 16 + item * 23)
+        copied.add(at.harness.clipboard)
+        at.harness.frame(2)
+    assert f"{line.address + 0xFFFF_0000:#x}" in copied
+    assert f"{line.target + 0xFFFF_0000:#x}" in copied
