@@ -83,7 +83,10 @@ class Param:
         if len(text) > MAX_TEXT_ARGUMENT:
             raise ValueError(f"it is longer than {MAX_TEXT_ARGUMENT:,} characters")
         if self.kind == "choice" and self.choices is not None and text not in (known := self.choices()):
-            raise ValueError(f"{text[:40]!r} is none of {', '.join(known) or 'none now'}")
+            alike = [choice for choice in known if choice.casefold() == text.casefold()]
+            if len(alike) != 1:
+                raise ValueError(f"{text[:40]!r} is none of {', '.join(known) or 'none now'}")
+            return alike[0]
         return text
 
 

@@ -101,6 +101,14 @@ def test_bad_arguments_say_which(registry: ActionRegistry, name: str, args: Any,
         registry.run(name, args)
 
 
+def test_choices_may_be_typed_in_any_case(registry: ActionRegistry) -> None:
+    assert registry.run("machine.launch", ["Boot-Sector"]) == {"guest": "boot-sector"}
+    names = Param("name", "choice", choices=lambda: ("sh", "SH"))
+    assert names.convert("sh") == "sh"
+    with pytest.raises(BadArguments, match="is none of"):
+        names.convert("Sh")  # either could be meant
+
+
 def test_unknown_and_disabled_say_why(registry: ActionRegistry) -> None:
     with pytest.raises(UnknownAction, match=r"view\.fit"):
         registry.run("view.fitt")
