@@ -54,7 +54,8 @@ def main(argv: Sequence[str]) -> int:
         _overview().parse_args(arguments)  # prints help, version, or the usage error, and exits
         return ExitCode.USAGE  # pragma: no cover - argparse has left already
     module = importlib.import_module(_COMMANDS[name][0])
-    parser = argparse.ArgumentParser(prog=f"glassbox {name}", description=_COMMANDS[name][1].capitalize() + ".")
+    title = _COMMANDS[name][1]
+    parser = argparse.ArgumentParser(prog=f"glassbox {name}", description=f"{title[:1].upper()}{title[1:]}.")
     module.configure(parser, name)
     options = parser.parse_args(arguments[1:])
     # A terminal that goes away or a supervisor that asks must leave no machine behind: end by the ordinary way out.
