@@ -1,4 +1,4 @@
-"""`bench introspect`: what it costs to know what lives where in a guest.
+"""`bench introspect`: what it costs to know what lives where in a guest, against drgn and Volatility.
 
 Measured on the demo guest at work, as it comes and with 400 more processes, while it runs: nothing is paused. Each
 figure is of the whole way from RAM to arrays, as the window takes it twice a second.
@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import os
 import statistics
-from time import monotonic, perf_counter, process_time, sleep
+from time import monotonic, perf_counter, process_time, sleep, thread_time
 
 import psutil
 
 from app.benchmarks.introspect_guest import start_processes, working_guest
+from app.benchmarks.introspect_peers import peer_results
 from app.benchmarks.introspect_window import window_results, workers_of
 from app.benchmarks.report import Report, Result, at_least, at_most
 from app.benchmarks.turns import in_turns, percentile
@@ -42,12 +43,14 @@ def run(
     n_tasks: int = N_TASKS,
     seconds_each: float = 10.0,
     with_window: bool = True,
+    with_peers: bool = True,
 ) -> Report:
     """Measures. `seconds_each` is how long each comparison goes on. Raises MachineError, CommandFailed."""
     results: list[Result] = []
     notes = [
         f"A guest at work, as it comes and with {n_tasks} more processes, read while it runs. Times are wall-clock "
-        "medians of whole reads in one thread; the guest's own processor is on the same machine.",
+        "medians of whole reads in one thread; the guest's own processor is on the same machine. Those called "
+        "processor are in processor seconds, so that what else the machine does counts for less.",
         f"The overlay is what {1 / PERIOD_S:g} looks a second cost, in its own process and here.",
     ]
     for size_mib in sizes_mib:
@@ -65,6 +68,11 @@ def run(
             many = f"{label}_{n_tasks}_tasks"
             results += _look_results(machine.ram, many, size_mib, seconds_each)
             results += _overlay_results(machine.ram, many, seconds_each)
+            if with_peers and size_mib == min(sizes_mib):
+                ours = next(result for result in results if result.name == f"process_list_{many}_p50")
+                found, said = peer_results(machine, many, seconds_each, ours)
+                results += found
+                notes += said
     if with_window:
         found, said = window_results(2 * seconds_each)
         results += found
@@ -89,14 +97,21 @@ def _look_results(ram: GuestRam, label: str, size_mib: int, seconds: float) -> l
     def list_processes() -> None:
         counts.append(len(introspector.tasks.processes()))
 
-    listed, looked = in_turns(perf_counter, seconds, list_processes, introspector.look)
+    started = perf_counter()
+    introspector.look()
+    first_s = perf_counter() - started
+    listed, looked = in_turns(perf_counter, seconds / 2, list_processes, introspector.look)
+    listed_cpu, looked_cpu = in_turns(thread_time, seconds / 2, list_processes, introspector.look)
     definite = introspector.look().page_map.definite
     return [
         Result(f"processes_{label}", float(statistics.median(counts)), "processes"),
         Result(f"process_list_{label}_p50", statistics.median(listed) * 1e3, "ms", _TASKS_BAR),
         Result(f"process_list_{label}_p99", percentile(listed, 99) * 1e3, "ms"),
+        Result(f"process_list_{label}_processor_p50", statistics.median(listed_cpu) * 1e3, "ms"),
         Result(f"page_map_{label}_p50", statistics.median(looked) * 1e3, "ms", _LOOK_BARS.get(size_mib)),
         Result(f"page_map_{label}_p99", percentile(looked, 99) * 1e3, "ms"),
+        Result(f"page_map_{label}_processor_p50", statistics.median(looked_cpu) * 1e3, "ms"),
+        Result(f"page_map_{label}_first", first_s * 1e3, "ms"),
         Result(f"page_map_{label}_definite", definite * 100, "% of pages", _DEFINITE_BARS.get(size_mib)),
     ]
 

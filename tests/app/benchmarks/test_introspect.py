@@ -12,7 +12,8 @@ import pytest
 from app.benchmarks import introspect, introspect_guest, introspect_window
 from app.benchmarks.introspect import run
 from app.benchmarks.introspect_guest import start_processes, working_guest
-from app.benchmarks.report import Report
+from app.benchmarks.introspect_peers import volatility_tasks
+from app.benchmarks.report import NotMeasured, Report
 from app.failures import CommandFailed
 
 MIB = 1 << 20
@@ -36,7 +37,7 @@ def test_every_figure_of_the_issue_is_there_with_its_bar(report: Report) -> None
         "overlay_128mib_core_percent": "<= 3",
     }
     assert {name: str(results[name].bar) for name in bars} == bars
-    assert all(result.value is not None and result.value > 0 for result in report.results)
+    assert all(result.value is not None and result.value > 0 for result in report.results), report.results
 
 
 def test_the_processes_that_were_started_are_in_the_figures(report: Report) -> None:
@@ -46,6 +47,22 @@ def test_the_processes_that_were_started_are_in_the_figures(report: Report) -> N
     assert values["process_list_128mib_p50"] < values["page_map_128mib_p50"], "a page map needs the processes"
     assert 0 < values["overlay_128mib_worker_core_percent"] <= values["overlay_128mib_core_percent"]
     assert 0 < values["overlay_128mib_looks"] <= 2.5, "the window looks twice a second"
+
+
+def test_the_peers_are_measured_in_the_same_run(report: Report) -> None:
+    results = {result.name: result for result in report.results}
+    values = {name: result.value for name, result in results.items() if result.value is not None}
+    ours = values["process_list_128mib_20_tasks_p50"]
+    for peer in ("drgn_over_qmp", "drgn_over_mapping", "volatility_pslist"):
+        name = f"process_list_128mib_20_tasks_{peer}"
+        assert results[name].why == ""
+        assert values[f"{name}_to_ours"] == pytest.approx(values[name] / ours)
+    assert any("pmemsave" in note for note in report.notes)
+
+
+def test_a_peer_that_fails_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(NotMeasured, match="pslist ended with code"):
+        volatility_tasks(tmp_path / "no such file", tmp_path)
 
 
 def test_what_does_not_fit_is_left_out_and_said(monkeypatch: pytest.MonkeyPatch) -> None:
