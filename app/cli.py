@@ -29,7 +29,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "slabs": ("app.commands.kernel_lists", "list a guest kernel's slab caches"),
     "log": ("app.commands.kernel_lists", "print a guest kernel's log"),
     "stack": ("app.commands.kernel_lists", "show the kernel stack of a guest's sleeping thread"),
-    "pages": ("app.commands.kernel", "count a guest's pages by what they hold"),
+    "pages": ("app.commands.kernel_pages", "count a guest's pages by what they hold and whose they are"),
     "where": ("app.commands.kernel", "say what an address is and whose"),
     "symbols": ("app.commands.kernel", "list a guest kernel's symbols"),
     "voxel": ("app.commands.space", "say which voxel shows an address"),

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from app.failures import UsageError
 from app.output import progress_printer
+from bridge.kernel.frozen import look_while_held
 from bridge.kernel.kernel import Kernel, find_kernel
-from bridge.kernel.snapshot import Introspector
-from bridge.machine.discovery import find_record, open_ram
+from bridge.kernel.snapshot import Introspector, SemanticSnapshot
+from bridge.machine.discovery import control, find_record, open_ram
 from bridge.memory.dump import Dump
 from bridge.memory.physical import PhysicalReader
 
@@ -21,10 +22,33 @@ class KernelSource:
 
     name: str
     kernel: Kernel
+    still: bool = False
+    """Whether nothing changes: a dump."""
 
     def introspector(self) -> Introspector:
         """Look into it. Raises MissingType where the kernel carries no types."""
         return Introspector(self.kernel)
+
+    def look(self, *, held: bool = False) -> SemanticSnapshot:
+        """Look at all of it; `held`: while the machine stands still. Raises KernelError, MachineError."""
+        introspector = self.introspector()
+        if held and not self.still:
+            return look_while_held(introspector, lambda: _held(self.name))
+        return introspector.look(frozen=self.still)
+
+
+@contextlib.contextmanager
+def _held(name: str) -> Iterator[None]:
+    """Stop a running machine of any owner for the length of the body, and let it go on if it ran."""
+    with control(name) as client:
+        ran = client.qmp("query-status")["running"]
+        if ran:
+            client.qmp("stop")
+        try:
+            yield
+        finally:
+            if ran:
+                client.qmp("cont")
 
 
 def add_source_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,7 +68,7 @@ def kernel_source(options: argparse.Namespace) -> Iterator[KernelSource]:
         raise UsageError("name a machine, or a dump with --dump FILE")
     if options.dump is not None:
         dump = Dump.open(options.dump, progress=progress_printer())
-        yield KernelSource(options.dump.name, find_kernel(PhysicalReader(dump)))
+        yield KernelSource(options.dump.name, find_kernel(PhysicalReader(dump)), still=True)
         dump.close()
         return
     ram = open_ram(find_record(options.name))

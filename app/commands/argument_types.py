@@ -13,6 +13,13 @@ def ram_size(text: str) -> int:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
+def row_limit(text: str) -> int:
+    """Argparse type: how many rows at most; 0 for all."""
+    if not text.isdecimal() or len(text) > 9:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of rows")
+    return int(text)
+
+
 def picture_size(text: str) -> tuple[int, int]:
     """Argparse type: ``1280x720`` as (width, height), each from 64 to 8192."""
     width, cross, height = text.lower().partition("x")

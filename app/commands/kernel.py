@@ -4,15 +4,12 @@ import argparse
 from collections.abc import Callable
 from dataclasses import asdict
 
-import numpy as np
-
 from app.failures import CommandFailed
 from app.isf_export import add_isf_argument, export_isf
 from app.kernel_source import KernelSource, add_source_arguments, kernel_source, process_number
 from app.numbers import parse_address
 from app.output import format_byte_count, format_bytes, format_table, print_json, print_text, printable
 from bridge.kernel.details import Details
-from bridge.kernel.page_classes import CLASS_TITLES, PageClass
 from bridge.kernel.where import Story, paddr_of
 
 
@@ -60,7 +57,9 @@ def _ps(source: KernelSource, options: argparse.Namespace) -> None:
         for i in range(len(tasks))
     ]
     if options.json:
-        print_json({"source": source.name, "consistency": tasks.consistency, "processes": rows})
+        print_json(
+            {"source": source.name, "consistency": "frozen" if source.still else tasks.consistency, "processes": rows}
+        )
         return
     table = [
         (
@@ -102,29 +101,6 @@ def _maps(source: KernelSource, options: argparse.Namespace) -> None:
     print_text(format_table(header, table, right=frozenset({2, 3, 4})))
 
 
-def _pages(source: KernelSource, options: argparse.Namespace) -> None:
-    snapshot = source.introspector().look()
-    counts = np.bincount(snapshot.page_map.classes, minlength=len(PageClass))
-    total = len(snapshot.page_map.classes)
-    if options.json:
-        classes = {kind.name.lower(): int(counts[kind]) for kind in PageClass}
-        document = {"source": source.name, "pages": total, "definite": snapshot.page_map.definite, "classes": classes}
-        print_json(document)
-        return
-    order = sorted((kind for kind in PageClass if counts[kind]), key=lambda kind: -int(counts[kind]))
-    table = [
-        (
-            CLASS_TITLES[kind],
-            f"{counts[kind]:,}",
-            format_bytes(4096.0 * int(counts[kind])),
-            f"{counts[kind] / total:.1%}",
-        )
-        for kind in order
-    ]
-    print_text(format_table(("CLASS", "PAGES", "SIZE", "SHARE"), table, right=frozenset({1, 2, 3})))
-    print_text(f"{snapshot.page_map.definite:.1%} of {total:,} pages are known for certain")
-
-
 def _symbols(source: KernelSource, options: argparse.Namespace) -> None:
     if options.isf is not None:
         export_isf(source, options.isf, as_json=options.json)
@@ -152,7 +128,7 @@ def _symbols(source: KernelSource, options: argparse.Namespace) -> None:
 def _where(source: KernelSource, options: argparse.Namespace) -> None:
     address = parse_address(options.address)
     introspector = source.introspector()
-    snapshot = introspector.look()
+    snapshot = introspector.look(frozen=source.still)
     if options.pid is not None:
         pid = process_number(options.pid)
         address = paddr_of(source.kernel, snapshot, address, pid or None)
@@ -207,7 +183,6 @@ def _whose(story: Story) -> list[tuple[str, str]]:
 _COMMANDS: dict[str, Callable[[KernelSource, argparse.Namespace], None]] = {
     "ps": _ps,
     "maps": _maps,
-    "pages": _pages,
     "symbols": _symbols,
     "where": _where,
 }

@@ -197,3 +197,30 @@ def test_types_for_volatility(capsys: pytest.CaptureFixture[str], dump_file: str
     assert main(["symbols", "--isf", str(tmp_path / "kernel.txt"), "--dump", dump_file]) == ExitCode.USAGE
     assert "must end in one of" in capsys.readouterr().err
     assert main(["symbols", "--isf", str(tmp_path / "no" / "k.json"), "--dump", dump_file]) == ExitCode.FAILED
+
+
+def test_pages_by_class_cache_file_and_process(capsys: pytest.CaptureFixture[str], dump_file: str) -> None:
+    document: dict[str, Any] = run_json(capsys, "pages", "--dump", dump_file)
+    assert document["consistency"] == "frozen", "a dump stands still"
+    classes = document["classes"]
+    assert sum(row["pages"] for row in document["slabs"]) == classes["slab"]
+    files = document["files"]
+    assert sum(row["pages"] for row in files) == classes["file"] + classes["shared_memory"]
+    assert [row["pages"] for row in files] == sorted((row["pages"] for row in files), reverse=True)
+    busybox = next(row for row in files if row["path"] == "/bin/busybox")
+    assert busybox["pages"] == -(-busybox["size_bytes"] // 4096), "it was unpacked into memory, whole"
+    assert sum(n << order for order, n in enumerate(document["free_blocks"])) == classes["free"]
+    tables = {row["name"]: row["pages"] for row in document["page_tables"]}
+    assert tables["kernel"] > 50
+    assert 0 < tables["init"] < 30
+    assert sum(tables.values()) <= classes["page_table"]
+    assert document["parts"]["heap"] > 0
+    capsys.readouterr()
+    assert main(["pages", "--dump", dump_file, "--top", "3"]) == ExitCode.DONE
+    short = capsys.readouterr().out
+    assert "SLAB CACHE" in short
+    assert f"{len(files) - 3:,} more" in short
+    assert main(["pages", "--dump", dump_file, "--top", "0"]) == ExitCode.DONE
+    assert " more " not in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        main(["pages", "--dump", dump_file, "--top", "some"])

@@ -8,7 +8,9 @@ import pytest
 
 from app.actions import ActionDisabled, BadArguments
 from app.jobs import Job, JobState
+from app.kernel_source import _held
 from app.settings import load_settings
+from bridge.machine.machine import Machine
 from tests.app.conftest import Person
 
 
@@ -44,3 +46,19 @@ def test_where_nothing_runs_nothing_is_held(person: Person, tmp_path: Path) -> N
     person.until(lambda: person.state.current == "dump", "the dump should open")
     with pytest.raises((ActionDisabled, BadArguments)):
         person.run("kernel.look_frozen")
+
+
+def test_a_command_holds_a_machine_and_lets_it_go(host: Person) -> None:
+    machine = host.state.machine()
+    assert isinstance(machine, Machine)
+    with _held(machine.name):
+        assert machine.qmp("query-status")["status"] == "paused"
+    assert machine.qmp("query-status")["status"] == "running"
+    with pytest.raises(RuntimeError), _held(machine.name):
+        raise RuntimeError
+    assert machine.qmp("query-status")["status"] == "running"
+    machine.pause()
+    with _held(machine.name):
+        pass
+    assert machine.qmp("query-status")["status"] == "paused"
+    machine.resume()
