@@ -31,6 +31,7 @@ def memory_map_table() -> RecordTable[MapEntry]:
             descends=True,
             exact=True,
             tip="How much of it is in RAM now",
+            share=lambda e: max(e.resident_bytes, 0) / max(_size(e), 1),
         ),
     )
     return RecordTable("memory map", RecordModel(columns, _start, sort=0))

@@ -11,7 +11,7 @@ from app import people
 from app.layout import FILES
 from app.panels.kernel_notes import note
 from app.panels.process_header import chosen_process, title
-from app.widgets.record_table import MenuEntry
+from app.widgets.record_table import OWN_KEYS, MenuEntry
 from bridge.kernel.records import OpenFile
 
 if TYPE_CHECKING:
@@ -51,7 +51,10 @@ def _table(state: AppState, ui: Ui, machine: str, files: tuple[OpenFile, ...]) -
         why_not = "" if _has_pages(file) else f"A {file.kind} has no pages in the page cache"
         return [MenuEntry("Light up its pages and go there", icons.ICON_FA_HIGHLIGHTER, lambda: choose(file), why_not)]
 
-    event = state.people.files.draw(ui.theme, files, menu=menu)
+    table = state.people.files
+    event = table.draw(ui.theme, files, menu=menu)
+    if table.focused:
+        state.own_keys |= OWN_KEYS
     if event is not None and _has_pages(event.row):
         choose(event.row)
 

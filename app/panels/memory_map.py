@@ -16,7 +16,7 @@ from app.panels.kernel_notes import note
 from app.panels.process_header import chosen_process, title
 from app.region_list import KIND_WORDS, summary, totals
 from app.theme import Rgba, u32
-from app.widgets.record_table import MenuEntry
+from app.widgets.record_table import OWN_KEYS, MenuEntry
 from bridge.kernel.records import MapEntry
 from render.palettes import is_palette, palette_table, srgb_from_linear
 
@@ -134,5 +134,7 @@ def _table(state: AppState, ui: Ui, machine: str, row: ProcessRow, entries: tupl
         ui.run("process.region", start=entry.start, pid=row.pid, machine=machine)
 
     event = table.draw(ui.theme, entries, menu=menu)
+    if table.focused:
+        state.own_keys |= OWN_KEYS
     if event is not None:
         choose(event.row)

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 ROW_UNITS = 6.0
 INDENT_UNITS = 3.5
+_OWN_KEYS = frozenset({"Up", "Down", "Left", "Right", "Enter"})
+"""Chords that the list takes while its panel has the keyboard."""
 _MOST_INDENTS = 12  # deeper ones stand no further in: their names have to be read
 _COLUMNS: tuple[tuple[SortColumn, str, float, bool, str], ...] = (
     # what it sorts by, title, width in units (0: the rest), hidden at first, explanation
@@ -46,6 +48,7 @@ def draw(state: AppState, ui: Ui) -> None:
         found = people.refresh(state, machine)
         state.people.drawn = found.lines
         _tools(state, ui)
+        _keys(state, ui, machine, found)
         foot = ui.theme.px(7)
         _table(state, ui, machine, found, imgui.get_content_region_avail().y - foot)
         _foot(state, ui, machine, found)
@@ -60,6 +63,29 @@ def _tools(state: AppState, ui: Ui) -> None:
     ui.tooltip("By name, number, user or command line", note="All words must occur")
     imgui.same_line(0, theme.px(1))
     ui.action_icon("process.tree", {}, colour=theme.accent if shown.tree else None)
+
+
+def _keys(state: AppState, ui: Ui, machine: str, found: OfMachine) -> None:
+    """Walk the list by keys: what they come to lights up where the camera stands; Enter flies there."""
+    if not imgui.is_window_focused(imgui.FocusedFlags_.child_windows) or imgui.get_io().want_text_input:
+        return
+    state.own_keys |= _OWN_KEYS
+    lines = found.lines
+    at = next((i for i, line in enumerate(lines) if line.row.pid == found.pid), None)
+    step = imgui.is_key_pressed(imgui.Key.down_arrow) - imgui.is_key_pressed(imgui.Key.up_arrow)
+    if step and lines:
+        goal = lines[min(max(at + step, 0), len(lines) - 1)] if at is not None else lines[0 if step > 0 else -1]
+        ui.run("process.choose", pid=goal.row.pid, machine=machine, fly=False)
+    if at is None:
+        return
+    line = lines[at]
+    left, right = imgui.is_key_pressed(imgui.Key.left_arrow), imgui.is_key_pressed(imgui.Key.right_arrow)
+    if line.n_below and ((left and not line.folded) or (right and line.folded)):
+        ui.run("process.fold", pid=line.row.pid, machine=machine)
+    elif left and any(other.row.pid == line.row.ppid for other in lines):
+        ui.run("process.choose", pid=line.row.ppid, machine=machine, fly=False)
+    if imgui.is_key_pressed(imgui.Key.enter, False):
+        ui.run("process.choose", pid=line.row.pid, machine=machine)
 
 
 def _table(state: AppState, ui: Ui, machine: str, found: OfMachine, height: float) -> None:

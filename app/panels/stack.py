@@ -13,7 +13,7 @@ from app.panels.kernel_notes import note
 from app.panels.process_header import chosen_process, title
 from app.process_list import STATE_WORDS
 from app.widgets.plain_text import plain
-from app.widgets.record_table import MenuEntry
+from app.widgets.record_table import OWN_KEYS, MenuEntry
 from bridge.kernel.records import StackFrame
 
 if TYPE_CHECKING:
@@ -85,5 +85,7 @@ def _table(state: AppState, ui: Ui, machine: str, tid: int, frames: tuple[StackF
         ]
 
     event = shown.stacks.draw(ui.theme, shown.calls, menu=menu)
+    if shown.stacks.focused:
+        state.own_keys |= OWN_KEYS
     if event is not None:
         go(event.row)

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from imgui_bundle import imgui
 
@@ -346,3 +347,103 @@ def test_without_a_kernel_there_are_no_processes(person: Person, tmp_path: Path)
     with pytest.raises(ActionDisabled, match="No running Linux kernel"):
         person.run("process.choose", 1)
     assert not people.changed(person.state)
+
+
+def test_the_list_is_walked_by_keys(guest: Person) -> None:
+    guest.click(*line_middle(guest, "counter"))
+    lines = people.refresh(guest.state, NAME).lines
+    at = next(i for i, line in enumerate(lines) if line.row.name == "counter")
+    guest.key("ArrowDown")
+    assert pid_of(guest) == lines[at + 1].row.pid
+    guest.key("ArrowUp")
+    guest.key("ArrowUp")
+    assert pid_of(guest) == 1
+    guest.key("ArrowLeft")
+    assert people.refresh(guest.state, NAME).lines[0].folded
+    guest.key("ArrowRight")
+    assert people.refresh(guest.state, NAME).lines == lines
+    guest.key("ArrowDown")
+    guest.key("ArrowLeft")
+    assert pid_of(guest) == 1, "to the parent"
+    camera = guest.state.stage.camera
+    guest.key("ArrowDown")
+    guest.frame(3)
+    assert guest.state.stage.camera == camera, "the keys look where one stands"
+    guest.run("view.fit")
+    guest.state.stage.view.camera.skip()
+    whole = guest.state.stage.camera
+    guest.key("Enter")
+    guest.until(lambda: guest.state.stage.camera != whole, "Enter should fly there")
+    guest.state.stage.view.camera.skip()
+
+
+def test_one_of_several_threads_is_looked_at(guest: Person) -> None:
+    rows_before = rows(guest)
+    counter, journal = rows_before["counter"], rows_before["journal"]
+    watched = guest.state.kernels._watched[NAME]
+    before = watched.sighting
+    assert before is not None
+    assert before.threads is not None
+    # The guest's own processes have one thread each: here one takes in another's.
+    tgids = np.where(before.threads.tgids == journal.pid, counter.pid, before.threads.tgids)
+    watched.sighting = dataclasses.replace(before, threads=dataclasses.replace(before.threads, tgids=tgids))
+    try:
+        assert rows(guest)["counter"].threads == 2
+        guest.run("process.stack", counter.pid)
+        guest.frame(4)
+        assert people.thread_of(guest.state, NAME, counter.pid) == counter.pid
+        panel = imgui.internal.find_window_by_name(STACK)
+        guest.click(panel.pos.x + panel.size.x - 60, panel.pos.y + 54)
+        guest.frame(3)
+        assert guest.popup_open(), "the threads should be offered"
+        popup = [w for w in imgui.get_current_context().windows if w.name.startswith("##Combo") and w.active][-1]
+        guest.click(popup.pos.x + 40, popup.pos.y + popup.size.y - 14)
+        assert guest.state.people.of(NAME).thread == journal.pid
+        guest.until(lambda: people.ask(guest.state, NAME, "stack", journal.pid) is not None, "its stack should come")
+        guest.frame(2)
+        # A running thread has no stack that holds still: that is said.
+        answers = guest.state.kernels._watched[NAME].asked
+        asked = answers["stack", journal.pid]
+        assert asked.answer is not None
+        asked.answer = dataclasses.replace(asked.answer, value=(), problem="")
+        guest.frame(2)
+        # What was chosen may be gone when it is looked at again.
+        people.set_thread(guest.state, NAME, 99999)
+        assert guest.state.people.of(NAME).thread == journal.pid
+    finally:
+        watched.sighting = before
+
+
+def test_right_clicks_offer_what_can_be_done_with_regions_files_and_calls(guest: Person) -> None:
+    background = rows(guest)["rc.background"]
+    guest.run("process.memory_map", background.pid)
+    guest.until(lambda: any(e.path for e in regions(guest, background.pid)), "names should come")
+    guest.frame(3)
+    _choose_from_menu(guest, MEMORY_MAP, line=0, entry=1)
+    assert lit(guest) == ("file", "/bin/busybox")
+    guest.run("process.files", background.pid)
+    guest.until(lambda: people.ask(guest.state, NAME, "files", background.pid) is not None, "they should come")
+    guest.frame(3)
+    _choose_from_menu(guest, FILES, line=3, entry=0)
+    assert lit(guest) == ("file", "/etc/rc.background")
+    counter = rows(guest)["counter"]
+    guest.run("process.stack", counter.pid)
+    guest.until(lambda: bool(guest.state.people.calls), "its calls should come")
+    guest.frame(3)
+    _choose_from_menu(guest, STACK, line=1, entry=1)
+    assert lit(guest) == ("stack", counter.pid)
+
+
+def lit(person: Person) -> tuple[str, object] | None:
+    """Kind and key of what is chosen now."""
+    chosen = person.state.chosen
+    return None if chosen is None else (chosen.kind, chosen.key)
+
+
+def _choose_from_menu(person: Person, panel: str, *, line: int, entry: int) -> None:
+    window = table_of(panel)
+    person.click(window.pos.x + 100, window.pos.y + 26 + 28 * line + 14, button=2)
+    person.frame(3)
+    popup = [w for w in imgui.get_current_context().windows if w.name.startswith("##Popup") and w.active][-1]
+    person.click(popup.pos.x + 60, popup.pos.y + 8 + 24 * entry + 10)
+    person.frame(3)
