@@ -33,6 +33,8 @@ class StatisticsUi:
     cells: tuple[Cell, ...] = ()
     cells_of: tuple[object, ...] = ()
     """What the cells were laid from: they are laid anew when any of it changes."""
+    drawn_at: tuple[float, float] = (0.0, 0.0)
+    """The upper left corner that the cells count from."""
     menu: Share | None = None
     """What the context menu is about."""
     menu_asked: bool = False

@@ -165,6 +165,7 @@ def _map(state: AppState, ui: Ui, machine: str, width: float, height: float) -> 
     at = imgui.get_cursor_screen_pos()
     if width < theme.px(4) or height < theme.px(4):
         return
+    kept.drawn_at = (at.x, at.y)
     imgui.invisible_button("treemap", imgui.ImVec2(width, height))
     shares = tuple(share for share in kept.shares if kept.with_free or share.title != FREE)
     wanted = (kept.shares, kept.with_free, width, height, theme.scale)
@@ -174,7 +175,7 @@ def _map(state: AppState, ui: Ui, machine: str, width: float, height: float) -> 
     mouse = imgui.get_io().mouse_pos
     hovered = imgui.is_item_hovered()
     under = _under(kept.cells, mouse.x - at.x, mouse.y - at.y) if hovered else None
-    _paint(state, ui, machine, (at.x, at.y), under)
+    _paint(state, ui, machine, under)
     if under is None:
         return
     _tip(state, ui, under)
@@ -189,9 +190,9 @@ def _under(cells: tuple[Cell, ...], x: float, y: float) -> Cell | None:
     return next((cell for cell in reversed(cells) if cell.rect.holds(x, y)), None)
 
 
-def _paint(state: AppState, ui: Ui, machine: str, at: tuple[float, float], under: Cell | None) -> None:
+def _paint(state: AppState, ui: Ui, machine: str, under: Cell | None) -> None:
     theme, kept, draw_list = ui.theme, state.statistics, imgui.get_window_draw_list()
-    colours, rounding = category_colours(state), theme.px(0.5)
+    colours, rounding, at = category_colours(state), theme.px(0.5), kept.drawn_at
     chosen = state.chosen if state.chosen is not None and state.chosen.machine == machine else None
     number = 0
     with ui.small():

@@ -19,6 +19,7 @@ from render.look_table import LookTable
 from render.march import Marcher, march_code
 from render.palettes import palette_table
 from render.slice_view import SliceView
+from render.view import VolumeView
 from tests.render import reference
 from tests.render.conftest import MakeStore, MakeView, clustered_bytes, content_of, volume_of
 
@@ -285,6 +286,10 @@ def test_flat_slices_tint_the_zero_bytes_of_lit_pages(make_store: MakeStore, dev
 # Boxes and names
 
 
+def is_outlined(view: VolumeView) -> bool:
+    return bool(view._composition.outline.visible)
+
+
 def test_the_outline_follows_its_volume(make_view: MakeView, make_store: MakeStore) -> None:
     store = make_store(wall())
     view = make_view((200, 200))
@@ -297,7 +302,7 @@ def test_the_outline_follows_its_volume(make_view: MakeView, make_store: MakeSto
     assert outline.boxes == (((148.0, 16.0, 16.0), (164.0, 48.0, 48.0)),)
     other = make_store(wall())
     view.replace_volume("m", other)
-    assert outline.visible
+    assert is_outlined(view)
     view.finish(0.0)
     assert view.draw(1.0) is False, "a picture that is done stays done"
     view.set_outline("m", pages, "sshd (412)")
@@ -305,10 +310,10 @@ def test_the_outline_follows_its_volume(make_view: MakeView, make_store: MakeSto
     view.set_outline("m", pages, "another")
     assert view.draw(3.0) is True
     view.set_outline("m", np.arange(64, dtype=np.uint32), "everything")
-    assert not outline.visible, "all of a volume has its frame"
+    assert not is_outlined(view), "all of a volume has its frame"
     view.set_outline("m", pages)
     view.remove_volume("m")
-    assert not outline.visible
+    assert not is_outlined(view)
 
 
 def test_the_outline_is_drawn_in_its_colour(make_view: MakeView, make_store: MakeStore) -> None:

@@ -40,7 +40,7 @@ def test_every_brick_is_in_one_box_and_boxes_are_few_and_tight(bricks: list[tupl
         inside = filled[tuple(slice(a, b) for a, b in zip(low, high, strict=True))]
         for axis in range(3):
             others = tuple(other for other in range(3) if other != axis)
-            assert inside.any(axis=others)[[0, -1]].all(), "each face touches a brick"
+            assert np.asarray(inside.any(axis=others))[[0, -1]].all(), "each face touches a brick"
     assert sizes.sum() <= (places.max(axis=0) + 1 - places.min(axis=0)).prod()
 
 
