@@ -22,15 +22,15 @@ def read_maps(program: KernelProgram, maps: MapReader, task: drgn.Object, pgd: i
 
     A kernel thread has none. Raises KernelError.
     """
-    mm = task.mm.value_()
-    if not mm:
-        return ()
-    vmas = maps.vmas(np.array([mm], np.uint64))
-    marks, paths = maps.marks(mm), Paths(program)
-    resident = _resident(vmas, walk(program.kernel.reader, pgd, program.kernel.levels, half="user"))
-    names: dict[int, str] = {}
-    entries = []
-    with reading("the names of memory regions"):
+    with reading("the memory map"):
+        mm = task.mm.value_()
+        if not mm:
+            return ()
+        vmas = maps.vmas(np.array([mm], np.uint64))
+        marks, paths = maps.marks(mm), Paths(program)
+        resident = _resident(vmas, walk(program.kernel.reader, pgd, program.kernel.levels, half="user"))
+        names: dict[int, str] = {}
+        entries = []
         for i in range(min(len(vmas), _MAX_REGIONS)):
             flags, file = int(vmas.flags[i]), int(vmas.files[i])
             if file and file not in names:
@@ -46,7 +46,7 @@ def read_maps(program: KernelProgram, maps: MapReader, task: drgn.Object, pgd: i
                     resident_bytes=int(resident[i]),
                 )
             )
-    return tuple(entries)
+        return tuple(entries)
 
 
 def _file_name(program: KernelProgram, paths: Paths, file: int) -> str:

@@ -100,15 +100,22 @@ class Slabs:
 
     def _nodes(self, cache: drgn.Object) -> Iterator[drgn.Object]:
         """``struct kmem_cache_node *`` of each NUMA node."""
-        # Linux commit 5ba6bc27b1f9 ("slab: decouple pointer to barn from kmem_cache_node", in v7.1).
-        deeper = self._program.types.has("kmem_cache", "per_node")
-        nodes = cache.per_node if deeper else cache.node
-        place = self._program.kernel.symbols.find("nr_node_ids")
-        count = 1 if place is None else int.from_bytes(self._program.kernel.space.read(place, 4), "little")
-        for index in range(min(count, len(nodes), _MAX_NODES)):
-            node = nodes[index].node.read_() if deeper else nodes[index].read_()
+        for owner in self._of_nodes(cache):
+            # Linux commit 5ba6bc27b1f9 ("slab: decouple pointer to barn from kmem_cache_node", in v7.1).
+            node = owner.node.read_() if hasattr(cache, "per_node") else owner.read_()
             if node.value_():
                 yield node
+
+    def _of_nodes(self, cache: drgn.Object) -> Iterator[drgn.Object]:
+        """What a cache holds for each NUMA node: a ``struct kmem_cache_per_node_ptrs`` or ``kmem_cache_node *``.
+
+        The array has as many elements as there are nodes, whatever its type says.
+        """
+        place = self._program.kernel.symbols.find("nr_node_ids")
+        count = 1 if place is None else int.from_bytes(self._program.kernel.space.read(place, 4), "little")
+        nodes = cache.per_node if hasattr(cache, "per_node") else cache.node
+        for index in range(min(count, _MAX_NODES)):
+            yield nodes[index]
 
     def _partial(self, node: drgn.Object, limit: int) -> U64:
         """Addresses of the slabs that have free slots."""
@@ -247,14 +254,10 @@ class Slabs:
                 yield from self._sheaf(sheaf)
 
     def _barns(self, cache: drgn.Object) -> Iterator[drgn.Object]:
-        types = self._program.types
-        owners = cache.per_node if types.has("kmem_cache", "per_node") else cache.node
-        for index in range(min(len(owners), _MAX_NODES)):
-            owner = owners[index]
-            if not types.has("kmem_cache", "per_node"):
-                owner = owner.read_()
-                if not owner.value_():
-                    continue
+        """``struct node_barn *`` of each NUMA node that has one."""
+        for owner in self._of_nodes(cache):
+            if not hasattr(cache, "per_node") and not owner.value_():
+                continue
             barn = owner.barn.read_()
             if barn.value_():
                 yield barn

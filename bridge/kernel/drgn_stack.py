@@ -42,12 +42,15 @@ class Stacks:
     def of(self, task: drgn.Object, tid: int) -> tuple[StackFrame, ...]:
         """Return addresses of a ``struct task_struct *``, the innermost first. Raises KernelError.
 
-        Ends early where memory does not go on as the tables say: what was found until there is right.
+        Empty for a thread that has ended and is only still listed. Ends early where memory does not go on as the tables
+        say: what was found until there is right.
         """
         with reading(f"the stack of thread {tid}"):
             if hasattr(task, "on_cpu") and task.on_cpu.value_():
                 raise ThreadRuns(tid)
             lowest = task.stack.value_()
+            if not lowest:
+                return ()  # a zombie has given it back
             place = task.thread.sp.value_()
             if not lowest <= place < lowest + _STACK_BYTES:
                 raise Unreadable(f"The stack of thread {tid} is not where its record says.")

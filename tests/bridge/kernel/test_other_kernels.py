@@ -22,6 +22,7 @@ from bridge.kernel.details import Details
 from bridge.kernel.kernel import find_kernel
 from bridge.kernel.maps import VM_EXEC, VM_READ, VM_SHARED, VM_WRITE
 from bridge.kernel.page_classes import PageClass
+from bridge.kernel.page_sets import pages_of
 from bridge.kernel.snapshot import Introspector, SemanticSnapshot
 from bridge.machine.guest import MIB, Guest
 from bridge.memory.physical import PhysicalReader
@@ -298,3 +299,23 @@ def test_sockets_slabs_and_messages_equal_the_guests_own(looked: Looked, details
     lines = shell.run("dmesg").splitlines()
     texts = [record.text for record in details.log(10_000)]
     assert [re.sub(r"^\[ *[\d.]+\] ", "", line) for line in lines] == [line for t in texts for line in t.split("\n")]
+
+
+def test_slab_objects_in_use_are_the_threads(looked: Looked, details: Details) -> None:
+    """Free ones are on lists of slabs and processors, or in sheaves (since v6.18): none is taken for a thread."""
+    kernel = looked.live.kernel
+    assert kernel.space.direct_map is not None
+    threads = {int(address) for address in looked.introspector.tasks.threads().addresses}
+    for address in threads:
+        found = details.slab_object(address + 24)
+        assert found is not None
+        assert (found.cache, found.address, found.allocated) == ("task_struct", address, True)
+    objects = {}
+    for page in pages_of(kernel, looked.introspector.look(), "slab", "task_struct").tolist():
+        paddr = kernel.reader.ram.physical_map.paddr_from_offset(page << 12)
+        found = details.slab_object(kernel.space.direct_map + paddr)  # a thread is larger than a page
+        if found is not None:
+            objects[found.address] = found.allocated
+    in_use = sum(objects.values())
+    assert 0 <= in_use - len(threads) <= 12  # idle threads, and those whose end not all processors know of
+    assert len(objects) > in_use
