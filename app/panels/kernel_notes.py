@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from imgui_bundle import imgui
@@ -36,7 +37,18 @@ def note(ui: Ui, icon: str, title: str, detail: str = "", colour: Rgba | None = 
     ui.gap(2)
     ui.centred(title, theme.text_dim)
     if detail:
-        with ui.small():
-            width = min(room.x, theme.px(90))
-            imgui.set_cursor_pos_x(imgui.get_cursor_pos_x() + max(0.0, (room.x - width) / 2))
-            ui.wrapped(detail, theme.text_faint, width)
+        with ui.small(), ui.style(item_spacing=(0.0, theme.px(0.5))):
+            for line in broken(detail, min(room.x, theme.px(96)), lambda text: imgui.calc_text_size(text).x):
+                ui.centred(line, theme.text_faint)
+
+
+def broken(text: str, width: float, measure: Callable[[str], float]) -> list[str]:
+    """Break a text into lines no wider than `width`, where a word is not wider by itself."""
+    lines: list[str] = []
+    for word in text.split():
+        longer = f"{lines[-1]} {word}" if lines else word
+        if lines and measure(longer) <= width:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return lines

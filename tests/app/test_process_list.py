@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app import process_list
+from app.panels.kernel_notes import broken
 from app.process_list import SORT_COLUMNS, Line, ProcessRow, arrange, process_rows
 from bridge.kernel.tasks import PF_KTHREAD, Tasks
 
@@ -115,6 +116,15 @@ def test_a_long_chain_is_no_problem() -> None:
     assert lines[-1].depth == 19_999
     circle = [row(pid, pid % 20_000 + 1) for pid in range(1, 20_001)]
     assert [line.depth for line in arrange(circle)] == list(range(20_000))
+
+
+@given(st.text("ab cd", max_size=60), st.integers(1, 12))
+def test_notes_are_broken_into_lines(text: str, width: int) -> None:
+    lines = broken(text, width, len)
+    assert " ".join(lines).split() == text.split()
+    assert all(len(line) <= width or " " not in line for line in lines)
+    for line, after in itertools.pairwise(lines):
+        assert len(line) + 1 + len(after.split()[0]) > width, "the first word of a line did not fit the one before"
 
 
 def tasks(pids: list[int], tgids: list[int], kernel: list[bool]) -> Tasks:
