@@ -124,19 +124,17 @@ def machines_share(height: float, scale: float) -> float:
     return min(max(MACHINES_PX * scale / height, MACHINES_LEAST), MACHINES_MOST)
 
 
-def split_for_newcomers(places: Mapping[str, int], scale: float) -> None:
+def split_for_newcomers(places: Mapping[str, int], height: float, scale: float) -> None:
     """Give panels that stand below another one at first such a place in a kept layout that does not know them.
 
-    `places`: as `dock_ids` tells them.
+    `places`: as `dock_ids` tells them; `height`: of the dock space, in logical pixels.
     """
     builder = imgui.internal
     for name, above in _BELOW.items():
         node = places.get(above)
-        place: imgui.internal.DockNode | None = builder.dock_builder_get_node(node) if node else None
-        if name in places or not node or place is None:
+        if name in places or not node or builder.dock_builder_get_node(node) is None:
             continue
-        share = machines_share(max(place.size.y, 1.0), scale)
-        split = builder.dock_builder_split_node(node, imgui.Dir.down, 1 - share)
+        split = builder.dock_builder_split_node(node, imgui.Dir.down, 1 - machines_share(height, scale))
         builder.dock_builder_dock_window(name, split.id_at_dir)
         for other in (other for other, its in places.items() if its == node):
             builder.dock_builder_dock_window(other, split.id_at_opposite_dir)

@@ -316,7 +316,7 @@ class Window:
             build_default_layout(dockspace, (room.x, room.y), theme.scale, [p.name for p in self.state.stage.panes])
             self._console_first, self._places = SETTLE_FRAMES, None
         if self._places is not None:
-            split_for_newcomers(self._places, theme.scale)
+            split_for_newcomers(self._places, room.y, theme.scale)
             self._places = None
         if self._console_first:  # panels that appear take the front; the last word is ours
             self._console_first -= 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -70,6 +72,29 @@ def test_copied_dumps_are_shown_too(person: Person, tmp_path: Path) -> None:
     assert machine.info.dump == "ELF core"
     assert "ends before" in machine.info.message
     person.frame(2)
+
+
+def test_the_kernel_in_a_copied_dump_is_found(person: Person, demo_dump: Path, tmp_path: Path) -> None:
+    size = demo_dump.stat().st_size
+    with (tmp_path / "demo.lime").open("wb") as lime:
+        lime.write(struct.pack("<4sIQQQ", b"EMiL", 1, 0, size - 1, 0))
+        with demo_dump.open("rb") as raw:
+            shutil.copyfileobj(raw, lime)
+    person.run("machine.open_dump", str(tmp_path / "demo.lime"))
+    person.until(lambda: person.state.kernels.sighting("demo") is not None, "the kernel should be seen", 60)
+    seen = person.state.kernels.sighting("demo")
+    assert seen is not None
+    assert not seen.problem, "the process that looks at the kernel maps the copy too"
+    assert seen.processes is not None
+    assert "allocator" in seen.processes.names
+    looks = seen.taken_s
+    person.frame(60)
+    seen = person.state.kernels.sighting("demo")
+    assert seen is not None
+    assert seen.taken_s == looks, "what stands still is looked at once"
+    person.run("machine.stop")
+    person.frame(2)
+    assert person.state.kernels.sighting("demo") is None
 
 
 def test_what_cannot_be_opened_becomes_a_message(person: Person, tmp_path: Path) -> None:
