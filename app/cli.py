@@ -32,6 +32,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "pages": ("app.commands.kernel_pages", "count a guest's pages by what they hold and whose they are"),
     "where": ("app.commands.kernel", "say what an address is and whose"),
     "symbols": ("app.commands.kernel", "list a guest kernel's symbols"),
+    "vol": ("app.commands.volatility", "run a Volatility 3 plugin on a guest"),
     "voxel": ("app.commands.space", "say which voxel shows an address"),
     "address": ("app.commands.space", "say which address a voxel shows"),
     "shot": ("app.commands.shot", "save a picture of the volume or of the whole window"),
@@ -57,7 +58,8 @@ def main(argv: Sequence[str]) -> int:
     title = _COMMANDS[name][1]
     parser = argparse.ArgumentParser(prog=f"glassbox {name}", description=f"{title[:1].upper()}{title[1:]}.")
     module.configure(parser, name)
-    options = parser.parse_args(arguments[1:])
+    parse = getattr(module, "parse", argparse.ArgumentParser.parse_args)
+    options = parse(parser, arguments[1:])
     # A terminal that goes away or a supervisor that asks must leave no machine behind: end by the ordinary way out.
     signal.signal(signal.SIGTERM, _interrupt)
     signal.signal(signal.SIGHUP, _interrupt)

@@ -109,11 +109,15 @@ def _symbols(kernel: Kernel, types: IsfTypes) -> dict[str, Descriptor]:
         # processor's area, absolute numbers) was not moved with it.
         if name not in symbols:
             symbols[name] = {"address": address - offset if address >= KERNEL_MAP else address}
+    if kernel.info is not None:  # its note names some, kallsyms' own tables, that kallsyms does not
+        for name, address in kernel.info.symbols.items():
+            symbols.setdefault(name, {"address": address - offset if address >= KERNEL_MAP else address})
     for name, descriptor in types.variables.items():
         if name in symbols:
             symbols[name]["type"] = descriptor
     for name, descriptor in symbol_types(kernel, types.descriptor).items():
-        symbols[name].setdefault("type", descriptor)
+        if name in symbols:
+            symbols[name].setdefault("type", descriptor)
     if (clock := timekeeper(kernel, types.descriptor)) is not None:
         place, types.user_types["tk_core"] = clock
         symbols["tk_core"] = {"address": place - offset, "type": {"kind": "struct", "name": "tk_core"}}

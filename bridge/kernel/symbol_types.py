@@ -158,6 +158,8 @@ def symbol_types(kernel: Kernel, describe: Describe) -> dict[str, Descriptor]:
     found: dict[str, Descriptor] = {}
     for name, declaration in _DECLARATIONS.items():
         address = kernel.symbols.find(name)
+        if address is None and kernel.info is not None:
+            address = kernel.info.symbols.get(name)
         if address is not None and (described := _parse(btf, describe, declaration, room, address)) is not None:
             found[name] = described
     return found
