@@ -7,7 +7,7 @@ import drgn
 from bridge.kernel.drgn_program import KernelProgram, reading
 from bridge.kernel.records import Module
 
-_MAX_MODULES = 65_536
+_MAX_MODULES = 8192
 _MAX_USES = 65_536
 """Of all modules together."""
 _MODULE_REF_BASE = 1

@@ -8,7 +8,7 @@ wrote reaches its parsers but types, which `bridge.kernel.btf` has checked.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property
 
 import drgn
@@ -130,13 +130,12 @@ class KernelProgram:
     def _add_memory(self) -> None:
         kernel = self.kernel
         data = memoryview(kernel.reader.bytes.data)
-        for region in kernel.reader.ram.physical_map.regions[:_MAX_REGIONS]:
-            held = data[region.offset : region.offset + region.size_bytes]
-
-            def read(_address: int, count: int, offset: int, _physical: bool, held: memoryview = held) -> memoryview:
-                return held[offset : offset + count]
-
-            self.program.add_memory_segment(region.paddr, len(held), read, physical=True)
+        pieces = [
+            (region.paddr, data[region.offset : region.offset + region.size_bytes])
+            for region in kernel.reader.ram.physical_map.regions[:_MAX_REGIONS]
+        ]
+        for paddr, held in pieces:
+            self.program.add_memory_segment(paddr, len(held), _reader(held), physical=True)
         root = kernel.symbols.find("init_top_pgt") or kernel.symbols.address("swapper_pg_dir")
         note = {
             "OSRELEASE": "0",  # drgn asks members, not versions; and the guest's own would be the guest's word
@@ -151,15 +150,9 @@ class KernelProgram:
         }
         # Not "live", though it may be: for drgn that means to be on the same machine, and to try a thousand times.
         self.program.set_linux_kernel_custom("".join(f"{key}={value}\n" for key, value in note.items()), False)
-        if kernel.space.direct_map is None:
-            return
-        for region in kernel.reader.ram.physical_map.regions[:_MAX_REGIONS]:
-            held = data[region.offset : region.offset + region.size_bytes]
-
-            def direct(_address: int, count: int, offset: int, _physical: bool, held: memoryview = held) -> memoryview:
-                return held[offset : offset + count]
-
-            self.program.add_memory_segment(kernel.space.direct_map + region.paddr, len(held), direct)
+        if kernel.space.direct_map is not None:  # no walk for what lies in one piece
+            for paddr, held in pieces:
+                self.program.add_memory_segment(kernel.space.direct_map + paddr, len(held), _reader(held))
 
     def _find_object(
         self, program: drgn.Program, name: str, flags: drgn.FindObjectFlags, filename: str | None
@@ -172,3 +165,12 @@ class KernelProgram:
         if address is None or name not in GLOBALS or not flags & drgn.FindObjectFlags.VARIABLE:
             return None
         return drgn.Object(program, GLOBALS[name], address=address)
+
+
+def _reader(held: memoryview) -> Callable[[int, int, int, bool], memoryview]:
+    """What drgn calls to read a piece of memory."""
+
+    def read(_address: int, count: int, offset: int, _physical: bool) -> memoryview:
+        return held[offset : offset + count]
+
+    return read

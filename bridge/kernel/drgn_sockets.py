@@ -136,9 +136,8 @@ def _socket(program: KernelProgram, file: drgn.Object, pid: int, process: str, d
         case _:
             local, remote, name = "", "", str(protocol) if protocol else ""
     if state == "CLOSE" and kind not in (_STREAM, _SEQPACKET):
-        state = (
-            "UNCONNECTED"  # a datagram socket that works is in the state that a stream socket is in when it is closed
-        )
+        # A datagram socket that works is in the state that a stream socket is in when it is closed.
+        state = "UNCONNECTED"
     return Socket(
         pid=pid,
         process=process,

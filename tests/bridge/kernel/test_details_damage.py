@@ -20,6 +20,7 @@ from bridge.kernel.drgn_types import TypeFinder
 from bridge.kernel.errors import BadTypes, KernelError, MissingType
 from bridge.kernel.kernel import Kernel, find_kernel
 from bridge.kernel.lists import RETRIES
+from bridge.kernel.records import Socket
 from bridge.kernel.snapshot import Introspector
 from bridge.memory.physical import PhysicalReader
 from tests.bridge.kernel.conftest import HeldRam, LiveGuest
@@ -285,6 +286,108 @@ def test_a_tree_that_never_ends(patient: Patient) -> None:
 def _slab_directory(patient: Patient) -> int:
     root: int = patient.program.program["slab_kset"].kobj.sd.dir.children.rb_node.value_()
     return root
+
+
+def test_a_region_with_a_name_of_its_own(patient: Patient) -> None:
+    """prctl(PR_SET_VMA_ANON_NAME) names anonymous memory, where the kernel was built for it."""
+    assert patient.kernel.types is not None
+    if not patient.kernel.types.has("vm_area_struct", "anon_name"):
+        pytest.skip("this kernel was built without names for anonymous memory")
+    daemon = patient.daemon
+    index, entry = next(
+        (i, entry)
+        for i, entry in enumerate(patient.details.maps(daemon))
+        if not entry.path and entry.permissions[1] == "w"
+    )
+    mm = patient.task(daemon).mm.value_()
+    vmas = patient.introspector.maps.vmas(np.array([mm], np.uint64))
+    place = patient.kernel.symbols.address("linux_banner") - patient.kernel.types.offset("anon_vma_name", "name")
+    patient.set(patient.program.at("vm_area_struct", int(vmas.addresses[index])).anon_name, place)
+    found = patient.details.maps(daemon)[index]
+    assert found.start == entry.start
+    assert found.path.startswith("[anon:Linux version ")
+
+
+def test_a_region_whose_file_has_no_path(patient: Patient) -> None:
+    daemon = patient.daemon
+    mm = patient.task(daemon).mm.value_()
+    vmas = patient.introspector.maps.vmas(np.array([mm], np.uint64))
+    index = int(np.flatnonzero(vmas.files)[0])
+    dentry = patient.program.at("file", int(vmas.files[index])).f_path.dentry
+    patient.set(dentry.d_parent.d_parent, dentry.value_())
+    found = patient.details.maps(daemon)[index]
+    assert "does not end after 4,096 names" in found.path
+    assert found.start == int(vmas.starts[index])
+
+
+def test_sockets_of_families_that_are_not_known(patient: Patient) -> None:
+    """A socket without a protocol under it, of an unknown family, with a name that no file has, of a stream's kind."""
+    daemon = patient.daemon
+
+    def ours() -> Socket:
+        return next(socket for socket in patient.details.sockets() if socket.pid == daemon)
+
+    before = ours()
+    sock = patient.program.at("sock", before.address)
+    common = sock.member_("__sk_common")
+    patient.set(common.skc_family, 77)
+    patient.set(sock.sk_protocol, 9)
+    patient.set(common.skc_state, 200)
+    assert (ours().family, ours().protocol, ours().state, ours().local) == ("77", "9", "200", "")
+    patient.set(common.skc_family, 1)
+    patient.set(common.skc_state, 1)
+    unix = patient.program.at("unix_sock", before.address)
+    free = patient.kernel.symbols.address("init_task")  # any memory that may be changed here
+    offset = patient.program.types.offset("unix_address", "name") + 2
+    patient.set(unix.addr, free)
+    patient.set(unix.peer, before.address)
+    patient.set(patient.program.at("unix_address", free).len, 2 + 8)
+    patient.write(free + offset, int.from_bytes(b"\0ab\0cd\0\0", "little"))
+    assert (ours().family, ours().local, ours().remote) == ("unix", "@ab@cd", "@ab@cd")
+    patient.write(free + offset, int.from_bytes(b"/run/x\0z", "little"))
+    assert ours().local == "/run/x"
+    patient.set(patient.program.at("unix_address", free).len, 4000)
+    assert ours().local == ""
+    patient.heal()
+    patient.set(patient.file(daemon, before.descriptor).private_data, 0x10)
+    with pytest.raises(Unreadable, match=f"socket {before.descriptor} of process {daemon}"):
+        patient.details.sockets()
+    patient.heal()
+    patient.set(patient.program.at("socket", patient.file(daemon, before.descriptor).private_data.value_()).sk, 0)
+    assert (ours().state, ours().family, ours().inode) == ("CLOSE", "", before.inode)
+
+
+def test_drgns_own_helpers_run_on_the_program_and_agree(patient: Patient) -> None:
+    """They know nothing of how types, objects and memory came to be."""
+    from drgn.helpers.linux.fs import d_path, for_each_file, for_each_mount, mount_dst, mount_src
+    from drgn.helpers.linux.list import list_for_each_entry
+    from drgn.helpers.linux.slab import for_each_slab_cache
+
+    program = patient.program.program
+    tasks = list(list_for_each_entry("struct task_struct", program["init_task"].tasks.address_of_(), "tasks"))
+    ours = patient.introspector.tasks.processes()
+    assert [(task.pid.value_(), task.comm.string_().decode()) for task in tasks] == list(
+        zip(ours.pids.tolist(), ours.names, strict=True)
+    )
+    daemon = patient.task(patient.daemon)
+    theirs = {fd: d_path(file.f_path).decode() for fd, file in for_each_file(daemon)}
+    files = patient.details.files(patient.daemon)
+    assert {file.descriptor: file.path for file in files if file.path.startswith("/")} == {
+        fd: path for fd, path in theirs.items() if path.startswith("/")
+    }
+    assert set(theirs) == {file.descriptor for file in files}
+    namespace = patient.task(1).nsproxy.mnt_ns
+    mounts = [(mount_src(mount).decode(), mount_dst(mount).decode()) for mount in for_each_mount(namespace)]
+    assert [(mount.source, mount.path) for mount in patient.details.mounts(1)] == mounts
+    caches = {cache.name.string_().decode(): cache.value_() for cache in for_each_slab_cache(program)}
+    assert {cache.name: cache.address for cache in patient.details.slabs()} == caches
+    assert program.constant("PG_head").value_() == patient.program.types.enumerator("PG_head")
+    with pytest.raises(LookupError):
+        program.object("init_task", filename="init_task.c")
+    with pytest.raises(LookupError):
+        program["no_such_variable"]
+    with pytest.raises(MissingType, match="struct no_such_struct"):
+        patient.program.at("no_such_struct", 0x1000)
 
 
 @pytest.mark.parametrize(

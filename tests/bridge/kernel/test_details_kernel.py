@@ -9,6 +9,7 @@ import time
 import numpy as np
 import pytest
 
+from bridge.kernel.desk import Desk, Question, answer
 from bridge.kernel.details import Details, NoSuchProcess
 from bridge.kernel.drgn_modules import Modules
 from bridge.kernel.drgn_program import KernelProgram
@@ -281,3 +282,42 @@ def test_sockets_equal_the_guests_own(live: LiveGuest, talkers: None, details: D
 def test_reads_beside_memory_are_refused(program: KernelProgram) -> None:
     with pytest.raises(NotMapped):
         program.tree(0x10, 100)
+
+
+def test_details_of_a_guest_that_forks(live: LiveGuest, details: Details, introspector: Introspector) -> None:
+    """Processes come and go while they are asked for: answers that make sense, or that they are gone."""
+    live.shell.run("(while :; do (true | cat) & (cat /proc/self/maps >/dev/null); done) >/dev/null 2>&1 & sleep 0.5")
+    pid = int(live.shell.run("echo $!"))
+    desk = Desk(introspector)
+    answered = 0
+    try:
+        for _ in range(12):
+            tasks = introspector.tasks.processes()
+            newest = int(tasks.pids[-1])
+            for name, arguments in (
+                ("files", (newest,)),
+                ("maps", (newest,)),
+                ("mounts", (newest,)),
+                ("stack", (newest,)),
+                ("sockets", ()),
+                ("slabs", ()),
+            ):
+                reply = answer(desk, Question(1, name, arguments), "")
+                assert not reply.problem.startswith("The question"), reply.problem  # which no typed error does
+                if reply.problem:
+                    continue
+                answered += 1
+                for row in reply.value:
+                    if name == "files":
+                        assert re.match(r"/|pipe:\[|socket:\[|anon_inode:|\? \(", row.path), row
+                        assert row.kind != "other"
+                    elif name == "maps":
+                        assert 0 <= row.start < row.end <= 1 << 47
+                        assert row.resident_bytes <= row.end - row.start
+                    elif name == "mounts":
+                        assert row.path.startswith("/")
+                    elif name == "slabs":
+                        assert 0 <= row.active <= row.objects
+    finally:
+        live.shell.run(f"kill {pid}; sleep 1")
+    assert answered >= 30

@@ -48,3 +48,30 @@ def test_the_same_callers_by_either_numbers(numbers: dict[str, int], index: int)
             table.above(frame, STACK.__getitem__)
         return
     assert table.above(frame, STACK.__getitem__) == expected
+
+
+def table_of_one(kind: int) -> OrcTable:
+    """A function whose stack pointer is where the registers of what it interrupted are."""
+    entries = struct.pack("<hhH", 0, 0, 5 | kind << 8)
+    return OrcTable(LAYOUT, PLACE, struct.pack("<i", CODE - PLACE), entries)
+
+
+def test_what_was_interrupted_is_read_from_its_registers() -> None:
+    """`struct pt_regs`: bp is the fifth, ip the seventeenth, sp the twentieth (arch/x86/include/asm/ptrace.h)."""
+    stack = {0x1000 + 8 * i: 0x9000 + i for i in range(21)}
+    frame = Frame(CODE + 8, 0x1000, 0x77, False)
+    above = table_of_one(LAYOUT.regs).above(frame, stack.__getitem__)
+    assert above == Frame(0x9000 + 16, 0x9000 + 19, 0x9000 + 4, True)
+    # Only what the processor pushes: ip, cs, flags, sp, ss.
+    above = table_of_one(LAYOUT.regs_partial).above(frame, stack.__getitem__)
+    assert above == Frame(0x9000, 0x9003, 0x77, True)
+
+
+def test_a_type_that_says_that_the_stack_ends() -> None:
+    frame = Frame(CODE + 8, 0x1000, 0x77, False)
+    assert table_of_one(1).above(frame, STACK.__getitem__) is None
+
+
+def test_tables_that_do_not_fit_each_other() -> None:
+    with pytest.raises(ValueError, match="do not fit each other"):
+        OrcTable(LAYOUT, PLACE, bytes(8), bytes(6))
