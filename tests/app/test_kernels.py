@@ -20,6 +20,7 @@ from app.kernels import (
     CLASS_LABELS,
     CLASS_PALETTE,
     PROCESS_CHANNEL,
+    SAFE_PALETTE,
     Kernels,
     show_channels,
     shown_classes,
@@ -34,7 +35,7 @@ from bridge.machine.guest import Guest
 from bridge.memory.ram import GuestRam
 from render.bricks import BrickStore
 from render.device import request_device
-from render.palettes import palette_names, palette_table
+from render.palettes import oklab_from_linear, palette_names, palette_table
 from tests.bridge.machine.serial_guest import SerialGuest, start_guest
 
 
@@ -77,6 +78,30 @@ def test_every_class_has_a_name_and_a_colour_of_its_own() -> None:
     distances = np.linalg.norm(table[:, None] - table[None, :], axis=2) + np.eye(len(CLASS_LABELS))
     assert distances.min() > 0.01
     assert CLASS_PALETTE not in palette_names(), "it makes sense for classes only"
+
+
+# How people see colours, in linear light, severity 1.0: Machado, Oliveira and Fernandes, "A physiologically-based model
+# for simulation of color vision deficiency" (2009), table 1.
+_SEEN = {
+    "all cones": np.eye(3),
+    "protanopia": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+    "deuteranopia": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
+    "tritanopia": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]],
+}
+
+
+@pytest.mark.parametrize("sight", _SEEN)
+def test_the_safe_colours_of_classes_are_told_apart_by_everyone(sight: str) -> None:
+    Kernels()
+
+    def least(palette: str) -> float:
+        colours = palette_table(palette)[0, : len(CLASS_LABELS)].astype(np.float64)
+        lab = oklab_from_linear(np.clip(colours @ np.array(_SEEN[sight]).T, 0.0, 1.0))
+        apart = np.linalg.norm(lab[:, None] - lab[None, :], axis=2) + np.eye(len(lab))
+        return float(apart.min())
+
+    assert least(SAFE_PALETTE) > 0.085
+    assert least(SAFE_PALETTE) > 2 * least(CLASS_PALETTE)
 
 
 def test_pages_are_shown_by_class_and_by_part(sighting: Sighting) -> None:

@@ -1,16 +1,23 @@
 """What `glassbox shot` is asked to show: every slip is a sentence that names what there is; what is right is drawn."""
 
 import argparse
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from app.failures import UsageError
+from app.failures import CommandFailed, UsageError
+from app.kernels import CHANNEL_TRANSFERS, SAFE_PALETTE
 from app.offscreen import window_screenshot
+from app.shot import _volume_picture
+from app.shot_kernel import Highlighted, look_at_kernel
 from app.shot_look import CameraText, ShotLook, add_look_options, look_from_options
 from app.transfer_presets import TransferPresets
 from app.window_options import WindowOptions
+from bridge.kernel.page_classes import PageClass
+from bridge.memory.ram import GuestRam
 from render.camera import CameraState
 from render.cut import WHOLE, Plane
 from render.look import Look
@@ -153,3 +160,106 @@ def test_an_open_window_takes_every_choice(host: Person) -> None:
     assert state.stage.camera.distance == 500
     assert state.stage.camera.azimuth_degrees == 30
     assert np.isfinite(host.offscreen.picture()).all()
+
+
+# What needs the guest's kernel
+
+
+@pytest.mark.usefixtures("homes")
+def test_what_is_lit_up_is_understood() -> None:
+    look = parse("--highlight", "process=412", "--channel", "class", "--palette", SAFE_PALETTE)
+    assert look.highlight == Highlighted("process", 412)
+    assert look.asks_kernel
+    shown = look.look(Look())
+    assert (shown.channel, shown.palette) == ("class", SAFE_PALETTE)
+    assert shown.transfer == CHANNEL_TRANSFERS["class"], "what is free is nearly transparent"
+    assert parse("--channel", "process").asks_kernel
+    assert not parse("--channel", "heat").asks_kernel
+
+
+@pytest.mark.usefixtures("homes")
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--highlight", "412"), "is not KIND=KEY"),
+        (("--highlight", "proces=412"), "none of process, region"),
+        (("--highlight", "process=sshd"), "it is PID"),
+    ],
+)
+def test_what_cannot_be_lit_up_says_why(words: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse(*words)
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("homes")
+def test_a_channels_own_palette_is_no_other_channels() -> None:
+    with pytest.raises(UsageError, match="is none of"):
+        parse("--channel", "heat", "--palette", SAFE_PALETTE)
+
+
+@pytest.fixture
+def guest_ram(demo_dump: Path) -> Iterator[GuestRam]:
+    ram = GuestRam.open(demo_dump)
+    yield ram
+    ram.close()
+
+
+def test_one_look_at_a_kernel_is_enough(guest_ram: GuestRam) -> None:
+    seen = look_at_kernel(guest_ram, Highlighted("slab", "dentry"))
+    assert seen.title == "dentry"
+    assert seen.pages is not None
+    assert seen.sighting.classes is not None
+    assert (seen.sighting.classes[seen.pages] == PageClass.SLAB).all()
+    by_class = look_at_kernel(guest_ram, Highlighted("class", int(PageClass.SLAB)))
+    assert by_class.pages is not None
+    assert set(seen.pages) < set(by_class.pages)
+    assert look_at_kernel(guest_ram, None).pages is None
+    with pytest.raises(CommandFailed, match="There is no process 99999"):
+        look_at_kernel(guest_ram, Highlighted("process", 99999))
+    with pytest.raises(CommandFailed, match="has no pages in memory"):
+        look_at_kernel(guest_ram, Highlighted("category", "Heaps of 99999"))
+
+
+def test_no_kernel_is_said(tmp_path: Path) -> None:
+    (tmp_path / "empty.ram").write_bytes(bytes(1 << 20))
+    ram = GuestRam.open(tmp_path / "empty.ram")
+    with pytest.raises(CommandFailed, match="No running Linux kernel"):
+        look_at_kernel(ram, None)
+    ram.close()
+
+
+@pytest.mark.usefixtures("homes")
+def test_a_picture_lights_up_what_was_asked_for(guest_ram: GuestRam) -> None:
+    """Page tables alone are bright; the picture without them is another one."""
+    look = parse("--channel", "class", "--highlight", "class=page_table", "--camera=-52,24")
+    lit = _volume_picture("demo", guest_ram, (240, 160), look).astype(int)
+    plain = _volume_picture("demo", guest_ram, (240, 160), parse("--channel", "class", "--camera=-52,24")).astype(int)
+    assert lit.mean() < 0.8 * plain.mean(), "the rest dims"
+    table_yellow = (lit[..., 0] > 200) & (lit[..., 1] > 190) & (lit[..., 2] > 100)
+    assert table_yellow.sum() > 5
+    near = _volume_picture("demo", guest_ram, (240, 160), parse("--channel", "class", "--highlight", "slab=dentry"))
+    assert (near != lit).any(), "without a camera of one's own it goes there"
+
+
+def test_a_windows_picture_lights_up_what_was_asked_for(person: Person, demo_dump: Path) -> None:
+    """The same steps as for a picture of a window, with a dump for a machine."""
+    look = parse("--channel", "class", "--palette", SAFE_PALETTE, "--mode", "mip", "--highlight", "slab=dentry")
+    look.prepare(person.window.session)
+    person.run("machine.open_dump", str(demo_dump), "guest")
+    person.until(lambda: "guest" in person.state.stage.feeds, "it should be shown", 60)
+    person.offscreen.meet_kernels(60.0)
+    look.arrange(person.window.session)
+    person.offscreen.light_up(60.0)
+    shown = person.state.stage.view.look
+    assert (shown.mode, shown.channel, shown.palette) == ("mip", "class", SAFE_PALETTE)
+    assert person.state.chosen is not None
+    assert person.state.chosen.told.startswith("dentry: ")
+    replace(look, highlight=Highlighted("slab", "nothing")).arrange(person.window.session)
+    with pytest.raises(CommandFailed, match="There is no slab cache 'nothing'"):
+        person.offscreen.light_up(60.0)
+
+
+def test_a_window_whose_guest_has_no_kernel_says_so(host: Person) -> None:
+    with pytest.raises(CommandFailed, match=r"tiny: .*No running Linux kernel"):
+        host.offscreen.meet_kernels(60.0)
