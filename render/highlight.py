@@ -6,10 +6,13 @@ import numpy as np
 import wgpu
 from numpy.typing import NDArray
 
-from render.brick_levels import Resources
+from render.brick_levels import BLOCK_SIDE, Resources
+from render.curves import BRICK_SIDE
 from render.errors import BadPages
 
 Mask = NDArray[np.bool_]
+LIT, BESIDE = 255, 128
+_BRICKS_A_BLOCK = BLOCK_SIDE // BRICK_SIDE
 
 
 class Highlight:
@@ -25,7 +28,7 @@ class Highlight:
         self.mask: Mask | None = None
         """(n_pages,) bool, not to be written to; None: nothing is lit up, and nothing dims."""
         self.texture: wgpu.GPUTexture | None = None
-        """r8unorm, a texel a brick: 1 where its page is lit."""
+        """r8unorm, a texel a brick: LIT where its page is, BESIDE where another page of its block is, else 0."""
 
     def set(self, mask: Mask | None) -> bool:
         """See `BrickStore.set_highlight`; whether that changed anything. Raises BadPages."""
@@ -46,15 +49,29 @@ class Highlight:
         kept = mask.copy()
         kept.flags.writeable = False
         x, y, z = self._shape
-        texels = np.zeros((z, y, x), np.uint8)
-        texels[self._where] = kept * np.uint8(255)
+        lit = np.zeros((z, y, x), np.bool_)
+        lit[self._where] = kept
         if self.texture is None:
             usage = wgpu.TextureUsage.COPY_DST | wgpu.TextureUsage.COPY_SRC
             self.texture = self._resources.volume("lit pages", (x, y, z), "r8unorm", usage)
-        self._resources.write(self.texture, texels)
+        self._resources.write(self.texture, _texels(lit))
         self.mask = kept
         return True
 
     def forget(self) -> None:
         """Hold nothing, after the store's resources were destroyed."""
         self.mask = self.texture = None
+
+
+def _texels(lit: Mask) -> NDArray[np.uint8]:
+    """What the texture holds of bricks (z, y, x): a ray that looks for lit pages can pass whole blocks without any."""
+    side = _BRICKS_A_BLOCK
+    z, y, x = lit.shape
+    blocks = np.zeros((-(-z // side), -(-y // side), -(-x // side)), np.bool_)
+    at = np.nonzero(lit)
+    blocks[tuple(axis // side for axis in at)] = True
+    texels = np.zeros(lit.shape, np.uint8)
+    for index in np.argwhere(blocks):
+        texels[tuple(slice(side * i, side * i + side) for i in index)] = BESIDE
+    texels[at] = LIT
+    return texels

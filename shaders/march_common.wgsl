@@ -72,7 +72,7 @@ struct March {
 @group(0) @binding(5) var palette: texture_2d<f32>;  // scalar across, kind of content down; linear light and opacity
 @group(0) @binding(6) var smooth_sampler: sampler;
 @group(0) @binding(7) var page_values: texture_3d<f32>;
-@group(0) @binding(8) var lit_pages: texture_3d<f32>; // 1 where a page is lit up
+@group(0) @binding(8) var lit_pages: texture_3d<f32>; // 1: its page is lit up; 0: no page of its block is
 $$ if layout == "texture"
 $$ for part in range(n_parts)
 @group(0) @binding({{ 9 + part }}) var voxels_{{ part }}: texture_3d<f32>;
@@ -284,6 +284,7 @@ struct Page {
     place: u32,
 $$ if lit
     lit: bool,     // up
+    alone: bool,   // no page of its block is lit up
 $$ endif
 }
 
@@ -291,7 +292,7 @@ $$ if lit
 // What is lit up glows in its own colour; the rest gives way, in opacity as in colour, and is seen through.
 
 fn is_lit(brick: vec3i) -> bool {
-    return textureLoad(lit_pages, brick, 0).r > 0.5;
+    return textureLoad(lit_pages, brick, 0).r > 0.75;
 }
 
 // `edge`: 0 to 1, how near to where it ends in the picture.
@@ -311,14 +312,16 @@ $$ endif
 
 fn page_at(brick: vec3i) -> Page {
     var page: Page;
+$$ if lit
+    let light = textureLoad(lit_pages, brick, 0).r;
+    page.lit = light > 0.75;
+    page.alone = light == 0.0;
+$$ endif
     page.packed = textureLoad(bricks, brick, 0).rg;
     page.shown = page.packed.r != 0u;
     if (!page.shown) {
         return page;
     }
-$$ if lit
-    page.lit = is_lit(brick);
-$$ endif
     let kind = page.packed.r >> 29u;
     page.row = i32(kind) * march.kind_rows;
 $$ if hides

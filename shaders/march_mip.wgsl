@@ -67,7 +67,9 @@ $$ endif
         var found = NOTHING;
         if (bound <= best) {
             let block = textureLoad(blocks, walk.voxel >> vec3u(6u), 0).r;
-$$ if by_page or lit
+$$ if lit
+            side = select(64, 16, (block & 0xffu) != 0u && !(page.alone && best >= LIT_RANK));
+$$ elif by_page
             side = select(64, 16, (block & 0xffu) != 0u);
 $$ else
             side = select(64, 16, (block & 0xffu) != 0u && i32((block >> 8u) & 0xffu) > best);

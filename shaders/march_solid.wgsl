@@ -88,6 +88,9 @@ $$ else
 $$ endif
             span = empty_side(walk.voxel);
         }
+$$ if lit
+        span = select(span, 64, glass_scalar >= 0 && page.alone);
+$$ endif
         let low = walk.voxel & vec3i(-span);
         walk = step_out(ray, walk, low, span, leave_depth(ray, low, span));
     }

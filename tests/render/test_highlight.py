@@ -41,13 +41,17 @@ def volume_mask(store: BrickStore, mask: NDArray[np.bool_]) -> NDArray[np.bool_]
 # What a ray meets
 
 
-@pytest.mark.parametrize("layout", ["linear", "texture"])
 @pytest.mark.parametrize("mode", ["solid", "mip", "translucent"])
 @pytest.mark.parametrize("channel", ["value", "entropy"])
-def test_what_is_lit_is_met_as_numpy_says(make_store: MakeStore, layout: VoxelLayout, mode: Mode, channel: str) -> None:
-    content = clustered_bytes(64, seed=31)
+@pytest.mark.parametrize(  # one block, and eight
+    ("layout", "n_pages", "share"), [("linear", 64, 0.4), ("texture", 64, 0.4), ("linear", 512, 0.05)]
+)
+def test_what_is_lit_is_met_as_numpy_says(
+    make_store: MakeStore, layout: VoxelLayout, mode: Mode, channel: str, n_pages: int, share: float
+) -> None:
+    content = clustered_bytes(n_pages, seed=31)
     store = make_store(content, layout)
-    mask = random_mask(64, seed=4, share=0.4)
+    mask = random_mask(n_pages, seed=4, share=share)
     store.set_highlight(mask)
     lit = volume_mask(store, mask)
     look = Look(mode=mode, channel=channel, opacity=0.3)
@@ -62,9 +66,11 @@ def test_what_is_lit_is_met_as_numpy_says(make_store: MakeStore, layout: VoxelLa
     marcher = Marcher(store)
     rng = np.random.default_rng(3)
     met = met_lit = 0
-    for state in VIEWS:
+    x, y, z = (side / 2 for side in store.shape_voxels)
+    for view in VIEWS:
+        state = replace(view, target=(x, y, z), distance=view.distance * x / 32)
         eye = Eye(basis_of(state), (0.48, 0.3), 0.0, None)
-        for _ in range(40):
+        for _ in range(40 if n_pages == 64 else 15):
             pixel = (float(rng.random() * SIZE[0]), float(rng.random() * SIZE[1]))
             direction = reference.ray_direction(eye, pixel, SIZE)
             expected = reference.find_lit(scalars, lit, eye, direction, look)
@@ -79,8 +85,8 @@ def test_what_is_lit_is_met_as_numpy_says(make_store: MakeStore, layout: VoxelLa
             met += 1
             met_lit += bool(lit[expected.voxel])
     table.destroy()
-    assert met > 15
-    assert met_lit > 5, "what is lit is met through what is not"
+    assert met > 6
+    assert met_lit > 2, "what is lit is met through what is not"
 
 
 def test_the_shaders_are_what_they_were_where_nothing_is_lit(make_store: MakeStore) -> None:
@@ -115,9 +121,9 @@ def test_a_mask_of_another_shape_or_type_is_refused(make_store: MakeStore) -> No
 
 
 def test_the_mask_lies_where_the_pages_do_and_is_counted(make_store: MakeStore, device: wgpu.GPUDevice) -> None:
-    store = make_store(np.zeros(100 * 4096, np.uint8))
+    store = make_store(np.zeros(700 * 4096, np.uint8))
     before, revision = store.vram_bytes, store.revision
-    mask = random_mask(100, 7, 0.4)
+    mask = random_mask(700, 7, 0.01)
     store.set_highlight(mask)
     assert store.revision == revision + 1
     x, y, z = store.shape_bricks
@@ -126,13 +132,17 @@ def test_the_mask_lies_where_the_pages_do_and_is_counted(make_store: MakeStore, 
     assert texture is not None
     raw = device.queue.read_texture({"texture": texture}, {"bytes_per_row": x, "rows_per_image": y}, (x, y, z))
     texels = np.frombuffer(raw, np.uint8).reshape(z, y, x)
-    bx, by, bz = store.bricks_of_pages(np.arange(100, dtype=np.uint32)).T
+    bx, by, bz = store.bricks_of_pages(np.arange(700, dtype=np.uint32)).T
     np.testing.assert_array_equal(texels[bz, by, bx] == 255, mask)
-    assert (texels > 0).sum() == mask.sum(), "and nowhere else"
+    assert (texels == 255).sum() == mask.sum(), "and nowhere else"
+    blocks = {(bx[page] // 4, by[page] // 4, bz[page] // 4) for page in np.flatnonzero(mask)}
+    for at in np.ndindex(z, y, x):
+        if texels[at] != 255:
+            assert texels[at] == (128 if (at[2] // 4, at[1] // 4, at[0] // 4) in blocks else 0)
     mask[:] = False  # the caller's own: it was copied
-    store.set_highlight(random_mask(100, 7, 0.4))
+    store.set_highlight(random_mask(700, 7, 0.01))
     assert store.revision == revision + 1, "the same again is no change"
-    store.set_highlight(random_mask(100, 8, 0.4))
+    store.set_highlight(random_mask(700, 8, 0.01))
     assert store.highlight.texture is texture, "whoever has it bound need not bind anew"
     store.set_highlight(None)
     store.set_highlight(None)
