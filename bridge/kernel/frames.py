@@ -12,6 +12,7 @@ from bridge.kernel.errors import NotMapped
 from bridge.kernel.kernel import Kernel
 from bridge.kernel.lists import column
 from bridge.kernel.page_types import PageLayout
+from bridge.kernel.paging import Mappings
 
 U64 = npt.NDArray[np.uint64]
 U32 = npt.NDArray[np.uint32]
@@ -82,8 +83,11 @@ def vmemmap_base(kernel: Kernel) -> int:
     return _VMEMMAP_4_LEVELS if kernel.levels == 4 else _VMEMMAP_5_LEVELS
 
 
-def read_frames(kernel: Kernel, layout: PageLayout) -> Frames:
-    """Read all of them at once. Raises NotMapped where the kernel has no such array."""
+def read_frames(kernel: Kernel, layout: PageLayout, mappings: Mappings) -> Frames:
+    """Read all of them at once. `mappings` are the kernel's.
+
+    Raises NotMapped where the kernel has no such array.
+    """
     reader, size = kernel.reader, layout.page_bytes
     n_pages = reader.ram.size_bytes >> 12
     base = vmemmap_base(kernel)
@@ -94,7 +98,7 @@ def read_frames(kernel: Kernel, layout: PageLayout) -> Frames:
         first, count = region.offset >> 12, region.size_bytes >> 12
         start = base + (region.paddr >> 12) * size
         pages = np.arange(start >> 12, (start + count * size + 4095) >> 12, dtype=np.uint64) << np.uint64(12)
-        paddrs, mapped = kernel.space.translate(pages)
+        paddrs, mapped = mappings.translate(pages)
         offsets, ok = reader.offsets(paddrs, 4096)
         mapped &= ok
         inside = start & 4095

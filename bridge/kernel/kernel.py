@@ -144,6 +144,7 @@ def _first_symbols(space: KernelSpace, candidates: list[Tables], stext: int) -> 
 
 
 def _complete(space: KernelSpace, symbols: SymbolTable, release: str, info: VmCoreInfo | None) -> Kernel:
+    space.image_end = min(symbols.find("_end") or KERNEL_MAP, KERNEL_MAP_END)
     base = symbols.find("page_offset_base")
     if base is not None:
         space.confirm(space.word(base))

@@ -8,7 +8,7 @@ from typing import TypeVar
 import numpy as np
 
 from bridge.kernel.errors import KernelError, NotMapped
-from bridge.kernel.space import KernelSpace
+from bridge.kernel.space import KERNEL_MAP, KernelSpace
 
 T = TypeVar("T")
 
@@ -36,13 +36,24 @@ class Peek:
             self._words = memoryview(data.data).cast("Q")
             self._base = space.direct_map + region.paddr
             self._end = 8 * len(self._words)
+        self._image: dict[int, memoryview] = {}
 
     def __call__(self, vaddr: int) -> int:
         """The word at `vaddr`. Raises NotMapped."""
         at = vaddr - self._base
         if 0 <= at < self._end and not at & 7:
             return self._words[at >> 3]
+        if KERNEL_MAP <= vaddr < self._space.image_end and not at & 7:
+            return self._in_image(vaddr)
         return self._space.word(vaddr)
+
+    def _in_image(self, vaddr: int) -> int:
+        """Heads of lists lie in the image, which stays where it is: its pages are looked for once."""
+        page = self._image.get(vaddr >> 12)
+        if page is None:
+            page = self._space.page(vaddr >> 12)
+            self._image[vaddr >> 12] = page
+        return int.from_bytes(page[vaddr & 4095 : (vaddr & 4095) + 8], "little")
 
 
 def list_nodes(peek: Peek, head: int, limit: int) -> list[int]:

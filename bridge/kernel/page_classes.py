@@ -133,7 +133,7 @@ class PageClassifier:
         """
         kernel, layout = self.kernel, self.layout
         half = self._half.read()
-        frames = read_frames(kernel, layout)
+        frames = read_frames(kernel, layout, half.mappings)
         classes = np.zeros(len(frames), np.uint8)
 
         def put(page_class: PageClass, where: Mask | Pages) -> None:
@@ -159,7 +159,7 @@ class PageClassifier:
         self._put_mapped(mapping, in_use, put)
         for page_class, pages in self._image:
             put(page_class, pages)
-        put(PageClass.KERNEL_STACK, self._stack_pages(tasks))
+        put(PageClass.KERNEL_STACK, stack_pages(kernel, half.mappings, tasks)[0])
         put(PageClass.MODULE, half.modules)
         put(PageClass.VMALLOC, half.vmalloc)
         if not len(self._per_cpu):  # it stays where it was made at boot
@@ -222,12 +222,6 @@ class PageClassifier:
             found.append((page_class, self.kernel.reader.pages_of(paddrs << np.uint64(12))))
         return found
 
-    def _stack_pages(self, tasks: Tasks) -> Pages:
-        stacks = tasks.stacks[tasks.stacks != 0]
-        steps = np.arange(0, STACK_BYTES, 4096, dtype=np.uint64)
-        paddrs, mapped = self.kernel.space.translate((stacks[:, None] + steps[None, :]).ravel())
-        return self.kernel.reader.pages_of(paddrs[mapped])
-
     def _first_per_cpu_chunk(self) -> Pages:
         symbols, space = self.kernel.symbols, self.kernel.space
         base, size, units = (symbols.find(f"pcpu_{name}") for name in ("base_addr", "unit_size", "nr_units"))
@@ -239,3 +233,16 @@ class PageClassifier:
             return np.zeros(0, np.int64)
         paddrs, mapped = space.translate(np.arange(start, start + length, 4096, dtype=np.uint64))
         return self.kernel.reader.pages_of(paddrs[mapped])
+
+
+def stack_pages(kernel: Kernel, mappings: Mappings, tasks: Tasks) -> tuple[Pages, Pages, Pages]:
+    """The pages of the RAM file that are stacks of these tasks (m,), which task each is of, and which page of its
+    stack, from the lowest. `mappings` are the kernel's.
+    """
+    own = np.flatnonzero(tasks.stacks)
+    steps = np.arange(STACK_BYTES >> 12)
+    vaddrs = (tasks.stacks[own, None] + (steps << 12).astype(np.uint64)[None, :]).reshape(-1)
+    paddrs, mapped = mappings.translate(vaddrs)
+    offsets, ok = kernel.reader.offsets(paddrs)
+    index = np.flatnonzero(mapped & ok)
+    return (offsets[index] >> np.uint64(12)).astype(np.int64), own[index // len(steps)], index % len(steps)

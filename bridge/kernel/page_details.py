@@ -11,7 +11,7 @@ from bridge.kernel.errors import MissingType, NotMapped
 from bridge.kernel.frames import Frames
 from bridge.kernel.kernel import Kernel
 from bridge.kernel.module_ranges import ModuleReader
-from bridge.kernel.page_classes import STACK_BYTES, PageClass, PageMap
+from bridge.kernel.page_classes import PageClass, PageMap, stack_pages
 from bridge.kernel.page_files import CachedFile, FileNames
 from bridge.kernel.paging import Mappings
 from bridge.kernel.tasks import Tasks
@@ -91,7 +91,7 @@ class PageDetailer:
         classes, frames = page_map.classes, page_map.frames
         caches = self._slabs(classes, frames, subjects, places)
         files = self._file_pages(classes, frames, subjects, places)
-        stacks = self._stacks(classes, tasks, subjects, places)
+        stacks = self._stacks(classes, page_map.kernel_mappings, tasks, subjects, places)
         modules = self._module_pages(classes, page_map.kernel_mappings, subjects)
         tables = self._tables(classes, page_map.kernel_mappings, user, _pids_of(roots, tasks), subjects, places)
         free = classes == PageClass.FREE
@@ -149,16 +149,12 @@ class PageDetailer:
         return tuple(kept)
 
     def _stacks(
-        self, classes: npt.NDArray[np.uint8], tasks: Tasks, subjects: I32, places: U32
+        self, classes: npt.NDArray[np.uint8], mappings: Mappings, tasks: Tasks, subjects: I32, places: U32
     ) -> tuple[StackTask, ...]:
-        steps = np.arange(0, STACK_BYTES, 4096, dtype=np.uint64)
-        paddrs, mapped = self.kernel.space.translate((tasks.stacks[:, None] + steps[None, :]).reshape(-1))
-        offsets, ok = self.kernel.reader.offsets(paddrs)
-        index = np.flatnonzero(mapped & ok & np.repeat(tasks.stacks != 0, len(steps)))
-        pages = (offsets[index] >> np.uint64(12)).astype(np.int64)
+        pages, owners, steps = stack_pages(self.kernel, mappings, tasks)
         real = classes[pages] == PageClass.KERNEL_STACK
-        subjects[pages[real]] = (index // len(steps))[real]
-        places[pages[real]] = (index % len(steps))[real]
+        subjects[pages[real]] = owners[real]
+        places[pages[real]] = steps[real]
         rows = zip(tasks.pids.tolist(), tasks.tgids.tolist(), tasks.names, strict=True)
         return tuple(StackTask(tid, pid, name) for tid, pid, name in rows)
 

@@ -86,6 +86,17 @@ class Mappings:
     truncated: bool
     """Whether the tables led to more than a sane guest can have, and the walk stopped."""
 
+    def translate(self, vaddrs: U64) -> tuple[U64, Mask]:
+        """As `AddressSpace.translate`, by these mappings of one space: a search instead of a walk."""
+        if not len(self.vaddrs):
+            return np.zeros(len(vaddrs), np.uint64), np.zeros(len(vaddrs), np.bool_)
+        index = np.searchsorted(self.vaddrs, vaddrs, side="right") - 1
+        mapped = index >= 0
+        index = np.maximum(index, 0)
+        inside = vaddrs - self.vaddrs[index]
+        mapped &= inside < self.sizes[index]
+        return np.where(mapped, self.paddrs[index] + inside, _u(0)), mapped
+
     def only(self, kept: Mask) -> Mappings:
         """What lies under those roots (k,) that are kept; the others keep their numbers."""
         leaves, tables = kept[self.spaces], kept[self.table_spaces]

@@ -87,6 +87,17 @@ class AddressSpace:
         """The 64-bit word at `vaddr`. Raises NotMapped."""
         return int.from_bytes(self.read(vaddr, 8), "little")
 
+    def page(self, number: int) -> memoryview:
+        """The 4 KiB page at virtual address number << 12, as it is at each time that it is looked at.
+
+        Raises NotMapped.
+        """
+        paddrs, mapped = self.translate(np.array([number << 12], np.uint64))
+        offsets, ok = self.reader.offsets(paddrs, 4096)
+        if not mapped[0] or not ok[0]:
+            raise NotMapped(number << 12)
+        return self.reader.bytes[int(offsets[0]) : int(offsets[0]) + 4096].data
+
     def string(self, vaddr: int, limit: int = 256) -> str:
         """The text at `vaddr` up to its zero byte, at most `limit` bytes of it. Raises NotMapped."""
         limit = min(limit, _MAX_STRING)
@@ -105,6 +116,8 @@ class KernelSpace(AddressSpace):
         self.phys_base = phys_base
         self.direct_map: int | None = None
         """PAGE_OFFSET, once it was confirmed: where all physical memory is mapped in one piece."""
+        self.image_end = KERNEL_MAP
+        """Behind the image, once its symbols are known."""
 
     def image_paddr(self, vaddr: int) -> int:
         """The physical address of one in the kernel's image."""

@@ -111,6 +111,8 @@ class Watch:
         self._core_share = assignment.core_share
         self._search_s = -1e9
         self._problem = "No kernel was looked for yet."
+        self.look_began_s = 0.0
+        """Processor time of this process when the latest look began, without the search for a kernel before it."""
         self._still = assignment.still
         self._held: SemanticSnapshot | None = None
         """Seen while the machine stood still, and not told yet."""
@@ -118,6 +120,7 @@ class Watch:
     def look(self) -> Sighting:
         """One look; what goes wrong is said in it."""
         started = time.monotonic()
+        self.look_began_s = time.process_time()
         if self._introspector is not None and not self._introspector.kernel.still_there():
             self._introspector, self._desk = None, None  # rebooted, or another kernel was started by kexec
         if self._introspector is None:
@@ -131,11 +134,14 @@ class Watch:
                 self._problem = str(error)
                 self._search_s = started + max(_SEARCH_EVERY_S, took_s / self._core_share)
                 return Sighting(started, took_s, self._problem)
-            started = time.monotonic()
+            started, self.look_began_s = time.monotonic(), time.process_time()
         try:
             seen = self._introspector.look(frozen=self._still)
         except (KernelError, GuestMemoryError) as error:
             why = f"The kernel's records could not be followed: {error}"
+            return Sighting(started, time.monotonic() - started, why, torn=True)
+        except Exception as error:  # noqa: BLE001 - guest memory must not be able to end the worker
+            why = f"The kernel's records make no sense ({type(error).__name__}: {error})."
             return Sighting(started, time.monotonic() - started, why, torn=True)
         return self._told(seen)
 
@@ -217,13 +223,14 @@ def serve(source: IO[bytes], sink: IO[bytes], ready: Callable[[float], bool]) ->
                 write_frame(sink, Sighting(time.monotonic(), 0.0, problem))
         while watch is not None:
             if time.monotonic() >= due_s:
+                began_s = time.monotonic()
                 seen = watch.look()
                 if not seen.problem or seen.problem != told:  # a machine without a kernel is told of once
                     write_frame(sink, seen)
                 told = seen.problem
                 # What a look costs decides how often there is one: never more of a core than allowed.
-                pause_s = max(assignment.period_s, seen.duration_s / assignment.core_share) - seen.duration_s
-                due_s = time.monotonic() + pause_s
+                spent_s = time.process_time() - watch.look_began_s
+                due_s = began_s + max(assignment.period_s, spent_s / assignment.core_share)
             if ready(max(due_s - time.monotonic(), 0.0)):
                 break
     if watch is not None:
