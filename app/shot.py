@@ -17,6 +17,7 @@ from app.window_options import WindowOptions
 from bridge.machine.catalogue import find_guest
 from bridge.machine.discovery import find_record, open_ram
 from bridge.machine.manager import MachineManager
+from bridge.memory.dump_ram import open_dump_ram
 from bridge.memory.ram import GuestRam
 
 SETTLE_LIMIT_S = 20.0
@@ -64,6 +65,13 @@ def _machine_ram(request: ShotRequest) -> Iterator[tuple[str, GuestRam]]:
             ram.close()
         return
     options = request.options
+    if options.dumps:
+        ram = open_dump_ram(options.dumps[0], progress=progress_printer()).ram
+        try:
+            yield options.machine_name or options.dumps[0].stem, ram
+        finally:
+            ram.close()
+        return
     guest = options.guest or find_guest(options.guest_name or "demo", progress=progress_printer())
     manager = MachineManager()
     try:

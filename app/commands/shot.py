@@ -17,6 +17,7 @@ def configure(parser: argparse.ArgumentParser, _command: str) -> None:
     """Declare the options."""
     parser.add_argument("machine", nargs="?", help="a running machine (see ./glassbox list)")
     parser.add_argument("--guest", metavar="NAME", help="start this guest for the picture, and stop it afterwards")
+    parser.add_argument("--dump", type=Path, metavar="FILE", help="of a RAM dump instead: raw, ELF core or LiME")
     add_guest_options(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="FILE.png", help="where to save the picture")
     parser.add_argument("--size", type=picture_size, default=(1280, 720), metavar="WxH", help="picture size (1280x720)")
@@ -28,10 +29,11 @@ def configure(parser: argparse.ArgumentParser, _command: str) -> None:
 def run(options: argparse.Namespace) -> int:
     """Take the picture. Returns 0."""
     own = has_own_media(options)
-    if options.machine is not None and (options.guest is not None or own):
-        raise UsageError("name a running machine, or a guest to start, not both")
-    if options.machine is None and options.guest is None and not own:
-        raise UsageError("name a running machine, or --guest demo to start one for the picture")
+    named = sum((options.machine is not None, options.guest is not None or own, options.dump is not None))
+    if named > 1:
+        raise UsageError("name a running machine, a guest to start or a dump, one of them")
+    if not named:
+        raise UsageError("name a running machine, --dump FILE, or --guest demo to start one for the picture")
     if not options.out.absolute().parent.is_dir():
         raise UsageError(f"{options.out.absolute().parent} is no directory")
     look = look_from_options(options)  # before anything starts: a slip should be told at once
@@ -41,6 +43,7 @@ def run(options: argparse.Namespace) -> int:
         guest_name=options.guest,
         guest=resolve_guest(options, None) if own else None,
         machine_name=options.name,
+        dumps=() if options.dump is None else (options.dump.absolute(),),
         ram_bytes=options.ram,
         cold=options.cold,
         network=options.network,

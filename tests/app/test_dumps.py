@@ -9,10 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from imgui_bundle import imgui
+from PIL import Image
 
 from app.action_sets.machines import describe_machine
 from app.actions import ActionDisabled
+from app.cli import main
 from app.commands import window as window_command
+from app.exit_codes import ExitCode
 from app.kernels import CLASS_CHANNEL
 from app.offscreen import OffscreenWindow
 from app.window_options import WindowOptions
@@ -167,3 +170,17 @@ def test_the_command_takes_dumps(monkeypatch: pytest.MonkeyPatch) -> None:
     window_command.run(parser.parse_args([]))
     assert asked[0].dumps == (Path("a").absolute(), Path("/b"))
     assert [one.guest_name for one in asked] == [None, "demo", "demo"]
+
+
+@pytest.mark.usefixtures("homes")
+def test_a_picture_of_a_dump(dump: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, more in (("volume", []), ("window", ["--window"])):
+        out = tmp_path / f"{name}.png"
+        assert main(["shot", "--dump", str(dump), "--out", str(out), "--size", "640x400", *more]) == ExitCode.DONE
+        with Image.open(out) as picture:
+            assert picture.size == (640, 400)
+            assert np.asarray(picture).std() > 5, "there is something to be seen"
+    assert main(["shot", "--dump", str(dump), "--guest", "demo", "--out", str(tmp_path / "x.png")]) == ExitCode.USAGE
+    assert main(["shot", "--dump", str(tmp_path / "none"), "--out", str(tmp_path / "x.png")]) == ExitCode.FAILED
+    assert "There is no dump" in capsys.readouterr().err
+    assert not (tmp_path / "x.png").exists()
