@@ -69,11 +69,13 @@ def facts_of(
     region: MapEntry | None = None,
     size_of_symbol: int = 0,
     own_vaddr: int | None = None,
+    task: tuple[int, str] | None = None,
 ) -> tuple[Fact, ...]:
     """Return the story in lines, the most telling first.
 
     `slab`: the object that holds the byte. `region`: the part of the first process's memory map that does.
-    `own_vaddr`: where the kernel maps it for itself, as it does its modules.
+    `own_vaddr`: where the kernel maps it for itself, as it does its modules. `task`: number and name of the process
+    whose own record (`struct task_struct`) the object is.
     """
     facts = [_class(story)]
     if story.symbol is not None and story.kernel_vaddr is not None:
@@ -83,6 +85,8 @@ def facts_of(
             Fact("Symbol", str(story.symbol), _size(size_of_symbol), "symbol", f"{start:#x},{size:#x}", mono=True)
         )
     facts.extend(_slab(story, slab))
+    if task is not None:
+        facts.append(Fact("Record of", f"{_text(task[1])} ({task[0]})", "", "process", str(task[0])))
     if story.module:
         facts.append(Fact("Module", _text(story.module), "", "module", story.module))
     if story.stack_task is not None:

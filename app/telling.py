@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from app.code_names import PAGE_BYTES, GuestCode
 from app.story_facts import Fact, facts_of, region_at
 from bridge.kernel.page_classes import CLASS_TITLES, PageClass
@@ -15,6 +17,7 @@ from bridge.kernel.where import Story
 if TYPE_CHECKING:
     from app.kernel_symbols import KernelSymbols
     from app.state import AppState
+    from bridge.kernel.worker import Sighting
 
 EVERY_S = 1.0
 SLOW_EVERY_S = 5.0
@@ -63,8 +66,18 @@ def tell(state: AppState, machine: str, address: int) -> Told | None:
         size = symbols.size_of(story.kernel_vaddr - story.symbol.offset)
     code = asking.code(story, symbols, regions)
     own = code.virtual(story.paddr) if code is not None and not story.mappings and story.symbol is None else None
-    facts = facts_of(story, slab, region, size, own)
+    facts = facts_of(story, slab, region, size, own, _task_at(sighting, slab))
     return Told(machine, address, facts, code, story.consistency, story.taken_s)
+
+
+def _task_at(sighting: Sighting, slab: SlabObject | None) -> tuple[int, str] | None:
+    """Number and name of the process whose record an object is."""
+    if slab is None or sighting.processes is None:
+        return None
+    found = np.flatnonzero(sighting.processes.addresses == np.uint64(slab.address))
+    if not len(found):
+        return None
+    return int(sighting.processes.pids[found[0]]), sighting.processes.names[found[0]]
 
 
 @dataclass(frozen=True, slots=True)
