@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,9 @@ from app.window_options import WindowOptions
 from bridge.kernel.page_classes import PageClass
 from bridge.kernel.records import SlabCache
 from bridge.kernel.snapshot import Part
+from bridge.machine.guest import Guest
 from tests.app.conftest import HOMES, Person, _make_homes
+from tests.bridge.machine.serial_guest import start_guest
 
 SIZE = (1280, 900)
 NAME = "guest"
@@ -36,12 +39,25 @@ BUSYBOX = 0x400000  # where the linker put it: it is no PIE
 
 
 @pytest.fixture(scope="module")
-def _shared(demo_dump: Path) -> Iterator[Person]:
+def settled(demo_guest: Guest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A raw dump of a demo guest whose drivers are in, and whose SSH daemon listens; the machine is gone."""
+    folder = tmp_path_factory.mktemp("settled")
+    with start_guest(demo_guest, folder) as shell:
+        assert demo_guest.ready_marker
+        shell.wait_for(demo_guest.ready_marker)
+        shell.run("while read -r module; do insmod $module || break; done </etc/network-modules; true")
+        shell.run("until pidof dropbear; do sleep 0.2; done; sleep 1")
+        shutil.copyfile(shell.ram, folder / "guest.raw")
+    return folder / "guest.raw"
+
+
+@pytest.fixture(scope="module")
+def _shared(settled: Path) -> Iterator[Person]:
     with pytest.MonkeyPatch.context() as patch:
         folder = _make_homes()
         for variable, name in HOMES.items():
             patch.setenv(variable, str(folder / name))
-        with OffscreenWindow(WindowOptions(size=SIZE, tour=False, dumps=(demo_dump,))) as offscreen:
+        with OffscreenWindow(WindowOptions(size=SIZE, tour=False, dumps=(settled,))) as offscreen:
             someone = Person(offscreen)
             offscreen.window.session.start()
             someone.until(lambda: someone.state.kernels.sighting(NAME) is not None, "its kernel should be seen", 60)
@@ -317,20 +333,6 @@ def test_what_cannot_be_shown_says_why(guest: Person, monkeypatch: pytest.Monkey
     guest.frame(2)
 
 
-def test_a_window_without_a_machine_says_so(person: Person) -> None:
-    person.run("kernel.show", MODULES)
-    person.frame(4)
-    assert person.state.kernel.fetched[MODULES].problem == "No machine runs here."
-    with pytest.raises(ActionDisabled, match="No machine"):
-        person.run("kernel.go_to", "schedule")
-    assert person.run("kernel.rows", SLABS) == {
-        "section": SLABS,
-        "problem": "No machine runs here.",
-        "total": 0,
-        "rows": [],
-    }
-
-
 def test_places_are_gone_to_by_name_and_by_address(guest: Person) -> None:
     story = at_symbol(guest, "schedule")
     assert fact(story, "Symbol").value == "schedule"
@@ -480,3 +482,18 @@ def test_memory_of_a_cache(slot: int, per_slab: int, slabs: int, expected: int) 
 def test_sections_are_lists() -> None:
     assert tuple(LISTS) == SECTIONS
     assert KernelUi().log_level == DEBUG
+
+
+def test_a_window_without_a_machine_says_so(person: Person) -> None:
+    # Last in this file: what is copied goes to the window that was opened last.
+    person.run("kernel.show", MODULES)
+    person.frame(4)
+    assert person.state.kernel.fetched[MODULES].problem == "No machine runs here."
+    with pytest.raises(ActionDisabled, match="No machine"):
+        person.run("kernel.go_to", "schedule")
+    assert person.run("kernel.rows", SLABS) == {
+        "section": SLABS,
+        "problem": "No machine runs here.",
+        "total": 0,
+        "rows": [],
+    }
