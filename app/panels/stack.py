@@ -12,6 +12,7 @@ from app.layout import STACK
 from app.panels.kernel_notes import note
 from app.panels.process_header import chosen_process, title
 from app.process_list import STATE_WORDS
+from app.theme import u32
 from app.widgets.plain_text import plain
 from app.widgets.record_table import OWN_KEYS, MenuEntry
 from bridge.kernel.records import StackFrame
@@ -60,8 +61,12 @@ def _choice(ui: Ui, machine: str, threads: tuple[Thread, ...], tid: int) -> None
     now = next((f"{plain(one.name, 32)}  {one.tid}" for one in threads if one.tid == tid), str(tid))
     if imgui.begin_combo("##thread", now):
         for one in threads:
-            if imgui.selectable(f"{plain(one.name, 32)}  {one.tid}##{one.tid}", one.tid == tid)[0]:
+            # The name is drawn, not part of the label: in that, a guest's "##" would mean something.
+            at = imgui.get_cursor_screen_pos()
+            if imgui.selectable(f"##{one.tid}", one.tid == tid)[0]:
                 ui.run("process.stack", machine=machine, tid=one.tid)
+            text = f"{plain(one.name, 32)}  {one.tid}"
+            imgui.get_window_draw_list().add_text(at, u32(theme.text), text)
         imgui.end_combo()
     ui.tooltip(f"One of its {len(threads):,} threads")
 

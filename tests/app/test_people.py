@@ -71,6 +71,15 @@ def table_of(panel: str) -> imgui.internal.Window:
     return found[-1]
 
 
+def top_of(person: Person, panel: str) -> imgui.internal.Window:
+    """The same, scrolled up: where it was scrolled to outlives a test."""
+    person.window.host.build(lambda: imgui.internal.set_scroll_y(table_of(panel), 0.0))
+    person.frame(3)
+    window = table_of(panel)
+    assert window.scroll.y == 0
+    return window
+
+
 def line_middle(person: Person, name: str) -> tuple[float, float]:
     """Where a process is drawn."""
     window = table_of(PROCESSES)
@@ -206,7 +215,7 @@ def test_the_memory_map_has_names_and_a_click_lights_a_region_up(guest: Person) 
     entries = regions(guest, allocator.pid)
     assert any(e.path == "[stack]" for e in entries)
     guest.frame(4)
-    window = table_of(MEMORY_MAP)
+    window = top_of(guest, MEMORY_MAP)
     guest.click(window.pos.x + 100, window.pos.y + 26 + 14)
     guest.until(lambda: guest.state.chosen is not None and guest.state.chosen.pages is not None, "its pages known")
     chosen = guest.state.chosen
@@ -276,7 +285,7 @@ def test_open_files_are_listed_and_lit_up(guest: Person) -> None:
     paths = [file.path for file in answer.value]
     assert "/etc/rc.background" in paths
     index = paths.index("/etc/rc.background")
-    window = table_of(FILES)
+    window = top_of(guest, FILES)
     guest.click(window.pos.x + 100, window.pos.y + 26 + 28 * index + 14)
     chosen = guest.state.chosen
     assert chosen is not None
@@ -293,13 +302,31 @@ def test_a_sleeping_thread_has_a_stack(guest: Person) -> None:
     symbols = [frame.symbol for _, frame in guest.state.people.calls]
     assert any(symbol.startswith("schedule") for symbol in symbols)
     guest.frame(3)
-    window = table_of(STACK)
+    window = top_of(guest, STACK)
     guest.click(window.pos.x + 100, window.pos.y + 26 + 14)
     chosen = guest.state.chosen
     assert chosen is not None
     assert chosen.kind == "symbol"
     guest.run("process.stack", tid=counter.pid)
     assert guest.state.people.of(NAME).thread == counter.pid
+
+
+def test_what_is_not_known_of_regions_is_said(guest: Person) -> None:
+    counter = rows(guest)["counter"]
+    guest.run("process.memory_map", counter.pid)
+    guest.until(lambda: any(e.path for e in regions(guest, counter.pid)), "names should come")
+    asked = guest.state.kernels._watched[NAME].asked["maps", counter.pid]
+    before = asked.answer
+    assert before is not None
+    asked.answer = dataclasses.replace(before, value=None, problem="The records are torn.")
+    try:
+        entries, problem = people.regions_of(guest.state, NAME, counter.pid)
+        assert problem == "The records are torn."
+        assert len(entries) == len(before.value), "what the look saw is shown all the same"
+        assert not any(entry.path for entry in entries)
+        guest.frame(3)
+    finally:
+        asked.answer = before
 
 
 def test_nothing_chosen_gone_or_wrong_is_said(guest: Person) -> None:
@@ -441,7 +468,7 @@ def lit(person: Person) -> tuple[str, object] | None:
 
 
 def _choose_from_menu(person: Person, panel: str, *, line: int, entry: int) -> None:
-    window = table_of(panel)
+    window = top_of(person, panel)
     person.click(window.pos.x + 100, window.pos.y + 26 + 28 * line + 14, button=2)
     person.frame(3)
     popup = [w for w in imgui.get_current_context().windows if w.name.startswith("##Popup") and w.active][-1]
