@@ -8,18 +8,17 @@ its own, or in arrays ("sheaves", since v6.18).
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cached_property
 
 import drgn
 import numpy as np
 
 from bridge.kernel.drgn_program import KernelProgram, Unreadable, reading
+from bridge.kernel.drgn_slab_counts import NodeCounter
 from bridge.kernel.errors import MissingType, NotMapped
 from bridge.kernel.frames import vmemmap_base
-from bridge.kernel.lists import list_nodes, retried
 from bridge.kernel.page_classes import PageClassifier
 from bridge.kernel.records import SlabCache, SlabObject
-
-U64 = np.typing.NDArray[np.uint64]
 
 _MAX_CACHES = 16_384
 _MAX_NODES = 1024
@@ -42,7 +41,6 @@ class Slabs:
         self._pages = pages
         # Linux commit d122019bf061 ("mm: Split slab into its own type", in v5.17).
         self._slab = "slab" if types.has("slab", "slab_cache") else "page"
-        self._list = types.offset(self._slab, "slab_list")
         self._vmemmap = vmemmap_base(program.kernel)
         # Linux commit 8c846c879e22 ("mm: rework compound_head() for power-of-2 sizeof(struct page)", in v7.1).
         page_bytes = pages.layout.page_bytes
@@ -56,29 +54,18 @@ class Slabs:
             aliases = self._aliases()
             head = self._program.kernel.symbols.address("slab_caches")
             caches = self._program.entries(head, "kmem_cache", "list", _MAX_CACHES)
-            partial: list[U64] = []
-            left = self._program.kernel.reader.n_pages  # no two slabs share a page
+            nodes = [[node.value_() for node in self._nodes(cache)] for cache in caches]
+            counts = self._counter.count([node for group in nodes for node in group])
+            ends = np.cumsum([len(group) for group in nodes])
             found = []
-            for cache in caches:
-                slabs = objects = 0
-                lists = []
-                for node in self._nodes(cache):
-                    slabs += node.nr_slabs.counter.value_()
-                    objects += node.total_objects.counter.value_()
-                    lists.append(self._partial(node, left))
-                    left -= len(lists[-1])
-                partial.append(np.concatenate(lists) if lists else np.zeros(0, np.uint64))
-                found.append((cache, slabs, objects))
-            free = self._free_slots(partial)
-            return tuple(
-                sorted(
-                    (
-                        self._cache(cache, slabs, objects, objects - unused, aliases.get(cache.value_(), ()))
-                        for (cache, slabs, objects), unused in zip(found, free, strict=True)
-                    ),
-                    key=lambda row: row.name,
-                )
-            )
+            for cache, group, end in zip(caches, nodes, ends.tolist(), strict=True):
+                slabs, objects, free = (int(values[end - len(group) : end].sum()) for values in counts)
+                found.append(self._cache(cache, slabs, objects, objects - free, aliases.get(cache.value_(), ())))
+            return tuple(sorted(found, key=lambda row: row.name))
+
+    @cached_property
+    def _counter(self) -> NodeCounter:
+        return NodeCounter(self._program, self._pages.layout, self._slab)
 
     def name(self, cache: drgn.Object) -> str:
         """The name of a ``struct kmem_cache *``."""
@@ -111,34 +98,17 @@ class Slabs:
 
         The array has as many elements as there are nodes, whatever its type says.
         """
-        place = self._program.kernel.symbols.find("nr_node_ids")
-        count = 1 if place is None else int.from_bytes(self._program.kernel.space.read(place, 4), "little")
         nodes = cache.per_node if hasattr(cache, "per_node") else cache.node
-        for index in range(min(count, _MAX_NODES)):
+        for index in range(self._node_count):
             yield nodes[index]
 
-    def _partial(self, node: drgn.Object, limit: int) -> U64:
-        """Addresses of the slabs that have free slots."""
-        head = node.partial.address_of_().value_()
-        nodes, _ = retried(lambda: list_nodes(self._program.peek, head, limit))
-        return np.array(nodes, np.uint64) - np.uint64(self._list)
-
-    def _free_slots(self, slabs: list[U64]) -> list[int]:
-        """How many slots are free in each group of slabs, all read at once."""
-        space = self._program.kernel.space
-        inuse, objects = (self._bits(name) for name in ("inuse", "objects"))
-        words, _ = space.words(np.concatenate(slabs) + np.uint64(inuse[0])) if slabs else (np.zeros(0, np.uint64), None)
-        free = ((words >> np.uint64(objects[1])) & np.uint64(objects[2])).astype(np.int64)
-        free -= ((words >> np.uint64(inuse[1])) & np.uint64(inuse[2])).astype(np.int64)
-        ends = np.cumsum([len(group) for group in slabs])
-        sums = np.concatenate([np.zeros(1, np.int64), np.cumsum(np.maximum(free, 0))])
-        return [int(sums[end] - sums[end - len(group)]) for end, group in zip(ends.tolist(), slabs, strict=True)]
-
-    def _bits(self, name: str) -> tuple[int, int, int]:
-        """(offset of the 64-bit word, shift, mask) of a counter of a slab; both are in one word (`counters`)."""
-        member = self._program.types.member(self._slab, name)
-        word = member.bit_offset // 64
-        return word * 8, member.bit_offset - word * 64, (1 << (member.bit_size or 16)) - 1
+    @cached_property
+    def _node_count(self) -> int:
+        """How many NUMA nodes there are, which does not change."""
+        place = self._program.kernel.symbols.find("nr_node_ids")
+        if place is None:
+            return 1
+        return min(int.from_bytes(self._program.kernel.space.read(place, 4), "little"), _MAX_NODES)
 
     def _aliases(self) -> dict[int, tuple[str, ...]]:
         """Names that were merged into each cache (its address): links in /sys/kernel/slab, whether mounted or not."""

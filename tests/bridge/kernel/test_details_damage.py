@@ -9,6 +9,7 @@ import drgn
 import numpy as np
 import numpy.typing as npt
 import pytest
+from drgn.helpers.linux.list import list_for_each
 
 from bridge.kernel.btf import Btf, Kind
 from bridge.kernel.desk import QUESTIONS, Desk, Question, answer
@@ -17,9 +18,9 @@ from bridge.kernel.drgn_program import KernelProgram, Unreadable, reading
 from bridge.kernel.drgn_sockets import read_sockets
 from bridge.kernel.drgn_stack import ThreadRuns
 from bridge.kernel.drgn_types import TypeFinder
-from bridge.kernel.errors import BadTypes, KernelError, MissingType
+from bridge.kernel.errors import BadTypes, KernelError, MissingType, NotMapped
 from bridge.kernel.kernel import Kernel, find_kernel
-from bridge.kernel.lists import RETRIES
+from bridge.kernel.lists import RETRIES, Torn
 from bridge.kernel.records import Socket
 from bridge.kernel.snapshot import Introspector
 from bridge.memory.physical import PhysicalReader
@@ -226,6 +227,31 @@ def test_slab_caches_that_make_no_sense(patient: Patient) -> None:
     assert story.cache == "task_struct"
     assert story.slab_object is None
     assert patient.details.slab_object(0x1000) is None
+
+
+def test_lists_of_slabs_that_are_torn(patient: Patient) -> None:
+    """A list that leads into other memory, into itself, or ends elsewhere than its head says."""
+    before = {cache.name: cache for cache in patient.details.slabs()}
+    row = max(before.values(), key=lambda cache: cache.objects - cache.active)
+    partial = patient.program.at("kmem_cache", row.address).node[0].partial
+    first = partial.next.value_()
+    offset = patient.program.types.offset("slab", "slab_list")
+    slabs = [patient.program.at("slab", node.value_() - offset) for node in list_for_each(partial.address_of_())]
+    free = sum(slab.objects.value_() - slab.inuse.value_() for slab in slabs)
+    assert row.objects - row.active == free > 0
+    patient.set(partial.next, patient.kernel.symbols.address("init_task"))
+    with pytest.raises(NotMapped, match="no record of a page"):
+        patient.details.slabs()
+    patient.heal()
+    patient.write(first, first)
+    with pytest.raises(Torn, match="torn after"):
+        patient.details.slabs()
+    patient.heal()
+    patient.set(partial.prev, partial.address_ + 64)
+    with pytest.raises(Torn, match="torn at its end"):
+        patient.details.slabs()
+    patient.heal()
+    assert {cache.name: cache for cache in patient.details.slabs()} == before
 
 
 def test_a_list_of_free_slots_in_circles_ends(patient: Patient) -> None:
