@@ -13,7 +13,7 @@ from bridge.kernel.kernel import Kernel, find_kernel
 from bridge.kernel.snapshot import Introspector, SemanticSnapshot
 from bridge.machine.discovery import control, find_record, open_ram
 from bridge.memory.dump import Dump
-from bridge.memory.physical import PhysicalReader
+from bridge.memory.physical import HoldsRam, PhysicalReader
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +55,7 @@ def add_source_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare `NAME | --dump FILE` and `--json`."""
     parser.add_argument("name", nargs="?", help="the machine's name")
     parser.add_argument("--dump", type=Path, metavar="FILE", help="a RAM dump instead: raw, ELF core or LiME")
+    parser.add_argument("--types", type=Path, metavar="FILE", help="an ISF or vmlinux, for kernels that carry no types")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
@@ -73,7 +74,7 @@ def kernel_source(options: argparse.Namespace) -> Iterator[KernelSource]:
         return
     ram = open_ram(find_record(options.name))
     try:
-        yield KernelSource(options.name, find_kernel(PhysicalReader(ram)))
+        yield KernelSource(options.name, _kernel(ram, options.types))
     finally:
         ram.close()
 
@@ -83,3 +84,7 @@ def process_number(text: str) -> int:
     if not text.isdecimal() or len(text) > 10:
         raise UsageError(f"{text!r} is no process number")
     return int(text)
+
+
+def _kernel(ram: HoldsRam, types: Path | None) -> Kernel:
+    return with_supplied_types(find_kernel(PhysicalReader(ram)), types)
