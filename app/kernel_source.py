@@ -69,7 +69,7 @@ def kernel_source(options: argparse.Namespace) -> Iterator[KernelSource]:
         raise UsageError("name a machine, or a dump with --dump FILE")
     if options.dump is not None:
         dump = Dump.open(options.dump, progress=progress_printer())
-        yield KernelSource(options.dump.name, find_kernel(PhysicalReader(dump)), still=True)
+        yield KernelSource(options.dump.name, _kernel(dump, options.types), still=True)
         dump.close()
         return
     ram = open_ram(find_record(options.name))

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -172,18 +173,27 @@ class Kernels:
     def __init__(self) -> None:
         offer_palettes()
         self._watched: dict[str, _Watched] = {}
+        self._types: Path | None = None
         self.answered = False
         """Whether the last pump brought what panels wait for: an answer, or a kernel that was found or lost."""
         self.frozen_looks = FrozenLooks()
 
-    def sync(self, rams: Mapping[str, GuestRam], still: Collection[str] = ()) -> None:
-        """Watch exactly the machines whose RAM is shown. Those in `still` never change: one look tells all."""
-        for name in [name for name, watched in self._watched.items() if rams.get(name) is not watched.ram]:
+    def sync(self, rams: Mapping[str, GuestRam], still: Collection[str] = (), types: Path | None = None) -> None:
+        """Watch exactly the machines whose RAM is shown. Those in `still` never change: one look tells all.
+
+        `types`: the user's, for kernels that carry none.
+        """
+        stale = [name for name, watched in self._watched.items() if rams.get(name) is not watched.ram]
+        if types != self._types:
+            self._types, stale = types, list(self._watched)
+        for name in stale:
             self._watched.pop(name).watcher.close()
         for name, ram in rams.items():
             if name not in self._watched:
                 period_s = _NEVER_S if name in still else PERIOD_S
-                watcher = KernelWatcher(ram.path, ram.physical_map, period_s=period_s, still=name in still)
+                watcher = KernelWatcher(
+                    ram.path, ram.physical_map, period_s=period_s, still=name in still, types=types
+                )
                 self._watched[name] = _Watched(watcher, ram)
             self._watched[name].watcher.follow(ram.physical_map)  # the firmware moves RAM about as it boots
 

@@ -21,6 +21,7 @@ VOLUME, MACHINES, INSPECTOR, CONSOLE, LOG, PERFORMANCE, SLICES, TRANSFER = (
 )
 KERNEL = "Kernel"
 STATISTICS = "Statistics"
+VOLATILITY = "Volatility"
 SIDES: dict[str, Literal["left", "below left", "right", "bottom"]] = {
     MACHINES: "left",
     INSPECTOR: "right",
@@ -29,6 +30,7 @@ SIDES: dict[str, Literal["left", "below left", "right", "bottom"]] = {
     KERNEL: "bottom",
     TRANSFER: "bottom",
     STATISTICS: "bottom",
+    VOLATILITY: "bottom",
     PERFORMANCE: "left",
     PROCESSES: "below left",
     MEMORY_MAP: "bottom",

@@ -177,7 +177,7 @@ class Session:
         self._follow_machines()
         state.slicings.follow(state.stage)
         still = {machine.name for machine in state.manager.machines() if machine.info.dump}
-        state.kernels.sync({name: feed.ram for name, feed in state.stage.feeds.items()}, still)
+        state.kernels.sync({name: feed.ram for name, feed in state.stage.feeds.items()}, still, self.types_file())
         running = [m for m in state.manager.machines() if m.info.state is MachineState.RUNNING]
         freezers = {machine.name: machine.briefly_held for machine in running if isinstance(machine, Machine)}
         state.kernels.hold(freezers, state.now_s, always=state.settings.consistent_frame)
@@ -185,6 +185,7 @@ class Session:
         told = any(pane.view.look.channel in CHANNEL_TRANSFERS for pane in state.stage.panes)
         changed |= news and (told or state.settings.show_statistics)
         changed |= state.kernels.answered or (news and people.changed(state))
+        changed |= state.volatility.pump()
         changed |= self._follow_chosen()
         changed |= state.stage.pump(UPLOAD_BUDGET_S) > 0
         changed |= self._tour()
@@ -208,6 +209,7 @@ class Session:
             state.slices.flat.close()
         self._save_views(at_once=True)
         state.kernels.close()
+        state.volatility.worker.close()
         state.stage.close()
         self.save()
         self._save_slicings()
@@ -657,6 +659,10 @@ class Session:
         return self._tour_from is not None
 
     # Settings
+
+    def types_file(self) -> Path | None:
+        """Return the file with types for kernels that carry none; None where the user named none."""
+        return Path(self.state.settings.types_file) if self.state.settings.types_file else None
 
     def change(self, **changes: Any) -> None:
         """Change settings; they are saved soon."""

@@ -57,6 +57,7 @@ class Settings:
     half_life_s: float = 5.0
     show_legend: bool = True
     consistent_frame: bool = False  # machines are held still while their kernels are looked at
+    types_file: str = ""  # an ISF or vmlinux for kernels that carry no types
     bits: int = 64  # how the inspector decodes instructions
     greeted: bool = False  # the first-start tour and hints were shown
     window_width: int = 0  # 0: not known yet
@@ -70,6 +71,7 @@ class Settings:
     show_slices: bool = False
     show_transfer: bool = False
     show_statistics: bool = False
+    show_volatility: bool = False
     show_processes: bool = True
     show_memory_map: bool = False
     show_files: bool = False
@@ -95,6 +97,7 @@ _CHECKS: dict[str, Callable[[Any], bool]] = {
     "pyramid": lambda v: v in PYRAMIDS,
     "hidden_kinds": lambda v: list(v) == [kind.name.lower() for kind in Kind if kind.name.lower() in v],
     "half_life_s": lambda v: MIN_HALF_LIFE_S <= v <= MAX_HALF_LIFE_S,
+    "types_file": lambda v: len(v) <= 4096 and "\0" not in v,
     "bits": lambda v: v in (16, 32, 64),
     "window_width": lambda v: v == 0 or MIN_WIDTH <= v <= 16384,
     "window_height": lambda v: v == 0 or MIN_HEIGHT <= v <= 16384,

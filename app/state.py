@@ -30,6 +30,7 @@ from app.transfer_presets import TransferPresets
 from app.transfer_ui import TransferUi
 from app.upload_rate import UploadRate
 from app.video_memory_use import MemoryUse
+from app.volatility_ui import VolatilityUi
 from bridge.machine.manager import AnyMachine, MachineManager
 
 if TYPE_CHECKING:
@@ -174,6 +175,7 @@ class AppState:
     gesture: Gesture = field(default_factory=Gesture)
     kernel: KernelUi = field(default_factory=KernelUi)
     slices: SlicesUi = field(default_factory=SlicesUi)
+    volatility: VolatilityUi = field(default_factory=VolatilityUi)
     statistics: StatisticsUi = field(default_factory=StatisticsUi)
     menu_place: Place | None = None  # what the volume's context menu is about
     hints: Hints = field(default_factory=Hints)

@@ -19,6 +19,7 @@ from PIL import Image
 from app import people
 from app.action_sets.chosen import chosen_actions
 from app.action_sets.dumps import dump_actions
+from app.action_sets.volatility import volatility_actions
 from app.action_sets.kernel_lists import kernel_list_actions
 from app.action_sets.kernel_looks import kernel_look_actions
 from app.action_sets.look import look_actions
@@ -63,6 +64,7 @@ from app.panels import (
     toasts,
     topbar,
     transfer,
+    volatility,
     volume,
 )
 from app.session import Session, describe
@@ -114,6 +116,7 @@ class Window:
         self.state.actions.add(*volume_actions(self.session), *slice_actions(self.session))
         self.state.actions.add(*look_actions(self.session), *chosen_actions(self.session))
         self.state.actions.add(*kernel_list_actions(self.session))
+        self.state.actions.add(*volatility_actions(self.session))
         self.state.actions.add(*kernel_look_actions(self.session))
         self.state.actions.add(*window_actions(self.session, self))
         self.control: ControlServer | None = None
@@ -281,6 +284,7 @@ class Window:
             (settings.show_performance, performance),
             (settings.show_transfer, transfer),
             (settings.show_statistics, statistics),
+            (settings.show_volatility, volatility),
             (settings.show_slices, slices),
         ):
             if shown:

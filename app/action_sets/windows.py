@@ -26,6 +26,7 @@ from app.layout import (
     STACK,
     STATISTICS,
     TRANSFER,
+    VOLATILITY,
 )
 from app.panels.console import terminal_of
 from app.people import describe_process
@@ -46,6 +47,7 @@ PANELS = {
     SLICES: "show_slices",
     TRANSFER: "show_transfer",
     STATISTICS: "show_statistics",
+    VOLATILITY: "show_volatility",
     PROCESSES: "show_processes",
     MEMORY_MAP: "show_memory_map",
     FILES: "show_files",

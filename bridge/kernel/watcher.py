@@ -38,12 +38,13 @@ class KernelWatcher:
         period_s: float = PERIOD_S,
         core_share: float = CORE_SHARE,
         still: bool = False,
+        types: Path | None = None,
     ) -> None:
-        """Start watching. `still`: the machine never changes. Raises OSError where no process can be started."""
+        """Start watching. `still`: the machine never changes. `types`: the user's, for a kernel without. Raises OSError where no process can be started."""
         self._lock = threading.Lock()
         self._answered = threading.Condition(self._lock)
         self._writing = threading.Lock()
-        self._assignment = Assignment(path, physical_map, period_s, core_share, still)
+        self._assignment = Assignment(path, physical_map, period_s, core_share, still, types)
         self._latest: Sighting | None = None
         self._n_seen = 0
         self._answers: OrderedDict[int, Answer] = OrderedDict()

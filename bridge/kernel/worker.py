@@ -30,6 +30,7 @@ from bridge.kernel.maps import Vmas
 from bridge.kernel.page_details import PageDetails
 from bridge.kernel.snapshot import Introspector, SemanticSnapshot
 from bridge.kernel.tasks import Consistency, Tasks
+from bridge.kernel.supplied_types import with_supplied_types
 from bridge.memory.errors import GuestMemoryError
 from bridge.memory.physical import PhysicalReader
 from bridge.memory.physical_map import PhysicalMap
@@ -50,6 +51,8 @@ class Assignment:
     core_share: float
     still: bool = False
     """Whether the machine never changes: a dump. Every look at it is a frozen one."""
+    types: Path | None = None
+    """The user's own types, for a kernel that carries none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +117,7 @@ class Watch:
         self.look_began_s = 0.0
         """Processor time of this process when the latest look began, without the search for a kernel before it."""
         self._still = assignment.still
+        self._types = assignment.types
         self._held: SemanticSnapshot | None = None
         """Seen while the machine stood still, and not told yet."""
 
@@ -127,7 +131,8 @@ class Watch:
             if started < self._search_s:
                 return Sighting(started, 0.0, self._problem)
             try:
-                self._introspector = Introspector(find_kernel(PhysicalReader(self.ram)))
+                kernel = with_supplied_types(find_kernel(PhysicalReader(self.ram)), self._types)
+                self._introspector = Introspector(kernel)
                 self._desk = Desk(self._introspector)
             except (KernelError, GuestMemoryError) as error:
                 took_s = time.monotonic() - started
