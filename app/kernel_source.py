@@ -11,6 +11,7 @@ from app.output import progress_printer
 from bridge.kernel.frozen import look_while_held
 from bridge.kernel.kernel import Kernel, find_kernel
 from bridge.kernel.snapshot import Introspector, SemanticSnapshot
+from bridge.kernel.supplied_types import with_supplied_types
 from bridge.machine.discovery import control, find_record, open_ram
 from bridge.memory.dump import Dump
 from bridge.memory.physical import HoldsRam, PhysicalReader

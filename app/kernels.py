@@ -191,9 +191,7 @@ class Kernels:
         for name, ram in rams.items():
             if name not in self._watched:
                 period_s = _NEVER_S if name in still else PERIOD_S
-                watcher = KernelWatcher(
-                    ram.path, ram.physical_map, period_s=period_s, still=name in still, types=types
-                )
+                watcher = KernelWatcher(ram.path, ram.physical_map, period_s=period_s, still=name in still, types=types)
                 self._watched[name] = _Watched(watcher, ram)
             self._watched[name].watcher.follow(ram.physical_map)  # the firmware moves RAM about as it boots
 

@@ -14,7 +14,7 @@ from bridge.kernel.volatility import Run, Volatility
 
 Row = tuple[int, int, tuple[vol.Cell, ...]]
 """Which it is, how deep it stands in the tree, its cells."""
-_WIDTH_UNITS = {"int": 18.0, "hex": 36.0, "float": 22.0, "bool": 14.0, "time": 42.0}
+_WIDTH_UNITS = {"int": 14.0, "hex": 32.0, "float": 20.0, "bool": 14.0, "time": 38.0}
 _LOWEST = -(1 << 80)
 _MOST_FIXED = 8
 """Columns beyond this many share the width instead of having their own: wide tables must fit somehow."""
@@ -75,6 +75,8 @@ class VolatilityUi:
 def _columns(run: Run) -> tuple[Column[Row], ...]:
     kinds = run.columns
     fixed = len(kinds) <= _MOST_FIXED
+    named = next((index for index, kind in enumerate(kinds) if kind.kind == "text"), 0)
+    """The column whose text is set in as the rows of a tree are."""
     return tuple(
         Column[Row](
             name,
@@ -84,7 +86,7 @@ def _columns(run: Run) -> tuple[Column[Row], ...]:
             right=is_number(kind),
             mono=kind.kind in ("hex", "bytes", "code"),
             tone=_tone(index),
-            indent=(lambda row: row[1]) if index == 0 else None,
+            indent=(lambda row: row[1]) if index == named else None,
         )
         for index, (name, kind) in enumerate(zip(unique_names(kinds), kinds, strict=True))
     )

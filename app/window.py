@@ -19,7 +19,6 @@ from PIL import Image
 from app import people
 from app.action_sets.chosen import chosen_actions
 from app.action_sets.dumps import dump_actions
-from app.action_sets.volatility import volatility_actions
 from app.action_sets.kernel_lists import kernel_list_actions
 from app.action_sets.kernel_looks import kernel_look_actions
 from app.action_sets.look import look_actions
@@ -28,6 +27,7 @@ from app.action_sets.panes import pane_actions
 from app.action_sets.processes import process_actions
 from app.action_sets.slices import slice_actions
 from app.action_sets.views import view_actions
+from app.action_sets.volatility import volatility_actions
 from app.action_sets.volumes import volume_actions
 from app.action_sets.windows import window_actions
 from app.control import ControlServer

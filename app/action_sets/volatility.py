@@ -11,6 +11,7 @@ from imgui_bundle import imgui
 from app.actions import Action, BadArguments, Param
 from app.layout import VOLATILITY
 from app.session import Session
+from app.toasts import ToastLevel
 from app.volatility_table import csv_of, document_of, json_of
 from app.volatility_ui import Result, option_value, parse_options
 from bridge.kernel.errors import KernelError
@@ -88,7 +89,7 @@ def volatility_actions(session: Session) -> list[Action]:
         if target.suffix not in (".json", ".csv"):
             raise BadArguments("path: the name must end in .csv or .json")
         target.write_text(text, encoding="utf-8")
-        state.toasts.add("info", f"{len(result.rows):,} rows written", str(target))
+        state.toasts.add(ToastLevel.GOOD, f"{len(result.rows):,} rows written", str(target))
         return str(target)
 
     def copy() -> str:

@@ -18,8 +18,11 @@ if TYPE_CHECKING:
     from app.state import AppState
     from app.ui import Ui
 
-LIST_UNITS, FILTER_UNITS = 52.0, 34.0
-FIELD_UNITS = 30.0
+LIST_UNITS, NARROW_LIST_UNITS = 56.0, 44.0
+FILTER_UNITS, NARROW_FILTER_UNITS = 44.0, 26.0
+FIELD_UNITS = 22.0
+NARROW_UNITS = 180.0
+"""A panel of less width has no room for the long forms."""
 _TYPES = "types for kernels without"
 
 
@@ -54,12 +57,16 @@ def draw(state: AppState, ui: Ui) -> None:
 
 def _plugins(vol: VolatilityUi, ui: Ui, plugins: tuple[Plugin, ...], problem: str) -> None:
     theme = ui.theme
-    width = theme.px(LIST_UNITS)
+    narrow = imgui.get_content_region_avail().x < theme.px(NARROW_UNITS)
+    width = theme.px(NARROW_LIST_UNITS if narrow else LIST_UNITS)
     with ui.style(window_padding=(0.0, 0.0)):
         imgui.begin_child("volatility plugins", imgui.ImVec2(width, 0))
     imgui.set_next_item_width(width)
     _, vol.needle = imgui.input_text_with_hint(
-        "##plugins", f"{icons.ICON_FA_FILTER}  {len(plugins)} plugins", vol.needle, imgui.InputTextFlags_.escape_clears_all
+        "##plugins",
+        f"{icons.ICON_FA_FILTER}  {len(plugins)} plugins",
+        vol.needle,
+        imgui.InputTextFlags_.escape_clears_all,
     )
     words = vol.needle.casefold().split()
     shown = [one for one in plugins if all(word in f"{one.name} {one.description}".casefold() for word in words)]
@@ -100,15 +107,36 @@ def _head(state: AppState, ui: Ui, plugin: Plugin) -> None:
                 ui.run("volatility.run")
             ui.tooltip(reason or f"Run {plugin.name} on {state.current}")
         imgui.same_line(0, theme.px(3))
-        tools = theme.px(3 * 8 + FILTER_UNITS + 4)
-        left = max(theme.px(20), room - theme.px(25) - tools)
+        filter_units = 0.0
+        if vol.result is not None and vol.result.table is not None:
+            filter_units = NARROW_FILTER_UNITS if room < theme.px(NARROW_UNITS - LIST_UNITS) else FILTER_UNITS
+        tools = theme.px(3 * 8 + filter_units)
+        left = max(theme.px(10), room - theme.px(22 + 3 + 3) - tools)
         imgui.align_text_to_frame_padding()
-        ui.elided(plugin.description, left, theme.text_dim)
+        _said(ui, vol.result, plugin, left)
         ui.right(tools)
-        _tools(state, ui, theme.px(FILTER_UNITS))
+        _tools(state, ui, theme.px(filter_units))
         if plugin.options:
             _options(vol, ui, plugin, room)
     ui.gap(0.5)
+
+
+def _said(ui: Ui, result: Result | None, plugin: Plugin, width: float) -> None:
+    """What became of the run, or what the chosen plugin shows."""
+    theme = ui.theme
+    if result is None or not result.rows or result.run.job.plugin != plugin.name:
+        ui.elided(plugin.description, width, theme.text_dim)
+        return
+    finished = result.run.finished
+    count = f"{len(result.rows):,} {'row' if len(result.rows) == 1 else 'rows'}"
+    if finished is None:
+        ui.elided(f"{count}  ·  {_doing(result)}", width, theme.text_dim)
+    elif finished.problem:
+        text = f"{icons.ICON_FA_TRIANGLE_EXCLAMATION}  {count}. {plain(finished.problem)}"
+        ui.elided(text, width, theme.warn)
+    else:
+        ui.elided(f"{count} in {format_duration(finished.took_s)}, of {result.machine}", width, theme.text_dim)
+        ui.tooltip(plugin.name, note=" ".join((plugin.description, *map(plain, finished.notes))))
 
 
 def _tools(state: AppState, ui: Ui, filter_width: float) -> None:
@@ -116,14 +144,11 @@ def _tools(state: AppState, ui: Ui, filter_width: float) -> None:
     table = None if result is None else result.table
     if table is not None and result is not None:
         table.filter_box(filter_width, f"Filter {len(result.rows):,}" if result.rows else "Filter")
-    else:
-        imgui.dummy(imgui.ImVec2(filter_width, theme.px(7)))
-    for action in ("volatility.copy", "volatility.export"):
         imgui.same_line(0, theme.px(1))
-        if action == "volatility.copy":
-            ui.action_icon(action, {})
-        elif ui.icon_button(icons.ICON_FA_FILE_EXPORT, "Save as CSV or JSON…", enabled=table is not None):
-            imgui.open_popup("save table")
+    ui.action_icon("volatility.copy", {})
+    imgui.same_line(0, theme.px(1))
+    if ui.icon_button(icons.ICON_FA_FILE_EXPORT, "Save as CSV or JSON…", enabled=table is not None):
+        imgui.open_popup("save table")
     imgui.same_line(0, theme.px(1))
     own = state.settings.types_file
     if ui.icon_button(
@@ -164,8 +189,8 @@ def _types_popup(state: AppState, ui: Ui) -> None:
             return
         ui.text("Types for kernels that carry none")
         ui.wrapped(
-            "Most kernels describe their own types (BTF). For those that do not: an ISF, or the vmlinux of the kernel's "
-            "debug package. It is taken only where it fits.",
+            "Most kernels describe their own types (BTF). For those that do not: an ISF, or the vmlinux of the "
+            "kernel's debug package. It is taken only where it fits.",
             theme.text_dim,
             theme.px(110),
         )
@@ -241,7 +266,6 @@ def _result(state: AppState, ui: Ui) -> None:
         _centred(ui, icons.ICON_FA_MICROSCOPE, "Choose a plugin and run it: it reads the machine's memory as it is now")
         return
     finished = result.run.finished
-    status = theme.px(8)
     if result.table is None or not result.rows:
         if finished is None:
             _centred(ui, icons.ICON_FA_MICROSCOPE, _doing(result))
@@ -250,11 +274,11 @@ def _result(state: AppState, ui: Ui) -> None:
         notes = " ".join(map(plain, finished.notes))
         _centred(ui, icon, finished.problem or notes or f"{result.run.job.plugin} found nothing on {result.machine}")
         return
-    event = result.table.draw(theme, result.rows, size=(0.0, -status))
-    del event  # rows are others' words: there is nothing that a click could do with all of them alike
+    result.table.draw(
+        theme, result.rows
+    )  # what a click should do with others' rows cannot be said: they are for reading
     if result.table.focused:
         state.own_keys |= OWN_KEYS
-    _status(ui, result)
 
 
 def _doing(result: Result) -> str:
@@ -262,24 +286,6 @@ def _doing(result: Result) -> str:
     step = plain(progress.step) if progress is not None and progress.step else "Running"
     percent = f", {progress.fraction:.0%}" if progress is not None and progress.fraction else ""
     return f"{step}{percent}"
-
-
-def _status(ui: Ui, result: Result) -> None:
-    theme, finished = ui.theme, result.run.finished
-    imgui.align_text_to_frame_padding()
-    count = f"{len(result.rows):,} {'row' if len(result.rows) == 1 else 'rows'}"
-    what = f"{result.run.job.plugin} on {result.machine}"
-    if finished is None:
-        ui.faint(f"{what}   ·   {count} so far   ·   {_doing(result)}")
-        return
-    ui.faint(f"{what}   ·   {count} in {format_duration(finished.took_s)}")
-    if finished.problem:
-        imgui.same_line(0, theme.px(3))
-        room = imgui.get_content_region_avail().x
-        ui.elided(f"{icons.ICON_FA_TRIANGLE_EXCLAMATION}  {plain(finished.problem)}", room, theme.warn)
-    elif finished.notes:
-        imgui.same_line(0, theme.px(3))
-        ui.elided(plain(" ".join(finished.notes)), imgui.get_content_region_avail().x, theme.text_dim)
 
 
 def _centred(ui: Ui, icon: str, text: str) -> None:

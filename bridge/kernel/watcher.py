@@ -40,7 +40,10 @@ class KernelWatcher:
         still: bool = False,
         types: Path | None = None,
     ) -> None:
-        """Start watching. `still`: the machine never changes. `types`: the user's, for a kernel without. Raises OSError where no process can be started."""
+        """Start watching. `still`: the machine never changes. `types`: the user's own, for a kernel that carries none.
+
+        Raises OSError where no process can be started.
+        """
         self._lock = threading.Lock()
         self._answered = threading.Condition(self._lock)
         self._writing = threading.Lock()

@@ -29,8 +29,8 @@ from bridge.kernel.kernel import find_kernel
 from bridge.kernel.maps import Vmas
 from bridge.kernel.page_details import PageDetails
 from bridge.kernel.snapshot import Introspector, SemanticSnapshot
-from bridge.kernel.tasks import Consistency, Tasks
 from bridge.kernel.supplied_types import with_supplied_types
+from bridge.kernel.tasks import Consistency, Tasks
 from bridge.memory.errors import GuestMemoryError
 from bridge.memory.physical import PhysicalReader
 from bridge.memory.physical_map import PhysicalMap

@@ -198,7 +198,7 @@ def test_a_small_file_that_unpacks_to_a_large_one(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("bridge.kernel.isf_types._MAX_UNPACKED", 1 << 20)
     for pack in (lzma.compress, gzip.compress, bz2.compress):
         with pytest.raises(BadTypes, match="unpacks to more"):
-            read_isf(pack(bytes(2 << 20)))  # type: ignore[operator]
+            read_isf(pack(bytes(2 << 20)))
 
 
 INT, BOOL = {"kind": "base", "name": "int"}, {"kind": "base", "name": "_Bool"}
