@@ -88,7 +88,7 @@ def test_types_that_the_user_supplies(person: Person, demo_dump: Path, tmp_path:
     (tmp_path / "wrong.json").write_text("{}")
     with pytest.raises(BadArguments, match="no ISF"):
         person.run("kernel.use_types", str(tmp_path / "wrong.json"))
-    good = {"base_types": {}, "user_types": {}, "enums": {}, "symbols": {}}
+    good: dict[str, Any] = {"base_types": {}, "user_types": {}, "enums": {}, "symbols": {}}
     (tmp_path / "good.json").write_text(json.dumps(good))
     person.run("kernel.use_types", str(tmp_path / "good.json"))
     assert person.window.session.types_file() == tmp_path / "good.json"
