@@ -8,8 +8,11 @@ whatever happens: what was seen is called frozen only if the machine stood still
 
 from __future__ import annotations
 
+import contextlib
+import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -29,6 +32,9 @@ STEPS = (PREPARE, LOOK, PUBLISH)
 HOLD_S = 1.0
 """How long the worker waits for the next step before it goes on as ever."""
 
+_TURN_S = 0.0002
+"""Of 5 ms, which is what Python allows a thread that another one waits for."""
+_HURRYING = threading.Lock()
 _READY_S = 5.0
 """A look that is under way, or questions, may come first. The machine runs on meanwhile."""
 _LOOK_S = 0.25
@@ -60,14 +66,15 @@ def look_frozen(watcher: KernelWatcher, freezer: Freezer, *, look_s: float = _LO
         raise CouldNotFreeze(f"The process that looks at the kernel did not answer within {_READY_S:g} s.")
     if ready.problem:
         raise CouldNotFreeze(ready.problem)
-    began_s = time.monotonic()
-    try:
-        with freezer():
-            looked = watcher.wait_for(watcher.ask(LOOK), look_s)
-    except BaseException:
-        watcher.ask(PUBLISH, False)
-        raise
-    held_s = time.monotonic() - began_s
+    with _hurry():
+        began_s = time.monotonic()
+        try:
+            with freezer():
+                looked = watcher.wait_for(watcher.ask(LOOK), look_s)
+        except BaseException:
+            watcher.ask(PUBLISH, False)
+            raise
+        held_s = time.monotonic() - began_s
     stood_still = looked is not None and not looked.problem
     watcher.ask(PUBLISH, stood_still)
     if looked is None:
@@ -75,6 +82,18 @@ def look_frozen(watcher: KernelWatcher, freezer: Freezer, *, look_s: float = _LO
     if looked.problem:
         raise CouldNotFreeze(looked.problem)
     return FrozenLook(held_s, looked.took_s)
+
+
+@contextlib.contextmanager
+def _hurry() -> Iterator[None]:
+    """Have this process's threads take turns faster while a machine waits: five of them pass it on to each other."""
+    with _HURRYING:  # one at a time: the setting is the process's
+        before_s = sys.getswitchinterval()
+        sys.setswitchinterval(_TURN_S)
+        try:
+            yield
+        finally:
+            sys.setswitchinterval(before_s)
 
 
 def look_while_held(introspector: Introspector, freezer: Freezer) -> SemanticSnapshot:
