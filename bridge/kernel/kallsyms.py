@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bridge.kernel.errors import BadSymbolTable
+from bridge.memory.native import compiled
 
 U64 = npt.NDArray[np.uint64]
 
@@ -91,23 +92,14 @@ def _names(
     read: Read, tables: Tables, count: int, tokens: list[bytes]
 ) -> tuple[tuple[str, ...], npt.NDArray[np.uint8]]:
     limit = min(max(tables.token_table - tables.names, 0) or 64 * count, 64 * count)
-    data = read(tables.names, limit)
-    starts = np.zeros(count, np.int64)
-    lengths = np.zeros(count, np.int64)
-    at = 0
-    for i in range(count):  # each length says where the next is: the one part that cannot be done all at once
-        if at + 2 > limit:
-            raise BadSymbolTable(f"The names end after {i:,} of {count:,} symbols.")
-        length = data[at]
-        at += 1
-        if length & 0x80:  # ULEB128 of two bytes (since v6.1)
-            length = length & 0x7F | data[at] << 7
-            at += 1
-        starts[i], lengths[i] = at, length
-        at += length
-    if at > limit or int(lengths.max()) > _MAX_NAME_TOKENS or not lengths.all():
+    raw = np.frombuffer(read(tables.names, limit), np.uint8)
+    starts, lengths = np.zeros(count, np.int64), np.zeros(count, np.int64)
+    found = _walk_names(raw, 0, limit, starts, lengths)
+    if found < count and not starts[found]:
+        raise BadSymbolTable(f"The names end after {found:,} of {count:,} symbols.")
+    end = int(starts[-1] + lengths[-1])
+    if found < count or end > limit or int(lengths.max()) > _MAX_NAME_TOKENS:
         raise BadSymbolTable("A symbol's name has an impossible length.")
-    raw = np.frombuffer(data, np.uint8)
     # Every token of every name, one after the other.
     total = int(lengths.sum())
     first = np.cumsum(lengths) - lengths
@@ -242,19 +234,38 @@ def _begin_with_names(raw: npt.NDArray[np.uint8], places: npt.NDArray[np.int64])
 
 def _has_markers(image: bytes, names: int, count: int, limit: int, alignment: int) -> bool:
     """Whether `count` names begin at `names`, with their markers behind them."""
-    markers, at = [], names
-    for i in range(count):
-        if i % 256 == 0:
-            markers.append(at - names)
-        if at + 2 > limit:
-            return False
-        length = image[at]
-        at += 1
-        if length & 0x80:
-            length = length & 0x7F | image[at] << 7
-            at += 1
-        if not length:
-            return False
-        at += length
+    starts, lengths = np.zeros(count, np.int64), np.zeros(count, np.int64)
+    if _walk_names(np.frombuffer(image, np.uint8), names, limit, starts, lengths) < count:
+        return False
+    at = int(starts[-1] + lengths[-1])
     at += -at % alignment
-    return image[at : at + 4 * len(markers)] == np.array(markers, "<u4").tobytes()
+    markers = (starts - np.where(lengths < 0x80, 1, 2) - names)[::256]
+    return image[at : at + 4 * len(markers)] == markers.astype("<u4").tobytes()
+
+
+@compiled(nogil=True)
+def _walk_names(
+    data: npt.NDArray[np.uint8],
+    at: int,
+    limit: int,
+    starts: npt.NDArray[np.int64],
+    lengths: npt.NDArray[np.int64],
+) -> int:
+    """Follow names from `at` on, each of which says where the next is, and note where their tokens are.
+
+    Returns how many there are: fewer than there is room for where one would begin beyond `limit`, or is empty; an empty
+    one's start is noted.
+    """
+    for i in range(len(starts)):
+        if at + 2 > limit:
+            return i
+        length = int(data[at])
+        at += 1
+        if length & 0x80:  # ULEB128 of two bytes (since v6.1)
+            length = length & 0x7F | int(data[at]) << 7
+            at += 1
+        starts[i], lengths[i] = at, length
+        if not length:
+            return i
+        at += length
+    return len(starts)

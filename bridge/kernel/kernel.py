@@ -7,6 +7,7 @@ kallsyms and the banner are found by what they must look like.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ from bridge.memory.physical import PhysicalReader
 _MAX_BTF_BYTES = 64 << 20
 _IMAGE_WINDOW = 96 << 20
 """How much RAM around a find is taken for the kernel's image: larger than any distribution's."""
+_MAX_NOTES = 32
+"""Different ones that are followed: what is left of a few boots. Each may lead to symbols that have to be decoded."""
 _BANNER = re.compile(rb"Linux version (\d+\.\d+[^ ]{0,60}) \(")
 
 
@@ -68,21 +71,43 @@ class Kernel:
         return AddressSpace(self.reader, root, self.levels)
 
 
-def find_kernel(reader: PhysicalReader) -> Kernel:
-    """The kernel that runs in this RAM. Raises NoKernelFound, saying what was tried."""
+def find_kernel(reader: PhysicalReader, *, by_signature: bool = True) -> Kernel:
+    """The kernel that runs in this RAM. Raises NoKernelFound, saying what was tried.
+
+    What ran before a reboot or kexec may still be there as a whole: the one whose clock is latest is taken. Without
+    `by_signature` only kernels with VMCOREINFO are found, in a tenth of the time that it takes to find none.
+    """
     problems: list[str] = []
-    for info in find_vmcoreinfo(reader):
+    found: list[Kernel] = []
+    for info in itertools.islice(find_vmcoreinfo(reader), _MAX_NOTES):
         try:
-            return _from_note(reader, info)
+            found.append(_from_note(reader, info))
         except (KernelError, InvalidAddress, KeyError) as error:
             problems.append(f"the note of {info.release} leads nowhere ({error})")
+    if found:
+        return max(found, key=wall_clock_s)
     try:
-        for kernel in _by_signature(reader):
+        for kernel in _by_signature(reader) if by_signature else ():
             return kernel
     except (KernelError, InvalidAddress) as error:
         problems.append(str(error))
-    found = "; ".join(problems[:3]) if problems else "there is no VMCOREINFO and no symbol table"
-    raise NoKernelFound(f"No running Linux kernel was recognised in this RAM: {found}.")
+    why = "; ".join(problems[:3]) if problems else "there is no VMCOREINFO and no symbol table"
+    raise NoKernelFound(f"No running Linux kernel was recognised in this RAM: {why}.")
+
+
+def wall_clock_s(kernel: Kernel) -> int:
+    """What time it is by the kernel's own clock, in seconds since 1970; 0 where that cannot be told."""
+    # Since v6.17 it is the first of several.
+    core, types = kernel.symbols.find("tk_core") or kernel.symbols.find("timekeeper_data"), kernel.types
+    if core is None or types is None:
+        return 0
+    try:
+        # Linux commit of v6.13 gave the struct around it a name; before, a sequence count came first.
+        inside = types.offset("tk_data", "timekeeper") if types.has("tk_data", "timekeeper") else 8
+        now = kernel.space.word(core + inside + types.offset("timekeeper", "xtime_sec"))
+    except KernelError:
+        return 0
+    return now if now < 1 << 36 else 0
 
 
 def _from_note(reader: PhysicalReader, info: VmCoreInfo) -> Kernel:

@@ -97,6 +97,11 @@ def find_vmcoreinfo(reader: PhysicalReader) -> Iterator[VmCoreInfo]:
             continue
 
 
+def note_texts(reader: PhysicalReader) -> frozenset[str]:
+    """Everything in RAM that looks like a note, to tell later whether there is another one."""
+    return frozenset(_candidates(reader))
+
+
 def _candidates(reader: PhysicalReader) -> Iterator[str]:
     data = reader.bytes
     n_found = 0

@@ -28,9 +28,11 @@ from bridge.kernel.frozen import HOLD_S, LOOK, PREPARE, PUBLISH, STEPS
 from bridge.kernel.kernel import find_kernel
 from bridge.kernel.maps import Vmas
 from bridge.kernel.page_details import PageDetails
+from bridge.kernel.pulse import Pulse
 from bridge.kernel.snapshot import Introspector, SemanticSnapshot
 from bridge.kernel.supplied_types import with_supplied_types
 from bridge.kernel.tasks import Consistency, Tasks
+from bridge.kernel.vmcoreinfo import note_texts
 from bridge.memory.errors import GuestMemoryError
 from bridge.memory.physical import PhysicalReader
 from bridge.memory.physical_map import PhysicalMap
@@ -39,6 +41,10 @@ from bridge.memory.ram import GuestRam
 _LENGTH = struct.Struct("<Q")
 _SEARCH_EVERY_S = 2.0
 """How often, at most, a machine without a kernel is searched for one: it may be booting."""
+_NOTE_COMES_S = 30.0
+"""How long a kernel may take to boot that will have a note as the last one had."""
+_NOTES_AFTER_S = 1.0
+"""How long a kernel's clock stands before others are searched for: an idle one may sleep for a second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +124,15 @@ class Watch:
         """Processor time of this process when the latest look began, without the search for a kernel before it."""
         self._still = assignment.still
         self._types = assignment.types
+        self._pulse: Pulse | None = None
+        self._note_until_s = 0.0
+        """Until when only a kernel with a note is searched for."""
+        self._notes: frozenset[str] = frozenset()
+        """Every note that was in RAM when the kernel was found."""
+        self._stood_s = 0.0
+        """Since when its clock stands; 0 while it does not."""
+        self._notes_s = 0.0
+        """When to search for other notes next."""
         self._held: SemanticSnapshot | None = None
         """Seen while the machine stood still, and not told yet."""
 
@@ -125,15 +140,21 @@ class Watch:
         """One look; what goes wrong is said in it."""
         started = time.monotonic()
         self.look_began_s = time.process_time()
-        if self._introspector is not None and not self._introspector.kernel.still_there():
-            self._introspector, self._desk = None, None  # rebooted, or another kernel was started by kexec
+        if self._introspector is not None and self._is_gone(started):
+            # Rebooted, or another kernel was started by kexec. If this one had a note, the next has one soon.
+            self._note_until_s = started + (_NOTE_COMES_S if self._introspector.kernel.info is not None else 0.0)
+            self._introspector, self._desk = None, None
         if self._introspector is None:
             if started < self._search_s:
                 return Sighting(started, 0.0, self._problem)
             try:
-                kernel = with_supplied_types(find_kernel(PhysicalReader(self.ram)), self._types)
-                self._introspector = Introspector(kernel)
+                reader = PhysicalReader(self.ram)
+                # Before it is searched: a note that comes meanwhile is a new one.
+                self._notes = note_texts(reader)
+                kernel = find_kernel(reader, by_signature=started >= self._note_until_s)
+                self._introspector = Introspector(with_supplied_types(kernel, self._types))
                 self._desk = Desk(self._introspector)
+                self._pulse = Pulse(self._introspector.kernel)
             except (KernelError, GuestMemoryError) as error:
                 took_s = time.monotonic() - started
                 self._problem = str(error)
@@ -149,6 +170,29 @@ class Watch:
             why = f"The kernel's records make no sense ({type(error).__name__}: {error})."
             return Sighting(started, time.monotonic() - started, why, torn=True)
         return self._told(seen)
+
+    def _is_gone(self, now_s: float) -> bool:
+        """Whether the kernel that was found runs no more: another has taken its place, or it was started anew."""
+        assert self._introspector is not None
+        kernel = self._introspector.kernel
+        if not kernel.still_there():
+            return True
+        if self._still or self._pulse is None:
+            return False
+        beat = self._pulse.feel()
+        if beat == "beats":
+            self._stood_s = 0.0
+            return False
+        if beat == "restarted":
+            return True
+        # Paused, or what is left of it after a reboot: then another one has written its note by now, or soon will.
+        if not self._stood_s:
+            self._stood_s, self._notes_s = now_s, now_s + _NOTES_AFTER_S
+        if now_s < self._notes_s:
+            return False
+        self._notes_s = now_s + max(_NOTES_AFTER_S, (now_s - self._stood_s) / 4)
+        notes = note_texts(kernel.reader)
+        return len(notes) > 1 or notes != self._notes
 
     def _told(self, seen: SemanticSnapshot) -> Sighting:
         if self._desk is not None:
