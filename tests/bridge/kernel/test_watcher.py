@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import itertools
 import os
 import signal
@@ -71,6 +72,7 @@ def test_a_kernel_that_comes_and_goes(dump: np.ndarray, live: LiveGuest, tmp_pat
     path.write_bytes(bytes(len(dump)))
     watch = Watch(Assignment(path, PhysicalMap.flat(len(dump)), 0.01, 1.0))
     assert watch.look().problem
+    watch._search_s = math.inf  # writing all that may take longer than it waits
     with path.open("r+b") as file:
         file.write(dump.tobytes())
     assert watch.look().problem, "it is searched for again only after a while"
