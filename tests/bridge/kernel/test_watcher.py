@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import io
-import math
 import itertools
+import math
 import os
 import signal
 import time
