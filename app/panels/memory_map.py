@@ -121,6 +121,12 @@ def _table(state: AppState, ui: Ui, machine: str, row: ProcessRow, entries: tupl
 
     def menu(entry: MapEntry) -> list[MenuEntry]:
         lines = [MenuEntry("Light up its pages and go there", icons.ICON_FA_HIGHLIGHTER, lambda: choose(entry))]
+        lines.append(
+            MenuEntry(
+                *("Go to its first byte", icons.ICON_FA_LOCATION_CROSSHAIRS),
+                lambda: ui.run("kernel.go_to", where=f"{entry.start:#x}", pid=row.pid, machine=machine),
+            )
+        )
         if entry.path.startswith("/"):
             lines.append(
                 MenuEntry(

@@ -77,14 +77,13 @@ def _table(state: AppState, ui: Ui, machine: str, tid: int, frames: tuple[StackF
         shown.frames, shown.calls = frames, tuple(enumerate(frames))
 
     def go(call: Call) -> None:
-        frame = call[1]
-        people.choose(state, machine, "symbol", f"{frame.address:#x},1", frame.symbol, fly=True)
+        ui.run("kernel.go_to", where=f"{call[1].address:#x}", machine=machine)
 
     def menu(call: Call) -> list[MenuEntry]:
         return [
-            MenuEntry("Light up the page of the instruction", icons.ICON_FA_HIGHLIGHTER, lambda: go(call)),
+            MenuEntry("Go to the instruction", icons.ICON_FA_LOCATION_CROSSHAIRS, lambda: go(call)),
             MenuEntry(
-                *("Light up the stack's pages", ""),
+                *("Light up the stack's pages", icons.ICON_FA_HIGHLIGHTER),
                 lambda: people.choose(state, machine, "stack", str(tid), f"Kernel stack of {tid}", fly=True),
             ),
         ]

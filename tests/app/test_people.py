@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +19,7 @@ from app.people import OfMachine
 from app.process_list import ProcessRow
 from app.settings import Settings
 from app.window_options import WindowOptions
-from bridge.kernel.records import MapEntry
+from bridge.kernel.records import MapEntry, OpenFile
 from tests.app.conftest import HOMES, Person, _make_homes
 
 SIZE = (1280, 720)
@@ -275,24 +276,38 @@ def test_a_byte_of_a_kernel_stack_selects_its_thread(guest: Person) -> None:
     assert guest.state.people.of(NAME).thread == counter.pid
 
 
+@contextlib.contextmanager
+def a_file_open(person: Person, pid: int) -> Iterator[OpenFile]:
+    """What the process holds open, and its own program as well: what a guest at work has open changes."""
+    person.until(lambda: people.ask(person.state, NAME, "files", pid) is not None, "its files should come")
+    program = next(e.path for e in regions(person, pid) if e.path.startswith("/"))
+    opened = OpenFile(pid, 99, program, "file", "r", 1275, 284, 4096, 0xFFFF_8880_0000_1000)
+    asked = person.state.kernels._watched[NAME].asked["files", pid]
+    before = asked.answer
+    assert before is not None
+    assert not before.problem
+    assert before.value, "it has standard input and output at least"
+    asked.answer = dataclasses.replace(before, value=(opened, *before.value))
+    try:
+        yield opened
+    finally:
+        asked.answer = before
+
+
 def test_open_files_are_listed_and_lit_up(guest: Person) -> None:
-    background = rows(guest)["rc.background"]
-    guest.run("process.files", background.pid)
-    guest.until(lambda: (a := people.ask(guest.state, NAME, "files", background.pid)) is not None and not a.problem, "")
-    guest.frame(4)
-    answer = people.ask(guest.state, NAME, "files", background.pid)
-    assert answer is not None
-    paths = [file.path for file in answer.value]
-    assert "/etc/rc.background" in paths
-    index = paths.index("/etc/rc.background")
-    window = top_of(guest, FILES)
-    guest.click(window.pos.x + 100, window.pos.y + 26 + 28 * index + 14)
-    chosen = guest.state.chosen
-    assert chosen is not None
-    assert (chosen.kind, chosen.key) == ("file", "/etc/rc.background")
-    guest.run("choose.clear")
-    guest.click(window.pos.x + 100, window.pos.y + 26 + 14)  # a device has no pages
-    assert guest.state.chosen is None
+    counter = rows(guest)["counter"]
+    guest.run("process.files", counter.pid)
+    guest.until(lambda: any(e.path for e in regions(guest, counter.pid)), "its program should be known")
+    with a_file_open(guest, counter.pid) as opened:
+        guest.frame(4)
+        guest.state.people.files.sort_by("No", descending=True)
+        guest.frame(3)
+        window = top_of(guest, FILES)
+        guest.click(window.pos.x + 100, window.pos.y + 26 + 14)
+        assert lit(guest) == ("file", opened.path)
+        guest.run("choose.clear")
+        guest.click(window.pos.x + 100, window.pos.y + 26 + 28 + 14)  # a device has no pages
+        assert lit(guest) is None
 
 
 def test_a_sleeping_thread_has_a_stack(guest: Person) -> None:
@@ -304,9 +319,14 @@ def test_a_sleeping_thread_has_a_stack(guest: Person) -> None:
     guest.frame(3)
     window = top_of(guest, STACK)
     guest.click(window.pos.x + 100, window.pos.y + 26 + 14)
-    chosen = guest.state.chosen
-    assert chosen is not None
-    assert chosen.kind == "symbol"
+    guest.until(lambda: guest.selected() is not None, "the call's place should be selected")
+    guest.until(
+        lambda: people.ask(guest.state, NAME, "places", (guest.state.people.calls[0][1].address,)) is not None, ""
+    )
+    answer = people.ask(guest.state, NAME, "places", (guest.state.people.calls[0][1].address,))
+    assert answer is not None
+    assert answer.value == (symbols[0],)
+    assert pid_of(guest) == counter.pid, "a byte of the kernel's code is nobody's"
     guest.run("process.stack", tid=counter.pid)
     assert guest.state.people.of(NAME).thread == counter.pid
 
@@ -442,18 +462,25 @@ def test_one_of_several_threads_is_looked_at(guest: Person) -> None:
 
 
 def test_right_clicks_offer_what_can_be_done_with_regions_files_and_calls(guest: Person) -> None:
-    background = rows(guest)["rc.background"]
-    guest.run("process.memory_map", background.pid)
-    guest.until(lambda: any(e.path for e in regions(guest, background.pid)), "names should come")
-    guest.frame(3)
-    _choose_from_menu(guest, MEMORY_MAP, line=0, entry=1)
-    assert lit(guest) == ("file", "/bin/busybox")
-    guest.run("process.files", background.pid)
-    guest.until(lambda: people.ask(guest.state, NAME, "files", background.pid) is not None, "they should come")
-    guest.frame(3)
-    _choose_from_menu(guest, FILES, line=3, entry=0)
-    assert lit(guest) == ("file", "/etc/rc.background")
     counter = rows(guest)["counter"]
+    guest.run("process.memory_map", counter.pid)
+    guest.until(lambda: any(e.path for e in regions(guest, counter.pid)), "names should come")
+    first = regions(guest, counter.pid)[0]
+    assert first.path.startswith("/")
+    guest.frame(3)
+    _choose_from_menu(guest, MEMORY_MAP, line=0, entry=2)
+    assert lit(guest) == ("file", first.path)
+    _choose_from_menu(guest, MEMORY_MAP, line=0, entry=1)
+    guest.until(lambda: guest.selected() is not None, "its first byte should be selected")
+    guest.until(lambda: guest.state.people.told, "its story should come")
+    assert guest.state.people.of(NAME).region == first.start
+    guest.run("process.files", counter.pid)
+    with a_file_open(guest, counter.pid) as opened:
+        guest.state.people.files.sort_by("No", descending=True)
+        guest.run("choose.clear")
+        guest.frame(3)
+        _choose_from_menu(guest, FILES, line=0, entry=0)
+        assert lit(guest) == ("file", opened.path)
     guest.run("process.stack", counter.pid)
     guest.until(lambda: bool(guest.state.people.calls), "its calls should come")
     guest.frame(3)
@@ -472,5 +499,5 @@ def _choose_from_menu(person: Person, panel: str, *, line: int, entry: int) -> N
     person.click(window.pos.x + 100, window.pos.y + 26 + 28 * line + 14, button=2)
     person.frame(3)
     popup = [w for w in imgui.get_current_context().windows if w.name.startswith("##Popup") and w.active][-1]
-    person.click(popup.pos.x + 60, popup.pos.y + 8 + 24 * entry + 10)
+    person.click(popup.pos.x + 60, popup.pos.y + 16 + 20 * entry)
     person.frame(3)
