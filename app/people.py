@@ -49,6 +49,8 @@ class OfMachine:
     """What `rows` were made from."""
     made_from: object = None
     """What `lines` were made from."""
+    known_of: object = None
+    """The rows all of whose command lines are known."""
     asked: tuple[tuple[int, str], ...] = ()
     """Whose command lines are being asked for."""
 
@@ -133,9 +135,12 @@ def changed(state: AppState) -> bool:
 
 def _take_commands(state: AppState, machine: str, found: OfMachine) -> bool:
     """Ask for command lines that are not known yet; whether any came. A name that changes is another program."""
-    unknown = [(r.pid, r.name) for r in found.rows if r.root and (r.pid, r.name) not in found.commands]
     if not found.asked:
+        if found.known_of is found.rows:
+            return False
+        unknown = [(r.pid, r.name) for r in found.rows if r.root and (r.pid, r.name) not in found.commands]
         if not unknown:
+            found.known_of = found.rows
             return False
         alive = {(r.pid, r.name) for r in found.rows}
         found.commands = {key: text for key, text in found.commands.items() if key in alive}
