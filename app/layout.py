@@ -31,7 +31,7 @@ SIDES: dict[str, Literal["left", "below left", "right", "bottom"]] = {
     TRANSFER: "bottom",
     STATISTICS: "bottom",
     VOLATILITY: "bottom",
-    PERFORMANCE: "left",
+    PERFORMANCE: "below left",
     PROCESSES: "below left",
     MEMORY_MAP: "bottom",
     FILES: "bottom",

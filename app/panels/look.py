@@ -276,6 +276,13 @@ def _sliders(state: AppState, ui: Ui) -> None:
         if not imgui.is_item_active():
             state.half_life_drag_s = None
         ui.tooltip("In how many seconds a page that is left alone cools to half", note="Seen in the channel Write heat")
+    ui.row("Far bytes show", label)
+    tips = [(PYRAMID_TITLES[one], PYRAMID_HELP[one]) for one in PYRAMIDS]
+    labels = [PYRAMID_TITLES[one] for one in PYRAMIDS]
+    clicked = segments(ui, "pyramid", labels, PYRAMIDS.index(look.pyramid), tips)
+    if clicked is not None:
+        ui.run("view.pyramid", pyramid=PYRAMIDS[clicked])
+    with ui.style(grab_min_size=theme.px(2.5), frame_border_size=0.0):
         ui.row("The rest dims", label)
         imgui.set_next_item_width(width)
         changed, dim = imgui.slider_float(
@@ -286,12 +293,6 @@ def _sliders(state: AppState, ui: Ui) -> None:
             state.remember()
         if changed:
             ui.run("view.dim", dim=dim / 100, remember=False)
-    ui.row("Far bytes show", label)
-    tips = [(PYRAMID_TITLES[one], PYRAMID_HELP[one]) for one in PYRAMIDS]
-    labels = [PYRAMID_TITLES[one] for one in PYRAMIDS]
-    clicked = segments(ui, "pyramid", labels, PYRAMIDS.index(look.pyramid), tips)
-    if clicked is not None:
-        ui.run("view.pyramid", pyramid=PYRAMIDS[clicked])
     ui.row("Transfer", label)
     name = state.presets.name_of(look.transfer) or "Your own"
     imgui.set_next_item_width(width)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -331,7 +332,9 @@ def _line(
         ui.colours(header=theme.active, header_hovered=theme.hover, header_active=theme.active),
         ui.style(frame_padding=(theme.px(0.5), 0.0)),
     ):
-        opened = imgui.tree_node_ex(f"##{share.kind} {key_text(share.key)} {share.title}", flags)
+        # A guest's own words are drawn, never part of a widget's name.
+        name = zlib.crc32(f"{share.kind} {key_text(share.key)} {share.title}".encode("utf-8", "replace"))
+        opened = imgui.tree_node_ex(f"##{name:x}", flags)
     if imgui.is_item_clicked() and not imgui.is_item_toggled_open():
         choose(ui, machine, share)
     if imgui.is_item_clicked(imgui.MouseButton_.right):

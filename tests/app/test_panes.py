@@ -513,6 +513,7 @@ def test_a_budget_that_is_too_small_keeps_the_volume_and_gives_memory_back(alone
 
 def test_the_performance_panel_shows_passes_memory_and_budgets(alone: Person) -> None:
     state, px = alone.state, alone.window._ui.theme.px
+    alone.run("window.resize", 1280, 1400)  # below the machines, all of it is seen in a window of some height
     alone.run("window.show", "Performance")
     for _ in range(12):
         alone.run("volume.orbit", 7)

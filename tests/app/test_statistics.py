@@ -23,7 +23,7 @@ from app.widgets.treemap import Rect
 from bridge.kernel.page_classes import PageClass
 from bridge.kernel.snapshot import Part
 from bridge.kernel.worker import Sighting
-from tests.app.conftest import Person
+from tests.app.conftest import SIZE, Person
 from tests.app.test_chosen import _dump_window, known, lit, looker, sighting  # noqa: F401 - fixtures
 
 # Shares
@@ -245,3 +245,99 @@ def test_a_guest_without_a_kernel_is_no_error(host: Person) -> None:
     host.until(lambda: host.state.chosen is not None and bool(host.state.chosen.problem), "that should be said")
     host.frame(3)
     host.run("choose.clear")
+
+
+def table_of(person: Person) -> imgui.internal.Window:
+    """The window in which the table of shares scrolls."""
+    windows = imgui.get_current_context().windows
+    return next(w for w in windows if w.was_active and STATISTICS in w.name and "shares" in w.name)
+
+
+def click_rows(person: Person, wanted: str, start: float = 0.0) -> float:
+    """Click down the table's first column until something of this kind or title is chosen; returns how far down."""
+    window = table_of(person)
+    for down in np.arange(start or 24.0, window.size.y - 2, 6.0).tolist():
+        person.click(window.pos.x + 70, window.pos.y + down)
+        one = person.state.chosen
+        if one is not None and wanted in (one.title, one.kind):
+            return float(down)
+    raise AssertionError(f"no row of {wanted}; last was {person.state.chosen}")
+
+
+@pytest.mark.parametrize("size", [(1280, 900), (2200, 900)])
+def test_a_row_lights_a_category_and_opens_to_its_parts(looker: Person, size: tuple[int, int]) -> None:  # noqa: F811
+    """In a narrow table, and in one with room for a column of pages."""
+    looker.run("window.resize", *size)
+    show(looker)
+    down = click_rows(looker, "Slabs")
+    window = table_of(looker)
+    looker.click(window.pos.x + 14, window.pos.y + down + 3)  # the arrow
+    looker.frame(3)
+    assert click_rows(looker, "slab", down + 12) > down, "its largest cache lies below it"
+    looker.click(window.pos.x + 14, window.pos.y + down + 3)  # fold it again
+    looker.click(window.pos.x + 70, window.pos.y + down, button=2)
+    assert looker.popup_open()
+    menu = next(w for w in reversed(imgui.get_current_context().windows) if w.was_active and "##Popup" in w.name)
+    looker.click(menu.pos.x + 40, menu.pos.y + 46)
+    assert looker.state.chosen is not None
+    assert looker.state.chosen.title == "Slabs"
+    looker.run("window.resize", *SIZE)
+
+
+def test_the_header_sorts(looker: Person) -> None:  # noqa: F811
+    looker.run("window.resize", 1280, 1000)
+    show(looker)
+    window = table_of(looker)
+
+    def first() -> str:
+        looker.run("choose.clear") if looker.state.chosen is not None else None
+        looker.click(window.pos.x + 70, window.pos.y + 36)
+        assert looker.state.chosen is not None
+        return looker.state.chosen.title
+
+    titles = sorted((share.title for share in looker.state.statistics.shares), key=str.casefold)
+    by_size = first()
+    assert by_size == looker.state.statistics.shares[0].title
+    looker.click(window.pos.x + 30, window.pos.y + 10)
+    looker.frame(3)
+    assert first() == titles[0]
+    looker.click(window.pos.x + 30, window.pos.y + 10)
+    looker.frame(3)
+    assert first() == titles[-1]
+    looker.click(window.pos.x + window.size.x - 30, window.pos.y + 10)  # the share, most first
+    looker.frame(3)
+    assert first() == by_size
+    looker.run("window.resize", *SIZE)
+
+
+def test_a_tall_panel_has_its_table_below(looker: Person) -> None:  # noqa: F811
+    window = imgui.internal.find_window_by_name(STATISTICS)
+    show(looker)
+    beside = table_of(looker).pos.x
+    drawn = looker.state.statistics.drawn_at
+    assert beside > drawn[0] + 20
+    looker.window.session.change(show_inspector=False, show_machines=False)
+    looker.run("window.resize", 500, 1600)
+    looker.frame(6)
+    below = table_of(looker)
+    assert below.pos.x < looker.state.statistics.drawn_at[0] + 20
+    assert below.pos.y > looker.state.statistics.drawn_at[1] + 40
+    assert window is not None
+    looker.run("window.resize", *SIZE)
+
+
+def test_it_is_drawn_in_light_and_with_what_is_chosen(looker: Person) -> None:  # noqa: F811
+    """The chosen category has an edge of the accent, in the picture and, over the volume, in its boxes."""
+    show(looker)
+    looker.run("choose.pages_of", "category", "Slabs", "guest", None, False)
+    looker.run("window.toggle_theme")
+    looker.frame(8)
+    accent = np.array(looker.window._ui.theme.accent[:3]) * 255
+    cell = next(cell for cell in looker.state.statistics.cells if cell.share.title == "Slabs")
+    left, top = looker.state.statistics.drawn_at
+    x, y = round(left + cell.rect.x), round(top + cell.rect.y)
+    picture = looker.offscreen.picture()[..., :3].astype(float)
+    edge = picture[y - 2 : y + 3, x : x + round(cell.rect.width)]
+    assert (np.abs(edge - accent).max(axis=2) < 12).sum() > cell.rect.width / 2
+    assert looker.state.stage.view._composition.outline._lines[0].material.color.hex == "#0a5fd0"
+    looker.run("window.toggle_theme")
