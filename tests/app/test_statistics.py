@@ -13,7 +13,7 @@ from imgui_bundle import imgui
 from app.actions import BadArguments
 from app.chosen import PAGE_BYTES, lit_mask, parse_key, seen_pages
 from app.kernels import CLASS_CHANNEL, CLASS_LABELS, SAFE_PALETTE, shown_classes
-from app.layout import STATISTICS
+from app.layout import INSPECTOR, STATISTICS
 from app.memory_shares import MAX_PARTS, Share, shares_of
 from app.panels import statistics
 from app.panels.statistics import LEAST_AREA, category_colours, lay, ordered, text_on, told
@@ -155,6 +155,17 @@ def show(person: Person) -> None:
     person.frame(6)
 
 
+def roomy(person: Person, width: int = 1600, height: int = 1000) -> None:
+    """Show the panel in a large window, with room for all that it has."""
+    person.run("window.resize", width, height)
+    person.frame(2)
+    person.window.reset_layout()
+    person.frame(8)
+    person.state.to_dock.append((STATISTICS, INSPECTOR, True))
+    show(person)
+    person.frame(4)
+
+
 def place_of(person: Person, cell: Cell) -> tuple[float, float]:
     """Where a cell's heading, or its middle, lies in the window."""
     left, top = person.state.statistics.drawn_at
@@ -264,11 +275,8 @@ def click_rows(person: Person, wanted: str, start: float = 0.0) -> float:
     raise AssertionError(f"no row of {wanted}; last was {person.state.chosen}")
 
 
-@pytest.mark.parametrize("size", [(1280, 900), (2200, 900)])
-def test_a_row_lights_a_category_and_opens_to_its_parts(looker: Person, size: tuple[int, int]) -> None:  # noqa: F811
-    """In a narrow table, and in one with room for a column of pages."""
-    looker.run("window.resize", *size)
-    show(looker)
+def test_a_row_lights_a_category_and_opens_to_its_parts(looker: Person) -> None:  # noqa: F811
+    roomy(looker, 1600, 1200)
     down = click_rows(looker, "Slabs")
     window = table_of(looker)
     looker.click(window.pos.x + 14, window.pos.y + down + 3)  # the arrow
@@ -285,8 +293,7 @@ def test_a_row_lights_a_category_and_opens_to_its_parts(looker: Person, size: tu
 
 
 def test_the_header_sorts(looker: Person) -> None:  # noqa: F811
-    looker.run("window.resize", 1280, 1000)
-    show(looker)
+    roomy(looker)
     window = table_of(looker)
 
     def first() -> str:
@@ -311,24 +318,21 @@ def test_the_header_sorts(looker: Person) -> None:  # noqa: F811
 
 
 def test_a_tall_panel_has_its_table_below(looker: Person) -> None:  # noqa: F811
-    window = imgui.internal.find_window_by_name(STATISTICS)
-    show(looker)
-    beside = table_of(looker).pos.x
-    drawn = looker.state.statistics.drawn_at
-    assert beside > drawn[0] + 20
-    looker.window.session.change(show_inspector=False, show_machines=False)
-    looker.run("window.resize", 500, 1600)
+    looker.window.reset_layout()
     looker.frame(6)
+    show(looker)
+    assert table_of(looker).pos.x > looker.state.statistics.drawn_at[0] + 20
+    roomy(looker)
     below = table_of(looker)
     assert below.pos.x < looker.state.statistics.drawn_at[0] + 20
     assert below.pos.y > looker.state.statistics.drawn_at[1] + 40
-    assert window is not None
     looker.run("window.resize", *SIZE)
+    looker.window.reset_layout()
 
 
 def test_it_is_drawn_in_light_and_with_what_is_chosen(looker: Person) -> None:  # noqa: F811
     """The chosen category has an edge of the accent, in the picture and, over the volume, in its boxes."""
-    show(looker)
+    roomy(looker)
     looker.run("choose.pages_of", "category", "Slabs", "guest", None, False)
     looker.run("window.toggle_theme")
     looker.frame(8)
