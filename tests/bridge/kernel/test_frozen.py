@@ -18,9 +18,10 @@ from bridge.kernel.frozen import HOLD_S, LOOK, PREPARE, PUBLISH, CouldNotFreeze,
 from bridge.kernel.kernel import find_kernel
 from bridge.kernel.kernel_half import KernelHalfReader
 from bridge.kernel.maps import Vmas
+from bridge.kernel.page_classes import PageClass
 from bridge.kernel.snapshot import Introspector
 from bridge.kernel.watcher import KernelWatcher
-from bridge.kernel.worker import Assignment, Watch
+from bridge.kernel.worker import Assignment, Sighting, Watch
 from bridge.memory.physical import PhysicalReader
 from bridge.memory.physical_map import PhysicalMap, RamRegion
 from tests.bridge.kernel.conftest import HeldRam, LiveGuest
@@ -133,15 +134,20 @@ def test_a_dump_stands_still(live: LiveGuest) -> None:
 
 
 def test_a_memory_map_that_changes_is_followed(live: LiveGuest) -> None:
-    """With a map that has all RAM 1 GiB higher, no address leads to anything; with the right one they all do."""
-    size = live.ram.size_bytes
-    watcher = KernelWatcher(
-        live.ram.path, PhysicalMap(size, (RamRegion(1 << 30, 0, size, "ram"),)), period_s=0.05, core_share=1.0
-    )
+    """A map without a block that is free makes a hole of it, until the worker is told of the whole one."""
+    seen = Introspector(live.kernel).look()
+    hole = int(np.flatnonzero(seen.page_map.orders >= 9)[0])
+    at, behind, size = hole << 12, (hole + 256) << 12, live.ram.size_bytes
+    part = PhysicalMap(size, (RamRegion(0, 0, at, "low"), RamRegion(behind, behind, size - behind, "high")))
+    watcher = KernelWatcher(live.ram.path, part, period_s=0.05, core_share=1.0)
+
+    def has_a_hole(seen: Sighting) -> bool:
+        return seen.classes is not None and bool((seen.classes[hole : hole + 256] == PageClass.HOLE).all())
+
     try:
-        wait_for(watcher, lambda s: bool(s.problem))
+        wait_for(watcher, lambda s: not s.problem and has_a_hole(s))
         watcher.follow(live.ram.physical_map)
-        wait_for(watcher, lambda s: not s.problem)
+        wait_for(watcher, lambda s: not s.problem and not has_a_hole(s))
         n_seen = watcher.n_seen
         watcher.follow(live.ram.physical_map)  # it knows
         wait_for(watcher, lambda _: watcher.n_seen > n_seen)
