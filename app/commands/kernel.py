@@ -80,11 +80,13 @@ def _ps(source: KernelSource, options: argparse.Namespace) -> None:
 
 def _maps(source: KernelSource, options: argparse.Namespace) -> None:
     pid = process_number(options.pid)
-    entries = Details(source.introspector()).maps(pid)
+    details = Details(source.introspector())
+    entries = details.maps(pid)
     if not entries:
         raise CommandFailed(f"process {pid} has no memory map: it is a thread of the kernel, or it has ended")
     if options.json:
-        print_json({"source": source.name, "pid": pid, "maps": [asdict(entry) for entry in entries]})
+        rows = [asdict(entry) for entry in entries]
+        print_json({"source": source.name, "consistency": details.consistency, "pid": pid, "maps": rows})
         return
     table = [
         (

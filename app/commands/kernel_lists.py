@@ -38,6 +38,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _print(
     source: KernelSource,
+    details: Details,
     options: argparse.Namespace,
     records: Sequence[Any],
     header: tuple[str, ...],
@@ -47,7 +48,8 @@ def _print(
 ) -> None:
     """One JSON object with all that is known of each record, or a table of what a person looks for."""
     if options.json:
-        print_json({"source": source.name, options.command: [asdict(record) for record in records]})
+        rows = [asdict(record) for record in records]
+        print_json({"source": source.name, "consistency": details.consistency, options.command: rows})
         return
     if not records:
         print_text(f"no {options.command}")
@@ -58,6 +60,7 @@ def _print(
 def _files(source: KernelSource, details: Details, options: argparse.Namespace) -> None:
     _print(
         source,
+        details,
         options,
         details.files(process_number(options.pid)),
         ("FD", "MODE", "KIND", "POSITION", "SIZE", "PATH"),
@@ -76,6 +79,7 @@ def _files(source: KernelSource, details: Details, options: argparse.Namespace) 
 def _sockets(source: KernelSource, details: Details, options: argparse.Namespace) -> None:
     _print(
         source,
+        details,
         options,
         details.sockets(),
         ("PID", "FD", "PROCESS", "FAMILY", "KIND", "PROTOCOL", "STATE", "LOCAL", "REMOTE"),
@@ -97,6 +101,7 @@ def _sockets(source: KernelSource, details: Details, options: argparse.Namespace
 def _mounts(source: KernelSource, details: Details, options: argparse.Namespace) -> None:
     _print(
         source,
+        details,
         options,
         details.mounts(process_number(options.pid)),
         ("ID", "PARENT", "DEVICE", "TYPE", "SOURCE", "PATH", "OPTIONS"),
@@ -116,6 +121,7 @@ def _mounts(source: KernelSource, details: Details, options: argparse.Namespace)
 def _modules(source: KernelSource, details: Details, options: argparse.Namespace) -> None:
     _print(
         source,
+        details,
         options,
         details.modules(),
         ("NAME", "SIZE", "BASE", "STATE", "USES", "USED BY"),
@@ -134,12 +140,13 @@ def _modules(source: KernelSource, details: Details, options: argparse.Namespace
 def _slabs(source: KernelSource, details: Details, options: argparse.Namespace) -> None:
     _print(
         source,
+        details,
         options,
         details.slabs(),
         ("CACHE", "IN USE", "OBJECTS", "OBJECT SIZE", "SLABS", "ALSO KNOWN AS"),
         lambda cache: (
             printable(cache.name),
-            f"{cache.active:,}",
+            f"{'' if cache.complete else 'up to '}{cache.active:,}",
             f"{cache.objects:,}",
             format_bytes(cache.object_bytes),
             f"{cache.slabs:,}",
@@ -154,7 +161,8 @@ def _log(source: KernelSource, details: Details, options: argparse.Namespace) ->
         raise UsageError("--last takes a number of records, at least 1")
     records = details.log(options.last)
     if options.json:
-        print_json({"source": source.name, "log": [asdict(record) for record in records]})
+        rows = [asdict(record) for record in records]
+        print_json({"source": source.name, "consistency": details.consistency, "log": rows})
         return
     for record in records:
         head = f"[{record.time_s:12.6f}] {_LEVELS[record.level & 7]:<6} "
@@ -165,6 +173,7 @@ def _log(source: KernelSource, details: Details, options: argparse.Namespace) ->
 def _stack(source: KernelSource, details: Details, options: argparse.Namespace) -> None:
     _print(
         source,
+        details,
         options,
         details.stack(process_number(options.tid)),
         ("ADDRESS", "FUNCTION"),

@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from bridge.kernel.drgn_program import KernelProgram
-from bridge.kernel.errors import KernelError, NotMapped
+from bridge.kernel.errors import NotMapped
 from bridge.kernel.frames import vmemmap_base
-from bridge.kernel.lists import Torn, column
+from bridge.kernel.lists import column
 from bridge.kernel.page_types import PageLayout
 
 I64 = npt.NDArray[np.int64]
@@ -37,15 +37,14 @@ class NodeCounter:
         self._list = types.offset(slab, "slab_list")
         self._inuse, self._capacity = (_Bits.of(program, slab, name) for name in ("inuse", "objects"))
 
-    def count(self, nodes: list[int]) -> tuple[I64, I64, I64]:
+    def count(self, nodes: list[int]) -> tuple[I64, I64, I64, I64]:
         """(n,) slabs, slots and free slots of each node (its address); free are only those that no processor keeps.
 
-        Raises Torn, NotMapped.
+        Also (n,) whether a list was torn in every copy: then free are those up to where it was. Raises NotMapped.
         """
         slabs, objects, free = (np.zeros(len(nodes), np.int64) for _ in range(3))
         addresses = np.array(nodes, np.uint64)
         left = np.arange(len(nodes))
-        problem: KernelError | None = None
         for _ in range(_COPIES):
             rows, ok = self._program.kernel.space.rows(addresses[left], self._node_bytes)
             records = _Records(self._program, self._layout)
@@ -58,32 +57,33 @@ class NodeCounter:
             n_slabs = 0
             for i, index in enumerate(left.tolist()):
                 limit = self._program.kernel.reader.n_pages - n_slabs  # no two slabs share a page
-                try:
-                    count, free[index] = self._follow(records, nodes[index] + self._partial, first[i], last[i], limit)
-                    n_slabs += count
-                except KernelError as error:
+                head = nodes[index] + self._partial
+                count, free[index], whole = self._follow(records, head, first[i], last[i], limit)
+                n_slabs += count
+                if not whole:
                     torn.append(index)
-                    problem = error
             left = np.array(torn, np.int64)
             if not torn:
-                return slabs, objects, free
-        assert problem is not None
-        raise problem
+                break
+        incomplete = np.zeros(len(nodes), np.int64)
+        incomplete[left] = 1
+        return slabs, objects, free, incomplete
 
-    def _follow(self, records: _Records, head: int, first: int, last: int, limit: int) -> tuple[int, int]:
-        """(slabs, free slots) on one list of slabs that have some."""
+    def _follow(self, records: _Records, head: int, first: int, last: int, limit: int) -> tuple[int, int, bool]:
+        """(slabs, free slots) on one list of slabs that have some, and whether it is whole."""
         before, node = head, first
         count = free = 0
-        while node != head:
-            if node & 7 or count >= limit or records.word(node + 8) != before:
-                raise Torn(f"The list of slabs at {head:#x} is torn after {count:,} slabs.")
-            slab = node - self._list
-            free += max(self._capacity.of_slab(records, slab) - self._inuse.of_slab(records, slab), 0)
-            count += 1
-            before, node = node, records.word(node)
-        if before != last:
-            raise Torn(f"The list of slabs at {head:#x} is torn at its end.")
-        return count, free
+        try:
+            while node != head:
+                if node & 7 or count >= limit or records.word(node + 8) != before:
+                    return count, free, False
+                slab = node - self._list
+                free += max(self._capacity.of_slab(records, slab) - self._inuse.of_slab(records, slab), 0)
+                count += 1
+                before, node = node, records.word(node)
+        except NotMapped:
+            return count, free, False
+        return count, free, before == last
 
 
 class _Records:

@@ -8,6 +8,7 @@ its own, or in arrays ("sheaves", since v6.18).
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cached_property
 
 import drgn
@@ -59,8 +60,9 @@ class Slabs:
             ends = np.cumsum([len(group) for group in nodes])
             found = []
             for cache, group, end in zip(caches, nodes, ends.tolist(), strict=True):
-                slabs, objects, free = (int(values[end - len(group) : end].sum()) for values in counts)
-                found.append(self._cache(cache, slabs, objects, objects - free, aliases.get(cache.value_(), ())))
+                slabs, objects, free, torn = (int(values[end - len(group) : end].sum()) for values in counts)
+                row = self._cache(cache, slabs, objects, objects - free, aliases.get(cache.value_(), ()))
+                found.append(replace(row, complete=not torn))
             return tuple(sorted(found, key=lambda row: row.name))
 
     @cached_property

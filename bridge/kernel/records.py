@@ -95,6 +95,8 @@ class SlabCache:
     """In use."""
     aliases: tuple[str, ...]
     """Names that were merged into it."""
+    complete: bool = True
+    """Whether its slabs could all be followed; where not, `active` is too high."""
 
 
 @dataclass(frozen=True, slots=True)

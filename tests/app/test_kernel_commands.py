@@ -60,7 +60,9 @@ def test_maps_and_places(capsys: pytest.CaptureFixture[str], dump_file: str) -> 
 
 def rows_of(capsys: pytest.CaptureFixture[str], dump_file: str, *arguments: str) -> list[dict[str, Any]]:
     """The records that a command prints as JSON."""
-    found = run_json(capsys, *arguments, "--dump", dump_file)[arguments[0]]
+    document = run_json(capsys, *arguments, "--dump", dump_file)
+    assert document["consistency"] == "live"
+    found = document[arguments[0]]
     assert isinstance(found, list)
     return found
 
