@@ -31,7 +31,7 @@ def run(options: argparse.Namespace) -> int:
     own = has_own_media(options)
     named = sum((options.machine is not None, options.guest is not None or own, options.dump is not None))
     if named > 1:
-        raise UsageError("name a running machine, a guest to start or a dump, one of them")
+        raise UsageError("name a running machine, a guest to start or a dump, only one of them")
     if not named:
         raise UsageError("name a running machine, --dump FILE, or --guest demo to start one for the picture")
     if not options.out.absolute().parent.is_dir():

@@ -115,7 +115,7 @@ def test_what_cannot_be_parsed_is_a_usage_error(words: list[str], capsys: pytest
         (["run", "demo", "--floppy", "x"], "not both"),
         (["window", "--guest", "demo", "--floppy", "x"], "not both"),
         (["shot", "--out", "x.png"], "name a running machine"),
-        (["shot", "tiny", "--guest", "demo", "--out", "x.png"], "not both"),
+        (["shot", "tiny", "--guest", "demo", "--out", "x.png"], "only one of them"),
         (["shot", "tiny", "--out", "/no/such/directory/x.png"], "no directory"),
         (["voxel", "0x100000000"], "larger --order"),
         (["voxel", "0", "--order", "99"], "order 99"),
