@@ -53,7 +53,7 @@ def test_the_peers_are_measured_in_the_same_run(report: Report) -> None:
     results = {result.name: result for result in report.results}
     values = {name: result.value for name, result in results.items() if result.value is not None}
     ours = values["process_list_128mib_20_tasks_p50"]
-    for peer in ("drgn_over_qmp", "drgn_over_mapping", "volatility_pslist"):
+    for peer in ("drgn_over_qmp", "drgn_over_mapping", "volatility_pslist", "volatility_in_worker"):
         name = f"process_list_128mib_20_tasks_{peer}"
         assert results[name].why == ""
         assert values[f"{name}_to_ours"] == pytest.approx(values[name] / ours)
