@@ -10,6 +10,7 @@ from app.kernel_symbols import SymbolShelf
 from app.widgets.record_table import RecordTable
 
 if TYPE_CHECKING:
+    from app.chosen import Key
     from app.telling import Told
 
 MODULES, SLABS, SOCKETS, MOUNTS, LOG, SYMBOLS = SECTIONS = (
@@ -59,6 +60,8 @@ class KernelUi:
     """Which machine that was of."""
     shelf: SymbolShelf = field(default_factory=SymbolShelf)
     story: StoryUi = field(default_factory=StoryUi)
+    followed: dict[tuple[str, str], tuple[str, Key] | None] = field(default_factory=dict)
+    """What was chosen elsewhere, and what held the selected byte, when each section looked last."""
     log_level: int = DEBUG
     """Messages of this level and graver ones are shown."""
     log_kept: int = DEBUG

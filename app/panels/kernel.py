@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from imgui_bundle import icons_fontawesome_6 as icons
 from imgui_bundle import imgui
 
+from app.chosen import Key, parse_key
 from app.kernel_ui import Fetched
 from app.layout import KERNEL
 from app.panels import kernel_log, modules, mounts, slabs, sockets, symbols
@@ -72,6 +73,7 @@ def draw(state: AppState, ui: Ui) -> None:
 def _table(state: AppState, ui: Ui, section: KernelList[Any], table: RecordTable[Any], fetched: Fetched) -> None:
     assert fetched.rows is not None
     machine = state.kernel.machine
+    _follow(state, section, table, fetched)
     event = table.draw(ui.theme, fetched.rows, menu=lambda row: section.menu(ui, machine, row))
     if not len(table.model.view(fetched.rows)):
         imgui.set_cursor_pos_y(imgui.get_cursor_pos_y() - imgui.get_item_rect_size().y * 0.6)
@@ -80,6 +82,36 @@ def _table(state: AppState, ui: Ui, section: KernelList[Any], table: RecordTable
         state.own_keys |= OWN_KEYS
     if event is not None:
         section.do(ui, machine, event)
+
+
+def _follow(state: AppState, section: KernelList[Any], table: RecordTable[Any], fetched: Fetched) -> None:
+    """Select the row of what was chosen elsewhere, or of what holds the selected byte: whichever came last."""
+    kernel = state.kernel
+    assert fetched.rows is not None
+    for source, subject in (("chosen", _chosen(state)), ("byte", _held(state, section.holds))):
+        place = (section.title, source)
+        if kernel.followed.get(place) == subject:
+            continue
+        kernel.followed[place] = subject
+        if subject is None or subject[0] != section.holds:
+            continue
+        found = section.find(fetched.rows, subject[1])
+        if found is not None and found != table.selected:
+            table.show(found)
+
+
+def _chosen(state: AppState) -> tuple[str, Key] | None:
+    chosen = state.chosen
+    return None if chosen is None or chosen.machine != state.kernel.machine else (chosen.kind, chosen.key)
+
+
+def _held(state: AppState, kind: str) -> tuple[str, Key] | None:
+    """What of a kind holds the selected byte."""
+    told = state.kernel.story.told
+    if not kind or told is None or told.machine != state.kernel.machine or state.selection is None:
+        return None
+    key = next((fact.key for fact in told.facts if fact.kind == kind), None)
+    return None if key is None else (kind, parse_key(kind, key))
 
 
 # The bar above

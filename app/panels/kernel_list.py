@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic
 
 from imgui_bundle import icons_fontawesome_6 as icons
 
+from app.chosen import Key
 from app.kernel_ui import Fetched
 from app.widgets.record_model import R
 from app.widgets.record_table import MenuEntry, RecordTable, TableEvent
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
 
 
 def _no_tools(_state: AppState, _ui: Ui, _table: RecordTable[Any]) -> None:
+    return
+
+
+def _no_row(_rows: Sequence[Any], _key: Key) -> None:
     return
 
 
@@ -37,6 +42,10 @@ class KernelList(Generic[R]):
     menu: Callable[[Ui, str, R], Sequence[MenuEntry]]
     empty: str
     """What is said where the kernel's list is empty."""
+    holds: str = ""
+    """The kind of things, as `choose.pages_of` takes it, that its rows are: what is chosen elsewhere is selected."""
+    find: Callable[[Sequence[R], Key], Hashable | None] = _no_row
+    """Which row a chosen thing of that kind is, as its table tells rows apart; None: none."""
     tools: Callable[[AppState, Ui, RecordTable[Any]], None] = _no_tools
     """Further tools beside the filter."""
     tools_units: float = 0.0

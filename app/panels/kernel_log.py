@@ -117,6 +117,6 @@ LIST = KernelList(
     _do,
     _menu,
     "The kernel has said nothing of that weight",
-    _tools,
+    tools=_tools,
     tools_units=16,
 )

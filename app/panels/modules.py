@@ -71,4 +71,6 @@ LIST = KernelList(
     _do,
     _menu,
     "This kernel has no modules loaded",
+    holds="module",
+    find=lambda _rows, name: name,
 )

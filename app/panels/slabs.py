@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from imgui_bundle import icons_fontawesome_6 as icons
 
+from app.chosen import Key
 from app.kernel_ui import SLABS, Fetched
 from app.output import format_bytes
 from app.panels.kernel_list import KernelList, ask_desk, go_entry, light, light_entry
@@ -87,6 +88,19 @@ def _menu(ui: Ui, machine: str, cache: SlabCache) -> Sequence[MenuEntry]:
     )
 
 
+def _find(caches: Sequence[SlabCache], name: Key) -> int | None:
+    return next((cache.address for cache in caches if name == cache.name or name in cache.aliases), None)
+
+
 LIST = KernelList(
-    SLABS, icons.ICON_FA_CUBES, ("cache", "caches"), _make, _fetch, _do, _menu, "This kernel has no slab caches"
+    SLABS,
+    icons.ICON_FA_CUBES,
+    ("cache", "caches"),
+    _make,
+    _fetch,
+    _do,
+    _menu,
+    "This kernel has no slab caches",
+    holds="slab",
+    find=_find,
 )

@@ -9,6 +9,7 @@ import numpy as np
 from imgui_bundle import icons_fontawesome_6 as icons
 from numpy.typing import NDArray
 
+from app.chosen import Key
 from app.kernel_symbols import KernelSymbols
 from app.kernel_ui import SYMBOLS, Fetched
 from app.panels.kernel_list import KernelList, go_entry, light
@@ -107,6 +108,23 @@ def _menu(ui: Ui, machine: str, symbol: SymbolRow) -> Sequence[MenuEntry]:
     )
 
 
+def _find(rows: Sequence[SymbolRow], key: Key) -> tuple[int, str] | None:
+    """The symbol that begins where a chosen one does, by the name that people know it by."""
+    if not isinstance(rows, KernelSymbols) or not isinstance(key, tuple):
+        return None
+    place = rows.place(key[0])
+    return None if place is None or place.offset else (key[0], place.name)
+
+
 LIST = KernelList(
-    SYMBOLS, icons.ICON_FA_TAGS, ("symbol", "symbols"), _make, _fetch, _do, _menu, "This kernel names no symbols"
+    SYMBOLS,
+    icons.ICON_FA_TAGS,
+    ("symbol", "symbols"),
+    _make,
+    _fetch,
+    _do,
+    _menu,
+    "This kernel names no symbols",
+    holds="symbol",
+    find=_find,
 )

@@ -434,6 +434,71 @@ def first_line(person: Person) -> float:
 STORY_TOP = 152.0
 
 
+def test_what_is_chosen_or_selected_elsewhere_is_selected_in_the_lists(guest: Person) -> None:
+    listed(guest, SLABS)
+    table = table_of(guest.state, SLABS)
+    cache = next(c for c in guest.state.kernel.fetched[SLABS].rows or () if c.name == "task_struct")
+    guest.run("choose.pages_of", "slab", "task_struct", None, None, False)
+    guest.frame(3)
+    assert table.selected == cache.address
+    guest.run("choose.pages_of", "slab", "there is no such cache", None, None, False)
+    guest.frame(3)
+    assert table.selected == cache.address
+    listed(guest, MODULES)
+    guest.run("choose.pages_of", "module", "virtio_net", None, None, False)
+    guest.frame(3)
+    assert table_of(guest.state, MODULES).selected == "virtio_net"
+    listed(guest, SYMBOLS, 5)
+    schedule = int(fact(at_symbol(guest, "schedule + 0x10"), "Virtual").value, 0) - 0x10
+    guest.frame(3)
+    assert table_of(guest.state, SYMBOLS).selected == (schedule, "schedule"), "what holds the byte"
+    for section in SECTIONS:  # a byte that nothing of the list holds
+        listed(guest, section, 5)
+        guest.run("view.select", "0x1000")
+        told(guest)
+        guest.frame(2)
+    assert guest.toasts() == []
+
+
+def test_the_storys_menus_lead_on(guest: Person) -> None:
+    story = at_symbol(guest, "schedule")
+    panel = imgui.internal.find_window_by_name(INSPECTOR)
+    labels = [one.label for one in story.facts]
+
+    def menu(label: str, item: int, count: int) -> None:
+        guest.frame(40)
+        y = first_line(guest) + labels.index(label) * 20 + 8
+        guest.click(panel.pos.x + 12 + 80 + 14, y, button=2)
+        guest.frame(3)
+        popup = next(w for w in imgui.get_current_context().windows if w.active and w.name.startswith("##Popup"))
+        step = (popup.size.y - 16) / count
+        guest.click(popup.pos.x + 40, popup.pos.y + 8 + (item + 0.5) * step)
+        guest.frame(2)
+
+    menu("Symbol", 0, 4)
+    assert guest.state.chosen is not None
+    assert (guest.state.chosen.kind, guest.state.chosen.title) == ("symbol", "schedule")
+    guest.window.session.choose(None)
+    menu("Symbol", 1, 4)
+    guest.until(lambda: guest.state.stage.view.camera.flying, "it should fly there")
+    menu("Symbol", 2, 4)
+    assert guest.state.kernel.section == SYMBOLS
+    assert table_of(guest.state, SYMBOLS).model.needle == "schedule"
+    menu("Symbol", 3, 4)
+    assert guest.offscreen.clipboard.get() == "schedule"
+    sighting = guest.state.kernels.sighting(NAME)
+    assert sighting is not None
+    assert sighting.processes is not None
+    address = int(sighting.processes.addresses[sighting.processes.names.index("counter")])
+    at_symbol(guest, f"{address + 0x48:#x}")
+    guest.until(lambda: any(one.label == "Record of" for one in told(guest).facts), "whose record it is")
+    labels = [one.label for one in told(guest).facts]
+    before = guest.selected()
+    menu("Object", 0, 2)
+    until_other(guest, before)
+    assert told(guest).address % 4096 == address % 4096
+
+
 def test_a_task_is_told_from_its_record(guest: Person) -> None:
     sighting = guest.state.kernels.sighting(NAME)
     assert sighting is not None
