@@ -61,6 +61,9 @@ class TaskLayout:
     rss_counters: int | None
     """Where a percpu_counter points to its per-cpu parts (since v6.2)."""
     n_rss: int
+    kept_rss: int | None
+    """Of `task_struct.rss_stat.count` (before v6.2): pages that a thread has not yet added to its mm's counters."""
+    kept_step: int
 
     @property
     def resident(self) -> tuple[int, ...]:
@@ -90,6 +93,11 @@ class TaskLayout:
             member = types.member("mm_struct", "rss_stat.count")
             element, n_rss = types.array(member.type_id)
             rss, step, counters = member.offset, types.size(element), None
+        # SPLIT_RSS_COUNTING (mm/memory.c): up to 64 faults of a thread, of up to 16 pages each.
+        kept_rss, kept_step = None, 4
+        if types.has("task_struct", "rss_stat.count"):
+            kept = types.member("task_struct", "rss_stat.count")
+            kept_rss, kept_step = kept.offset, types.size(types.array(kept.type_id)[0])
         comm = types.member("task_struct", "comm")
         return cls(
             tasks=types.offset("task_struct", "tasks"),
@@ -116,6 +124,8 @@ class TaskLayout:
             rss_step=step,
             rss_counters=counters,
             n_rss=min(n_rss, 8),
+            kept_rss=kept_rss,
+            kept_step=kept_step,
         )
 
 
@@ -186,6 +196,7 @@ class TaskReader:
                 **{name: (getattr(layout, name), 4) for name in ("pid", "tgid", "flags", "state", "exit_state")},
                 **{name: (getattr(layout, name), 8) for name in ("stack", "mm", "parent", "cred", "start_time")},
                 "comm": (layout.comm, layout.comm_bytes),
+                **{name: (at, layout.kept_step) for name, at in self._kept().items()},
             }
         )
         self._behind = {"parent": Members({"tgid": (layout.tgid, 4)}), "cred": Members({"uid": (layout.uid, 4)})}
@@ -269,7 +280,7 @@ class TaskReader:
         told = self._members.read(space, tasks)
         mms = told.u64("mm")
         parents, creds = (objects.read(space, told.u64(name)) for name, objects in self._behind.items())
-        roots, rss = self._memory(mms)
+        roots, rss = self._memory(mms, [told.i64(name) for name in self._kept()])
         states, exits = told.u64("state").tolist(), told.u64("exit_state").tolist()
         return Tasks(
             addresses=tasks,
@@ -288,8 +299,19 @@ class TaskReader:
             consistency="live" if attempts == 0 and bool(told.ok.all()) else "retried",
         )
 
-    def _memory(self, mms: U64) -> tuple[U64, I64]:
-        """Page-table roots and resident sizes in bytes of many `mm_struct`s (n,); zeros for 0."""
+    def _kept(self) -> dict[str, int]:
+        """Where a task keeps counts of its own: one a kind of resident page, or none."""
+        layout = self.layout
+        if layout.kept_rss is None:
+            return {}
+        return {f"kept{index}": layout.kept_rss + index * layout.kept_step for index in layout.resident}
+
+    def _memory(self, mms: U64, kept: list[I64]) -> tuple[U64, I64]:
+        """Page-table roots and resident sizes in bytes of many tasks' `mm_struct`s (n,); zeros for 0.
+
+        kept: what the tasks keep of the counts (n,), a kind of page each. /proc/PID/status leaves that out, and a small
+        process may seem to have no memory at all; smaps_rollup counts the pages themselves.
+        """
         layout, space = self.layout, self.kernel.space
         roots, rss = np.zeros(len(mms), np.uint64), np.zeros(len(mms), np.int64)
         own, place = np.unique(mms, return_inverse=True)  # threads share theirs
@@ -298,8 +320,10 @@ class TaskReader:
         told = self._mm_members.read(space, own)
         paddrs, mapped = space.translate(told.u64("pgd"))
         pages = np.zeros(len(own), np.int64)
-        for index in layout.resident:
+        for at, index in enumerate(layout.resident):
             count = told.i64(f"rss{index}")
+            if kept:
+                np.add.at(count, place, kept[at])
             if layout.rss_counters is not None:
                 # Each CPU's part is four bytes at the same offset from that CPU's area.
                 parts = told.u64(f"cpus{index}")[:, None] + self._cpu_offsets[None, :]
