@@ -199,7 +199,7 @@ def test_page_classes_agree_with_the_guests_flags(looked: Looked) -> None:
         found: npt.NDArray[np.bool_] = (looked.flags >> np.uint64(bit)) & np.uint64(1) != 0
         return found
 
-    assert still.mean() > 0.95
+    assert still.mean() > 0.8, "pages that a processor keeps go back to the others now and then"
     files = (classes == PageClass.FILE) | (classes == PageClass.SHARED_MEMORY)
     # In a slab's record, what is the mapping in others is a list: some kernels say of slabs that they are anonymous.
     anonymous = has(KPF_ANON) & ~has(KPF_SLAB)
