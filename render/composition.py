@@ -32,7 +32,7 @@ class Composition:
         self.selection_mark = BoxMarker(background.selection, 2.0, through=0.4)
         self.page_mark = BoxMarker(background.selection, 1.0, through=0.15)
         self.hover_mark = BoxMarker(background.hover, 1.5, through=0.1)
-        self.outline = Outline(background.accent)
+        self.outline = Outline(background.accent, background.bottom)
         self._marks = (self.selection_mark, self.page_mark, self.hover_mark, self.outline)
         self.scene.add(*self._marks)
         self._background = background
@@ -72,7 +72,7 @@ class Composition:
         self.selection_mark.set_color(background.selection)
         self.page_mark.set_color(background.selection)
         self.hover_mark.set_color(background.hover)
-        self.outline.set_color(background.accent)
+        self.outline.set_color(background.accent, background.bottom)
 
     def set_scale(self, pixel_ratio: float) -> None:
         """Draw for a screen with this many pixels to the unit."""

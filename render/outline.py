@@ -14,13 +14,15 @@ from render.page_boxes import MOST_BOXES
 _THICKNESS = 1.0
 _NAME_SIZE = 13
 _LONGEST_NAME = 60
+_EDGE = 0.25
+"""Around the name's letters, as a share of what pygfx's glyphs have room for."""
 _POINTS_A_BOX = 24
 
 
 class Outline(gfx.Group):
     """Lines of at most MOST_BOXES boxes: plain where nothing hides them, faint through what does; one name."""
 
-    def __init__(self, color: str) -> None:
+    def __init__(self, color: str, ground: str) -> None:
         super().__init__(visible=False)
         self._lines = []
         self.boxes: tuple[Box, ...] = ()
@@ -47,10 +49,12 @@ class Outline(gfx.Group):
             screen_space=True,
             anchor="bottom-center",
             anchor_offset=5,
-            material=gfx.TextMaterial(aa=True, depth_test=False, depth_write=False, render_queue=3250),
+            material=gfx.TextMaterial(
+                aa=True, depth_test=False, depth_write=False, render_queue=3250, outline_thickness=_EDGE
+            ),
         )
         self.add(*self._lines, self._name)
-        self.set_color(color)
+        self.set_color(color, ground)
 
     def show(self, boxes: Sequence[Box], label: str) -> bool:
         """Outline boxes, at most MOST_BOXES, one of them with a name; none: nothing.
@@ -80,11 +84,12 @@ class Outline(gfx.Group):
         if at is not None:
             self._name.local.position = at
 
-    def set_color(self, color: str) -> None:
-        """Change the colour."""
+    def set_color(self, color: str, ground: str) -> None:
+        """Change the colour; the name has an edge of the ground's, so that it can be read on what is lit."""
         for line in self._lines:
             line.material.color = color
         self._name.material.color = color
+        self._name.material.outline_color = ground
 
     def set_scale(self, pixel_ratio: float) -> None:
         """Draw for a screen with this many pixels to the unit."""

@@ -401,3 +401,16 @@ def test_it_leaves_with_its_machine(looker: Person, demo_dump: Path, tmp_path: P
     looker.until(lambda: "again" not in looker.state.stage.feeds, "it should be gone")
     looker.frame(2)
     assert chosen(looker) is None
+
+
+def test_it_is_lit_again_on_another_device(looker: Person) -> None:
+    """The last test of this window: another device begins with nothing."""
+    looker.run("choose.pages_of", "class", "page_table", "guest", None, False)
+    pages = known(looker).pages
+    assert pages is not None
+    looker.window._lose_device(RuntimeError("for a test"))
+    looker.frame(3)
+    looker.until(lambda: "guest" in looker.state.stage.feeds, "it should be shown again", 60)
+    looker.frame(6)
+    assert lit(looker) == pages.tolist()
+    assert looker.state.stage.view._composition.outline.boxes

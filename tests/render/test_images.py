@@ -203,3 +203,18 @@ def test_oblique_slice_in_a_clipped_glass(make_view: MakeView, make_store: MakeS
     view.set_cut("m", Cut((Plane("oblique", -4.0, -70.0, 30.0),), ((0.0, 0.0, 0.0), (40.0, 64.0, 48.0))))
     picture = check(view, "slice-oblique").astype(int)
     assert ((picture[..., 0] > 190) & (picture[..., 2] < 120)).sum() > 60, "the oblique plane's edges"
+
+
+def test_lit_pages(make_view: MakeView, make_store: MakeStore) -> None:
+    """The stairs as dark glass; in them, bright in their own colours and each with thin light blue lines around it, a
+    bar deep inside at the left and a cube under the highest step at the right; above the one that is larger its name.
+    """
+    store = make_store(stairs())
+    bricks = store.bricks_of_pages(np.arange(64, dtype=np.uint32))
+    mask = (bricks == (3, 2, 2)).all(axis=1) | ((bricks[:, 0] == 1) & (bricks[:, 2] == 0) & (bricks[:, 1] > 1))
+    view = make_view(SIZE)
+    view.add_volume("m", store)
+    store.set_highlight(mask)
+    view.set_outline("m", np.flatnonzero(mask).astype(np.uint32), "sshd (412)")
+    picture = check(view, "lit-pages").astype(int)
+    assert (picture.max(axis=2) > 200).mean() > 0.005
