@@ -62,13 +62,16 @@ def test_processes_stand_below_the_machines_in_a_kept_layout_that_lacks_them(hom
     node = dock_ids(ini)[MACHINES]
     parent = re.search(rf"DockNode +ID=0x{node:08X} Parent=0x([0-9A-F]+)", older)
     assert parent is not None
+    halves = re.findall(rf"DockNode +ID=0x([0-9A-F]+) Parent=0x{parent.group(1)}", older)
+    assert f"{node:08X}" in halves
     lines = []
     for line in older.splitlines():
         if f"Parent=0x{parent.group(1)}" in line:
             continue
         if f"ID=0x{parent.group(1)} " in line:
             line = line.replace(" Split=Y", "")
-        lines.append(line.replace(f"DockId=0x{node:08X}", f"DockId=0x{parent.group(1)}"))
+        docked = line.startswith("DockId=0x") and line[9:17] in halves
+        lines.append(f"DockId=0x{parent.group(1)}" if docked else line)
     save_layout(config, "\n".join(lines) + "\n")
     with OffscreenWindow(WindowOptions(size=SIZE, tour=False)) as offscreen:
         person = Person(offscreen)
