@@ -16,8 +16,6 @@ Row = tuple[int, int, tuple[vol.Cell, ...]]
 """Which it is, how deep it stands in the tree, its cells."""
 _WIDTH_UNITS = {"int": 14.0, "hex": 32.0, "float": 20.0, "bool": 14.0, "time": 38.0}
 _LOWEST = -(1 << 80)
-_MOST_FIXED = 8
-"""Columns beyond this many share the width instead of having their own: wide tables must fit somehow."""
 
 
 @dataclass(slots=True)
@@ -55,6 +53,8 @@ class VolatilityUi:
     n_news: int = 0
     types_path: str = ""
     save_path: str = ""
+    seen: str = ""
+    """The plugin that the list was scrolled to last."""
 
     def chosen(self) -> vol.Plugin | None:
         """The chosen plugin; None while it is not known what is installed, or it is not."""
@@ -74,7 +74,6 @@ class VolatilityUi:
 
 def _columns(run: Run) -> tuple[Column[Row], ...]:
     kinds = run.columns
-    fixed = len(kinds) <= _MOST_FIXED
     named = next((index for index, kind in enumerate(kinds) if kind.kind == "text"), 0)
     """The column whose text is set in as the rows of a tree are."""
     return tuple(
@@ -82,7 +81,7 @@ def _columns(run: Run) -> tuple[Column[Row], ...]:
             name,
             _sorted_by(index, kind),
             _shown(index, kind),
-            _WIDTH_UNITS.get(kind.kind, 0.0) if fixed else 0.0,
+            _WIDTH_UNITS.get(kind.kind, 0.0),
             right=is_number(kind),
             mono=kind.kind in ("hex", "bytes", "code"),
             tone=_tone(index),

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 LIST_UNITS, NARROW_LIST_UNITS = 56.0, 44.0
 FILTER_UNITS, NARROW_FILTER_UNITS = 44.0, 26.0
 FIELD_UNITS = 22.0
+TEXT_UNITS = 34.0
+"""What a column of text needs at least."""
 NARROW_UNITS = 180.0
 """A panel of less width has no room for the long forms."""
 _TYPES = "types for kernels without"
@@ -80,6 +82,9 @@ def _plugins(vol: VolatilityUi, ui: Ui, plugins: tuple[Plugin, ...], problem: st
                     vol.plugin = one.name
                     if imgui.get_io().mouse_clicked_last_count[0] >= 2:
                         ui.run("volatility.run")
+            if chosen and vol.seen != one.name:  # chosen by another way than a click here
+                imgui.set_scroll_here_y(0.5)
+                vol.seen = one.name
             ui.tooltip(one.name, note=one.description)
         if not shown:
             ui.faint("None is called so")
@@ -135,8 +140,10 @@ def _said(ui: Ui, result: Result | None, plugin: Plugin, width: float) -> None:
         text = f"{icons.ICON_FA_TRIANGLE_EXCLAMATION}  {count}. {plain(finished.problem)}"
         ui.elided(text, width, theme.warn)
     else:
-        ui.elided(f"{count} in {format_duration(finished.took_s)}, of {result.machine}", width, theme.text_dim)
-        ui.tooltip(plugin.name, note=" ".join((plugin.description, *map(plain, finished.notes))))
+        ui.elided(f"{count} in {format_duration(finished.took_s)}", width, theme.text_dim)
+        ui.tooltip(
+            f"{plugin.name} on {result.machine}", note=" ".join((plugin.description, *map(plain, finished.notes)))
+        )
 
 
 def _tools(state: AppState, ui: Ui, filter_width: float) -> None:
@@ -274,9 +281,18 @@ def _result(state: AppState, ui: Ui) -> None:
         notes = " ".join(map(plain, finished.notes))
         _centred(ui, icon, finished.problem or notes or f"{result.run.job.plugin} found nothing on {result.machine}")
         return
-    result.table.draw(
-        theme, result.rows
-    )  # what a click should do with others' rows cannot be said: they are for reading
+    # Wide tables are moved sideways as a whole: squeezed, nothing in them could be read.
+    avail = imgui.get_content_region_avail()
+    wanted = sum(theme.px(column.width or TEXT_UNITS) for column in result.table.model.columns)
+    is_wide = wanted > avail.x
+    if is_wide:
+        imgui.set_next_window_content_size(imgui.ImVec2(wanted, 0))
+    with ui.style(window_padding=(0.0, 0.0)):
+        flags = imgui.WindowFlags_.horizontal_scrollbar if is_wide else 0
+        imgui.begin_child("wide", imgui.ImVec2(0, 0), 0, flags)
+    # For reading: what a click should do depends on a plugin's own columns.
+    result.table.draw(theme, result.rows, size=(wanted if is_wide else 0.0, 0.0))
+    imgui.end_child()
     if result.table.focused:
         state.own_keys |= OWN_KEYS
 

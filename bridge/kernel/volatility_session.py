@@ -28,7 +28,7 @@ from volatility3.framework.symbols.linux import LinuxKernelIntermedSymbols
 from bridge.kernel.isf import banner, isf_document, linked_offset
 from bridge.kernel.kernel import Kernel
 from bridge.kernel.volatility_layers import LinuxIntel57, RamLayer
-from bridge.kernel.volatility_plugins import NoSuchPlugin, checked, described, find_plugin
+from bridge.kernel.volatility_plugins import NoSuchPlugin, checked, described, find_plugin, plugin_classes
 from bridge.kernel.volatility_records import Cell, Column, Columns, Finished, Job, Progress, Rows
 
 framework.require_interface_version(2, 0, 0)
@@ -58,6 +58,7 @@ class Session:
 
     def __init__(self, kernel: Kernel) -> None:
         self.kernel = kernel
+        plugin_classes()  # loads what the kernel's types are given their behaviour by
         document = isf_document(kernel)
         # Plugins that look for hidden modules refuse tables of other makers than dwarf2json 0.8, which was the first to
         # give types to all symbols. Ours has them; this one never leaves the process.
@@ -296,7 +297,7 @@ def _file_handler(folder: Path | None, files: list[str]) -> type[Any]:
     class Handler(io.BytesIO, interfaces.plugins.FileHandlerInterface):  # type: ignore[misc]
         def __init__(self, filename: str) -> None:
             if folder is None:
-                raise _NoFolder("This writes files: say where to with --output FOLDER.")
+                raise _NoFolder("It writes files, and has no folder for them: `glassbox vol` takes --output FOLDER.")
             if len(files) >= _MAX_FILES:
                 raise _NoFolder(f"It wrote {_MAX_FILES:,} files; no more are taken.")
             io.BytesIO.__init__(self)

@@ -24,6 +24,9 @@ from bridge.kernel.maps import VM_EXEC, VM_READ, VM_SHARED, VM_WRITE
 from bridge.kernel.page_classes import PageClass
 from bridge.kernel.page_sets import pages_of
 from bridge.kernel.snapshot import Introspector, SemanticSnapshot
+from bridge.kernel.volatility import Run
+from bridge.kernel.volatility_records import Job, Target
+from bridge.kernel.volatility_session import Session
 from bridge.machine.guest import MIB, Guest
 from bridge.memory.physical import PhysicalReader
 from bridge.memory.ram import GuestRam
@@ -319,3 +322,22 @@ def test_slab_objects_in_use_are_the_threads(looked: Looked, details: Details) -
     in_use = sum(objects.values())
     assert 0 <= in_use - len(threads) <= 12  # idle threads, and those whose end not all processors know of
     assert len(objects) > in_use
+
+
+def test_volatility_agrees(looked: Looked) -> None:
+    """Volatility's walkers over our types and layers, five levels of page tables included, which it lacks."""
+    runs = {}
+    for plugin, options in (("linux.psaux", {}), ("linux.mountinfo", {"pids": (1,)}), ("linux.lsof", {"pid": (1,)})):
+        runs[plugin] = run = Run(Job(1, Target(Path("none")), plugin, dict(options)))
+        Session(looked.live.kernel).run(run.job, run.take)  # type: ignore[arg-type]
+        assert run.finished is not None
+        assert run.finished.problem == "", plugin
+    tasks = looked.introspector.tasks.processes()
+    ours = {(int(tasks.pids[i]), tasks.names[i]) for i in range(len(tasks))}
+    rows = runs["linux.psaux"].rows
+    assert {pid for pid, name in ours if not name.startswith("kworker")} <= {row[0] for row in rows}
+    arguments = {row[0]: str(row[3]).strip() for row in rows}
+    assert arguments[1] == looked.live.shell.run("tr '\\0' ' ' </proc/1/cmdline").strip()
+    details = Details(looked.introspector)
+    assert {mount.path for mount in details.mounts(1)} == {row[6] for row in runs["linux.mountinfo"].rows}
+    assert [file.path for file in details.files(1)] == [row[4] for row in runs["linux.lsof"].rows]
