@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Iterator
 
 import pytest
 
@@ -28,17 +29,21 @@ def ask(introspector: Introspector, name: str, *arguments: object) -> Answer:
 
 
 @pytest.fixture(scope="module")
-def holder(live: LiveGuest) -> int:
+def holder(live: LiveGuest) -> Iterator[int]:
     """A process that holds files of every kind open and does nothing: its number."""
     live.shell.run(
         "mkdir -p /run/held && cd /run/held && echo hello >file && echo gone >deleted && ln -sf file link"
         " && mkfifo fifo && mkdir -p deep/er && mount -t tmpfs inner deep/er && echo x >deep/er/inside; cd /"
     )
-    live.shell.run(
+    said = live.shell.run(
         "(exec 3</run/held/file 4>>/run/held/deleted 5<>/run/held/fifo 6</run/held/deep/er/inside 7</run/held"
-        " 8</proc/self/ns/mnt 9</dev/zero; rm /run/held/deleted; head -c 3 <&3; exec sleep 5000) & sleep 1"
+        " 8</proc/self/ns/mnt 9</dev/zero; rm /run/held/deleted; head -c 3 <&3; exec sleep 5000) & sleep 1;"
+        " echo held=$!"
     )
-    return int(live.shell.run("pidof sleep").split()[0])
+    yield int(said.rpartition("held=")[2])
+    # Other tests compare this guest with what it was before.
+    live.shell.run("kill $(grep -ls 500[01] /proc/[0-9]*/cmdline | tr -dc '0-9\\n'); sleep 1; true")
+    live.shell.run("umount /run/jail/proc; umount /run/held/deep/er; rm -r /run/held /run/jail; true")
 
 
 def test_open_files_equal_the_guests_own(live: LiveGuest, details: Details, holder: int) -> None:

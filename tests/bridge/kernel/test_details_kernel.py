@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 import time
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -38,10 +39,11 @@ def program(live: LiveGuest) -> KernelProgram:
 
 
 @pytest.fixture(scope="module")
-def loaded(live: LiveGuest) -> str:
+def loaded(live: LiveGuest) -> Iterator[str]:
     """/proc/modules, once the network card's drivers are in."""
     live.shell.run("while read -r module; do insmod $module || break; done </etc/network-modules; true")
-    return live.shell.run("cat /proc/modules")
+    yield live.shell.run("cat /proc/modules")
+    live.shell.run("for i in 1 2 3 4; do rmmod $(cut -d ' ' -f 1 /proc/modules) 2>/dev/null; done; true")
 
 
 def test_modules_equal_the_guests_own(loaded: str, details: Details) -> None:
@@ -235,11 +237,14 @@ def test_slab_objects(live: LiveGuest, details: Details, introspector: Introspec
 
 
 @pytest.fixture(scope="module")
-def talkers(live: LiveGuest) -> None:
-    """Sockets of each family: TCP in conversation, UDP, a unix socket with a name, netlink."""
+def talkers(live: LiveGuest) -> Iterator[None]:
+    """Sockets of each family: TCP in conversation, a unix socket with a name, netlink."""
     live.shell.run("ip link set lo up; (sleep 6000 | nc -l -p 5000 >/dev/null &); sleep 1")
     live.shell.run("(sleep 6000 | nc 127.0.0.1 5000 >/dev/null &); (syslogd -n &); (uevent >/dev/null &); sleep 1")
-    live.shell.run("(udpsvd -h; tftp -g -r x 127.0.0.1 9 & true) >/dev/null 2>&1; sleep 1")
+    yield
+    live.shell.run(
+        "kill $(pidof nc syslogd uevent) $(grep -ls 6000 /proc/[0-9]*/cmdline | tr -dc '0-9\\n'); sleep 1; true"
+    )
 
 
 def internet(text: str) -> tuple[str, int]:
