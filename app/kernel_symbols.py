@@ -66,7 +66,7 @@ class KernelSymbols(Sequence[SymbolRow]):
     def haystacks(self) -> list[str]:
         """What the filter looks at: the casefolded names, and the addresses as they are written."""
         folded = "\n".join(self.symbols.names).casefold().split("\n")
-        return [f"{name} {address:#x}" for name, address in zip(folded, self.symbols.addresses.tolist(), strict=True)]
+        return list(map("%s %s".__mod__, zip(folded, map(hex, self.symbols.addresses.tolist()), strict=True)))
 
     @cached_property
     def name_ranks(self) -> NDArray[np.intp]:

@@ -499,6 +499,63 @@ def test_the_storys_menus_lead_on(guest: Person) -> None:
     assert told(guest).address % 4096 == address % 4096
 
 
+def test_who_else_maps_a_page_can_be_chosen(guest: Person) -> None:
+    sighting = guest.state.kernels.sighting(NAME)
+    assert sighting is not None
+    assert sighting.parts is not None
+    assert sighting.classes is not None
+    code = (sighting.parts == Part.CODE) & (sighting.classes != PageClass.KERNEL_RODATA)
+    for page in np.flatnonzero(code).tolist():
+        guest.run("view.select", page * 4096)
+        story = told(guest, 4)
+        if fact(story, "Process").others:
+            break
+    process = fact(story, "Process")
+    panel = imgui.internal.find_window_by_name(INSPECTOR)
+    y = first_line(guest) + [one.label for one in story.facts].index("Process") * 20 + 8
+    x = panel.pos.x + 12 + 80 + 8 * len(process.value) + 24  # where it says how many more
+    guest.click(x, y)
+    guest.frame(3)
+    popup = next(w for w in imgui.get_current_context().windows if w.active and w.name.startswith("##Popup"))
+    guest.click(popup.pos.x + 30, popup.pos.y + 16)
+    assert guest.state.chosen is not None
+    assert (guest.state.chosen.title, str(guest.state.chosen.key)) == process.others[0]
+
+
+def test_the_tools_of_the_messages(guest: Person) -> None:
+    listed(guest, LOG)
+    guest.frame(3)
+    panel = imgui.internal.find_window_by_name(KERNEL)
+    y = panel.pos.y + 50
+    copy = panel.pos.x + panel.size.x - 26
+    row = range(int(panel.pos.x + 300), int(copy - 40), 8)
+    for x in row:  # the tools stand left of the filter: find them as one would, by where they are
+        if guest.state.kernel.log_level != DEBUG:
+            break
+        guest.click(x, y)
+        guest.frame(2)
+        popup = [w for w in imgui.get_current_context().windows if w.active and w.name.startswith("##Popup")]
+        if popup and guest.popup_open() and guest.state.kernel.section == LOG:
+            guest.click(popup[-1].pos.x + 30, popup[-1].pos.y + popup[-1].size.y - 16)  # the last: errors
+        guest.frame(2)
+        if guest.state.kernel.section != LOG:
+            guest.run("kernel.show", LOG)
+            guest.frame(3)
+    assert guest.state.kernel.log_level == 3
+    guest.run("kernel.log_level", "All")
+    following = table_of(guest.state, LOG).follow
+    for at in row:
+        guest.frame(1)
+        guest.click(at, y)
+        if table_of(guest.state, LOG).follow != following:
+            break
+        guest.key("Escape")
+        if guest.state.kernel.section != LOG:
+            guest.run("kernel.show", LOG)
+            guest.frame(3)
+    assert table_of(guest.state, LOG).follow != following
+
+
 def test_a_task_is_told_from_its_record(guest: Person) -> None:
     sighting = guest.state.kernels.sighting(NAME)
     assert sighting is not None
