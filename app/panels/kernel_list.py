@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic
@@ -53,8 +54,10 @@ class KernelList(Generic[R]):
 
 
 def ask_desk(state: AppState, machine: str, question: str, *arguments: Any, every_s: float) -> Fetched:
-    """Ask the kernel's worker for rows, again and again while they are shown."""
-    answer = state.kernels.ask(machine, question, *arguments, now_s=state.now_s, every_s=every_s)
+    """Ask the kernel's worker for rows, again and again while they are shown: those of a dump never change."""
+    found = state.machine(machine)
+    again_s = math.inf if found is not None and found.info.dump else every_s
+    answer = state.kernels.ask(machine, question, *arguments, now_s=state.now_s, every_s=again_s)
     if answer is None:
         return Fetched()
     return Fetched(None if answer.problem else answer.value, answer.problem, answer.taken_s, answer.took_s)
