@@ -196,8 +196,8 @@ def window_actions(session: Session, frame: Frame) -> list[Action]:
         if machine is not None:
             session.select_machine(machine)
         show_panel(session, CONSOLE)
-        if state.current is not None:
-            terminal_of(state, state.current).focus()
+        if (current := state.machine()) is not None and not current.info.dump:
+            terminal_of(state, current).focus()
 
     def read_console(machine: str | None = None) -> str:
         _, data = session.machine(machine).console.read_since(0)

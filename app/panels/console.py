@@ -15,6 +15,7 @@ from bridge.machine.errors import MachineError
 if TYPE_CHECKING:
     from app.state import AppState
     from app.ui import Ui
+    from bridge.machine.manager import AnyMachine
 
 
 def draw(state: AppState, ui: Ui) -> None:
@@ -26,16 +27,13 @@ def draw(state: AppState, ui: Ui) -> None:
         if machine is None or machine.info.dump:
             _empty(ui, "" if machine is None else machine.name)
             return
-        terminal = terminal_of(state, machine.name)
+        terminal = terminal_of(state, machine)
         terminal.draw(ui.theme)
 
 
-def terminal_of(state: AppState, name: str) -> TerminalWidget:
-    """Return the terminal of the machine called `name`, made at first use."""
-    machine = state.machine(name)
-    if machine is None:
-        raise KeyError(name)
-    if (terminal := state.terminals.get(name)) is None:
+def terminal_of(state: AppState, machine: AnyMachine) -> TerminalWidget:
+    """Return the terminal of a machine, made at first use."""
+    if (terminal := state.terminals.get(machine.name)) is None:
 
         def write(data: bytes) -> None:
             try:
@@ -44,7 +42,7 @@ def terminal_of(state: AppState, name: str) -> TerminalWidget:
                 state.toasts.add(ToastLevel.WARN, "The console took nothing", str(error))
 
         terminal = TerminalWidget(machine.console.read_since, write)
-        state.terminals[name] = terminal
+        state.terminals[machine.name] = terminal
     return terminal
 
 

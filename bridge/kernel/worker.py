@@ -155,9 +155,12 @@ class Watch:
                 self._introspector = Introspector(with_supplied_types(kernel, self._types))
                 self._desk = Desk(self._introspector)
                 self._pulse = Pulse(self._introspector.kernel)
-            except (KernelError, GuestMemoryError) as error:
+            except Exception as error:  # noqa: BLE001 - guest memory must not be able to end the worker
                 took_s = time.monotonic() - started
-                self._problem = str(error)
+                known = isinstance(error, KernelError | GuestMemoryError)
+                self._problem = (
+                    str(error) if known else f"No kernel can be made out here ({type(error).__name__}: {error})."
+                )
                 self._search_s = started + max(_SEARCH_EVERY_S, took_s / self._core_share)
                 return Sighting(started, took_s, self._problem)
             started, self.look_began_s = time.monotonic(), time.process_time()
@@ -227,7 +230,7 @@ class Watch:
             gc.disable()  # not now: a machine waits
             try:
                 self._held = self._introspector.look(frozen=True)
-            except (KernelError, GuestMemoryError) as error:
+            except Exception as error:  # noqa: BLE001 - as in look()
                 problem = f"The kernel's records could not be followed: {error}"
             finally:
                 gc.enable()
