@@ -40,7 +40,9 @@ def test_a_plugin_on_a_dump(capsys: pytest.CaptureFixture[str], dump_file: str, 
     # Pages of a program that were not in memory when the dump was taken end the plugin; what it wrote before is told.
     main(["vol", "elfs", "--pid", "1", "--plugin-dump", "--output", str(tmp_path), "--dump", dump_file])
     printed = capsys.readouterr()
-    assert {f"glassbox: wrote {path}" for path in tmp_path.iterdir()} <= set(printed.err.splitlines())
+    written = list(tmp_path.iterdir())
+    assert any(path.read_bytes().startswith(b"\x7fELF") for path in written)
+    assert {f"glassbox: wrote {path}" for path in written} <= set(printed.err.splitlines())
     assert main(["vol", "elfs", "--pid", "1", "--dump", dump_file]) == ExitCode.DONE
     assert capsys.readouterr().out.splitlines()[0].split()[:2] == ["PID", "PROCESS"]
     assert main(["vol", "pslist", "--row-limit", "2", "--dump", dump_file]) == ExitCode.DONE
