@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from app.widgets.plain_text import csv_text, plain
-from bridge.kernel.volatility import Run
-from bridge.kernel.volatility_records import Cell, Column
+from bridge.kernel.volatility_engine.records import Cell, Column
+from bridge.kernel.volatility_engine.service import Run
 
 ABSENT = "-"
 

@@ -9,8 +9,8 @@ from typing import Any
 from app.volatility_table import cell_text, is_number, unique_names
 from app.widgets.record_model import Column, RecordModel
 from app.widgets.record_table import RecordTable
-from bridge.kernel import volatility_records as vol
-from bridge.kernel.volatility import Run, Volatility
+from bridge.kernel.volatility_engine import records as vol
+from bridge.kernel.volatility_engine.service import Run, Volatility
 
 Row = tuple[int, int, tuple[vol.Cell, ...]]
 """Which it is, how deep it stands in the tree, its cells."""

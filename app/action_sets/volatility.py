@@ -16,7 +16,7 @@ from app.volatility_table import csv_of, document_of, json_of
 from app.volatility_ui import Result, option_value, parse_options
 from bridge.kernel.errors import KernelError
 from bridge.kernel.supplied_types import load_types
-from bridge.kernel.volatility_records import Plugin, Target
+from bridge.kernel.volatility_engine.records import Plugin, Target
 
 CATEGORY = "Kernel"
 MAX_SCRIPT_ROWS = 100_000

@@ -22,13 +22,13 @@ from drgn.helpers.linux.list import list_for_each_entry
 
 from app.benchmarks.report import NotMeasured, Result
 from app.benchmarks.turns import in_turns
-from bridge.kernel.drgn_program import KernelProgram
+from bridge.kernel.drgn_engine.program import KernelProgram
 from bridge.kernel.errors import KernelError
 from bridge.kernel.isf import save_isf
 from bridge.kernel.kernel import Kernel, find_kernel
 from bridge.kernel.tasks import TaskReader
-from bridge.kernel.volatility import Volatility
-from bridge.kernel.volatility_records import Target
+from bridge.kernel.volatility_engine.records import Target
+from bridge.kernel.volatility_engine.service import Volatility
 from bridge.machine.machine import Machine
 from bridge.memory.physical import PhysicalReader
 from bridge.memory.ram import GuestRam

@@ -13,8 +13,8 @@ from app.failures import CommandFailed, ComponentMissing, UsageError
 from app.output import format_table, print_error, print_json, print_text, progress_printer
 from app.volatility_table import csv_of, document_of, is_number, table_rows, unique_names
 from app.widgets.plain_text import plain
-from bridge.kernel.volatility import Run, Volatility
-from bridge.kernel.volatility_records import ROW_LIMIT, TIME_LIMIT_S, Option, Plugin, PluginList, Target
+from bridge.kernel.volatility_engine.records import ROW_LIMIT, TIME_LIMIT_S, Option, Plugin, PluginList, Target
+from bridge.kernel.volatility_engine.service import Run, Volatility
 from bridge.machine.discovery import find_record, open_ram
 
 _OWN = ("--dump", "--types", "--output", "--time-limit", "--row-limit")
@@ -39,7 +39,7 @@ def configure(parser: argparse.ArgumentParser, _command: str) -> None:
 
 def parse(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> argparse.Namespace:
     """Parse the arguments, the plugin's own options among them."""
-    from bridge.kernel.volatility_plugins import NoSuchPlugin, described
+    from bridge.kernel.volatility_engine.plugins import NoSuchPlugin, described
 
     name = _plugin_name(arguments)
     plugin: Plugin | None = None

@@ -12,7 +12,7 @@ from app.output import format_duration
 from app.volatility_ui import Result, VolatilityUi
 from app.widgets.plain_text import plain
 from app.widgets.record_table import OWN_KEYS
-from bridge.kernel.volatility_records import Option, Plugin
+from bridge.kernel.volatility_engine.records import Option, Plugin
 
 if TYPE_CHECKING:
     from app.state import AppState

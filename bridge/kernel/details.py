@@ -10,15 +10,15 @@ from typing import TypeVar
 import drgn
 import numpy as np
 
-from bridge.kernel.drgn_files import read_files
-from bridge.kernel.drgn_log import read_log
-from bridge.kernel.drgn_maps import read_maps
-from bridge.kernel.drgn_modules import Modules
-from bridge.kernel.drgn_mounts import read_mounts
-from bridge.kernel.drgn_program import KernelProgram, Unreadable
-from bridge.kernel.drgn_slabs import Slabs
-from bridge.kernel.drgn_sockets import read_sockets
-from bridge.kernel.drgn_stack import Stacks
+from bridge.kernel.drgn_engine.files import read_files
+from bridge.kernel.drgn_engine.log import read_log
+from bridge.kernel.drgn_engine.maps import read_maps
+from bridge.kernel.drgn_engine.modules import Modules
+from bridge.kernel.drgn_engine.mounts import read_mounts
+from bridge.kernel.drgn_engine.program import KernelProgram, Unreadable
+from bridge.kernel.drgn_engine.slabs import Slabs
+from bridge.kernel.drgn_engine.sockets import read_sockets
+from bridge.kernel.drgn_engine.stack import Stacks
 from bridge.kernel.errors import KernelError, NotMapped
 from bridge.kernel.lists import RETRIES, Torn
 from bridge.kernel.records import (

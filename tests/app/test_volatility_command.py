@@ -12,8 +12,8 @@ import pytest
 from app.cli import main
 from app.exit_codes import ExitCode
 from app.volatility_table import cell_text, csv_of, document_of, table_rows, unique_names
-from bridge.kernel.volatility import Run
-from bridge.kernel.volatility_records import Column, Columns, Finished, Job, Rows, Target
+from bridge.kernel.volatility_engine.records import Column, Columns, Finished, Job, Rows, Target
+from bridge.kernel.volatility_engine.service import Run
 from tests.app.test_kernel_commands import dump_file
 
 __all__ = ["dump_file"]

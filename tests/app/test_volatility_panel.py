@@ -14,8 +14,18 @@ from imgui_bundle import imgui
 
 from app.actions import ActionDisabled, BadArguments
 from app.volatility_ui import Result, VolatilityUi, option_value, parse_options
-from bridge.kernel.volatility import Run
-from bridge.kernel.volatility_records import Column, Columns, Finished, Job, Option, Plugin, PluginList, Rows, Target
+from bridge.kernel.volatility_engine.records import (
+    Column,
+    Columns,
+    Finished,
+    Job,
+    Option,
+    Plugin,
+    PluginList,
+    Rows,
+    Target,
+)
+from bridge.kernel.volatility_engine.service import Run
 from tests.app.conftest import Person
 
 

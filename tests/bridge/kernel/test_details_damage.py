@@ -15,10 +15,10 @@ from drgn.helpers.linux.list import list_for_each
 from bridge.kernel.btf import Btf, Kind
 from bridge.kernel.desk import QUESTIONS, Desk, Question, answer
 from bridge.kernel.details import Details
-from bridge.kernel.drgn_program import KernelProgram, Unreadable, reading
-from bridge.kernel.drgn_sockets import read_sockets
-from bridge.kernel.drgn_stack import ThreadRuns
-from bridge.kernel.drgn_types import TypeFinder
+from bridge.kernel.drgn_engine.program import KernelProgram, Unreadable, reading
+from bridge.kernel.drgn_engine.sockets import read_sockets
+from bridge.kernel.drgn_engine.stack import ThreadRuns
+from bridge.kernel.drgn_engine.types import TypeFinder
 from bridge.kernel.errors import BadTypes, KernelError, MissingType
 from bridge.kernel.kernel import Kernel, find_kernel
 from bridge.kernel.lists import RETRIES

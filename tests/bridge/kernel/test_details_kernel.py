@@ -12,9 +12,9 @@ import pytest
 
 from bridge.kernel.desk import Desk, Question, answer
 from bridge.kernel.details import Details, NoSuchProcess
-from bridge.kernel.drgn_modules import Modules
-from bridge.kernel.drgn_program import KernelProgram
-from bridge.kernel.drgn_stack import Stacks, ThreadRuns, _Loaded
+from bridge.kernel.drgn_engine.modules import Modules
+from bridge.kernel.drgn_engine.program import KernelProgram
+from bridge.kernel.drgn_engine.stack import Stacks, ThreadRuns, _Loaded
 from bridge.kernel.errors import NotMapped
 from bridge.kernel.orc import Frame, OrcLayout
 from bridge.kernel.page_classes import PageClass

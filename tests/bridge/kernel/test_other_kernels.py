@@ -24,9 +24,9 @@ from bridge.kernel.maps import VM_EXEC, VM_READ, VM_SHARED, VM_WRITE
 from bridge.kernel.page_classes import PageClass
 from bridge.kernel.page_sets import pages_of
 from bridge.kernel.snapshot import Introspector, SemanticSnapshot
-from bridge.kernel.volatility import Run
-from bridge.kernel.volatility_records import Job, Target
-from bridge.kernel.volatility_session import Session
+from bridge.kernel.volatility_engine.records import Job, Target
+from bridge.kernel.volatility_engine.service import Run
+from bridge.kernel.volatility_engine.session import Session
 from bridge.machine.guest import MIB, Guest
 from bridge.memory.physical import PhysicalReader
 from bridge.memory.ram import GuestRam

@@ -17,16 +17,16 @@ import pytest
 from volatility3.framework import exceptions, renderers
 from volatility3.framework.renderers import format_hints
 
-from bridge.kernel import volatility_session
 from bridge.kernel.desk import Desk
 from bridge.kernel.isf import isf_document
 from bridge.kernel.kernel import Kernel, find_kernel
 from bridge.kernel.snapshot import Introspector
-from bridge.kernel.volatility import Run, Volatility
-from bridge.kernel.volatility_layers import LinuxIntel57, RamLayer
-from bridge.kernel.volatility_plugins import NoSuchPlugin, checked, described, find_plugin, list_plugins
-from bridge.kernel.volatility_records import Columns, Finished, Job, Option, Plugin, Rows, Target
-from bridge.kernel.volatility_session import Session, _cell, _file_handler, _kind, _NoFolder
+from bridge.kernel.volatility_engine import session as volatility_session
+from bridge.kernel.volatility_engine.layers import LinuxIntel57, RamLayer
+from bridge.kernel.volatility_engine.plugins import NoSuchPlugin, checked, described, find_plugin, list_plugins
+from bridge.kernel.volatility_engine.records import Columns, Finished, Job, Option, Plugin, Rows, Target
+from bridge.kernel.volatility_engine.service import Run, Volatility
+from bridge.kernel.volatility_engine.session import Session, _cell, _file_handler, _kind, _NoFolder
 from bridge.memory.physical import PhysicalReader
 from bridge.memory.physical_map import PhysicalMap, RamRegion
 from tests.bridge.kernel.conftest import HeldRam, LiveGuest, write_words

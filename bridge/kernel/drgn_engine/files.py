@@ -8,8 +8,8 @@ import drgn
 import numpy as np
 import numpy.typing as npt
 
-from bridge.kernel.drgn_paths import Paths
-from bridge.kernel.drgn_program import KernelProgram, Unreadable, reading
+from bridge.kernel.drgn_engine.paths import Paths
+from bridge.kernel.drgn_engine.program import KernelProgram, Unreadable, reading
 from bridge.kernel.errors import KernelError
 from bridge.kernel.records import OpenFile
 

@@ -1,9 +1,9 @@
 """The Volatility worker: a process that loads Volatility once, and runs each plugin in a process forked from it.
 
-Run as `python -c "from bridge.kernel.volatility_worker import main; main()"`; Jobs and Cancels come in on standard
-input, what is said about them goes out on standard output, all as pickles between a program and its own child. It ends
-when its input does. Forking gives each plugin empty caches (guests change between runs), takes back all memory at the
-end, and lets a plugin be ended or crash without loss.
+Run as `python -c "from bridge.kernel.volatility_engine.worker import main; main()"`. Jobs and Cancels come in on
+standard input, what is said about them goes out on standard output, all as pickles between a program and its own child.
+It ends when its input does. Forking gives each plugin empty caches (guests change between runs), takes back all memory at
+the end, and lets a plugin be ended or crash without loss.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import IO, TYPE_CHECKING
 from bridge.kernel.errors import KernelError
 from bridge.kernel.kernel import find_kernel
 from bridge.kernel.supplied_types import with_supplied_types
-from bridge.kernel.volatility_records import Cancel, Finished, Job, PluginList, Progress, Target
+from bridge.kernel.volatility_engine.records import Cancel, Finished, Job, PluginList, Progress, Target
 from bridge.kernel.worker import read_frame, write_frame
 from bridge.memory.dump import Dump
 from bridge.memory.errors import GuestMemoryError
@@ -32,7 +32,7 @@ from bridge.memory.physical import HoldsRam, PhysicalReader
 from bridge.memory.ram import GuestRam
 
 if TYPE_CHECKING:
-    from bridge.kernel.volatility_session import Session
+    from bridge.kernel.volatility_engine.session import Session
 
 _GRACE_S = 2.0
 """How long after its time limit a plugin may take to end by itself."""
@@ -131,7 +131,7 @@ class Worker:
 
     def _prepared(self, job: Job) -> Session:
         """A session of the job's kernel: the last one if it is still there."""
-        from bridge.kernel.volatility_session import Session
+        from bridge.kernel.volatility_engine.session import Session
 
         if self._session is not None and job.target == self._target and self._session.kernel.still_there():
             return self._session
@@ -206,7 +206,7 @@ def serve(source: IO[bytes], sink: IO[bytes]) -> None:
 
 def _installed() -> PluginList:
     try:
-        from bridge.kernel.volatility_plugins import list_plugins
+        from bridge.kernel.volatility_engine.plugins import list_plugins
     except ImportError as error:
         return PluginList("", (), f"Volatility 3 cannot be loaded: {error}.")
     return list_plugins()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import drgn
 
-from bridge.kernel.drgn_paths import Paths
-from bridge.kernel.drgn_program import KernelProgram, reading
+from bridge.kernel.drgn_engine.paths import Paths
+from bridge.kernel.drgn_engine.program import KernelProgram, reading
 from bridge.kernel.records import Mount
 
 _MAX_MOUNTS = 100_000

@@ -1,7 +1,7 @@
 """A session of Volatility 3 over one kernel: its layers and types once, then plugins, one at a time.
 
 Everything that Volatility caches hangs on its context, and guests change under it: so a plugin runs in a process forked
-from this one (see volatility_worker), which ends with it.
+from this one (see `worker`), which ends with it.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from volatility3.framework.symbols.linux import LinuxKernelIntermedSymbols
 
 from bridge.kernel.isf import banner, isf_document, linked_offset
 from bridge.kernel.kernel import Kernel
-from bridge.kernel.volatility_layers import LinuxIntel57, RamLayer
-from bridge.kernel.volatility_plugins import NoSuchPlugin, checked, described, find_plugin, plugin_classes
-from bridge.kernel.volatility_records import Cell, Column, Columns, Finished, Job, Progress, Rows
+from bridge.kernel.volatility_engine.layers import LinuxIntel57, RamLayer
+from bridge.kernel.volatility_engine.plugins import NoSuchPlugin, checked, described, find_plugin, plugin_classes
+from bridge.kernel.volatility_engine.records import Cell, Column, Columns, Finished, Job, Progress, Rows
 
 framework.require_interface_version(2, 0, 0)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from bridge.kernel.drgn_program import KernelProgram
+from bridge.kernel.drgn_engine.program import KernelProgram
 from bridge.kernel.errors import NotMapped
 from bridge.kernel.frames import vmemmap_base
 from bridge.kernel.lists import column

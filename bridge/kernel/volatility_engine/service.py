@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from bridge.kernel.volatility_records import (
+from bridge.kernel.volatility_engine.records import (
     ROW_LIMIT,
     TIME_LIMIT_S,
     Cancel,
@@ -30,7 +30,7 @@ from bridge.kernel.volatility_records import (
 from bridge.kernel.worker import read_frame, write_frame
 
 _STOP_S = 2.0
-_ROOT = Path(__file__).resolve().parents[2]
+_ROOT = Path(__file__).resolve().parents[3]
 _ENDED = "The process that runs Volatility has ended. Run the plugin again to restart it."
 
 
@@ -100,7 +100,7 @@ class Volatility:
             return
         self._reap()
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-c", "from bridge.kernel.volatility_worker import main; main()"],
+            [sys.executable, "-P", "-c", "from bridge.kernel.volatility_engine.worker import main; main()"],
             cwd=_ROOT,
             env={**os.environ, "PYTHONPATH": str(_ROOT)},
             stdin=subprocess.PIPE,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import drgn
 
-from bridge.kernel.drgn_program import KernelProgram, Unreadable
+from bridge.kernel.drgn_engine.program import KernelProgram, Unreadable
 
 MAX_PARTS = 4096
 """Of a path: PATH_MAX is 4,096 characters."""

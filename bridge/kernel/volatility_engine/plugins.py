@@ -14,7 +14,7 @@ from volatility3.framework import constants, deprecation
 from volatility3.framework.configuration import requirements
 
 from bridge.kernel.errors import KernelError
-from bridge.kernel.volatility_records import Cell, Option, Plugin, PluginList
+from bridge.kernel.volatility_engine.records import Cell, Option, Plugin, PluginList
 
 _PREFIX = "linux."
 _SIMPLE: tuple[tuple[type[Any], str], ...] = (

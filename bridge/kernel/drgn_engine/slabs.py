@@ -14,8 +14,8 @@ from functools import cached_property
 import drgn
 import numpy as np
 
-from bridge.kernel.drgn_program import KernelProgram, Unreadable, reading
-from bridge.kernel.drgn_slab_counts import NodeCounter
+from bridge.kernel.drgn_engine.program import KernelProgram, Unreadable, reading
+from bridge.kernel.drgn_engine.slab_counts import NodeCounter
 from bridge.kernel.errors import MissingType, NotMapped
 from bridge.kernel.frames import vmemmap_base
 from bridge.kernel.page_classes import PageClassifier

@@ -5,8 +5,8 @@ from __future__ import annotations
 import drgn
 import numpy as np
 
-from bridge.kernel.drgn_paths import Paths
-from bridge.kernel.drgn_program import KernelProgram, reading
+from bridge.kernel.drgn_engine.paths import Paths
+from bridge.kernel.drgn_engine.program import KernelProgram, reading
 from bridge.kernel.errors import KernelError
 from bridge.kernel.maps import VM_EXEC, VM_READ, VM_SHARED, VM_WRITE, MapReader, Vmas
 from bridge.kernel.paging import Mappings, walk

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import drgn
 
-from bridge.kernel.drgn_program import KernelProgram, reading
+from bridge.kernel.drgn_engine.program import KernelProgram, reading
 from bridge.kernel.records import Module
 
 _MAX_MODULES = 8192

@@ -7,8 +7,8 @@ from functools import cached_property
 import drgn
 import numpy as np
 
-from bridge.kernel.drgn_modules import Modules
-from bridge.kernel.drgn_program import KernelProgram, Unreadable, reading
+from bridge.kernel.drgn_engine.modules import Modules
+from bridge.kernel.drgn_engine.program import KernelProgram, Unreadable, reading
 from bridge.kernel.errors import KernelError, NotMapped
 from bridge.kernel.orc import Frame, OrcLayout, OrcTable
 from bridge.kernel.records import StackFrame

@@ -14,7 +14,7 @@ from functools import cached_property
 import drgn
 import numpy as np
 
-from bridge.kernel.drgn_types import TypeFinder
+from bridge.kernel.drgn_engine.types import TypeFinder
 from bridge.kernel.errors import KernelError, MissingType
 from bridge.kernel.kernel import Kernel
 from bridge.kernel.lists import Peek, list_nodes

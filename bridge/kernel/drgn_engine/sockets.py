@@ -9,8 +9,8 @@ import drgn
 import numpy as np
 import numpy.typing as npt
 
-from bridge.kernel.drgn_files import descriptor_table
-from bridge.kernel.drgn_program import KernelProgram, Unreadable, reading
+from bridge.kernel.drgn_engine.files import descriptor_table
+from bridge.kernel.drgn_engine.program import KernelProgram, Unreadable, reading
 from bridge.kernel.errors import KernelError
 from bridge.kernel.records import Socket
 from bridge.kernel.tasks import Tasks

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from bridge.kernel.btf import Btf
-from bridge.kernel.drgn_program import KernelProgram, Unreadable, reading
+from bridge.kernel.drgn_engine.program import KernelProgram, Unreadable, reading
 from bridge.kernel.lists import column
 from bridge.kernel.records import LogRecord
 
