@@ -2,8 +2,8 @@
 
 Run as `python -c "from bridge.kernel.volatility_engine.worker import main; main()"`. Jobs and Cancels come in on
 standard input, what is said about them goes out on standard output, all as pickles between a program and its own child.
-It ends when its input does. Forking gives each plugin empty caches (guests change between runs), takes back all memory at
-the end, and lets a plugin be ended or crash without loss.
+It ends when its input does. Forking gives each plugin empty caches (guests change between runs), takes back all memory
+at the end, and lets a plugin be ended or crash without loss.
 """
 
 from __future__ import annotations
