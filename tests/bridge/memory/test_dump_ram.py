@@ -12,13 +12,14 @@ import pytest
 from bridge.memory.dump_ram import open_dump_ram
 from bridge.memory.errors import DumpNotFound, GuestMemoryError, MapFailed
 from bridge.memory.physical import PhysicalReader
+from tests.bridge.memory.open_files import open_files
 from tests.bridge.memory.test_dump import PARTS, content, elf_core, lime
 
 
 @pytest.mark.parametrize(("kind", "data"), [("ELF core", elf_core(PARTS)), ("LiME", lime(PARTS))])
 def test_ram_that_was_copied_is_shared(tmp_path: Path, kind: str, data: bytes) -> None:
     (tmp_path / "dump").write_bytes(data)
-    descriptors = set(Path("/proc/self/fd").iterdir())
+    descriptors = open_files()
     steps: list[float] = []
     opened = open_dump_ram(tmp_path / "dump", progress=lambda _text, share: steps.append(share))
     assert (opened.kind, opened.truncated, opened.ram.size_bytes) == (kind, False, 10 * 4096)
@@ -38,7 +39,7 @@ def test_ram_that_was_copied_is_shared(tmp_path: Path, kind: str, data: bytes) -
         os.truncate(opened.ram.path, 4096)
     del reader
     opened.ram.close()
-    assert set(Path("/proc/self/fd").iterdir()) == descriptors
+    assert not open_files() - descriptors
 
 
 def test_a_raw_dump_is_its_own_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -52,7 +53,7 @@ def test_a_raw_dump_is_its_own_file(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_what_is_no_dump_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
-    descriptors = set(Path("/proc/self/fd").iterdir())
+    descriptors = open_files()
     with pytest.raises(DumpNotFound, match="Check its path"):
         open_dump_ram(tmp_path / "none")
     os.mkfifo(tmp_path / "pipe")
@@ -65,4 +66,4 @@ def test_what_is_no_dump_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
     (tmp_path / "short").write_bytes(b"x")
     with pytest.raises(MapFailed, match="less than one page"):
         open_dump_ram(tmp_path / "short")
-    assert set(Path("/proc/self/fd").iterdir()) == descriptors
+    assert not open_files() - descriptors
