@@ -1,6 +1,5 @@
 """What this process holds open, so that a test can say that it left nothing behind."""
 
-import os
 from pathlib import Path
 
 
@@ -9,7 +8,7 @@ def open_files() -> set[tuple[int, str]]:
     found = set()
     for link in Path("/proc/self/fd").iterdir():
         try:
-            found.add((int(link.name), os.readlink(link)))
+            found.add((int(link.name), str(link.readlink())))
         except FileNotFoundError:  # the one that lists them, or closed meanwhile
             continue
     return found
