@@ -173,7 +173,8 @@ def demo_dump(demo_guest: Guest, tmp_path_factory: pytest.TempPathFactory) -> Pa
         assert demo_guest.ready_marker
         shell.wait_for(demo_guest.ready_marker)
         shell.run("sleep 1")
-        shutil.copyfile(shell.ram, folder / "guest.raw")
+        with shell.held():
+            shutil.copyfile(shell.ram, folder / "guest.raw")
     return folder / "guest.raw"
 
 

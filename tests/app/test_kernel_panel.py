@@ -47,7 +47,8 @@ def settled(demo_guest: Guest, tmp_path_factory: pytest.TempPathFactory) -> Path
         shell.wait_for(demo_guest.ready_marker)
         shell.run("while read -r module; do insmod $module || break; done </etc/network-modules; true")
         shell.run("until pidof dropbear; do sleep 0.2; done; sleep 1")
-        shutil.copyfile(shell.ram, folder / "guest.raw")
+        with shell.held():
+            shutil.copyfile(shell.ram, folder / "guest.raw")
     return folder / "guest.raw"
 
 

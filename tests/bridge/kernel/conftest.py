@@ -59,7 +59,8 @@ class HeldRam:
 @pytest.fixture(scope="package")
 def dump(live: LiveGuest) -> npt.NDArray[np.uint8]:
     """A copy of the live guest's RAM, (size_bytes,) uint8, to be left as it is."""
-    copy = live.ram.bytes.copy()
+    with live.shell.held():
+        copy = live.ram.bytes.copy()
     copy.flags.writeable = False
     return copy
 

@@ -35,7 +35,8 @@ Rows = list[dict[str, Any]]
 @pytest.fixture(scope="module")
 def dump(live: LiveGuest) -> np.ndarray:
     """Taken now: what other tests started in the guest since they took theirs is in it."""
-    return live.ram.bytes.copy()
+    with live.shell.held():
+        return live.ram.bytes.copy()
 
 
 @pytest.fixture(scope="module")

@@ -238,7 +238,8 @@ def test_mapped_pages_agree_with_the_guests_counts(looked: Looked) -> None:
 def test_it_is_found_without_its_note_as_well(looked: Looked) -> None:
     if looked.case.ram_mib > 128:
         pytest.skip("the signature is searched in all RAM: the small guests say the same sooner")
-    data = looked.live.ram.bytes.copy()
+    with looked.live.shell.held():
+        data = looked.live.ram.bytes.copy()
     note, at = b"NUMBER(phys_base)=", -1
     raw = data.tobytes()
     while (at := raw.find(note, at + 1)) >= 0:

@@ -110,7 +110,8 @@ def test_tables_of_a_process_that_has_none_any_more_are_nobodys(dump: np.ndarray
 
 def test_a_torn_list_of_modules_names_none(dump: np.ndarray, live: LiveGuest) -> None:
     live.shell.run("while read -r m; do insmod $m 2>/dev/null; done </etc/network-modules; true")
-    memory = live.ram.bytes.copy()
+    with live.shell.held():
+        memory = live.ram.bytes.copy()
     kernel = find_kernel(PhysicalReader(HeldRam(memory)))
     ranges = ModuleReader(kernel).read()
     assert len(ranges.names) > 3

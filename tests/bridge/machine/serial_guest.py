@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import select
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -52,6 +53,18 @@ class SerialGuest:
         status = self.wait_for(b"\r\n", timeout_s).decode().strip()
         assert status == "0", f"{command}: exit status {status}, {output}"
         return output.removesuffix(f"{end}=").replace("\r\n", "\n")
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """The machine stands still meanwhile: its RAM can be copied as it is at one instant."""
+        self.process.send_signal(signal.SIGSTOP)
+        try:
+            tasks = Path(f"/proc/{self.process.pid}/task")
+            while any((task / "stat").read_text().rpartition(")")[2].split()[0] != "T" for task in tasks.iterdir()):
+                time.sleep(0.001)
+            yield
+        finally:
+            self.process.send_signal(signal.SIGCONT)
 
     def cpu_s(self) -> float:
         """CPU time that QEMU has taken."""
