@@ -185,22 +185,25 @@ class IsfTypes:
 
     def _name_types(self, kinds: list[Kind]) -> None:
         """A name for every struct, union and enumeration: its tag; a typedef's name for an anonymous one; a number for
-        what nobody named, and behind a tag that another type has already.
+        what nobody named, and behind a tag that another type has already. Enumerations have a dictionary of their own:
+        files of the kernel that never meet use one tag for a struct and for an enumeration.
         """
         btf = self._btf
-        tagged = (Kind.STRUCT, Kind.UNION, Kind.ENUM, Kind.ENUM64)
-        taken: set[str] = set()
+        structs, enums = (Kind.STRUCT, Kind.UNION), (Kind.ENUM, Kind.ENUM64)
+        tagged = structs + enums
+        names: tuple[set[str], set[str]] = set(), set()
         for type_id, kind in enumerate(kinds):
             if kind in tagged and (name := btf.name(type_id)):
+                taken = names[kind in enums]
                 self._names[type_id] = name if name not in taken else f"{name}_{type_id}"
                 taken.add(name)
         for type_id, kind in enumerate(kinds):
             if kind == Kind.TYPEDEF:
                 target = btf.resolve(type_id)
                 name = btf.name(type_id)
-                if kinds[target] in tagged and target not in self._names and name not in taken:
+                if kinds[target] in tagged and target not in self._names and name not in names[kinds[target] in enums]:
                     self._names[target] = name
-                    taken.add(name)
+                    names[kinds[target] in enums].add(name)
         for type_id, kind in enumerate(kinds):
             if kind in tagged and type_id not in self._names:
                 self._names[type_id] = f"unnamed_{type_id}"

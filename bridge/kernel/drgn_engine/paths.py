@@ -90,7 +90,8 @@ class Paths:
             case "pidfs_dname":
                 return "anon_inode:[pidfd]"
             case "ns_dname":
-                operations = self._program.at("proc_ns_operations", dentry.d_fsdata.value_())
+                # Not by the dentry: since v6.9 its d_fsdata is no longer the operations.
+                operations = self._program.at("ns_common", inode.i_private.value_()).ops
                 return f"{self._program.string(operations.name.value_(), _NAME_BYTES)}:[{inode.i_ino.value_()}]"
             case "simple_dname":
                 return f"/{self.name(dentry)} (deleted)"

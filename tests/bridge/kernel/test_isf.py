@@ -24,6 +24,7 @@ from bridge.kernel.btf import Btf, Kind
 from bridge.kernel.errors import BadTypes, MissingSymbol
 from bridge.kernel.isf import IsfTypes, banner, isf_document, isf_problem, linked_offset, save_isf
 from bridge.kernel.kernel import Kernel, find_kernel
+from bridge.kernel.space import KERNEL_MAP
 from bridge.memory.physical import PhysicalReader
 from tests.bridge.kernel.conftest import HeldRam, LiveGuest
 from tests.bridge.kernel.test_btf import Section
@@ -246,10 +247,10 @@ def test_a_kernel_that_kaslr_moved(kernel: Kernel, document: dict[str, Any]) -> 
     moved = 0x1200_0000
     table = kernel.symbols.symbols
     shifted = replace(
-        table, addresses=np.where(table.addresses >= 1 << 63, table.addresses + np.uint64(moved), table.addresses)
+        table, addresses=np.where(table.addresses >= KERNEL_MAP, table.addresses + np.uint64(moved), table.addresses)
     )
     assert kernel.info is not None
-    noted = {name: at + moved if at >= 1 << 63 else at for name, at in kernel.info.symbols.items()}
+    noted = {name: at + moved if at >= KERNEL_MAP else at for name, at in kernel.info.symbols.items()}
     info = replace(kernel.info, symbols=noted, kernel_offset=moved)
     symbols = type(kernel.symbols)(shifted)
     other = replace(kernel, kernel_offset=moved, info=info, symbols=symbols, space=Shifted(kernel, moved))  # type: ignore[arg-type]

@@ -114,7 +114,7 @@ def test_a_torn_list_of_modules_names_none(dump: np.ndarray, live: LiveGuest) ->
         memory = live.ram.bytes.copy()
     kernel = find_kernel(PhysicalReader(HeldRam(memory)))
     ranges = ModuleReader(kernel).read()
-    assert len(ranges.names) > 3
+    assert len(ranges.names) >= 3
     assert (ranges.starts[1:] >= ranges.ends[:-1]).all()
     assert ranges.of(ranges.starts).tolist() == ranges.owners.tolist()
     assert ranges.of(np.array([0, 1 << 63], np.uint64)).tolist() == [-1, -1]
