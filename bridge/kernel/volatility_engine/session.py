@@ -295,6 +295,8 @@ def _file_handler(folder: Path | None, files: list[str]) -> type[Any]:
     """
 
     class Handler(io.BytesIO, interfaces.plugins.FileHandlerInterface):  # type: ignore[misc]
+        is_open = False
+
         def __init__(self, filename: str) -> None:
             if folder is None:
                 raise _NoFolder("It writes files, and has no folder for them: `glassbox vol` takes --output FOLDER.")
@@ -302,11 +304,12 @@ def _file_handler(folder: Path | None, files: list[str]) -> type[Any]:
                 raise _NoFolder(f"It wrote {_MAX_FILES:,} files; no more are taken.")
             io.BytesIO.__init__(self)
             interfaces.plugins.FileHandlerInterface.__init__(self, filename)
+            self.is_open = True
 
         def close(self) -> None:
-            if self.closed:
+            if self.closed or folder is None or not self.is_open:  # also what was refused is closed when it is freed
+                io.BytesIO.close(self)
                 return
-            assert folder is not None
             stem = self.sanitize_filename(self.preferred_filename).lstrip(".")[:180] or "file"
             for count in range(_MAX_FILES):
                 name = stem if not count else f"{stem}-{count}"

@@ -267,6 +267,7 @@ def test_columns_rows_progress_and_the_end(kernel: Kernel) -> None:
     assert "first 5 rows" in scanned.finished.problem
 
 
+@pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
 def test_files_go_where_they_may(kernel: Kernel, tmp_path: Path) -> None:
     refused = in_process(kernel, "linux.elfs", options={"pid": (1,), "dump": True})
     assert refused.finished is not None
@@ -277,6 +278,7 @@ def test_files_go_where_they_may(kernel: Kernel, tmp_path: Path) -> None:
     assert any(path.read_bytes().startswith(b"\x7fELF") for path in tmp_path.iterdir())
 
 
+@pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
 def test_names_of_files_are_made_harmless(tmp_path: Path) -> None:
     files: list[str] = []
     handler = _file_handler(tmp_path, files)
