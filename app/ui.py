@@ -140,6 +140,18 @@ class Ui:
         imgui.set_cursor_pos_x(imgui.get_cursor_pos_x() + max(0.0, round(room / 2)))
         self.text(text, colour)
 
+    def absence(self, icon: str, text: str) -> None:
+        """Say in the middle of the panel why there is nothing else in it."""
+        avail = imgui.get_content_region_avail()
+        width = min(avail.x, self.theme.px(120))
+        lines = imgui.calc_text_size(text, wrap_width=width)
+        imgui.dummy(imgui.ImVec2(0, max(0.0, (avail.y - lines.y - self.theme.px(14)) * 0.42)))
+        with self.font(None, self.theme.title_size):
+            self.centred(icon, self.theme.text_faint)
+        self.gap(2)
+        imgui.set_cursor_pos_x(imgui.get_cursor_pos_x() + max(0.0, round((avail.x - lines.x) / 2)))
+        self.wrapped(text, self.theme.text_dim, width)
+
     def tooltip(self, text: str, *, shortcut: str = "", note: str = "") -> None:
         """Explain the last item while the pointer rests on it."""
         if not imgui.is_item_hovered(imgui.HoveredFlags_.for_tooltip | imgui.HoveredFlags_.allow_when_disabled):

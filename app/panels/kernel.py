@@ -65,7 +65,7 @@ def draw(state: AppState, ui: Ui) -> None:
             _absent(state, ui, section, fetched)
             return
         if not len(fetched.rows):
-            _centred(ui, section.icon, section.empty)
+            ui.absence(section.icon, section.empty)
             return
         _table(state, ui, section, table, fetched)
 
@@ -197,21 +197,8 @@ def _freshness(state: AppState, ui: Ui, fetched: Fetched) -> None:
 
 def _absent(state: AppState, ui: Ui, section: KernelList[Any], fetched: Fetched) -> None:
     if fetched.problem:
-        _centred(ui, icons.ICON_FA_CIRCLE_EXCLAMATION, fetched.problem)
+        ui.absence(icons.ICON_FA_CIRCLE_EXCLAMATION, fetched.problem)
     elif state.kernels.sighting(state.kernel.machine) is None:
-        _centred(ui, icons.ICON_FA_MAGNIFYING_GLASS, "Looking for the kernel in the guest's memory")
+        ui.absence(icons.ICON_FA_MAGNIFYING_GLASS, "Looking for the kernel in the guest's memory")
     else:
-        _centred(ui, section.icon, f"Reading the {section.nouns[1]}")
-
-
-def _centred(ui: Ui, icon: str, text: str) -> None:
-    theme = ui.theme
-    avail = imgui.get_content_region_avail()
-    width = min(avail.x, theme.px(120))
-    lines = imgui.calc_text_size(text, wrap_width=width)
-    imgui.dummy(imgui.ImVec2(0, max(0.0, (avail.y - lines.y - theme.px(14)) * 0.42)))
-    with ui.font(None, theme.title_size):
-        ui.centred(icon, theme.text_faint)
-    ui.gap(2)
-    imgui.set_cursor_pos_x(imgui.get_cursor_pos_x() + max(0.0, round((avail.x - lines.x) / 2)))
-    ui.wrapped(text, theme.text_dim, width)
+        ui.absence(section.icon, f"Reading the {section.nouns[1]}")

@@ -38,10 +38,10 @@ def draw(state: AppState, ui: Ui) -> None:
         vol.worker.start()
         installed = vol.worker.installed
         if installed is None:
-            _centred(ui, icons.ICON_FA_MICROSCOPE, "Starting Volatility")
+            ui.absence(icons.ICON_FA_MICROSCOPE, "Starting Volatility")
             return
         if not installed.plugins:
-            _centred(ui, icons.ICON_FA_CIRCLE_EXCLAMATION, installed.problem)
+            ui.absence(icons.ICON_FA_CIRCLE_EXCLAMATION, installed.problem)
             return
         _plugins(vol, ui, installed.plugins, installed.problem)
         imgui.same_line(0, ui.theme.px(4))
@@ -270,16 +270,16 @@ def _option(ui: Ui, option: Option, typed: dict[str, object]) -> None:
 def _result(state: AppState, ui: Ui) -> None:
     theme, result = ui.theme, state.volatility.result
     if result is None:
-        _centred(ui, icons.ICON_FA_MICROSCOPE, "Choose a plugin and run it: it reads the machine's memory as it is now")
+        ui.absence(icons.ICON_FA_MICROSCOPE, "Choose a plugin and run it: it reads the machine's memory as it is now")
         return
     finished = result.run.finished
     if result.table is None or not result.rows:
         if finished is None:
-            _centred(ui, icons.ICON_FA_MICROSCOPE, _doing(result))
+            ui.absence(icons.ICON_FA_MICROSCOPE, _doing(result))
             return
         icon = icons.ICON_FA_CIRCLE_EXCLAMATION if finished.problem else icons.ICON_FA_CIRCLE_CHECK
         notes = " ".join(map(plain, finished.notes))
-        _centred(ui, icon, finished.problem or notes or f"{result.run.job.plugin} found nothing on {result.machine}")
+        ui.absence(icon, finished.problem or notes or f"{result.run.job.plugin} found nothing on {result.machine}")
         return
     # Wide tables are moved sideways as a whole: squeezed, nothing in them could be read.
     avail = imgui.get_content_region_avail()
@@ -302,16 +302,3 @@ def _doing(result: Result) -> str:
     step = plain(progress.step) if progress is not None and progress.step else "Running"
     percent = f", {progress.fraction:.0%}" if progress is not None and progress.fraction else ""
     return f"{step}{percent}"
-
-
-def _centred(ui: Ui, icon: str, text: str) -> None:
-    theme = ui.theme
-    avail = imgui.get_content_region_avail()
-    width = min(avail.x, theme.px(120))
-    lines = imgui.calc_text_size(text, wrap_width=width)
-    imgui.dummy(imgui.ImVec2(0, max(0.0, (avail.y - lines.y - theme.px(14)) * 0.42)))
-    with ui.font(None, theme.title_size):
-        ui.centred(icon, theme.text_faint)
-    ui.gap(2)
-    imgui.set_cursor_pos_x(imgui.get_cursor_pos_x() + max(0.0, round((avail.x - lines.x) / 2)))
-    ui.wrapped(text, theme.text_dim, width)

@@ -1,5 +1,6 @@
 """A window off-screen that a test drives like a person, with a tiny guest of known behaviour in a real QEMU."""
 
+import contextlib
 import dataclasses
 import shutil
 import tempfile
@@ -178,21 +179,40 @@ def demo_dump(demo_guest: Guest, tmp_path_factory: pytest.TempPathFactory) -> Pa
     return folder / "guest.raw"
 
 
-def _make_homes() -> Path:
+@contextlib.contextmanager
+def own_homes() -> Iterator[Path]:
+    """Directories of our own for settings, cache and sockets; short, because socket paths are limited."""
     folder = Path(tempfile.mkdtemp(prefix="gbx-"))
-    for name in HOMES.values():
-        (folder / name).mkdir(mode=0o700)
-    return folder
+    with pytest.MonkeyPatch.context() as patch:
+        for variable, name in HOMES.items():
+            (folder / name).mkdir(mode=0o700)
+            patch.setenv(variable, str(folder / name))
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder)
+
+
+@contextlib.contextmanager
+def dump_window(dump: Path, size: tuple[int, int]) -> Iterator[Person]:
+    """A window that shows a dump, whose kernel was seen and whose memory is drawn; it is named after the file."""
+    with own_homes(), OffscreenWindow(WindowOptions(size=size, tour=False, dumps=(dump,))) as offscreen:
+        someone = Person(offscreen)
+        offscreen.window.session.start()
+        kernels, feeds = someone.state.kernels, someone.state.stage.feeds
+        someone.until(lambda: kernels.sighting(dump.stem) is not None, "its kernel should be seen", 90)
+        someone.until(lambda: feeds[dump.stem].stats.scan.sweeps >= 1, "its memory should be shown", 60)
+        sighting = kernels.sighting(dump.stem)
+        assert sighting is not None
+        assert not sighting.problem
+        yield someone
 
 
 @pytest.fixture
-def homes(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Directories of our own for settings, cache and sockets; short, because socket paths are limited."""
-    folder = _make_homes()
-    for variable, name in HOMES.items():
-        monkeypatch.setenv(variable, str(folder / name))
-    yield folder
-    shutil.rmtree(folder)
+def homes() -> Iterator[Path]:
+    """See own_homes."""
+    with own_homes() as folder:
+        yield folder
 
 
 @pytest.fixture
@@ -213,15 +233,10 @@ def own_host(person: Person, homes: Path) -> Person:
 
 @pytest.fixture(scope="module")
 def _shared_host() -> Iterator[Person]:
-    with pytest.MonkeyPatch.context() as patch:
-        folder = _make_homes()
-        for variable, name in HOMES.items():
-            patch.setenv(variable, str(folder / name))
-        with OffscreenWindow(WindowOptions(size=SIZE, tour=False)) as offscreen:
-            someone = Person(offscreen)
-            _start_tiny(someone, folder)
-            yield someone
-        shutil.rmtree(folder)
+    with own_homes() as folder, OffscreenWindow(WindowOptions(size=SIZE, tour=False)) as offscreen:
+        someone = Person(offscreen)
+        _start_tiny(someone, folder)
+        yield someone
 
 
 @pytest.fixture

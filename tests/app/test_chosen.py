@@ -25,30 +25,17 @@ from app.chosen import (
 )
 from app.history import History
 from app.kernels import CLASS_LABELS, shown_classes
-from app.offscreen import OffscreenWindow
 from app.settings import Settings
-from app.window_options import WindowOptions
 from bridge.kernel.page_classes import PageClass
 from bridge.kernel.snapshot import Part
 from bridge.kernel.worker import Sighting
-from tests.app.conftest import HOMES, SIZE, Person, _make_homes
+from tests.app.conftest import SIZE, Person, dump_window
 
 
 @pytest.fixture(scope="module")
 def _dump_window(demo_dump: Path) -> Iterator[Person]:
-    with pytest.MonkeyPatch.context() as patch:
-        folder = _make_homes()
-        for variable, name in HOMES.items():
-            patch.setenv(variable, str(folder / name))
-        with OffscreenWindow(WindowOptions(size=SIZE, tour=False)) as offscreen:
-            someone = Person(offscreen)
-            someone.run("machine.open_dump", str(demo_dump), "guest")
-            kernels = someone.state.kernels
-            someone.until(lambda: kernels.sighting("guest") is not None, "its kernel should be seen", 90)
-            feeds = someone.state.stage.feeds
-            someone.until(lambda: feeds["guest"].stats.scan.sweeps >= 1, "its memory should be shown", 60)
-            yield someone
-        shutil.rmtree(folder)
+    with dump_window(demo_dump, SIZE) as someone:
+        yield someone
 
 
 @pytest.fixture

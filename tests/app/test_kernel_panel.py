@@ -17,7 +17,6 @@ from imgui_bundle import imgui
 from app.actions import ActionDisabled, BadArguments
 from app.kernel_ui import DEBUG, LOG, MODULES, MOUNTS, SECTIONS, SLABS, SOCKETS, SYMBOLS, KernelUi
 from app.layout import INSPECTOR, KERNEL
-from app.offscreen import OffscreenWindow
 from app.panels.kernel import LISTS, table_of
 from app.panels.slabs import cache_bytes
 from app.place import Place
@@ -25,12 +24,11 @@ from app.settings import Settings
 from app.story_facts import Fact
 from app.telling import Told
 from app.widgets.annotations import annotate
-from app.window_options import WindowOptions
 from bridge.kernel.page_classes import PageClass
 from bridge.kernel.records import SlabCache
 from bridge.kernel.snapshot import Part
 from bridge.machine.guest import Guest
-from tests.app.conftest import HOMES, Person, _make_homes
+from tests.app.conftest import Person, dump_window
 from tests.bridge.machine.serial_guest import start_guest
 
 SIZE = (1280, 900)
@@ -54,15 +52,8 @@ def settled(demo_guest: Guest, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 @pytest.fixture(scope="module")
 def _shared(settled: Path) -> Iterator[Person]:
-    with pytest.MonkeyPatch.context() as patch:
-        folder = _make_homes()
-        for variable, name in HOMES.items():
-            patch.setenv(variable, str(folder / name))
-        with OffscreenWindow(WindowOptions(size=SIZE, tour=False, dumps=(settled,))) as offscreen:
-            someone = Person(offscreen)
-            offscreen.window.session.start()
-            someone.until(lambda: someone.state.kernels.sighting(NAME) is not None, "its kernel should be seen", 60)
-            yield someone
+    with dump_window(settled, SIZE) as someone:
+        yield someone
 
 
 @pytest.fixture

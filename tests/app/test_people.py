@@ -14,13 +14,11 @@ from imgui_bundle import imgui
 from app import people
 from app.actions import ActionDisabled, BadArguments
 from app.layout import FILES, MEMORY_MAP, PROCESSES, STACK
-from app.offscreen import OffscreenWindow
 from app.people import OfMachine
 from app.process_list import ProcessRow
 from app.settings import Settings
-from app.window_options import WindowOptions
 from bridge.kernel.records import MapEntry, OpenFile
-from tests.app.conftest import HOMES, Person, _make_homes
+from tests.app.conftest import Person, dump_window
 
 SIZE = (1280, 720)
 NAME = "guest"
@@ -28,18 +26,8 @@ NAME = "guest"
 
 @pytest.fixture(scope="module")
 def _shared(demo_dump: Path) -> Iterator[Person]:
-    with pytest.MonkeyPatch.context() as patch:
-        folder = _make_homes()
-        for variable, name in HOMES.items():
-            patch.setenv(variable, str(folder / name))
-        with OffscreenWindow(WindowOptions(size=SIZE, tour=False, dumps=(demo_dump,))) as offscreen:
-            someone = Person(offscreen)
-            offscreen.window.session.start()
-            someone.until(lambda: someone.state.kernels.sighting(NAME) is not None, "its kernel should be seen", 60)
-            sighting = someone.state.kernels.sighting(NAME)
-            assert sighting is not None
-            assert not sighting.problem
-            yield someone
+    with dump_window(demo_dump, SIZE) as someone:
+        yield someone
 
 
 @pytest.fixture
