@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from app.kernels import CLASS_LABELS, shown_classes
+from app.kernel_channels import CLASS_LABELS, shown_classes
 from app.output import format_bytes
 from bridge.kernel.page_classes import CLASS_TITLES, PageClass
 from bridge.kernel.snapshot import PART_TITLES, Part

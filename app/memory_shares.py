@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.chosen import OF, PAGE_BYTES, Key, printable
-from app.kernels import CLASS_LABELS, shown_classes
+from app.kernel_channels import CLASS_LABELS, shown_classes
 from bridge.kernel.page_details import KERNEL_TABLES
 
 if TYPE_CHECKING:

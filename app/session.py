@@ -17,7 +17,8 @@ from app.chosen import Choosing, Chosen
 from app.frame_times import FrameTimes
 from app.histograms import Histograms
 from app.jobs import Job, Jobs, JobState
-from app.kernels import CHANNEL_TRANSFERS, Kernels
+from app.kernel_channels import CHANNEL_TRANSFERS
+from app.kernels import Kernels
 from app.log import LogRing, RingHandler
 from app.place import Place
 from app.settings import Settings, load_settings, save_settings

@@ -97,7 +97,7 @@ def _volume_picture(label: str, ram: GuestRam, size: tuple[int, int], look: Shot
     """Return the (height, width, 4) uint8 picture of all of `ram`, fully refined. Raises UsageError for a bad cut."""
     from app.chosen import lit_mask
     from app.feed import RamFeed
-    from app.kernels import offer_palettes, show_channels
+    from app.kernel_channels import offer_palettes, show_channels
     from app.shot_kernel import look_at_kernel
     from render.device import request_device
     from render.view import VolumeView

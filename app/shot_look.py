@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from app.chosen import BadKey, Chosen, title_of
 from app.failures import UsageError
-from app.kernels import CHANNEL_PALETTES, CHANNEL_TRANSFERS
+from app.kernel_channels import CHANNEL_PALETTES, CHANNEL_TRANSFERS
 from app.shot_kernel import HIGHLIGHT_FORM, Highlighted, parse_highlight
 from app.transfer_presets import TransferPresets
 from app.user_palettes import UserPalettes

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from app.kernels import CLASS_LABELS
+from app.kernel_channels import CLASS_LABELS
 from app.output import format_bytes
 from app.widgets.plain_text import plain
 from bridge.kernel.page_classes import CLASS_TITLES, PageClass

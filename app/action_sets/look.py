@@ -9,7 +9,7 @@ from typing import Any
 from imgui_bundle import icons_fontawesome_6 as icons
 
 from app.actions import Action, BadArguments, Param
-from app.kernels import CHANNEL_PALETTES
+from app.kernel_channels import CHANNEL_PALETTES
 from app.session import Session
 from app.settings import MAX_HALF_LIFE_S, MIN_HALF_LIFE_S, MIN_OPACITY
 from render.content import KIND_TITLES, Kind

@@ -18,7 +18,7 @@ from app.benchmarks.introspect_window import window_results, workers_of
 from app.benchmarks.report import Report, Result, at_least, at_most
 from app.benchmarks.turns import in_turns, percentile
 from app.failures import CommandFailed
-from app.kernels import shown_classes, shown_processes
+from app.kernel_channels import shown_classes, shown_processes
 from app.output import format_bytes
 from bridge.kernel.kernel import find_kernel
 from bridge.kernel.snapshot import Introspector

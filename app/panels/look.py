@@ -8,7 +8,7 @@ from imgui_bundle import icons_fontawesome_6 as icons
 from imgui_bundle import imgui
 
 from app.action_sets.look import MODE_HELP, MODE_ICONS, OWN, PYRAMID_HELP, PYRAMID_TITLES
-from app.kernels import CHANNEL_PALETTES
+from app.kernel_channels import CHANNEL_PALETTES
 from app.settings import MAX_HALF_LIFE_S, MIN_HALF_LIFE_S, MIN_OPACITY
 from app.theme import u32
 from app.ui import fit_text

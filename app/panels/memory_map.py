@@ -9,7 +9,7 @@ from imgui_bundle import icons_fontawesome_6 as icons
 from imgui_bundle import imgui
 
 from app import people
-from app.kernels import CLASS_CHANNEL, CLASS_LABELS, CLASS_PALETTE
+from app.kernel_channels import CLASS_CHANNEL, CLASS_LABELS, CLASS_PALETTE
 from app.layout import MEMORY_MAP
 from app.output import format_bytes
 from app.panels.kernel_notes import note

@@ -10,7 +10,7 @@ from imgui_bundle import icons_fontawesome_6 as icons
 from imgui_bundle import imgui
 
 from app.chosen import key_text
-from app.kernels import CLASS_CHANNEL, CLASS_LABELS, CLASS_PALETTE
+from app.kernel_channels import CLASS_CHANNEL, CLASS_LABELS, CLASS_PALETTE
 from app.layout import STATISTICS
 from app.memory_shares import Share, shares_of
 from app.output import format_bytes

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from imgui_bundle import icons_fontawesome_6 as icons
 from imgui_bundle import imgui
 
-from app.kernels import CLASS_CHANNEL, CLASS_LABELS, CLASS_PALETTE
+from app.kernel_channels import CLASS_CHANNEL, CLASS_LABELS, CLASS_PALETTE
 from app.story_facts import Fact
 from app.telling import Told, tell
 from app.theme import Rgba, u32

@@ -24,7 +24,7 @@ from app.chosen import (
     title_of,
 )
 from app.history import History
-from app.kernels import CLASS_LABELS, shown_classes
+from app.kernel_channels import CLASS_LABELS, shown_classes
 from app.settings import Settings
 from bridge.kernel.page_classes import PageClass
 from bridge.kernel.snapshot import Part

@@ -16,7 +16,7 @@ from app.actions import ActionDisabled
 from app.cli import main
 from app.commands import window as window_command
 from app.exit_codes import ExitCode
-from app.kernels import CLASS_CHANNEL
+from app.kernel_channels import CLASS_CHANNEL
 from app.offscreen import OffscreenWindow
 from app.window_options import WindowOptions
 from tests.app.conftest import SIZE, Person

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from app.failures import CommandFailed, UsageError
-from app.kernels import CHANNEL_TRANSFERS, SAFE_PALETTE
+from app.kernel_channels import CHANNEL_TRANSFERS, SAFE_PALETTE
 from app.offscreen import window_screenshot
 from app.shot import _volume_picture
 from app.shot_kernel import Highlighted, look_at_kernel

@@ -12,7 +12,7 @@ from imgui_bundle import imgui
 
 from app.actions import BadArguments
 from app.chosen import PAGE_BYTES, lit_mask, parse_key, seen_pages
-from app.kernels import CLASS_CHANNEL, CLASS_LABELS, SAFE_PALETTE, shown_classes
+from app.kernel_channels import CLASS_CHANNEL, CLASS_LABELS, SAFE_PALETTE, shown_classes
 from app.layout import INSPECTOR, STATISTICS
 from app.memory_shares import MAX_PARTS, Share, shares_of
 from app.panels import statistics

@@ -10,8 +10,8 @@ import pytest
 
 from app.chosen import parse_key
 from app.code_names import GuestCode
+from app.kernel_channels import CLASS_LABELS, shown_classes
 from app.kernel_symbols import KernelSymbols
-from app.kernels import CLASS_LABELS, shown_classes
 from app.story_facts import Fact, facts_of, region_at, swatch_of
 from bridge.kernel.kallsyms import Symbols
 from bridge.kernel.packed_symbols import pack
