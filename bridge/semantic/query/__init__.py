@@ -1,0 +1,1 @@
+"""The query language: what people ask of a machine's memory, as typed values, and what answers them."""
