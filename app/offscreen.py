@@ -75,7 +75,7 @@ class OffscreenWindow:
     def show_running(self, name: str) -> None:
         """Look into a machine that runs already, whoever owns it. Raises NoSuchMachine and other MachineErrors."""
         record = find_record(name)
-        job = self.window.session.attach(record.control_socket, name)
+        job = self.window.session.machines.attach(record.control_socket, name)
         self.run_until(lambda: job.wait(0), 10.0, f"{name} could not be looked into")
         if job.state is not JobState.DONE and job.error is not None:
             raise job.error

@@ -92,23 +92,23 @@ class ShotLook:
     def prepare(self, session: Session) -> None:
         """Have a window show bytes so, before it shows any. For that window alone: nothing is kept."""
         if self.curve is not None:
-            session.change(curve=self.curve)
+            session.kept.change(curve=self.curve)
         if self.channel in CHANNEL_TRANSFERS:  # there once the kernel was looked at; settings wait for it
-            session.change(channel=self.channel)
+            session.kept.change(channel=self.channel)
         elif self.channel is not None:
-            session.show_channel(self.channel)
+            session.looks.show_channel(self.channel)
         if not self.asks_kernel:
-            session.show(self.look(session.state.stage.view.look), remember=False)
+            session.looks.show(self.look(session.state.stage.view.look), remember=False)
 
     def arrange(self, session: Session) -> None:
         """Cut the volumes and place the camera of a window that shows them. Raises UsageError."""
         stage, slicings = session.state.stage, session.state.slicings
         if self.asks_kernel:
-            session.show(self.look(stage.view.look), remember=False)
+            session.looks.show(self.look(stage.view.look), remember=False)
         if self.highlight is not None:
             one, name = self.highlight, next(iter(stage.feeds))
             title = title_of(one.kind, one.key, session.state.kernels.sighting(name))
-            session.choose(Chosen(name, one.kind, one.key, title), remember=False, fly=self.camera is None)
+            session.navigation.choose(Chosen(name, one.kind, one.key, title), remember=False, fly=self.camera is None)
         for name, feed in stage.feeds.items():
             shape = feed.store.shape_voxels
             cut = self.cut(shape)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from app.actions import ActionRegistry
+from app.actions import ActionRegistry, BadArguments
 from app.chosen import Chosen
 from app.frame_times import FrameStats, FrameTimes
 from app.histograms import Histograms
@@ -156,7 +156,7 @@ class AppState:
     is_software: bool = False
     current: str | None = None  # the machine that console, inspector and keys are about
     selection: Place | None = None
-    chosen: Chosen | None = None  # whose pages are lit up; changed by Session.choose
+    chosen: Chosen | None = None  # whose pages are lit up; changed by Navigation.choose
     hover: Place | None = None
     hover_pane: Pane | None = None  # the view in which the pointer is
     history: History[Look] = field(default_factory=History)
@@ -201,6 +201,20 @@ class AppState:
         """Return the machine called `name`, or the current one; None where it is gone."""
         wanted = name or self.current
         return next((m for m in self.manager.machines() if m.name == wanted), None)
+
+    def require_machine(self, name: str | None) -> AnyMachine:
+        """Return a machine by name, or the current one. Raises NoSuchMachine, BadArguments."""
+        found = self.machine(name)
+        if found is None:
+            wanted = name or self.current
+            if wanted is None:
+                raise BadArguments("no machine is selected; name one")
+            return self.manager.get(wanted)  # raises with the names that there are
+        return found
+
+    def show_overlay(self, overlay: Overlay | None) -> None:
+        """Open one of the overlays, or none."""
+        self.overlay = overlay
 
     def launch_jobs(self) -> list[Job]:
         """Return the launches under way, which show as cards."""

@@ -43,6 +43,7 @@ from app.layout import (
     show_tabs_of,
     split_for_newcomers,
 )
+from app.notices import describe
 from app.panels import (
     console,
     dialogs,
@@ -67,7 +68,7 @@ from app.panels import (
     volatility,
     volume,
 )
-from app.session import Session, describe
+from app.session import Session
 from app.settings import MIN_HEIGHT, MIN_WIDTH, forget_layout, load_layout, save_layout
 from app.theme import PALETTES, Fonts, Theme, ThemeName, apply_theme, load_fonts, make_theme
 from app.ui import Ui
@@ -142,7 +143,7 @@ class Window:
         """Take an input event of the canvas."""
         self.host.handle(event)
         if event["event_type"] in ("pointer_down", "wheel", "key_down"):
-            self.session.end_tour()
+            self.session.greeting.end()
         if event["event_type"] == "pointer_move":
             self._rests_s = time.monotonic() + TOOLTIP_S
         self.touch()
@@ -150,7 +151,7 @@ class Window:
     def _on_resize(self, event: Mapping[str, Any]) -> None:
         width, height = round(event["width"]), round(event["height"])
         if width >= MIN_WIDTH and height >= MIN_HEIGHT:  # smaller than that it is hidden, not sized
-            self.session.change(window_width=width, window_height=height)
+            self.session.kept.change(window_width=width, window_height=height)
         self.touch()
 
     def touch(self) -> None:
@@ -225,7 +226,7 @@ class Window:
     def _fail(self, error: Exception) -> None:
         self._failed_frames += 1
         pass_clock(self.state.stage.device).abandon_batch()
-        self.session.report(error)
+        self.session.notices.report(error)
         self.touch()
         if self._failed_frames > MAX_FAILED_FRAMES:
             self.quit_requested = True
@@ -262,7 +263,7 @@ class Window:
         if handle_keys(state, terminal_focused=terminal_focused):
             self.touch()
         if turn_while_held(state, terminal_focused=terminal_focused):
-            self.session.end_tour()
+            self.session.greeting.end()
             self.touch()
         state.own_keys = frozenset()
         topbar.draw(state, ui)
@@ -357,23 +358,23 @@ class Window:
             self.canvas.set_title(title)
 
     def _load_layout(self) -> None:
-        if not self.session.keep:
+        if not self.session.kept.keeps:
             return
         self.host.make_current()
-        layout, problem = load_layout(self.session.config)
+        layout, problem = load_layout(self.session.kept.folder)
         if problem:
-            self.session.warn("The layout was reset", problem)
+            self.session.notices.warn("The layout was reset", problem)
         if layout is not None:
             imgui.load_ini_settings_from_memory(layout)
             self._places = dock_ids(layout)
 
     def _save_layout(self) -> None:
-        if not self.session.keep:
+        if not self.session.kept.keeps:
             return
         try:
-            save_layout(self.session.config, imgui.save_ini_settings_to_memory())
+            save_layout(self.session.kept.folder, imgui.save_ini_settings_to_memory())
         except OSError as error:
-            self.session.report(error, "The layout could not be saved")
+            self.session.notices.report(error, "The layout could not be saved")
 
     # Device
 
@@ -395,9 +396,9 @@ class Window:
         self.state.is_software = self.state.stage.adapter.is_software
         self.state.device_label = self.state.stage.device_label
         self.state.stage.mark(self.state.selection)
-        self.session.tell("The GPU was lost and is back", "Everything was built anew on a new device.")
+        self.session.notices.tell("The GPU was lost and is back", "Everything was built anew on a new device.")
         for name, problem in problems:
-            self.session.report(problem, f"The memory of {name} cannot be shown")
+            self.session.notices.report(problem, f"The memory of {name} cannot be shown")
 
     # What actions ask of the window
 
@@ -407,8 +408,8 @@ class Window:
 
     def reset_layout(self) -> None:
         """Dock all panels in their first places, and show them."""
-        forget_layout(self.session.config)
-        self.session.change(
+        forget_layout(self.session.kept.folder)
+        self.session.kept.change(
             show_machines=True, show_processes=True, show_inspector=True, show_console=True, show_log=True
         )
         self._layout_stale = True
@@ -512,7 +513,7 @@ def run_window(options: WindowOptions) -> int:
     try:
         window.control = ControlServer()
         if window.control.taken:
-            window.session.warn(
+            window.session.notices.warn(
                 "Another window is open", f"`glassbox do` reaches that one; this one listens at {window.control.path}."
             )
         window.session.start()

@@ -46,15 +46,15 @@ def chosen_actions(session: Session) -> list[Action]:
         except BadKey as error:
             raise BadArguments(str(error)) from None
         shown = printable(title) if title else title_of(kind, meant, state.kernels.sighting(name))
-        session.choose(Chosen(name, kind, meant, shown), fly=fly)
+        session.navigation.choose(Chosen(name, kind, meant, shown), fly=fly)
         assert state.chosen is not None
         return state.chosen.describe()
 
     def clear() -> None:
-        session.choose(None)
+        session.navigation.choose(None)
 
     def fly() -> None:
-        session.fly_to_chosen()
+        session.navigation.fly_to_chosen()
 
     def free(shown: bool | None = None) -> bool:
         state.statistics.with_free = not state.statistics.with_free if shown is None else shown

@@ -18,14 +18,14 @@ def dump_actions(session: Session) -> list[Action]:
     def open_dump(path: str, name: str | None = None) -> Job:
         if not path.strip():
             raise BadArguments("path: name a file")
-        return session.open_dump(Path(path).expanduser().absolute(), name)
+        return session.machines.open_dump(Path(path).expanduser().absolute(), name)
 
     return [
         Action(
             id="machine.open_dump_dialog",
             title="Open a dump…",
             category=CATEGORY,
-            run=lambda: session.show_overlay("dump"),
+            run=lambda: session.state.show_overlay("dump"),
             shortcuts=("Ctrl+O",),
             icon=icons.ICON_FA_FOLDER_OPEN,
             help="Look at a RAM dump as at a paused machine: raw, ELF core or LiME",

@@ -37,7 +37,7 @@ def kernel_list_actions(session: Session) -> list[Action]:
 
     def show(section: str) -> None:
         state.kernel.section = section
-        session.change(show_kernel=True)
+        session.kept.change(show_kernel=True)
         state.focus_panel = KERNEL
 
     def filter_by(text: str, section: str | None = None) -> None:
@@ -199,6 +199,6 @@ def _go_to(session: Session, machine: str, where: str, pid: int | None) -> Job:
         if job.state is JobState.DONE and machine in state.stage.feeds:
             session.run("view.go_to", {"address": int(job.result), "machine": machine})
         elif job.state is JobState.FAILED and job.error is not None:
-            session.report(job.error)
+            session.notices.report(job.error)
 
     return state.jobs.start(f"Going to {where[:40]}", work, on_end=end, quiet=True, can_cancel=False)

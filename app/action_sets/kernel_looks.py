@@ -23,11 +23,11 @@ def kernel_look_actions(session: Session) -> list[Action]:
         return [m.name for m in state.manager.machines() if m.info.state is MachineState.RUNNING]
 
     def toggle() -> bool:
-        session.change(consistent_frame=not state.settings.consistent_frame)
+        session.kept.change(consistent_frame=not state.settings.consistent_frame)
         return state.settings.consistent_frame
 
     def look(machine: str | None = None) -> Job:
-        found = session.machine(machine)
+        found = session.state.require_machine(machine)
         watcher = state.kernels.watcher(found.name)
         if not isinstance(found, Machine) or found.info.state is not MachineState.RUNNING or watcher is None:
             raise BadArguments(f"{found.name} does not run: each look at it is consistent as it is")
@@ -38,7 +38,7 @@ def kernel_look_actions(session: Session) -> list[Action]:
 
         def end(job: Job) -> None:
             if job.state is JobState.FAILED and job.error is not None:
-                session.report(job.error, f"{found.name} could not be looked at while it stands still")
+                session.notices.report(job.error, f"{found.name} could not be looked at while it stands still")
 
         return state.jobs.start(f"Looking at {found.name}", work, on_end=end, can_cancel=False)
 

@@ -52,7 +52,7 @@ def look_actions(session: Session) -> list[Action]:
     state, stage = session.state, session.state.stage
 
     def change(*, remember: bool = True, **changes: Any) -> None:
-        session.show(replace(stage.view.look, **changes), remember=remember)
+        session.looks.show(replace(stage.view.look, **changes), remember=remember)
 
     def mode(mode: str) -> None:
         change(mode=mode)
@@ -67,7 +67,7 @@ def look_actions(session: Session) -> list[Action]:
 
     def channel(channel: str) -> None:
         if channel != stage.view.look.channel:
-            session.show_channel(channel)
+            session.looks.show_channel(channel)
 
     def next_channel() -> str:
         name = next_of(stage.view.channels(), stage.view.look.channel)
@@ -84,7 +84,7 @@ def look_actions(session: Session) -> list[Action]:
         return (OWN, *CHANNEL_PALETTES.get(stage.view.look.channel, ()), *stage.palettes)
 
     def refresh_palettes() -> list[str]:
-        session.refresh_palettes()
+        session.looks.refresh_palettes()
         return list(stage.palettes)
 
     def opacity(opacity: float, remember: bool = True) -> float:
@@ -104,7 +104,7 @@ def look_actions(session: Session) -> list[Action]:
         bounded = min(MAX_HALF_LIFE_S, max(MIN_HALF_LIFE_S, seconds))
         if bounded != state.settings.half_life_s:
             state.remember()
-            session.change(half_life_s=bounded)
+            session.kept.change(half_life_s=bounded)
         return bounded
 
     def hide(kind: str, hidden: bool | None = None) -> bool:
@@ -361,7 +361,7 @@ def toggle(session: Session, setting: str) -> Callable[[], bool]:
 
     def run() -> bool:
         shown = not getattr(session.state.settings, setting)
-        session.change(**{setting: shown})
+        session.kept.change(**{setting: shown})
         return shown
 
     return run

@@ -52,10 +52,10 @@ def machine_actions(session: Session) -> list[Action]:
         return None if state.orphans else "No machine runs without a window"
 
     def toggle(machine: str | None = None) -> Job:
-        found = session.machine(machine)
+        found = session.state.require_machine(machine)
         if found.info.state is MachineState.PAUSED:
-            return session.operate("resume", "Resuming", found.name)
-        return session.operate("pause", "Pausing", found.name)
+            return session.machines.operate("resume", "Resuming", found.name)
+        return session.machines.operate("pause", "Pausing", found.name)
 
     def launch(
         guest: str,
@@ -65,10 +65,10 @@ def machine_actions(session: Session) -> list[Action]:
         network: bool | None = None,
         detach: bool = False,
     ) -> Job:
-        return session.launch(guest, name=name, ram_bytes=ram, cold=cold, network=network, detach=detach)
+        return session.machines.launch(guest, name=name, ram_bytes=ram, cold=cold, network=network, detach=detach)
 
     def attach(socket: str, name: str | None = None) -> Job:
-        return session.attach(Path(socket).expanduser().absolute(), name)
+        return session.machines.attach(Path(socket).expanduser().absolute(), name)
 
     def cancel(job: int) -> bool:
         found = state.jobs.get(job)
@@ -102,7 +102,7 @@ def machine_actions(session: Session) -> list[Action]:
             id="machine.launch_dialog",
             title="Launch with choices…",
             category=CATEGORY,
-            run=lambda: session.show_overlay("launch"),
+            run=lambda: session.state.show_overlay("launch"),
             shortcuts=("Ctrl+N",),
             icon=icons.ICON_FA_PLAY,
             help="Choose a guest, its memory, and how it starts",
@@ -112,7 +112,7 @@ def machine_actions(session: Session) -> list[Action]:
             id="machine.attach_dialog",
             title="Attach…",
             category=CATEGORY,
-            run=lambda: session.show_overlay("attach"),
+            run=lambda: session.state.show_overlay("attach"),
             shortcuts=("Ctrl+Shift+N",),
             icon=icons.ICON_FA_PLUG,
             help="Look into a QEMU that someone else started",
@@ -140,7 +140,7 @@ def machine_actions(session: Session) -> list[Action]:
             id="machine.pause",
             title="Pause",
             category=CATEGORY,
-            run=lambda machine=None: session.operate("pause", "Pausing", machine),
+            run=lambda machine=None: session.machines.operate("pause", "Pausing", machine),
             params=(which,),
             why_not=any_machine,
             icon=icons.ICON_FA_PAUSE,
@@ -150,7 +150,7 @@ def machine_actions(session: Session) -> list[Action]:
             id="machine.resume",
             title="Resume",
             category=CATEGORY,
-            run=lambda machine=None: session.operate("resume", "Resuming", machine),
+            run=lambda machine=None: session.machines.operate("resume", "Resuming", machine),
             params=(which,),
             why_not=any_machine,
             icon=icons.ICON_FA_PLAY,
@@ -160,7 +160,7 @@ def machine_actions(session: Session) -> list[Action]:
             id="machine.reset",
             title="Reset",
             category=CATEGORY,
-            run=lambda machine=None: session.operate("reset", "Resetting", machine),
+            run=lambda machine=None: session.machines.operate("reset", "Resetting", machine),
             params=(which,),
             why_not=in_state(running, paused, starting),
             icon=icons.ICON_FA_ROTATE_LEFT,
@@ -170,7 +170,7 @@ def machine_actions(session: Session) -> list[Action]:
             id="machine.stop",
             title="Stop",
             category=CATEGORY,
-            run=lambda machine=None: session.stop(machine),
+            run=lambda machine=None: session.machines.stop(machine),
             params=(which,),
             why_not=any_machine,
             icon=icons.ICON_FA_STOP,
@@ -181,7 +181,7 @@ def machine_actions(session: Session) -> list[Action]:
             id="machine.detach",
             title="Let go",
             category=CATEGORY,
-            run=lambda machine=None: session.detach(machine),
+            run=lambda machine=None: session.machines.detach(machine),
             params=(which,),
             why_not=live_machine,
             icon=icons.ICON_FA_LINK_SLASH,
@@ -192,7 +192,7 @@ def machine_actions(session: Session) -> list[Action]:
             id="machine.select",
             title="Show machine…",
             category=CATEGORY,
-            run=session.select_machine,
+            run=session.machines.select_machine,
             params=(Param("machine", "choice", required=True, choices=names),),
             why_not=any_machine,
             icon=icons.ICON_FA_MICROCHIP,
@@ -201,7 +201,7 @@ def machine_actions(session: Session) -> list[Action]:
             id="machine.adopt",
             title="Adopt…",
             category=CATEGORY,
-            run=session.adopt,
+            run=session.machines.adopt,
             params=(Param("machine", "choice", required=True, choices=orphan_names),),
             why_not=any_orphan,
             icon=icons.ICON_FA_HAND_HOLDING,
@@ -211,7 +211,7 @@ def machine_actions(session: Session) -> list[Action]:
             id="machine.stop_orphan",
             title="Stop a machine that was found…",
             category=CATEGORY,
-            run=session.stop_orphan,
+            run=session.machines.stop_orphan,
             params=(Param("machine", "choice", required=True, choices=orphan_names),),
             why_not=any_orphan,
             icon=icons.ICON_FA_STOP,
@@ -230,7 +230,7 @@ def machine_actions(session: Session) -> list[Action]:
 
 def describe_machine(session: Session, name: str) -> dict[str, Any]:
     """Return what a script may know of a machine, as JSON values."""
-    machine = session.machine(name)
+    machine = session.state.require_machine(name)
     info = machine.info
     vital = session.state.vitals.get(name)
     usage = vital.usage if vital is not None else None

@@ -24,25 +24,25 @@ def pane_actions(session: Session) -> list[Action]:
     def split(where: str = "right", view: str | None = None) -> str:
         state.remember()
         beside = stage.pane(view).name
-        session.activate(beside)
+        session.looks.activate(beside)
         pane = stage.open_pane()
         state.to_dock.append((pane.name, beside, where == "below"))
-        session.activate(pane.name)
+        session.looks.activate(pane.name)
         return pane.name
 
     def close(view: str | None = None) -> None:
         pane = stage.pane(view)
         if pane is stage.panes[0]:
             raise BadArguments(f"{pane.name} is the first view, which stays open")
-        session.close_pane(pane.name)
+        session.looks.close_pane(pane.name)
 
     def activate(view: str) -> None:
-        session.activate(view)
+        session.looks.activate(view)
 
     def next_view() -> str:
         index = stage.panes.index(stage.active)
         name = stage.panes[(index + 1) % len(stage.panes)].name
-        session.activate(name)
+        session.looks.activate(name)
         return name
 
     def link(view: str | None = None, linked: bool | None = None) -> bool:

@@ -34,7 +34,7 @@ def process_actions(session: Session) -> list[Action]:
         return sighting.problem or None
 
     def row_of(pid: int | None, machine: str | None) -> tuple[str, ProcessRow]:
-        name = session.machine(machine).name
+        name = session.state.require_machine(machine).name
         wanted = state.people.of(name).pid if pid is None else pid
         if wanted is None:
             raise BadArguments("no process is chosen; name one by its pid")
@@ -63,7 +63,7 @@ def process_actions(session: Session) -> list[Action]:
     def stack(pid: int | None = None, machine: str | None = None, tid: int | None = None) -> str:
         shown = see(STACK, pid, machine)
         if tid is not None:
-            people.set_thread(state, session.machine(machine).name, tid)
+            people.set_thread(state, session.state.require_machine(machine).name, tid)
         return shown
 
     def region(start: int, pid: int | None = None, machine: str | None = None, fly: bool = True) -> None:
@@ -76,7 +76,7 @@ def process_actions(session: Session) -> list[Action]:
         people.choose(state, name, "region", key, f"{row.label} {title_of(found)}", fly=fly)
 
     def listing(machine: str | None = None) -> list[dict[str, Any]]:
-        lines = people.refresh(state, session.machine(machine).name).lines
+        lines = people.refresh(state, session.state.require_machine(machine).name).lines
         return [
             {
                 "pid": line.row.pid,

@@ -142,7 +142,7 @@ def slice_actions(session: Session) -> list[Action]:
         place = place_of_voxel(stage, name, (x, y, z))
         if place is None:
             raise BadArguments(f"{x}, {y}, {z} is no voxel of {name} that holds a byte")
-        session.select(place)
+        session.navigation.select(place)
         return describe_selection(session)
 
     def show_flat(axis: str) -> None:

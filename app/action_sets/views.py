@@ -33,7 +33,7 @@ def view_actions(session: Session) -> list[Action]:
         return None if state.selection is not None else "No byte is selected"
 
     def moved() -> None:
-        session.end_tour()
+        session.greeting.end()
         stage.forget_rest()
 
     def orbit(right: float, up: float = 0.0) -> None:
@@ -74,27 +74,27 @@ def view_actions(session: Session) -> list[Action]:
         return Place(name, offset)
 
     def pick(x: float, y: float) -> dict[str, Any] | None:
-        session.end_tour()
-        session.select(stage.pick(x, y))
+        session.greeting.end()
+        session.navigation.select(stage.pick(x, y))
         return describe_selection(session)
 
     def select(address: int, machine: str | None = None) -> dict[str, Any] | None:
-        session.select(session.place_of(address, machine))
+        session.navigation.select(session.navigation.place_of(address, machine))
         return describe_selection(session)
 
     def go_to(address: int, machine: str | None = None) -> dict[str, Any] | None:
-        session.go_to(address, machine)
+        session.navigation.go_to(address, machine)
         return describe_selection(session)
 
     def fly_to(machine: str | None = None, offset: int | None = None) -> None:
         target = state.selection if offset is None else place(machine, offset)
         if target is None:
             raise BadArguments("no byte is selected; name one")
-        session.fly_to(target)
+        session.navigation.fly_to(target)
 
     def show_in_hex(machine: str | None = None, offset: int | None = None) -> None:
         if offset is not None:
-            session.select(place(machine, offset))
+            session.navigation.select(place(machine, offset))
         state.focus_panel = INSPECTOR
 
     def ask_address() -> None:
@@ -224,7 +224,7 @@ def view_actions(session: Session) -> list[Action]:
             id="selection.clear",
             title="Select nothing",
             category=SELECTION,
-            run=lambda: session.select(None),
+            run=lambda: session.navigation.select(None),
             why_not=needs_selection,
             icon=icons.ICON_FA_XMARK,
         ),
@@ -232,7 +232,7 @@ def view_actions(session: Session) -> list[Action]:
             id="edit.undo",
             title="Undo",
             category=SELECTION,
-            run=lambda: session.time_travel(forward=False),
+            run=lambda: session.navigation.time_travel(forward=False),
             shortcuts=("Ctrl+Z",),
             why_not=lambda: None if state.history.can_undo else "There is nothing to undo",
             icon=icons.ICON_FA_ROTATE_LEFT,
@@ -242,7 +242,7 @@ def view_actions(session: Session) -> list[Action]:
             id="edit.redo",
             title="Redo",
             category=SELECTION,
-            run=lambda: session.time_travel(forward=True),
+            run=lambda: session.navigation.time_travel(forward=True),
             shortcuts=("Ctrl+Shift+Z", "Ctrl+Y"),
             why_not=lambda: None if state.history.can_redo else "There is nothing to redo",
             icon=icons.ICON_FA_ROTATE_RIGHT,

@@ -53,7 +53,7 @@ def volatility_actions(session: Session) -> list[Action]:
         if plugin not in names():
             raise BadArguments(f"plugin: {plugin[:60]!r} is not installed")
         ui.plugin = plugin
-        session.change(show_volatility=True)
+        session.kept.change(show_volatility=True)
         state.focus_panel = VOLATILITY
 
     def run(plugin: str | None = None, options: str | None = None, machine: str | None = None) -> None:
@@ -75,7 +75,7 @@ def volatility_actions(session: Session) -> list[Action]:
         given = {key: value for key, value in given.items() if value is not None}
         if ui.result is not None:
             ui.worker.cancel(ui.result.run)
-        target = Target(feed.ram.path, feed.ram.physical_map, session.types_file())
+        target = Target(feed.ram.path, feed.ram.physical_map, session.kept.types_file())
         ui.result = Result(ui.worker.run(target, wanted.name, given), name)
 
     def cancel() -> None:
@@ -115,7 +115,7 @@ def volatility_actions(session: Session) -> list[Action]:
             except KernelError as error:
                 raise BadArguments(f"path: {error}") from None
             text = str(file)
-        session.change(types_file=text)
+        session.kept.change(types_file=text)
         ui.types_path = text
         return text
 

@@ -36,7 +36,7 @@ def volume_actions(session: Session) -> list[Action]:
         state.remember()
         stage.arrange()
         stage.fit(None, time.monotonic())
-        session.end_tour()
+        session.greeting.end()
         stage.forget_rest()
         return places()
 
@@ -44,20 +44,20 @@ def volume_actions(session: Session) -> list[Action]:
         return {name: list(origin) for name, origin in stage.origins().items()}
 
     def set_curve(curve: str) -> None:
-        session.change(curve=curve)
+        session.kept.change(curve=curve)
         stage.forget_rest()
 
     def frame_budget(ms: float) -> float:
         if ms and not MIN_FRAME_MS <= ms <= MAX_FRAME_MS:
             raise BadArguments(f"ms: it must lie between {MIN_FRAME_MS:g} and {MAX_FRAME_MS:g}, or be 0: automatic")
-        session.change(frame_budget_ms=ms)
+        session.kept.change(frame_budget_ms=ms)
         return stage.frame_budget_s * 1000
 
     def memory_budget(size: int) -> int:
         mib = size >> 20
         if size and not MIN_MEMORY_MIB <= mib <= MAX_MEMORY_MIB:
             raise BadArguments(f"size: at least {MIN_MEMORY_MIB} MiB are needed; 0 is automatic")
-        session.change(memory_budget_mib=mib)
+        session.kept.change(memory_budget_mib=mib)
         return stage.memory_use().budget
 
     def needs_volume() -> str | None:

@@ -69,7 +69,7 @@ class Frame(Protocol):
 
 def show_panel(session: Session, panel: str) -> None:
     """Show a panel and bring it to the front."""
-    session.change(**{PANELS[panel]: True})
+    session.kept.change(**{PANELS[panel]: True})
     session.state.focus_panel = panel
 
 
@@ -85,7 +85,7 @@ def window_actions(session: Session, frame: Frame) -> list[Action]:
 
     def leave() -> None:
         """What Escape does: the nearest thing that can be left is left."""
-        session.end_tour()
+        session.greeting.end()
         state.hints.born_s = None
         if frame.leave_console():
             return
@@ -96,13 +96,13 @@ def window_actions(session: Session, frame: Frame) -> list[Action]:
         elif state.stage.view.camera.flying:
             state.stage.view.camera.skip()
         elif state.chosen is not None:
-            session.choose(None)
+            session.navigation.choose(None)
         elif state.selection is not None:
-            session.select(None)
+            session.navigation.select(None)
 
     def toggle_theme() -> str:
         name = "light" if state.settings.theme == "dark" else "dark"
-        session.change(theme=name)
+        session.kept.change(theme=name)
         return name
 
     def scale_by(step: float) -> Callable[[], float]:
@@ -113,12 +113,12 @@ def window_actions(session: Session, frame: Frame) -> list[Action]:
 
     def set_scale(scale: float) -> float:
         bounded = round(min(max(scale, MIN_SCALE), MAX_SCALE), 3)
-        session.change(ui_scale=bounded)
+        session.kept.change(ui_scale=bounded)
         return bounded
 
     def toggle_panel(panel: str) -> bool:
         shown = not getattr(state.settings, PANELS[panel])
-        session.change(**{PANELS[panel]: shown})
+        session.kept.change(**{PANELS[panel]: shown})
         if shown:
             state.focus_panel = panel
         return shown
@@ -183,28 +183,28 @@ def window_actions(session: Session, frame: Frame) -> list[Action]:
             },
             "device": state.device_label,
             "software": state.is_software,
-            "touring": session.touring,
+            "touring": session.greeting.touring,
         }
 
     def forget_frames() -> None:
         state.frames.reset()
 
     def send(text: str, machine: str | None = None) -> None:
-        session.machine(machine).console.write(text.encode())
+        session.state.require_machine(machine).console.write(text.encode())
 
     def show_console(machine: str | None = None) -> None:
         if machine is not None:
-            session.select_machine(machine)
+            session.machines.select_machine(machine)
         show_panel(session, CONSOLE)
         if (current := state.machine()) is not None and not current.info.dump:
             terminal_of(state, current).focus()
 
     def read_console(machine: str | None = None) -> str:
-        _, data = session.machine(machine).console.read_since(0)
+        _, data = session.state.require_machine(machine).console.read_since(0)
         return bytes(data).decode(errors="replace")
 
     def decode_as(bits: str) -> None:
-        session.change(bits=int(bits))
+        session.kept.change(bits=int(bits))
         for view in state.disassemblies.values():
             view.bits = cast(Bits, int(bits))
 
@@ -415,7 +415,7 @@ def window_actions(session: Session, frame: Frame) -> list[Action]:
             id="help.keys",
             title="Keys and mouse",
             category=HELP,
-            run=lambda: session.show_overlay("keys"),
+            run=lambda: session.state.show_overlay("keys"),
             shortcuts=("F1", "?"),
             icon=icons.ICON_FA_KEYBOARD,
             keywords="shortcuts help",
@@ -424,7 +424,7 @@ def window_actions(session: Session, frame: Frame) -> list[Action]:
             id="help.about",
             title="About Glassbox",
             category=HELP,
-            run=lambda: session.show_overlay("about"),
+            run=lambda: session.state.show_overlay("about"),
             icon=icons.ICON_FA_CIRCLE_INFO,
             keywords="version licence",
         ),
@@ -432,7 +432,7 @@ def window_actions(session: Session, frame: Frame) -> list[Action]:
             id="help.hints",
             title="Show the first hints again",
             category=HELP,
-            run=session.show_hints,
+            run=session.greeting.show_hints,
             icon=icons.ICON_FA_LIGHTBULB,
         ),
         Action(

@@ -247,12 +247,12 @@ def host(_shared_host: Person) -> Person:
     state.overlay, state.search.leave = None, True
     state.hints.born_s = None
     someone.window.reset_layout()
-    someone.window.session.change(**dataclasses.asdict(Settings()))
+    someone.window.session.kept.change(**dataclasses.asdict(Settings()))
     someone.offscreen.canvas.set_logical_size(*SIZE)
     someone.move(1, SIZE[1] - 10)
     someone.frame(2)
     someone.key("Escape")
-    someone.window.session.select(None)
+    someone.window.session.navigation.select(None)
     state.stage.view.camera.state = CameraState()
     state.stage.view.camera.fit()
     state.history = History()
@@ -267,7 +267,7 @@ def host(_shared_host: Person) -> Person:
 
 
 def _start_tiny(person: Person, folder: Path) -> None:
-    job = person.window.session.launch(make_guest(folder))
+    job = person.window.session.machines.launch(make_guest(folder))
     person.until(lambda: job.wait(0), "the launch should end")
     machine = person.state.machine("tiny")
     assert machine is not None

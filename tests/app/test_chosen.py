@@ -43,9 +43,9 @@ def looker(_dump_window: Person) -> Person:
     """A window that shows the dump of a demo guest, put in order for each test."""
     someone, state = _dump_window, _dump_window.state
     someone.window.host.make_current()
-    someone.window.session.change(**dataclasses.asdict(Settings()))
-    someone.window.session.choose(None)
-    someone.window.session.select(None)
+    someone.window.session.kept.change(**dataclasses.asdict(Settings()))
+    someone.window.session.navigation.choose(None)
+    someone.window.session.navigation.select(None)
     state.stage.view.camera.skip()
     state.stage.view.camera.fit()
     state.history = History()

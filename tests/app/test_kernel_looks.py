@@ -17,8 +17,8 @@ from tests.app.conftest import Person
 def test_consistent_frames_are_a_setting(person: Person) -> None:
     assert not person.state.settings.consistent_frame
     assert person.run("kernel.consistent_frame") is True
-    person.window.session.save()
-    assert load_settings(person.window.session.config)[0].consistent_frame
+    person.window.session.kept.save()
+    assert load_settings(person.window.session.kept.folder)[0].consistent_frame
     assert person.run("kernel.consistent_frame") is False
 
 

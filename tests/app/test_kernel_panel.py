@@ -62,9 +62,9 @@ def guest(_shared: Person) -> Person:
     state = _shared.state
     _shared.window.host.make_current()
     _shared.window.reset_layout()
-    _shared.window.session.change(**dataclasses.asdict(Settings()))
-    _shared.window.session.choose(None)
-    _shared.window.session.select(None)
+    _shared.window.session.kept.change(**dataclasses.asdict(Settings()))
+    _shared.window.session.navigation.choose(None)
+    _shared.window.session.navigation.select(None)
     state.kernel = KernelUi(shelf=state.kernel.shelf)
     state.overlay = None
     _shared.offscreen.canvas.set_logical_size(*SIZE)
@@ -242,8 +242,8 @@ def test_a_rows_menu_goes_and_lights(guest: Person) -> None:
         assert len(entries) == n_entries
         assert not any(entry.why_not for entry in entries)
         for index, entry in enumerate(entries):
-            guest.window.session.select(None)
-            guest.window.session.choose(None)
+            guest.window.session.navigation.select(None)
+            guest.window.session.navigation.choose(None)
             entry.run()
             guest.frame(2)
             if index == 0 and kind:
@@ -470,7 +470,7 @@ def test_the_storys_menus_lead_on(guest: Person) -> None:
     menu("Symbol", 0, 4)
     assert guest.state.chosen is not None
     assert (guest.state.chosen.kind, guest.state.chosen.title) == ("symbol", "schedule")
-    guest.window.session.choose(None)
+    guest.window.session.navigation.choose(None)
     menu("Symbol", 1, 4)
     guest.until(lambda: guest.state.stage.view.camera.flying, "it should fly there")
     menu("Symbol", 2, 4)

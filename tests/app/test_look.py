@@ -181,7 +181,7 @@ def test_settings_from_before_channels_still_load(homes: Path) -> None:
 
 
 def test_a_palette_file_is_offered_followed_and_its_slips_are_told_once(host: Person) -> None:
-    folder = host.window.session.config / "palettes"
+    folder = host.window.session.kept.folder / "palettes"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "lava.txt").write_text("#000000\n#ff0000\n")
     (folder / "torn.txt").write_text("#000000\nnan nan\n")
@@ -347,7 +347,7 @@ def test_every_channel_has_a_legend_that_lies_within_its_view(host: Person, chan
     if channel not in host.state.stage.view.channels():
         pytest.skip("attributes are no channels of the view yet")
     host.frame(2)
-    host.window.session.change(theme=theme)
+    host.window.session.kept.change(theme=theme)
     host.run("view.channel", channel)
     host.run("view.hide_kind", "text", True)
     host.frame(4)

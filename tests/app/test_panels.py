@@ -182,8 +182,8 @@ def test_tooltips_explain_on_hover(host: Person) -> None:
 
 def test_the_log_filters_copies_and_shows_weights(host: Person) -> None:
     host.run("window.show", "Log")
-    host.window.session.warn("Something odd", "detail")
-    host.window.session.tell("Something fine")
+    host.window.session.notices.warn("Something odd", "detail")
+    host.window.session.notices.tell("Something fine")
     for level in (0, 30, 40):
         host.state.log_level = level
         host.frame(2)

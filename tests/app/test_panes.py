@@ -24,7 +24,7 @@ from tests.app.conftest import MIB, PATTERN, PATTERN_ADDRESS, SIZE, Person, make
 def alone(host: Person) -> Person:
     """The shared window with its first view only, laid along the Hilbert curve."""
     for pane in host.state.stage.panes[1:]:
-        host.window.session.close_pane(pane.name)
+        host.window.session.looks.close_pane(pane.name)
     host.state.stage.panes[0].linked = False
     host.window.reset_layout()
     host.until(lambda: not host.state.stage.laying, "the volume should be laid")
@@ -290,12 +290,12 @@ def test_a_page_that_was_laid_open_is_found_again(alone: Person) -> None:
 
 def test_another_wish_before_the_first_is_done_wins(alone: Person) -> None:
     stage = alone.state.stage
-    alone.window.session.change(curve="morton")
-    alone.window.session.change(curve="linear")
+    alone.window.session.kept.change(curve="morton")
+    alone.window.session.kept.change(curve="linear")
     alone.until(lambda: not stage.laying, "the volume should be laid", 30)
     assert stage.feeds["tiny"].store.curve.name == "linear"
-    alone.window.session.change(curve="morton")
-    alone.window.session.change(curve="linear")
+    alone.window.session.kept.change(curve="morton")
+    alone.window.session.kept.change(curve="linear")
     assert stage.laying == (), "it is laid so already"
     alone.run("view.curve", "hilbert")
     alone.until(lambda: not stage.laying, "the volume should be laid", 30)
@@ -326,7 +326,7 @@ def test_where_there_is_no_room_for_two_the_new_one_fills_before_ones_eyes(alone
 
 def test_a_volume_is_carried_by_alt_and_a_drag(own_host: Person, homes: Path) -> None:
     host, stage = own_host, own_host.state.stage
-    job = host.window.session.launch(make_guest(homes, "other", ram_bytes=2 * MIB))
+    job = host.window.session.machines.launch(make_guest(homes, "other", ram_bytes=2 * MIB))
     host.until(lambda: job.wait(0), "the launch should end")
     host.until(lambda: len(stage.feeds) == 2, "both should be shown")
     host.until(lambda: not stage.view.camera.flying, "the flight should end", 5)
@@ -431,7 +431,7 @@ def test_views_that_cannot_be_written_are_said_once(homes: Path) -> None:
         person = Person(offscreen)
         person.frame(4)
         person.run("view.split")
-        folder = person.window.session.config
+        folder = person.window.session.kept.folder
         (folder / FILE).mkdir()
         person.until(lambda: "The views could not be saved" in person.toasts(), "that should be said", 10)
         count = len(person.toasts())

@@ -36,9 +36,9 @@ def guest(_shared: Person) -> Person:
     state = _shared.state
     _shared.window.host.make_current()
     _shared.window.reset_layout()
-    _shared.window.session.change(**dataclasses.asdict(Settings()))
-    _shared.window.session.choose(None)
-    _shared.window.session.select(None)
+    _shared.window.session.kept.change(**dataclasses.asdict(Settings()))
+    _shared.window.session.navigation.choose(None)
+    _shared.window.session.navigation.select(None)
     people_before = state.people
     state.people = people.People(machines={NAME: OfMachine(commands=state.people.of(NAME).commands)})
     state.people.followed = people_before.followed
@@ -338,7 +338,7 @@ def test_what_is_not_known_of_regions_is_said(guest: Person) -> None:
 
 
 def test_nothing_chosen_gone_or_wrong_is_said(guest: Person) -> None:
-    guest.window.session.change(show_memory_map=True, show_files=True, show_stack=True)
+    guest.window.session.kept.change(show_memory_map=True, show_files=True, show_stack=True)
     for panel in (MEMORY_MAP, FILES, STACK):
         guest.run("window.show", panel)
         guest.frame(4)
@@ -365,7 +365,7 @@ def test_only_what_would_look_different_wakes_the_window(guest: Person) -> None:
     assert not people.changed(guest.state)
     guest.state.people.needle = "init"
     assert people.changed(guest.state)
-    guest.window.session.change(show_processes=False)
+    guest.window.session.kept.change(show_processes=False)
     assert not people.changed(guest.state)
 
 

@@ -313,7 +313,7 @@ def test_clip_sliders(host: Person) -> None:
 
 @pytest.mark.parametrize("theme", ["dark", "light"])
 def test_every_plane_has_its_panel(host: Person, theme: str) -> None:
-    host.window.session.change(theme=theme)
+    host.window.session.kept.change(theme=theme)
     host.run("view.select", PATTERN_ADDRESS)
     host.run("view.slice_here")
     host.run("view.clip_around", 64)
@@ -456,7 +456,7 @@ def test_a_layout_of_before_there_was_the_panel_gets_it_beside_the_volume(homes:
         second.window.host.make_current()
         imgui.load_ini_settings_from_memory(before)
         second.frame(4)
-        second.window.session.change(show_slices=True)
+        second.window.session.kept.change(show_slices=True)
         second.frame(8)
         second.window.host.make_current()
         window = imgui.internal.find_window_by_name(SLICES)

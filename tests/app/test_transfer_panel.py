@@ -210,7 +210,7 @@ def _bar_y(editor: Editor) -> float:
 @pytest.mark.parametrize("theme", ["dark", "light"])
 def test_the_histogram_of_every_channel_is_drawn(editor: Editor, channel: str, theme: str) -> None:
     host = editor.host
-    host.window.session.change(theme=theme)
+    host.window.session.kept.change(theme=theme)
     host.run("view.channel", channel)
     host.state.transfer.selected = 0
     feeds = host.state.stage.feeds

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.session import settings_with_look
+from app.look_settings import settings_with_look
 from app.settings import Settings
 from app.stage import pane_names
 from app.views_file import FARTHEST, FILE, MAX_PLACES, Views, load_views, save_views, views_from_json

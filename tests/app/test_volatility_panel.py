@@ -101,7 +101,7 @@ def test_types_that_the_user_supplies(person: Person, demo_dump: Path, tmp_path:
     good: dict[str, Any] = {"base_types": {}, "user_types": {}, "enums": {}, "symbols": {}}
     (tmp_path / "good.json").write_text(json.dumps(good))
     person.run("kernel.use_types", str(tmp_path / "good.json"))
-    assert person.window.session.types_file() == tmp_path / "good.json"
+    assert person.window.session.kept.types_file() == tmp_path / "good.json"
     # Kernels are looked at anew; this one has types of its own, which stay.
     person.until(lambda: person.state.kernels.sighting("held") is None, "it should be looked at anew", 30)
     person.until(lambda: person.state.kernels.sighting("held") is not None, "it should be found again", 60)
@@ -109,7 +109,7 @@ def test_types_that_the_user_supplies(person: Person, demo_dump: Path, tmp_path:
     assert sighting is not None
     assert sighting.problem == ""
     person.run("kernel.use_types")
-    assert person.window.session.types_file() is None
+    assert person.window.session.kept.types_file() is None
 
 
 def test_every_state_of_the_panel_is_drawn(person: Person) -> None:

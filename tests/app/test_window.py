@@ -432,7 +432,7 @@ def test_errors_become_toasts_with_a_way_out(host: Person) -> None:
     assert host.state.settings.show_log
     assert host.toasts() == []
     for i in range(6):
-        host.window.session.warn(f"Warning {i}")
+        host.window.session.notices.warn(f"Warning {i}")
     host.frame(20)
     newest = imgui.internal.find_window_by_name(f"##toast{host.state.toasts.shown()[-1].number}")
     host.click(newest.pos.x + newest.size.x - 24, newest.pos.y + 20)
@@ -482,7 +482,7 @@ def test_stop_takes_it_off_the_list(own_host: Person) -> None:
 
 def test_two_machines_stand_side_by_side(own_host: Person, homes: Path) -> None:
     host = own_host
-    job = host.window.session.launch(make_guest(homes, "other", ram_bytes=4 * MIB))
+    job = host.window.session.machines.launch(make_guest(homes, "other", ram_bytes=4 * MIB))
     host.until(lambda: job.wait(0), "the launch should end")
     host.until(lambda: len(host.state.stage.feeds) == 2, "both should be shown")
     assert host.state.current == "other"
@@ -501,7 +501,7 @@ def test_two_machines_stand_side_by_side(own_host: Person, homes: Path) -> None:
 
 
 def test_a_cancelled_launch_leaves_nothing(person: Person, homes: Path) -> None:
-    job = person.window.session.launch(make_guest(homes))
+    job = person.window.session.machines.launch(make_guest(homes))
     person.frame(1)
     assert person.run("job.cancel", job.number) in (True, False)
     person.until(lambda: job.wait(0), "the launch should end")
@@ -580,10 +580,10 @@ def test_a_full_disk_is_said(host: Person, monkeypatch: pytest.MonkeyPatch) -> N
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("app.session.save_settings", full)
+        patch.setattr("app.keeping.save_settings", full)
         patch.setattr("app.window.save_layout", full)
         host.run("window.toggle_theme")
-        host.window.session.save()
+        host.window.session.kept.save()
         host.window._save_layout()
     assert host.toasts() == ["The settings could not be saved", "The layout could not be saved"]
 
@@ -642,12 +642,12 @@ def test_the_greeting_turns_once_and_yields_to_the_user(homes: Path) -> None:
     with OffscreenWindow(options) as offscreen:
         someone = Person(offscreen)
         offscreen.window.session.start()
-        someone.until(lambda: offscreen.window.session.touring, "the greeting should begin")
+        someone.until(lambda: offscreen.window.session.greeting.touring, "the greeting should begin")
         start = someone.state.stage.camera.azimuth_degrees
         someone.until(lambda: someone.state.stage.camera.azimuth_degrees != start, "the camera should turn", 5)
         assert someone.hinted()
         someone.key("Escape")
-        assert not offscreen.window.session.touring
+        assert not offscreen.window.session.greeting.touring
         assert not someone.hinted()
         assert someone.state.settings.greeted
         someone.run("help.hints")
@@ -659,7 +659,7 @@ def test_the_greeting_turns_once_and_yields_to_the_user(homes: Path) -> None:
         machine_up = lambda: any(m.ready for m in someone.state.manager.machines())  # noqa: E731
         someone.until(machine_up, "the guest should be up")
         someone.frame(10)
-        assert not offscreen.window.session.touring
+        assert not offscreen.window.session.greeting.touring
 
 
 ORPHAN_SCRIPT = """
@@ -719,13 +719,13 @@ def test_an_orphan_without_its_ram_file_can_still_be_stopped(orphan: str, person
 
 
 def test_adopting_what_is_not_there_fails_in_words(person: Person) -> None:
-    person.window.session.adopt("nobody")
+    person.window.session.machines.adopt("nobody")
     person.until(lambda: bool(person.toasts()), "the failure should be said", 5)
     assert person.toasts() == ["nobody could not be adopted"]
-    person.window.session.stop_orphan("nobody")
+    person.window.session.machines.stop_orphan("nobody")
     person.until(lambda: len(person.toasts()) == 2, "the failure should be said", 5)
     with pytest.raises(NoSuchMachine):
-        person.window.session.machine("nobody")
+        person.window.session.state.require_machine("nobody")
 
 
 def test_attach_and_let_go(person: Person, homes: Path) -> None:
@@ -758,7 +758,7 @@ def test_attaching_to_nothing_fails_in_words(person: Person, tmp_path: Path) -> 
     silent = tmp_path / "s.sock"
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(silent))
-        person.window.session.attach(silent)
+        person.window.session.machines.attach(silent)
         person.until(lambda: bool(person.toasts()), "the failure should be said", 15)
     assert "could not be attached to" in person.toasts()[0]
 

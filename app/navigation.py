@@ -1,0 +1,120 @@
+"""Navigation: which byte is selected, what is lit up, where the camera goes, and the way back."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from typing import TYPE_CHECKING
+
+from app.actions import BadArguments
+from app.chosen import Choosing, Chosen
+
+if TYPE_CHECKING:
+    from app.greeting import Greeting
+    from app.keeping import Keeping
+    from app.looks import Looks
+    from app.place import Place
+    from app.state import AppState, Look
+
+
+class Navigation:
+    """Belongs to the main thread."""
+
+    def __init__(self, state: AppState, kept: Keeping, looks: Looks, greeting: Greeting) -> None:
+        self._state = state
+        self._kept = kept
+        self._looks = looks
+        self._greeting = greeting
+        self._choosing = Choosing(state.stage, state.kernels)
+
+    def select(self, place: Place | None, *, remember: bool = True) -> None:
+        """Select a byte, or nothing."""
+        state = self._state
+        if place == state.selection:
+            return
+        if remember:
+            state.remember()
+        state.selection = place
+        if place is not None:
+            state.current = place.machine
+            address = state.stage.paddr(place)
+            state.address_text = f"{address:#x}" if address is not None else ""
+        state.stage.mark(place)
+
+    def choose(self, chosen: Chosen | None, *, remember: bool = True, fly: bool = True) -> None:
+        """Light up the pages of something in the guest and fly there, or light up nothing."""
+        state = self._state
+        if remember:
+            state.remember()
+        state.chosen = chosen
+        self._choosing.start(fly=fly and chosen is not None)
+        if chosen is not None:
+            state.current = chosen.machine
+            self._greeting.end()
+        self.follow_chosen()
+
+    def fly_to_chosen(self) -> None:
+        """Fly to the pages that are lit up, now or as soon as they are known."""
+        self._state.remember()
+        self._choosing.start(fly=True)
+        self.follow_chosen()
+        self._greeting.end()
+
+    def follow_chosen(self) -> bool:
+        """Bring what is lit up to date; returns whether that changed anything."""
+        state, before = self._state, self._state.chosen
+        state.chosen = self._choosing.update(before, time.monotonic())
+        return state.chosen is not before
+
+    def place_of(self, address: int, machine: str | None = None) -> Place:
+        """Return the place of a guest-physical address. Raises GuestMemoryError where there is no RAM."""
+        name = (
+            machine
+            or (self._state.selection.machine if self._state.selection else None)
+            or self._state.require_machine(None).name
+        )
+        if name not in self._state.stage.feeds:
+            self._state.require_machine(name)
+            raise BadArguments(f"the memory of {name} is not shown")
+        return self._state.stage.place(name, address)
+
+    def go_to(self, address: int, machine: str | None = None) -> None:
+        """Select the byte at a guest-physical address and fly there."""
+        place = self.place_of(address, machine)
+        self._state.remember()
+        self.select(place, remember=False)
+        self._state.stage.fly_to(place, time.monotonic())
+        self._greeting.end()
+
+    def fly_to(self, place: Place) -> None:
+        """Select a byte and fly there."""
+        self._state.remember()
+        self.select(place, remember=False)
+        self._state.stage.fly_to(place, time.monotonic())
+        self._greeting.end()
+
+    def time_travel(self, *, forward: bool) -> bool:
+        """Undo or redo selection and camera; returns whether there was anything."""
+        state = self._state
+        look = (state.history.redo if forward else state.history.undo)(state.look())
+        if look is None:
+            return False
+        self._show_look(look)
+        return True
+
+    def _show_look(self, look: Look) -> None:
+        state = self._state
+        gone = look.selection is not None and look.selection.machine not in state.stage.feeds
+        self.select(None if gone else look.selection, remember=False)
+        if look.origins:
+            state.stage.put(dict(look.origins))
+        with contextlib.suppress(KeyError):  # a view that was closed since then: the active one goes there
+            self._looks.activate(look.view)
+        state.stage.view.camera.skip()
+        state.stage.view.camera.state = look.camera
+        state.slicings.restore(state.stage, look.slicings)
+        self._kept.change(half_life_s=look.half_life_s)
+        self._looks.show(look.shown, remember=False)
+        if look.chosen != state.chosen:
+            self.choose(look.chosen, remember=False, fly=False)
+        self._greeting.end()
