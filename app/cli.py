@@ -5,6 +5,7 @@ import importlib
 import signal
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from app.exit_codes import ExitCode
 from app.output import print_error
@@ -38,9 +39,16 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "shot": ("app.commands.shot", "save a picture of the volume or of the whole window"),
     "do": ("app.commands.do", "call an action of the running window by name"),
     "bench": ("app.commands.bench", "measure, and hold the figures against their bars"),
+    "audit": ("app.commands.audit", "check or show the log of who asked what of which machine"),
     "guests": ("app.commands.guests", "list the guests that can be started, or prepare them now"),
     "doctor": ("app.commands.doctor", "check every ingredient and say how to fix what is missing"),
 }
+_AUDITED = frozenset(_COMMANDS) - {
+    *("window", "do"),  # they record what is done in the window themselves
+    *("list", "voxel", "address", "bench", "guests", "doctor", "audit"),  # nothing of a guest is asked for
+}
+_LONG = frozenset({"run", "attach"})
+"""Commands that last as long as what they started: their beginning is recorded too."""
 _EPILOG = """exit codes: 0 done · 1 failed · 2 usage · 3 no such machine · 4 a component is missing
 Every command takes --help. Without a command, the window opens with the demo guest."""
 
@@ -63,7 +71,13 @@ def main(argv: Sequence[str]) -> int:
     # A terminal that goes away or a supervisor that asks must leave no machine behind: end by the ordinary way out.
     signal.signal(signal.SIGTERM, _interrupt)
     signal.signal(signal.SIGHUP, _interrupt)
-    return run_guarded(module, options)
+    if name not in _AUDITED:
+        return run_guarded(module, options)
+    if name in _LONG:
+        _record(name, options, "begun")
+    code = run_guarded(module, options)
+    _record(name, options, "done" if code == ExitCode.DONE else f"exit code {int(code)}")
+    return code
 
 
 def run_guarded(module: object, options: argparse.Namespace) -> int:
@@ -85,6 +99,18 @@ def run_guarded(module: object, options: argparse.Namespace) -> int:
             raise
         print_error(str(error), as_json=as_json)
         return code
+
+
+def _record(name: str, options: argparse.Namespace, result: str) -> None:
+    """Tell the audit log. Where it cannot be written the user is told, and what was asked for is done all the same."""
+    from bridge.semantic.audit import AuditFailed, AuditLog
+
+    plain = (str, int, float, list, Path)
+    asked = {key: value for key, value in vars(options).items() if isinstance(value, plain) and value is not False}
+    try:
+        AuditLog().record("cli", name, asked, result)
+    except (AuditFailed, OSError) as error:
+        print_error(str(error))
 
 
 def _interrupt(_signal: int, _frame: object) -> None:

@@ -11,6 +11,7 @@ def exit_code_of(error: BaseException) -> ExitCode | None:
     from bridge.machine.errors import MachineError, NoSuchMachine, QemuMissing
     from bridge.machine.guest import GuestError, GuestIngredientMissing
     from bridge.memory.errors import GuestMemoryError
+    from bridge.semantic.audit import AuditFailed
 
     if isinstance(error, NoSuchMachine):
         return ExitCode.NO_SUCH_MACHINE
@@ -18,9 +19,8 @@ def exit_code_of(error: BaseException) -> ExitCode | None:
         return ExitCode.COMPONENT_MISSING
     if isinstance(error, BadNumber | UsageError):
         return ExitCode.USAGE
-    if isinstance(
-        error, MachineError | GuestError | GuestMemoryError | KernelError | ControlError | CommandFailed | OSError
-    ):
+    rooms = MachineError | GuestError | GuestMemoryError | KernelError | AuditFailed
+    if isinstance(error, rooms | ControlError | CommandFailed | OSError):
         return ExitCode.FAILED
     return None
 

@@ -73,6 +73,14 @@ def _reproducible() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _own_state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The log of what tests ask, and other traces of theirs, are not the user's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def guest_cache() -> Path:
     """The cache directory (as XDG_CACHE_HOME) in which assembled guests outlive a test run."""

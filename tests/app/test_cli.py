@@ -209,3 +209,34 @@ def test_a_reader_that_leaves_early_is_no_drama(private: Path, boot_image: Path)
     assert child.wait(20) == ExitCode.FAILED
     assert child.stderr.read() == b""
     child.stderr.close()
+
+
+def test_what_was_asked_of_machines_is_in_the_audit_log(
+    private: Path, boot_image: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_json(capsys, "run", "--floppy", str(boot_image), "--ram", "16M", "--name", "tiny", "--detach")
+    run_json(capsys, "read", "tiny", "0x600", "16")
+    assert main(["ps", "nobody"]) == ExitCode.NO_SUCH_MACHINE
+    run_json(capsys, "list")
+    capsys.readouterr()
+    _, shown = run_json(capsys, "audit", "show")
+    kept = [(one["who"], one["what"], one["detail"].get("name"), one["result"]) for one in shown["records"]]  # type: ignore[attr-defined]
+    assert kept == [
+        ("cli", "run", "tiny", "begun"),
+        ("cli", "run", "tiny", "done"),
+        ("cli", "read", "tiny", "done"),
+        ("cli", "ps", "nobody", "exit code 3"),
+    ]
+    code, verdict = run_json(capsys, "audit", "verify")
+    assert (code, verdict["ok"], verdict["records"]) == (ExitCode.DONE, True, 4)
+    assert main(["audit", "show", "--last", "1"]) == ExitCode.DONE
+    assert "nobody" in capsys.readouterr().out
+    log = private / "XDG_STATE_HOME" / "glassbox" / "audit.jsonl"
+    log.write_bytes(log.read_bytes().replace(b"0x600", b"0x700").replace(b"1536", b"1792"))
+    assert main(["audit", "verify"]) == ExitCode.FAILED
+    assert "record 3 was changed" in capsys.readouterr().out
+    # A log that cannot be written is said, and what was asked for is done.
+    monkeypatch.setenv("XDG_STATE_HOME", str(boot_image))
+    assert main(["read", "tiny", "0x600", "1"]) == ExitCode.DONE
+    assert "glassbox: " in capsys.readouterr().err
+    assert main(["audit", "verify"]) == ExitCode.FAILED
