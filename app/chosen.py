@@ -269,9 +269,9 @@ class Choosing:
         if wanted is not None and feed is not None:
             feed.store.set_highlight(lit_mask(wanted[1], feed.store.n_pages))
         if chosen is not None and chosen.pages is not None and len(chosen.pages):
-            self._stage.outline(chosen.machine, chosen.pages, chosen.title)
+            self._stage.panes.outline(chosen.machine, chosen.pages, chosen.title)
         else:
-            self._stage.outline(None)
+            self._stage.panes.outline(None)
 
 
 def lit_mask(pages: Pages | None, n_pages: int) -> NDArray[np.bool_] | None:

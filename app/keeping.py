@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.look_settings import look_from_settings, settings_with_look
+from app.panes import pane_names
 from app.settings import Settings, save_settings
-from app.stage import pane_names
 from app.views_file import Views, load_views, restore, save_views, views_of
 
 if TYPE_CHECKING:
@@ -51,11 +51,11 @@ class Keeping:
     def apply(self) -> None:
         """Show everything as the settings say."""
         settings, stage = self._state.settings, self._state.stage
-        stage.set_memory_budget(settings.memory_budget_mib << 20)
+        stage.feeds.set_memory_budget(settings.memory_budget_mib << 20)
         stage.set_frame_budget(settings.frame_budget_ms / 1000)
-        stage.set_curve(settings.curve)
+        stage.feeds.set_curve(settings.curve)
         stage.view.look = look_from_settings(settings, stage.view)
-        stage.half_life_s = settings.half_life_s
+        stage.feeds.half_life_s = settings.half_life_s
 
     def types_file(self) -> Path | None:
         """Return the file with types for kernels that carry none; None where the user named none."""

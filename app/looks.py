@@ -62,17 +62,17 @@ class Looks:
     def activate(self, view: str) -> None:
         """Let actions and keys be about this view, and settings tell of its look. Raises KeyError."""
         state = self._state
-        if state.stage.active is state.stage.pane(view):
+        if state.stage.active is state.stage.panes.named(view):
             return
-        state.stage.activate(view)
+        state.stage.panes.activate(view)
         self._kept.note(settings_with_look(state.settings, state.stage.view.look))
 
     def close_pane(self, view: str) -> None:
         """Close a view that is not the first. Raises KeyError, ValueError."""
         state = self._state
-        if state.stage.active is state.stage.pane(view):
+        if state.stage.active is state.stage.panes.named(view):
             self.activate(state.stage.panes[0].name)
-        if state.hover_pane is state.stage.pane(view):
+        if state.hover_pane is state.stage.panes.named(view):
             state.hover = state.hover_pane = None
-            state.stage.set_hover(None)
-        state.stage.close_pane(view)
+            state.stage.panes.set_hover(None)
+        state.stage.panes.close(view)

@@ -39,7 +39,7 @@ class Navigation:
             state.current = place.machine
             address = state.stage.paddr(place)
             state.address_text = f"{address:#x}" if address is not None else ""
-        state.stage.mark(place)
+        state.stage.panes.mark(place)
 
     def choose(self, chosen: Chosen | None, *, remember: bool = True, fly: bool = True) -> None:
         """Light up the pages of something in the guest and fly there, or light up nothing."""
@@ -68,23 +68,17 @@ class Navigation:
 
     def place_of(self, address: int, machine: str | None = None) -> Place:
         """Return the place of a guest-physical address. Raises GuestMemoryError where there is no RAM."""
-        name = (
-            machine
-            or (self._state.selection.machine if self._state.selection else None)
-            or self._state.require_machine(None).name
-        )
-        if name not in self._state.stage.feeds:
-            self._state.require_machine(name)
-            raise BadArguments(f"the memory of {name} is not shown")
-        return self._state.stage.place(name, address)
+        state = self._state
+        if not machine:
+            machine = state.selection.machine if state.selection is not None else state.require_machine(None).name
+        if machine not in state.stage.feeds:
+            state.require_machine(machine)
+            raise BadArguments(f"the memory of {machine} is not shown")
+        return state.stage.place(machine, address)
 
     def go_to(self, address: int, machine: str | None = None) -> None:
-        """Select the byte at a guest-physical address and fly there."""
-        place = self.place_of(address, machine)
-        self._state.remember()
-        self.select(place, remember=False)
-        self._state.stage.fly_to(place, time.monotonic())
-        self._greeting.end()
+        """Select the byte at a guest-physical address and fly there. Raises GuestMemoryError where there is no RAM."""
+        self.fly_to(self.place_of(address, machine))
 
     def fly_to(self, place: Place) -> None:
         """Select a byte and fly there."""
@@ -107,7 +101,7 @@ class Navigation:
         gone = look.selection is not None and look.selection.machine not in state.stage.feeds
         self.select(None if gone else look.selection, remember=False)
         if look.origins:
-            state.stage.put(dict(look.origins))
+            state.stage.places.put(dict(look.origins))
         with contextlib.suppress(KeyError):  # a view that was closed since then: the active one goes there
             self._looks.activate(look.view)
         state.stage.view.camera.skip()

@@ -102,7 +102,7 @@ class OffscreenWindow:
         looked = time.monotonic() + LOOK_AFTER_READY_S
         self.run_until(lambda: time.monotonic() > looked and _all_swept(self), left, "The memory was not read")
         caught_up = time.monotonic() + CATCH_UP_S  # a busy guest always has written something more
-        while state.stage.pump(CATCH_UP_S / 4) and time.monotonic() < caught_up:
+        while state.stage.feeds.pump(CATCH_UP_S / 4) and time.monotonic() < caught_up:
             pass
         self.sharpen()
 
@@ -131,7 +131,7 @@ class OffscreenWindow:
     def sharpen(self) -> None:
         """Draw the picture of the volume as well as it gets, and the frame around it."""
         self.frame(3)
-        self.window.state.stage.finish(time.monotonic())
+        self.window.state.stage.panes.finish(time.monotonic())
         self.window.state.toasts.dismiss()
         self.frame(2)
 

@@ -138,7 +138,7 @@ class Session:
         changed |= self._follow_kernels()
         changed |= state.volatility.pump()
         changed |= self.navigation.follow_chosen()
-        changed |= stage.pump(UPLOAD_BUDGET_S) > 0
+        changed |= stage.feeds.pump(UPLOAD_BUDGET_S) > 0
         changed |= self.greeting.turn()
         self.kept.save_rested()
         return changed or bool(problems)
@@ -162,7 +162,7 @@ class Session:
         state = self.state
         state.frame_stats = state.frames.stats()
         state.pass_figures = state.pass_times.figures()
-        state.memory_use = state.stage.memory_use()
+        state.memory_use = state.stage.feeds.memory_use()
         for name in [n for n in state.upload_rates if n not in state.stage.feeds]:
             del state.upload_rates[name]
         for name, feed in state.stage.feeds.items():

@@ -223,7 +223,7 @@ class AppState:
     def look(self) -> Look:
         """Return what undo would bring back to here."""
         stage = self.stage
-        origins = tuple(sorted(stage.origins().items()))
+        origins = tuple(sorted(stage.places.now().items()))
         shown, half_life_s = stage.view.look, self.settings.half_life_s
         view, slicings = stage.active.name, self.slicings.all()
         return Look(self.selection, stage.camera, shown, half_life_s, view, origins, slicings, self.chosen)

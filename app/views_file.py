@@ -47,7 +47,7 @@ class Views:
 
 def views_of(stage: Stage, settings_of: Callable[[Look], Settings]) -> Views:
     """Return what there is now; `settings_of`: default settings that tell of a look."""
-    places = dict(list(stage.places.items())[-MAX_PLACES:])
+    places = dict(list(stage.places.kept.items())[-MAX_PLACES:])
     linked = frozenset(pane.name for pane in stage.panes if pane.linked)
     return Views(
         tuple(pane.name for pane in stage.panes),
@@ -60,15 +60,15 @@ def views_of(stage: Stage, settings_of: Callable[[Look], Settings]) -> Views:
 
 def restore(stage: Stage, views: Views, look_from: Callable[[Settings, VolumeView], Look]) -> None:
     """Open and link the views, with their looks, and remember the places. For a stage with its first view only."""
-    stage.places.update(views.places)
+    stage.places.kept.update(views.places)
     for name in views.names[1:]:
-        stage.open_pane(name)
+        stage.panes.open(name)
     for name, settings in views.looks.items():
-        view = stage.pane(name).view
+        view = stage.panes.named(name).view
         view.look = look_from(settings, view)
     for name in views.names:
-        stage.pane(name).linked = name in views.linked
-    stage.activate(views.active)
+        stage.panes.named(name).linked = name in views.linked
+    stage.panes.activate(views.active)
 
 
 def load_views(folder: Path, known: tuple[str, ...]) -> Views:

@@ -219,7 +219,7 @@ class Window:
     def _with_uploads(self, batches: list[Timings]) -> list[Timings]:
         """In software the processor itself writes most of what is uploaded, in no pass of the GPU's: it is added."""
         if batches and self.state.is_software:
-            uploaded_s = max(self.state.stage.take_pumped_s(), batches[-1].get("upload", 0.0))
+            uploaded_s = max(self.state.stage.feeds.take_pumped_s(), batches[-1].get("upload", 0.0))
             batches[-1] = {**batches[-1], "upload": uploaded_s}
         return batches
 
@@ -236,7 +236,7 @@ class Window:
         """Decide when the next frame is due; returns whether it is due at once."""
         state, now = self.state, self.state.now_s
         due = float("inf")
-        if moved or state.toasts.animating() or hints.active(state) or state.launching or state.stage.will_look():
+        if moved or state.toasts.animating() or hints.active(state) or state.launching or state.stage.panes.will_look():
             due = now
         due = min(due, now + state.toasts.next_change_s())
         if imgui.get_io().want_text_input:
@@ -395,7 +395,7 @@ class Window:
         self.host.use_device(self.state.stage.device)
         self.state.is_software = self.state.stage.adapter.is_software
         self.state.device_label = self.state.stage.device_label
-        self.state.stage.mark(self.state.selection)
+        self.state.stage.panes.mark(self.state.selection)
         self.session.notices.tell("The GPU was lost and is back", "Everything was built anew on a new device.")
         for name, problem in problems:
             self.session.notices.report(problem, f"The memory of {name} cannot be shown")

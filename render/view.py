@@ -236,6 +236,15 @@ class VolumeView:
         if len(self._layers) == 1:
             self.camera.fit()
 
+    def show_like(self, other: VolumeView) -> None:
+        """Show everything that another view shows, where and as it does. For a view without volumes."""
+        self.set_background(other._background)
+        for layer in other._layers.values():
+            self.add_volume(layer.key, layer.store, label=layer.frame.label, origin=layer.origin)
+            self.set_cut(layer.key, layer.cut)
+        self.look = other.look
+        self.camera.state = other.camera.state
+
     def remove_volume(self, key: str) -> None:
         """Stop showing a store; the store itself lives on. Raises KeyError."""
         layer = self._layers.pop(key)

@@ -7,8 +7,8 @@ from typing import Any
 from imgui_bundle import icons_fontawesome_6 as icons
 
 from app.actions import Action, BadArguments, Param
+from app.panes import MAX_PANES
 from app.session import Session
-from app.stage import MAX_PANES
 
 VIEW = "View"
 DIRECTIONS = ("right", "below")
@@ -23,15 +23,15 @@ def pane_actions(session: Session) -> list[Action]:
 
     def split(where: str = "right", view: str | None = None) -> str:
         state.remember()
-        beside = stage.pane(view).name
+        beside = stage.panes.named(view).name
         session.looks.activate(beside)
-        pane = stage.open_pane()
+        pane = stage.panes.open()
         state.to_dock.append((pane.name, beside, where == "below"))
         session.looks.activate(pane.name)
         return pane.name
 
     def close(view: str | None = None) -> None:
-        pane = stage.pane(view)
+        pane = stage.panes.named(view)
         if pane is stage.panes[0]:
             raise BadArguments(f"{pane.name} is the first view, which stays open")
         session.looks.close_pane(pane.name)
@@ -46,8 +46,8 @@ def pane_actions(session: Session) -> list[Action]:
         return name
 
     def link(view: str | None = None, linked: bool | None = None) -> bool:
-        pane = stage.pane(view)
-        stage.link(pane.name, not pane.linked if linked is None else linked)
+        pane = stage.panes.named(view)
+        stage.panes.link(pane.name, not pane.linked if linked is None else linked)
         return pane.linked
 
     def describe() -> list[dict[str, Any]]:

@@ -58,7 +58,7 @@ def slice_actions(session: Session) -> list[Action]:
     def apply(machine: str, slicing: Slicing) -> dict[str, Any]:
         state.remember()
         state.slicings.set(stage, machine, slicing)
-        stage.forget_rest()
+        stage.panes.forget_rest()
         return to_json(state.slicings.get(stage, machine))
 
     def axis_of(text: str | None) -> Axis:

@@ -34,7 +34,7 @@ def view_actions(session: Session) -> list[Action]:
 
     def moved() -> None:
         session.greeting.end()
-        stage.forget_rest()
+        stage.panes.forget_rest()
 
     def orbit(right: float, up: float = 0.0) -> None:
         state.remember()

@@ -26,26 +26,26 @@ def volume_actions(session: Session) -> list[Action]:
         if max(abs(x), abs(y), abs(z)) > FARTHEST:
             raise BadArguments(f"x, y and z must lie between -{FARTHEST:,} and {FARTHEST:,} voxels")
         before = state.look()
-        if not stage.move(machine, (x, y, z)):
+        if not stage.places.move(machine, (x, y, z)):
             raise BadArguments(f"another volume stands there; {machine} needs {SNAP} voxels of room around it")
         state.history.record(before)
-        stage.forget_rest()
+        stage.panes.forget_rest()
         return places()
 
     def arrange() -> dict[str, Any]:
         state.remember()
-        stage.arrange()
+        stage.places.arrange()
         stage.fit(None, time.monotonic())
         session.greeting.end()
-        stage.forget_rest()
+        stage.panes.forget_rest()
         return places()
 
     def places() -> dict[str, Any]:
-        return {name: list(origin) for name, origin in stage.origins().items()}
+        return {name: list(origin) for name, origin in stage.places.now().items()}
 
     def set_curve(curve: str) -> None:
         session.kept.change(curve=curve)
-        stage.forget_rest()
+        stage.panes.forget_rest()
 
     def frame_budget(ms: float) -> float:
         if ms and not MIN_FRAME_MS <= ms <= MAX_FRAME_MS:
@@ -58,7 +58,7 @@ def volume_actions(session: Session) -> list[Action]:
         if size and not MIN_MEMORY_MIB <= mib <= MAX_MEMORY_MIB:
             raise BadArguments(f"size: at least {MIN_MEMORY_MIB} MiB are needed; 0 is automatic")
         session.kept.change(memory_budget_mib=mib)
-        return stage.memory_use().budget
+        return stage.feeds.memory_use().budget
 
     def needs_volume() -> str | None:
         return None if stage.feeds else "No machine's memory is shown"

@@ -34,12 +34,12 @@ def take_hold(state: AppState, pane: Pane) -> None:
 def carry(state: AppState, pane: Pane) -> None:
     """Move the carried volume after the pointer; where there is no room for it, it stays where there was."""
     gesture = state.gesture
-    if gesture.carried not in state.stage.feeds:
+    if gesture.carried is None or gesture.carried not in state.stage.feeds:
         return
     point = _on_floor(state, pane, gesture.origin[2])
     if point is not None:
         moved = [o + p - g for o, p, g in zip(gesture.origin, point, gesture.grabbed, strict=True)]
-        state.stage.move(gesture.carried, moved)
+        state.stage.places.move(gesture.carried, moved)
 
 
 def show(state: AppState, pane: Pane, *, hovered: bool) -> None:

@@ -308,7 +308,7 @@ def _memory(state: AppState, ui: Ui) -> None:
 def _budget_of_memory(state: AppState, ui: Ui, width: float) -> None:
     """The slider of the memory budget. It is taken when let go: volumes may have to be laid anew."""
     own = state.settings.memory_budget_mib
-    usual = state.stage.usual_budget_bytes >> 20
+    usual = state.stage.feeds.usual_budget_bytes >> 20
     shown = state.dragged_budget_mib or own or usual
     slid = _slider(
         ui,

@@ -67,7 +67,7 @@ def drag(state: AppState, pane: Pane) -> None:
     moved = moved_to(held.plane, held.plane.position + along, shape)
     if moved != slicing.plane(held.sheet.axis):
         state.slicings.set(stage, held.sheet.machine, slicing.with_plane(moved))
-        stage.forget_rest()
+        stage.panes.forget_rest()
 
 
 def show(state: AppState, ui: Ui, pane: Pane, *, hovered: bool) -> None:

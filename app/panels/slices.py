@@ -216,7 +216,7 @@ def _slider(
 
 def _change(state: AppState, machine: str, slicing: Slicing) -> None:
     state.slicings.set(state.stage, machine, slicing)
-    state.stage.forget_rest()
+    state.stage.panes.forget_rest()
 
 
 def _hold(state: AppState) -> None:

@@ -84,7 +84,7 @@ def _mouse(state: AppState, ui: Ui, pane: Pane) -> None:
         state.remember()
         hit = pane.hit(x, y)
         camera.zoom(ZOOM_PER_NOTCH**io.mouse_wheel, None if hit is None else hit.position)
-        state.stage.forget_rest()
+        state.stage.panes.forget_rest()
     if hovered and imgui.is_mouse_released(LEFT) and not state.gesture.moved:
         place = state.stage.pick(x, y, pane)
         if imgui.get_io().mouse_clicked_last_count[LEFT] >= 2:
@@ -121,7 +121,7 @@ def _drag(state: AppState, pane: Pane) -> None:
             sheets.drag(state, pane)
     elif gesture.moved and (right, down) != (0.0, 0.0):
         gesture.applied = total
-        state.stage.forget_rest()
+        state.stage.panes.forget_rest()
         if gesture.button != LEFT or io.key_shift:
             camera.pan(right / height, -down / height)
         else:
@@ -137,11 +137,11 @@ def _hover(state: AppState, ui: Ui, pane: Pane, hovered: bool, x: float, y: floa
     if not hovered or busy or state.slices.edge or imgui.is_popup_open("", imgui.PopupFlags_.any_popup):
         if pane is state.hover_pane:
             state.hover = state.hover_pane = None
-            state.stage.set_hover(None)
+            state.stage.panes.set_hover(None)
         return
     hit = pane.resting_hit(x, y, HOVER_REST_S)
     state.hover_pane = pane
-    state.stage.set_hover(hit)
+    state.stage.panes.set_hover(hit)
     state.hover = Place(hit.key, hit.address) if hit is not None and hit.key in state.stage.feeds else None
     place = state.hover
     if place is None:

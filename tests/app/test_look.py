@@ -69,7 +69,7 @@ def test_keys_go_round_modes_and_channels_and_undo_goes_back(host: Person) -> No
 def test_each_mode_has_an_action_and_a_picture(host: Person, mode: str) -> None:
     before = host.offscreen.picture()
     host.run(f"view.draw_{mode}")
-    host.state.stage.finish(time.monotonic())
+    host.state.stage.panes.finish(time.monotonic())
     host.frame(3)
     assert shown(host).mode == mode
     assert host.state.settings.mode == mode
@@ -163,7 +163,7 @@ def test_a_look_is_kept_between_runs(homes: Path) -> None:
     assert (homes / "config" / "glassbox" / SETTINGS_FILE).exists()
     with OffscreenWindow(options) as offscreen:
         assert shown(Person(offscreen)) == kept
-        assert offscreen.window.state.stage.half_life_s == 60
+        assert offscreen.window.state.stage.feeds.half_life_s == 60
 
 
 def test_settings_from_before_channels_still_load(homes: Path) -> None:

@@ -13,7 +13,7 @@ from app.layout import CONSOLE
 from app.offscreen import OffscreenWindow
 from app.pane import NOWHERE
 from app.panels import hints
-from app.stage import MAX_PANES
+from app.panes import MAX_PANES
 from app.views_file import FILE
 from app.window_options import WindowOptions
 from render.arrangement import SNAP, overlap
@@ -27,7 +27,7 @@ def alone(host: Person) -> Person:
         host.window.session.looks.close_pane(pane.name)
     host.state.stage.panes[0].linked = False
     host.window.reset_layout()
-    host.until(lambda: not host.state.stage.laying, "the volume should be laid")
+    host.until(lambda: not host.state.stage.feeds.laying, "the volume should be laid")
     host.frame(4)
     return host
 
@@ -40,7 +40,7 @@ def second(person: Person) -> str:
 
 
 def middle_of(person: Person, name: str) -> tuple[float, float]:
-    x, y, width, height = person.state.stage.pane(name).rect
+    x, y, width, height = person.state.stage.panes.named(name).rect
     return x + width / 2, y + height / 2
 
 
@@ -49,14 +49,14 @@ def middle_of(person: Person, name: str) -> tuple[float, float]:
 
 def test_a_second_view_shares_the_bytes_and_has_its_own_look(alone: Person) -> None:
     stage = alone.state.stage
-    held = stage.memory_use()
+    held = stage.feeds.memory_use()
     name = second(alone)
     assert name == "Volume 2"
     assert stage.active.name == name
     first, other = stage.panes
     assert first.rect[0] + first.rect[2] <= other.rect[0], "beside each other"
     assert min(*first.rect[2:], *other.rect[2:]) > 100
-    assert stage.memory_use().machines == held.machines, "the bytes are not copied"
+    assert stage.feeds.memory_use().machines == held.machines, "the bytes are not copied"
     alone.run("view.mode", "translucent")
     assert (first.view.look.mode, other.view.look.mode) == ("solid", "translucent")
     for view, mode in (("Volume", "solid"), (name, "translucent")):
@@ -80,18 +80,18 @@ def test_the_view_that_was_clicked_is_the_one_that_keys_turn(alone: Person) -> N
     assert stage.active.name == "Volume"
     before = {pane.name: pane.view.camera.state for pane in stage.panes}
     alone.key("ArrowLeft")
-    assert stage.pane("Volume").view.camera.state != before["Volume"]
-    assert stage.pane(name).view.camera.state == before[name]
+    assert stage.panes.named("Volume").view.camera.state != before["Volume"]
+    assert stage.panes.named(name).view.camera.state == before[name]
     x, y = middle_of(alone, name)
     alone.drag((x, y), (x + 40, y))
     assert stage.active.name == name, "a drag is a click, too"
-    assert stage.pane(name).view.camera.state != before[name]
+    assert stage.panes.named(name).view.camera.state != before[name]
     alone.key("z", "Control")
-    assert stage.pane(name).view.camera.state == before[name]
+    assert stage.panes.named(name).view.camera.state == before[name]
     assert alone.run("view.next") == "Volume"
     alone.wheel(*middle_of(alone, name), 1)
     assert stage.active.name == "Volume", "the wheel zooms where the pointer is, and chooses nothing"
-    assert stage.pane(name).view.camera.state.distance < before[name].distance
+    assert stage.panes.named(name).view.camera.state.distance < before[name].distance
 
 
 def test_a_byte_that_is_selected_in_one_view_is_marked_in_both(alone: Person) -> None:
@@ -100,7 +100,7 @@ def test_a_byte_that_is_selected_in_one_view_is_marked_in_both(alone: Person) ->
     for pane in alone.state.stage.panes:
         assert pane.view._composition.selection_mark.box == pane.view.byte_box("tiny", PATTERN_ADDRESS)
     alone.run("view.close", name)
-    third = alone.state.stage.pane(second(alone))
+    third = alone.state.stage.panes.named(second(alone))
     assert third.view._composition.selection_mark.box is not None, "also in one that came later"
 
 
@@ -112,7 +112,7 @@ def test_linked_cameras_move_as_one_both_ways_and_in_flight(alone: Person) -> No
     assert states[0] != states[1]
     assert alone.run("view.link") is True
     assert all(pane.linked for pane in stage.panes)
-    assert stage.pane(name).view.camera.state == states[0], "who is linked comes to where the other stands"
+    assert stage.panes.named(name).view.camera.state == states[0], "who is linked comes to where the other stands"
     for who in (name, "Volume"):
         alone.run("view.activate", who)
         before = stage.camera
@@ -138,7 +138,7 @@ def test_views_are_opened_and_closed_by_the_buttons_in_their_corners(alone: Pers
     stage, px = alone.state.stage, alone.window._ui.theme.px
 
     def corner(name: str, from_right: int) -> tuple[float, float]:
-        x, y, width, _ = stage.pane(name).rect
+        x, y, width, _ = stage.panes.named(name).rect
         return x + width - px(2) - px(3.5) - from_right * px(7.5), y + px(2) + px(3.5)
 
     alone.move(*alone.middle)
@@ -166,13 +166,13 @@ def test_there_are_as_many_views_as_there_can_be_and_always_one(alone: Person) -
     with pytest.raises(ActionDisabled, match="as many as"):
         alone.run("view.split")
     with pytest.raises(ValueError, match="views are open"):
-        stage.open_pane()
+        stage.panes.open()
     with pytest.raises(BadArguments, match="stays open"):
         alone.run("view.close", "Volume")
     with pytest.raises(ValueError, match="stays open"):
-        stage.close_pane("Volume")
+        stage.panes.close("Volume")
     with pytest.raises(KeyError):
-        stage.pane("Volume 9")
+        stage.panes.named("Volume 9")
     alone.offscreen.sharpen()
     alone.run("view.close", "Volume 2")
     assert alone.run("view.split") == "Volume 2", "the free name is used again"
@@ -186,7 +186,7 @@ def test_there_are_as_many_views_as_there_can_be_and_always_one(alone: Person) -
 def test_a_view_behind_another_is_not_drawn_and_comes_back(alone: Person) -> None:
     name = second(alone)
     stage = alone.state.stage
-    pane = stage.pane(name)
+    pane = stage.panes.named(name)
     window = imgui.internal.find_window_by_name(CONSOLE)
     imgui.internal.dock_builder_dock_window(name, window.dock_id)
     alone.frame(6)
@@ -217,7 +217,7 @@ def test_the_hover_label_looks_again_after_a_flight(alone: Person) -> None:
     assert place is not None
     alone.run("view.fly_to", "tiny", place.offset)
     alone.until(lambda: not pane.view.camera.flying, "the flight should end", 5)
-    alone.until(lambda: not alone.state.stage.will_look(), "it should be looked at anew", 5)
+    alone.until(lambda: not alone.state.stage.panes.will_look(), "it should be looked at anew", 5)
     alone.frame(2)
     assert alone.state.hover == alone.state.stage.pick(point[0] - x, point[1] - y)
 
@@ -250,8 +250,10 @@ def test_memory_laid_along_another_curve_is_the_same_memory(alone: Person) -> No
     for curve in ("morton", "linear", "hilbert"):
         old = stage.feeds["tiny"].store
         alone.run("view.curve", curve)
-        assert stage.feeds["tiny"].store is old or not stage.laying, "the old picture stays until the new one is ready"
-        alone.until(lambda: not stage.laying, "the volume should be laid", 30)
+        assert stage.feeds["tiny"].store is old or not stage.feeds.laying, (
+            "the old picture stays until the new one is ready"
+        )
+        alone.until(lambda: not stage.feeds.laying, "the volume should be laid", 30)
         store = stage.feeds["tiny"].store
         assert store is not old
         assert store.curve.name == curve
@@ -280,45 +282,45 @@ def test_a_page_that_was_laid_open_is_found_again(alone: Person) -> None:
     stage.view.camera.fly_to(stage.view.page_box("tiny", PATTERN_ADDRESS), time.monotonic(), open_up=True)
     stage.view.camera.skip()
     alone.run("view.curve", "morton")
-    alone.until(lambda: not stage.laying, "the volume should be laid", 30)
+    alone.until(lambda: not stage.feeds.laying, "the volume should be laid", 30)
     alone.until(lambda: not stage.view.camera.flying, "the flight should end", 5)
     low, high = stage.view.page_box("tiny", PATTERN_ADDRESS)
     assert stage.camera.target == pytest.approx([(a + b) / 2 for a, b in zip(low, high, strict=True)])
     alone.run("view.curve", "hilbert")
-    alone.until(lambda: not stage.laying, "the volume should be laid", 30)
+    alone.until(lambda: not stage.feeds.laying, "the volume should be laid", 30)
 
 
 def test_another_wish_before_the_first_is_done_wins(alone: Person) -> None:
     stage = alone.state.stage
     alone.window.session.kept.change(curve="morton")
     alone.window.session.kept.change(curve="linear")
-    alone.until(lambda: not stage.laying, "the volume should be laid", 30)
+    alone.until(lambda: not stage.feeds.laying, "the volume should be laid", 30)
     assert stage.feeds["tiny"].store.curve.name == "linear"
     alone.window.session.kept.change(curve="morton")
     alone.window.session.kept.change(curve="linear")
-    assert stage.laying == (), "it is laid so already"
+    assert stage.feeds.laying == (), "it is laid so already"
     alone.run("view.curve", "hilbert")
-    alone.until(lambda: not stage.laying, "the volume should be laid", 30)
+    alone.until(lambda: not stage.feeds.laying, "the volume should be laid", 30)
 
 
 def test_where_there_is_no_room_for_two_the_new_one_fills_before_ones_eyes(alone: Person) -> None:
     stage = alone.state.stage
     camera, box = stage.camera, stage.view.volume_box("tiny")
-    usual = stage.usual_budget_bytes
-    stage._usual_budget_bytes = stage.memory_use().total + (1 << 20)  # an adapter that has no more
+    usual = stage.feeds.usual_budget_bytes
+    stage.feeds._usual_budget_bytes = stage.feeds.memory_use().total + (1 << 20)  # an adapter that has no more
     try:
         alone.run("view.curve", "linear")
-        assert stage.laying == ()
+        assert stage.feeds.laying == ()
         assert stage.feeds["tiny"].store.curve.name == "linear"
         alone.until(lambda: stage.feeds["tiny"].caught_up, "it should fill", 30)
         alone.frame(2)
     finally:
-        stage._usual_budget_bytes = usual
+        stage.feeds._usual_budget_bytes = usual
     assert bytes(stage.feeds["tiny"].store.read_page(PATTERN_ADDRESS // 4096)) == PATTERN
     assert stage.view.volume_box("tiny") == box
     assert stage.camera.target == camera.target
     alone.run("view.curve", "hilbert")
-    alone.until(lambda: not stage.laying, "the volume should be laid", 30)
+    alone.until(lambda: not stage.feeds.laying, "the volume should be laid", 30)
 
 
 # Volumes
@@ -341,13 +343,13 @@ def test_a_volume_is_carried_by_alt_and_a_drag(own_host: Person, homes: Path) ->
         if stage.view.volume_at(px, py) == "other"
     ]
     start = inside[len(inside) // 2]
-    before, camera = stage.origins(), stage.camera
+    before, camera = stage.places.now(), stage.camera
     host.offscreen.send({"event_type": "key_down", "key": "Alt"})
     host.move(*start)
     host.frame(2)
     assert stage.view._layers["other"].frame._emphasis > 1
     host.drag(start, (start[0] + 60, start[1] + 30))
-    after = stage.origins()
+    after = stage.places.now()
     assert after["tiny"] == before["tiny"]
     assert after["other"] != before["other"]
     assert all(value % SNAP == 0 for value in after["other"])
@@ -361,9 +363,9 @@ def test_a_volume_is_carried_by_alt_and_a_drag(own_host: Person, homes: Path) ->
     host.offscreen.send({"event_type": "key_up", "key": "Alt"})
     host.frame(2)
     assert stage.view._layers["other"].frame._emphasis == 1
-    while stage.origins() != before:
+    while stage.places.now() != before:
         host.key("z", "Control")
-        assert host.state.history.can_undo or stage.origins() == before
+        assert host.state.history.can_undo or stage.places.now() == before
     host.key("Z", "Control", "Shift")
     assert stage.view.volume_box("other") == now
     _check_actions_on_volumes(host)
@@ -374,15 +376,15 @@ def _check_actions_on_volumes(host: Person) -> None:
     places = host.run("view.move_volume", "other", 1000, -1000)
     assert isinstance(places, dict)
     assert places["other"] == [992.0, -992.0, 0.0]
-    tiny = stage.origins()["tiny"]
+    tiny = stage.places.now()["tiny"]
     with pytest.raises(BadArguments, match="another volume stands there"):
         host.run("view.move_volume", "other", *tiny)
     with pytest.raises(BadArguments, match="must lie between"):
         host.run("view.move_volume", "other", 1e9, 0)
-    assert stage.places["other"] == (992.0, -992.0, 0.0)
+    assert stage.places.kept["other"] == (992.0, -992.0, 0.0)
     arranged = host.run("view.arrange")
     assert arranged == host.run("view.volumes")
-    assert stage.places == {}
+    assert stage.places.kept == {}
     host.until(lambda: not stage.view.camera.flying, "the flight should end", 5)
     assert not overlap(stage.view.volume_box("tiny"), stage.view.volume_box("other"))
     # A machine that comes back stands where it was put.
@@ -391,7 +393,7 @@ def _check_actions_on_volumes(host: Person) -> None:
     host.until(lambda: len(stage.feeds) == 1, "it should be gone")
     with pytest.raises(ActionDisabled, match="only one volume"):
         host.run("view.arrange")
-    assert stage.places == {"other": (992.0, -992.0, 0.0)}
+    assert stage.places.kept == {"other": (992.0, -992.0, 0.0)}
 
 
 # What is kept
@@ -404,7 +406,7 @@ def test_views_their_looks_and_places_outlive_the_window(homes: Path) -> None:
         person.run("view.split")
         person.run("view.mode", "mip")
         person.run("view.link")
-        person.state.stage.places["demo"] = (32.0, 64.0, 0.0)
+        person.state.stage.places.kept["demo"] = (32.0, 64.0, 0.0)
         person.frame(6)
         rects = [pane.rect for pane in person.state.stage.panes]
     kept = json.loads((homes / "config" / "glassbox" / FILE).read_text())
@@ -419,7 +421,7 @@ def test_views_their_looks_and_places_outlive_the_window(homes: Path) -> None:
         ]
         assert stage.active.name == "Volume 2"
         assert person.state.settings.mode == "mip"
-        assert stage.places == {"demo": (32.0, 64.0, 0.0)}
+        assert stage.places.kept == {"demo": (32.0, 64.0, 0.0)}
         assert [pane.rect for pane in stage.panes] == rects
         person.run("view.close")
     with OffscreenWindow(WindowOptions(size=SIZE, tour=False)) as offscreen:
@@ -485,8 +487,8 @@ def test_the_budgets_are_what_the_user_says(alone: Person) -> None:
     for wrong in (1, 1000, -5):
         with pytest.raises(BadArguments, match="must lie between"):
             alone.run("view.frame_budget", wrong)
-    usual = stage.memory_use().budget
-    assert usual == stage.usual_budget_bytes
+    usual = stage.feeds.memory_use().budget
+    assert usual == stage.feeds.usual_budget_bytes
     store = stage.feeds["tiny"].store
     assert alone.run("view.memory_budget", "1G") == 1 << 30
     assert state.settings.memory_budget_mib == 1024
@@ -498,15 +500,15 @@ def test_the_budgets_are_what_the_user_says(alone: Person) -> None:
 
 def test_a_budget_that_is_too_small_keeps_the_volume_and_gives_memory_back(alone: Person) -> None:
     stage = alone.state.stage
-    box, voxels = stage.view.volume_box("tiny"), stage.memory_use().by_kind()["voxels"]
-    stage.set_memory_budget(2 << 20)
+    box, voxels = stage.view.volume_box("tiny"), stage.feeds.memory_use().by_kind()["voxels"]
+    stage.feeds.set_memory_budget(2 << 20)
     assert stage.feeds["tiny"].store.curve.name == "hilbert"
     alone.until(lambda: stage.feeds["tiny"].caught_up, "it should fill", 30)
     alone.frame(4)
     assert stage.view.volume_box("tiny") == box
-    assert stage.memory_use().by_kind()["voxels"] <= voxels
-    stage.set_memory_budget(0)
-    alone.until(lambda: not stage.laying and stage.feeds["tiny"].caught_up, "it should be whole again", 30)
+    assert stage.feeds.memory_use().by_kind()["voxels"] <= voxels
+    stage.feeds.set_memory_budget(0)
+    alone.until(lambda: not stage.feeds.laying and stage.feeds["tiny"].caught_up, "it should be whole again", 30)
     assert not stage.feeds["tiny"].store.is_pooled
     assert bytes(stage.feeds["tiny"].store.read_page(PATTERN_ADDRESS // 4096)) == PATTERN
 

@@ -163,7 +163,7 @@ def test_every_view_follows_and_a_machine_that_is_gone_is_forgotten(tmp_path: Pa
     assert cuts(stage, "a") == [Cut()] * 2
     all_.restore(stage, before)
     assert cuts(stage, "a") == [Cut((Plane("x", 5.0),))] * 2
-    del stage.feeds["a"]
+    del cast(Any, stage.feeds)["a"]
     all_.follow(stage)
     assert [machine for machine, _ in all_.all()] == ["b"]
     all_.restore(stage, before)

@@ -38,14 +38,14 @@ def test_ram_that_shrinks_leaves_the_picture_with_a_reason(stage: Stage, tmp_pat
     deadline = monotonic() + 30
     while any(feed.tracker.stats.sweeps < 1 for feed in stage.feeds.values()):
         assert monotonic() < deadline
-        stage.pump(0.01)
+        stage.feeds.pump(0.01)
         sleep(0.005)
     with (tmp_path / "broken.ram").open("r+b") as file:
         file.truncate(RAM_BYTES // 2)
     problems: list[tuple[str, Exception]] = []
     while not problems:
         assert monotonic() < deadline, "nobody noticed that the RAM file shrank"
-        stage.pump(0.01)
+        stage.feeds.pump(0.01)
         problems = stage.sync(machines)
         sleep(0.005)
     assert [name for name, _ in problems] == ["broken"]
@@ -60,9 +60,9 @@ def test_ram_that_shrinks_leaves_the_picture_with_a_reason(stage: Stage, tmp_pat
 def swept(stage: Stage, name: str, limit_s: float = 30) -> None:
     """Pump until a machine's RAM is on the GPU, and nothing is laid anew any more."""
     deadline = monotonic() + limit_s
-    while stage.laying or name not in stage.feeds or not stage.feeds[name].caught_up:
+    while stage.feeds.laying or name not in stage.feeds or not stage.feeds[name].caught_up:
         assert monotonic() < deadline
-        stage.pump(0.01)
+        stage.feeds.pump(0.01)
         sleep(0.002)
 
 
@@ -78,16 +78,16 @@ def test_what_cannot_be_laid_anew_stays_as_it_is_and_is_told(
         raise OutOfVideoMemory(RAM_BYTES, "the volume")
 
     with monkeypatch.context() as patch:
-        patch.setattr("app.stage.RamFeed", refuse)
-        stage.set_curve("morton")
-    assert stage.laying == ()
+        patch.setattr("app.feeds.RamFeed", refuse)
+        stage.feeds.set_curve("morton")
+    assert stage.feeds.laying == ()
     assert stage.feeds["sound"].store is store
     assert [name for name, _ in stage.sync([machine])] == ["sound"]
     # Where the old one had to be given up first, the machine leaves the picture with a reason.
-    stage._usual_budget_bytes = 1
+    stage.feeds._usual_budget_bytes = 1
     with monkeypatch.context() as patch:
-        patch.setattr("app.stage.RamFeed", refuse)
-        stage.set_curve("linear")
+        patch.setattr("app.feeds.RamFeed", refuse)
+        stage.feeds.set_curve("linear")
     problems = stage.sync([machine])
     assert [(name, type(error)) for name, error in problems] == [("sound", OutOfVideoMemory)]
     assert stage.feeds == {}
@@ -99,15 +99,15 @@ def test_ram_that_breaks_while_it_is_laid_anew_is_told(stage: Stage, tmp_path: P
     machine = machine_on(tmp_path / "broken.ram")
     stage.sync([machine])
     swept(stage, "broken")
-    stage.set_curve("morton")
-    assert stage.laying == ("broken",)
+    stage.feeds.set_curve("morton")
+    assert stage.feeds.laying == ("broken",)
     with (tmp_path / "broken.ram").open("r+b") as file:
         file.truncate(RAM_BYTES // 2)
     problems: list[tuple[str, Exception]] = []
     deadline = monotonic() + 30
     while not problems:
         assert monotonic() < deadline, "nobody noticed that the RAM file shrank"
-        stage.pump(0.01)
+        stage.feeds.pump(0.01)
         problems = stage.sync([machine])
         sleep(0.005)
     assert {name for name, _ in problems} == {"broken"}
@@ -123,8 +123,8 @@ def test_attributes_of_pages_go_over_to_another_curve(stage: Stage, tmp_path: Pa
     ages = np.linspace(0, 5, n_pages, dtype=np.float32)
     stage.feeds["sound"].store.set_attribute("owner", owners, kind="categorical", labels=("nobody", "kernel", "sshd"))
     stage.feeds["sound"].store.set_attribute("age", ages, low=0.0, high=10.0, unit="s")
-    stage.half_life_s = 7.0
-    stage.set_curve("morton")
+    stage.feeds.half_life_s = 7.0
+    stage.feeds.set_curve("morton")
     swept(stage, "sound")
     store = stage.feeds["sound"].store
     assert store.curve.name == "morton"

@@ -218,14 +218,14 @@ def test_the_histogram_of_every_channel_is_drawn(editor: Editor, channel: str, t
     host.move(*editor.at(0.5, 0.5))
     host.frame(3)
     with_bars = _plot(editor)
-    host.state.stage.feeds, kept = {}, host.state.stage.feeds
+    kept, feeds._feeds = feeds._feeds, {}
     try:
         host.window._ui.state.histograms.of({}, channel)
         host.window.frame(present=False)
         host.window.frame(present=False)
         without = _plot(editor)
     finally:
-        host.state.stage.feeds = kept
+        feeds._feeds = kept
     assert (with_bars != without).any()
 
 

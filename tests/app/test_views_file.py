@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.look_settings import settings_with_look
+from app.panes import pane_names
 from app.settings import Settings
-from app.stage import pane_names
 from app.views_file import FARTHEST, FILE, MAX_PLACES, Views, load_views, save_views, views_from_json
 from render.content import Kind
 from render.look import Look

@@ -33,17 +33,17 @@ def test_three_machines_run_and_render_at_once(tmp_path: Path, monkeypatch: pyte
             waiting = set(NAMES)
             while waiting:
                 assert monotonic() < deadline, f"the memory of {waiting} never came to the GPU"
-                stage.pump(0.02)
+                stage.feeds.pump(0.02)
                 waiting = {name for name in waiting if not stage.feeds[name].store.read_page(page)[:8].any()}
                 sleep(0.005)
-            while stage.pump(0.02):
+            while stage.feeds.pump(0.02):
                 assert monotonic() < deadline
             ram = machines[1].ram
             assert ram is not None
             counter = bytes(ram.read_physical(boot_sector.COUNTER_PAGE_ADDRESS, PAGE))
             while stage.feeds["two"].store.read_page(page).tobytes() != counter:
                 assert monotonic() < deadline, "the paused machine's counter page is not what is drawn"
-                stage.pump(0.02)
+                stage.feeds.pump(0.02)
                 sleep(0.005)
             view = stage.view
             view.resize(320, 200)
