@@ -136,6 +136,11 @@ class Watch:
         self._held: SemanticSnapshot | None = None
         """Seen while the machine stood still, and not told yet."""
 
+    @property
+    def desk(self) -> Desk | None:
+        """Answers about the kernel that the latest look found; None where it found none."""
+        return self._desk
+
     def look(self) -> Sighting:
         """One look; what goes wrong is said in it."""
         started = time.monotonic()

@@ -1,0 +1,211 @@
+"""Access: machines and dumps by name, opened when they are first asked of, read by one thread at a time each.
+
+What the interfaces (REST, MCP) and their clients see of machines; the window's own panels have workers instead.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bridge.kernel.desk import Desk, Question
+from bridge.kernel.errors import KernelError
+from bridge.kernel.worker import Assignment, Sighting, Watch
+from bridge.machine.discovery import MachineSummary, discover, find_record, open_ram, summarise_machines
+from bridge.machine.errors import NoSuchMachine
+from bridge.machine.records import MachineRecord
+from bridge.memory.dump_ram import open_dump_ram
+from bridge.memory.ram import GuestRam
+
+FRESH_S = 1.0
+"""How old a look may be that questions are answered from."""
+WAIT_S = 20.0
+"""How long who asks waits for others that ask of the same machine."""
+LOST_S = 2.0
+"""How long a machine without a kernel is looked at before its memory map is asked for again."""
+MAX_READ_BYTES = 1 << 20
+"""Of memory at once."""
+
+
+class Busy(KernelError):
+    """Others ask of the same machine, and were not answered in time."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"Others are asking of {name}, and it took more than {WAIT_S:.0f} s. Ask again.")
+
+
+class NotKnown(KernelError):
+    """The kernel of a machine cannot be told about; the message says why."""
+
+
+class TooMuch(KernelError):
+    """More memory was asked for than is given at once."""
+
+    def __init__(self, length: int) -> None:
+        super().__init__(f"{length:,} bytes are too many at once: ask for at most {MAX_READ_BYTES:,}.")
+
+
+@dataclass(slots=True)
+class _Opened:
+    """A machine that was asked of."""
+
+    identity: object
+    ram: GuestRam
+    watch: Watch
+    still: bool
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    looked_s: float = -1e9
+    sighting: Sighting | None = None
+    lost_s: float = 0.0
+    """Since when no kernel is found."""
+    closed: bool = False
+
+    def is_lost(self) -> bool:
+        """Whether its RAM should be mapped anew: the firmware moves it about as a machine starts."""
+        return bool(self.lost_s) and not self.still and time.monotonic() - self.lost_s > LOST_S
+
+    def close(self) -> None:
+        """Unmap its RAM. Callers hold the lock."""
+        self.closed = True
+        self.watch.ram.close()
+        self.ram.close()
+
+
+class Access:
+    """Safe to use from several threads."""
+
+    def __init__(self, dumps: Mapping[str, Path] | None = None, *, types: Path | None = None) -> None:
+        """`dumps`: files that can be asked of beside the machines that run, by name. `types`: see supplied_types."""
+        self._dumps = dict(dumps or {})
+        self._types = types
+        self._opened: dict[str, _Opened] = {}
+        self._lock = threading.Lock()
+
+    def machines(self) -> tuple[MachineSummary, ...]:
+        """The machines that run, of any owner, and the dumps. Takes 0.1 s: processor use is watched for as long."""
+        return (*summarise_machines(), *(_summary(name, path) for name, path in self._dumps.items()))
+
+    def names(self) -> tuple[str, ...]:
+        """What can be asked of."""
+        return (*(record.name for record in discover()), *self._dumps)
+
+    @contextlib.contextmanager
+    def desk(self, name: str, *, fresh_s: float = FRESH_S) -> Iterator[Desk]:
+        """Answer questions about a machine's kernel from a look that is at most `fresh_s` old, for the body.
+
+        Raises NoSuchMachine, MachineError, GuestMemoryError, KernelError.
+        """
+        with self._held(name) as opened:
+            _look(opened, fresh_s)
+            desk = opened.watch.desk
+            assert desk is not None
+            yield desk
+
+    def sighting(self, name: str, *, fresh_s: float = FRESH_S) -> Sighting:
+        """The latest look at a machine. Raises as `desk` does."""
+        with self._held(name) as opened:
+            return _look(opened, fresh_s)
+
+    def ask(self, name: str, question: str, *arguments: Any) -> Any:
+        """The answer to one of desk.QUESTIONS. Raises as `desk` does."""
+        with self._held(name) as opened:
+            _look(opened, FRESH_S)
+            reply = opened.watch.answer(Question(0, question, arguments))
+        if reply.problem:
+            raise NotKnown(reply.problem)
+        return reply.value
+
+    def read(self, name: str, address: int, length: int) -> bytes:
+        """Bytes at a guest-physical address, RAM in one piece. Raises InvalidAddress, TooMuch and as `desk` does."""
+        if length > MAX_READ_BYTES:
+            raise TooMuch(length)
+        with self._held(name) as opened, opened.ram.read_physical(address, length) as view:
+            return bytes(view)
+
+    @contextlib.contextmanager
+    def ram(self, name: str) -> Iterator[GuestRam]:
+        """A machine's RAM, for the body, during which nobody else asks of it."""
+        with self._held(name) as opened:
+            yield opened.ram
+
+    def close(self) -> None:
+        """Let go of everything."""
+        with self._lock:
+            opened, self._opened = list(self._opened.values()), {}
+        for one in opened:
+            with one.lock:
+                one.close()
+
+    @contextlib.contextmanager
+    def _held(self, name: str) -> Iterator[_Opened]:
+        opened = self._open(name)
+        if not opened.lock.acquire(timeout=WAIT_S):
+            raise Busy(name)
+        try:
+            if opened.closed:  # it was another machine of this name, and ended while we waited
+                raise NoSuchMachine(name, self.names())
+            yield opened
+        finally:
+            opened.lock.release()
+
+    def _open(self, name: str) -> _Opened:
+        record = None if name in self._dumps else self._record(name)
+        identity = record if record is None else (record.qemu, record.ram_path)
+        with self._lock:
+            opened = self._opened.get(name)
+            if opened is not None and opened.identity == identity and not opened.is_lost():
+                return opened
+            if opened is not None:
+                self._drop(name)
+            ram = open_dump_ram(self._dumps[name]).ram if record is None else open_ram(record)
+            try:
+                assignment = Assignment(ram.path, ram.physical_map, 0.0, 1.0, still=record is None, types=self._types)
+                opened = _Opened(identity, ram, Watch(assignment), record is None)
+            except BaseException:
+                ram.close()
+                raise
+            self._opened[name] = opened
+            return opened
+
+    def _record(self, name: str) -> MachineRecord:
+        try:
+            return find_record(name)
+        except NoSuchMachine:
+            with self._lock:
+                self._drop(name)
+            raise NoSuchMachine(name, self.names()) from None
+
+    def _drop(self, name: str) -> None:
+        """Forget a machine that ended. Whoever reads it still is waited for in a thread of its own."""
+        gone = self._opened.pop(name, None)
+        if gone is None:
+            return
+
+        def close() -> None:
+            with gone.lock:
+                gone.close()
+
+        threading.Thread(target=close, name=f"close {name}", daemon=True).start()
+
+
+def _look(opened: _Opened, fresh_s: float) -> Sighting:
+    """The latest look, or a new one where that is older than `fresh_s`. Raises NotKnown."""
+    seen = opened.sighting
+    if seen is None or (not opened.still and time.monotonic() - opened.looked_s > fresh_s):
+        seen, opened.looked_s = opened.watch.look(), time.monotonic()
+    opened.sighting = None if seen.problem else seen
+    if seen.problem:
+        opened.lost_s = opened.lost_s or time.monotonic()
+        raise NotKnown(seen.problem)
+    opened.lost_s = 0.0
+    return seen
+
+
+def _summary(name: str, path: Path) -> MachineSummary:
+    size = path.stat().st_size if path.exists() else 0
+    return MachineSummary(name, "dump", path.name, "", 0, size, 0, 0.0, 0.0, "dump")
