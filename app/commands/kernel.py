@@ -11,6 +11,7 @@ from app.numbers import parse_address
 from app.output import format_byte_count, format_bytes, format_table, print_json, print_text, printable
 from bridge.kernel.details import Details
 from bridge.kernel.where import Story, paddr_of
+from bridge.semantic.documents import process_documents, story_document
 
 
 def configure(parser: argparse.ArgumentParser, command: str) -> None:
@@ -41,21 +42,8 @@ def run(options: argparse.Namespace) -> int:
 def _ps(source: KernelSource, options: argparse.Namespace) -> None:
     introspector = source.introspector()
     tasks = introspector.tasks.threads() if options.threads else introspector.tasks.processes()
-    rows = [
-        {
-            "pid": int(tasks.pids[i]),
-            "tgid": int(tasks.tgids[i]),
-            "ppid": int(tasks.ppids[i]),
-            "name": tasks.names[i],
-            "state": tasks.states[i],
-            "uid": int(tasks.uids[i]),
-            "cr3": int(tasks.roots[i]),
-            "rss_bytes": int(tasks.rss_bytes[i]),
-            "task": int(tasks.addresses[i]),
-            "cmdline": introspector.tasks.command_line(tasks, i),
-        }
-        for i in range(len(tasks))
-    ]
+    lines = {int(pid): introspector.tasks.command_line(tasks, i) for i, pid in enumerate(tasks.pids)}
+    rows = process_documents(tasks, lines)
     if options.json:
         print_json(
             {"source": source.name, "consistency": "frozen" if source.still else tasks.consistency, "processes": rows}
@@ -136,9 +124,7 @@ def _where(source: KernelSource, options: argparse.Namespace) -> None:
         address = paddr_of(source.kernel, snapshot, address, pid or None)
     story = Details(introspector).story(snapshot, address)
     if options.json:
-        document = asdict(story)
-        document["symbol"] = None if story.symbol is None else str(story.symbol)
-        print_json({"source": source.name, **document})
+        print_json({"source": source.name, **story_document(story)})
         return
     lines = [("Physical", f"{story.paddr:#x}"), ("RAM offset", f"{story.offset:#x}"), ("Page", story.page_class)]
     if story.kernel_vaddr is not None:

@@ -1,19 +1,15 @@
 """`glassbox pages`: how much of a guest's memory is what, and whose: by class, slab cache, file, module and process."""
 
 import argparse
-from collections import Counter
-from collections.abc import Iterable
 from typing import Any
-
-import numpy as np
 
 from app.commands.argument_types import row_limit
 from app.kernel_source import add_source_arguments, kernel_source
 from app.output import format_bytes, format_table, print_json, print_text, printable
 from bridge.kernel.page_classes import CLASS_TITLES, PageClass
 from bridge.kernel.snapshot import PART_TITLES, Part, SemanticSnapshot
+from bridge.semantic.documents import pages_document
 
-_FILES = (PageClass.FILE, PageClass.SHARED_MEMORY)
 _TOP = 10
 
 
@@ -37,50 +33,12 @@ def run(options: argparse.Namespace) -> int:
     """Read and print. Returns 0; NoSuchMachine, UsageError, MachineError, KernelError."""
     with kernel_source(options) as source:
         snapshot = source.look(held=options.consistent)
-        document = {"source": source.name, **_document(snapshot)}
+        document = {"source": source.name, **pages_document(snapshot)}
     if options.json:
         print_json(document)
     else:
         print_text("\n".join(_lines(snapshot, document, options.top or None)))
     return 0
-
-
-def _document(snapshot: SemanticSnapshot) -> dict[str, Any]:
-    details, classes = snapshot.details, snapshot.page_map.classes
-    numbers = np.bincount(classes, minlength=len(PageClass))
-    parts = np.bincount(snapshot.parts, minlength=len(Part))
-    orders = np.bincount(details.places[classes == PageClass.FREE]).tolist()
-
-    def named(kinds: tuple[PageClass, ...], names: Iterable[str]) -> list[dict[str, Any]]:
-        known = list(names)
-        found = details.counts(classes, kinds)
-        return [{"name": known[index], "pages": pages} for index, pages in found.items() if index >= 0]
-
-    files = [
-        {"path": file.path, "inode": file.inode, "size_bytes": file.size_bytes, "pages": pages}
-        for index, pages in details.counts(classes, _FILES).items()
-        if index >= 0
-        for file in (details.files[index],)
-    ]
-    names = dict(zip(snapshot.processes.pids.tolist(), snapshot.processes.names, strict=True)) | {0: "kernel"}
-    tables = Counter[int]()
-    for index, pages in details.counts(classes, (PageClass.PAGE_TABLE,)).items():
-        if index >= 0:
-            tables[details.tables[index]] += pages
-    return {
-        "consistency": snapshot.consistency,
-        "pages": len(classes),
-        "definite": snapshot.page_map.definite,
-        "classes": {kind.name.lower(): int(numbers[kind]) for kind in PageClass},
-        "parts": {part.name.lower(): int(parts[part]) for part in Part if part},
-        "slabs": named((PageClass.SLAB,), details.caches),
-        "files": files,
-        "modules": named((PageClass.MODULE,), details.modules),
-        "page_tables": [
-            {"pid": pid, "name": names.get(pid, ""), "pages": pages} for pid, pages in tables.most_common()
-        ],
-        "free_blocks": [pages >> order for order, pages in enumerate(orders)],
-    }
 
 
 def _lines(snapshot: SemanticSnapshot, document: dict[str, Any], top: int | None) -> list[str]:
