@@ -145,7 +145,8 @@ def find_needles(
 
     Goes on until there is no more to search, no more room in `out_positions`, or `stopped[0]`; `state[POSITION]` is
     then where to go on. `offsets`, `starts`, `joined`: `Places`; `values` to `longest`: `PackedNeedles`. `buffer`:
-    BUFFER_BYTES and, for what the last comparison reaches, SPARE_BYTES and the longest needle more. `out_positions` has room for LANES of each needle at least.
+    BUFFER_BYTES and, for what the last comparison reaches, SPARE_BYTES and the longest needle more.
+    `out_positions` has room for LANES of each needle at least.
     """
     n_needles = len(bounds) - 1
     room = LANES * n_needles
