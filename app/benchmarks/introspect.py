@@ -92,6 +92,7 @@ def _symbol_results(ram: GuestRam, label: str) -> list[Result]:
 
 def _look_results(ram: GuestRam, label: str, size_mib: int, seconds: float) -> list[Result]:
     introspector = Introspector(find_kernel(PhysicalReader(ram)))
+    introspector.remember()
     counts = []
 
     def list_processes() -> None:

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from bridge.kernel import table_loops
 from bridge.kernel.kernel import Kernel
-from bridge.kernel.paging import Mappings
+from bridge.kernel.user_tables import Leaves, UserTables
 
 Pages = npt.NDArray[np.int64]
+I32 = npt.NDArray[np.int32]
 U64 = npt.NDArray[np.uint64]
 
 _MAX_MAPPINGS = 16
@@ -21,15 +23,16 @@ _MAX_MAPPINGS = 16
 class Owners:
     """Every mapping of a page of RAM by a process, ordered by page. Parallel arrays (m,)."""
 
-    pages: Pages
-    """Page of the RAM file."""
-    processes: Pages
+    processes: I32
     """Which of the processes that were asked for."""
     vaddrs: U64
-    flags: U64
-    """The leaf entry's flags, with USER, WRITABLE and NO_EXECUTE of the whole walk."""
     starts: Pages
-    """(n_pages + 1,): the mappings of page i are starts[i] to starts[i + 1]."""
+    """(n_pages + 1,): the mappings of page i of the RAM file are starts[i] to starts[i + 1]."""
+
+    @property
+    def pages(self) -> Pages:
+        """(m,) the page of the RAM file that is mapped."""
+        return np.repeat(np.arange(len(self.starts) - 1), self.counts())
 
     def of_page(self, page: int) -> list[tuple[int, int]]:
         """(process, virtual address) of each mapping of a page."""
@@ -40,9 +43,9 @@ class Owners:
         """(n_pages,) how many mappings each page has."""
         return np.diff(self.starts)
 
-    def first(self) -> Pages:
+    def first(self) -> I32:
         """(n_pages,) the first process that maps each page, -1 for none."""
-        firsts = np.full(len(self.starts) - 1, -1, np.int64)
+        firsts = np.full(len(self.starts) - 1, -1, np.int32)
         mapped = np.flatnonzero(self.counts())
         firsts[mapped] = self.processes[self.starts[mapped]]
         return firsts
@@ -52,54 +55,94 @@ class Owners:
         return np.unique(self.pages[self.processes == process])
 
 
-def read_owners(kernel: Kernel, process_roots: U64, roots: U64, user: Mappings) -> Owners:
+def read_owners(kernel: Kernel, process_roots: U64, roots: U64, user: UserTables) -> Owners:
     """Turn page tables around. `user` are the tables under `roots` (k,), ascending; `process_roots` (n,) says which is
     each process's, 0 for a process without an address space of its own.
     """
     n_pages = kernel.reader.ram.size_bytes >> 12
-    pages, vaddrs, flags, spaces = _small_pages(kernel, user)
+    leaves = _small(user.leaves, kernel.reader.n_pages)
+    spaces, processes = _who_has(process_roots, roots, leaves, kernel.reader.n_pages)
+    parts = [np.arange(leaves.starts[space], leaves.starts[space + 1]) for space in spaces.tolist()]
+    index = np.concatenate([np.zeros(0, np.int64), *parts])
+    owner = np.repeat(processes, [len(part) for part in parts])
+    offsets, ok = kernel.reader.offsets(leaves.paddrs[index])
+    pages = (offsets[ok] >> np.uint64(12)).astype(np.int64)
+    order = np.argsort(pages, kind="stable")
+    starts = np.concatenate([[0], np.cumsum(np.bincount(pages, minlength=n_pages))])
+    return Owners(owner[ok][order].astype(np.int32), leaves.vaddrs[index[ok][order]], starts)
+
+
+class OwnerReader:
+    """As `read_owners`, again and again, with compiled code.
+
+    What the same processes map in the same places is the same object.
+    """
+
+    def __init__(self, kernel: Kernel) -> None:
+        self._kernel = kernel
+        self._asked: tuple[U64, U64, Leaves] | None = None
+        self._told: Owners | None = None
+
+    def read(self, process_roots: U64, roots: U64, user: UserTables) -> Owners:
+        """What `read_owners` says."""
+        if self._told is not None and self._asked is not None:
+            before = self._asked
+            if (
+                before[2] is user.leaves
+                and np.array_equal(before[0], process_roots)
+                and np.array_equal(before[1], roots)
+            ):
+                return self._told
+        reader = self._kernel.reader
+        leaves = _small(user.leaves, reader.n_pages)
+        spaces, processes = _who_has(process_roots, roots, leaves, reader.n_pages)
+        n_most = int((leaves.starts[spaces + 1] - leaves.starts[spaces]).sum())
+        starts = np.zeros((reader.ram.size_bytes >> 12) + 1, np.int64)
+        owners, vaddrs = np.empty(n_most, np.int32), np.empty(n_most, np.uint64)
+        n_found = table_loops.by_page(
+            leaves.paddrs,
+            leaves.vaddrs,
+            leaves.starts,
+            spaces,
+            processes,
+            reader.region_table,
+            np.empty(len(leaves.paddrs), np.int32),
+            starts,
+            owners,
+            vaddrs,
+        )
+        self._asked = (process_roots, roots, user.leaves)
+        self._told = Owners(owners[:n_found], vaddrs[:n_found], starts)
+        return self._told
+
+
+def _who_has(process_roots: U64, roots: U64, leaves: Leaves, n_pages: int) -> tuple[Pages, Pages]:
+    """Which of `roots` belongs to which process: spaces (m,), in order, and processes (m,); then those that share them
+    with one before, made by vfork or CLONE_VM: what is mapped there is everyone's.
+    """
     with_one = np.flatnonzero(process_roots)
     space_of = np.searchsorted(roots, process_roots[with_one])
-    first = np.full(len(roots), -1, np.int64)
-    first[space_of[::-1]] = with_one[::-1]
-    processes = first[spaces] if len(roots) else spaces
-    # Processes made by vfork or CLONE_VM share their tables: what is mapped there is everyone's.
-    sharing = with_one[first[space_of] != with_one]
-    if len(sharing):
-        again = [np.flatnonzero(spaces == np.searchsorted(roots, process_roots[process])) for process in sharing]
-        index = np.concatenate([np.arange(len(pages)), *again])
-        others = [np.full(len(found), process) for found, process in zip(again, sharing, strict=True)]
-        processes = np.concatenate([processes, *others])
-        pages, vaddrs, flags = pages[index], vaddrs[index], flags[index]
-    if (processes < 0).any():  # of a thread whose process has given up its own already
-        real = processes >= 0
-        pages, vaddrs, flags, processes = pages[real], vaddrs[real], flags[real], processes[real]
-    order = np.argsort(pages, kind="stable")
-    counts = np.bincount(pages, minlength=n_pages)
-    return Owners(
-        pages[order],
-        processes[order],
-        vaddrs[order],
-        flags[order],
-        np.concatenate([[0], np.cumsum(counts)]),
-    )
+    spaces, firsts = np.unique(space_of, return_index=True)
+    others = np.ones(len(with_one), np.bool_)
+    others[firsts] = False
+    spaces = np.concatenate([spaces, space_of[others]])
+    processes = np.concatenate([with_one[firsts], with_one[others]])
+    # Damaged lists may have everyone share the largest space.
+    kept = np.cumsum(leaves.starts[spaces + 1] - leaves.starts[spaces]) <= 2 * _MAX_MAPPINGS * n_pages
+    return spaces[kept], processes[kept]
 
 
-def _small_pages(kernel: Kernel, found: Mappings) -> tuple[Pages, U64, U64, Pages]:
-    """(file page, virtual address, flags, space) of everything that is mapped, large pages taken apart."""
-    large = np.flatnonzero(found.sizes != 4096)
-    paddrs, vaddrs, flags, spaces = found.paddrs, found.vaddrs, found.flags, found.spaces
-    if len(large):
-        # A damaged entry may claim a page that is larger than the machine: what is beyond its RAM is left out below.
-        limit = kernel.reader.n_pages
-        counts = np.minimum(found.sizes >> np.uint64(12), np.uint64(limit)).astype(np.int64)
-        counts[np.cumsum(counts) > _MAX_MAPPINGS * limit] = 0
-        index = np.repeat(np.arange(len(counts)), counts)
-        steps = np.arange(len(index)) - np.repeat(np.cumsum(counts) - counts, counts)
-        step = steps.astype(np.uint64) << np.uint64(12)
-        paddrs, vaddrs, flags, spaces = paddrs[index] + step, vaddrs[index] + step, flags[index], spaces[index]
-    offsets, ok = kernel.reader.offsets(paddrs)
-    pages = (offsets >> np.uint64(12)).astype(np.int64)
-    if ok.all():
-        return pages, vaddrs, flags, spaces
-    return pages[ok], vaddrs[ok], flags[ok], spaces[ok]
+def _small(leaves: Leaves, n_pages: int) -> Leaves:
+    """The same with large pages taken apart."""
+    if not leaves.levels.any():
+        return leaves
+    # A damaged entry may claim a page that is larger than the machine: what is beyond its RAM is left out later.
+    sizes = np.int64(1) << (np.int64(9) * leaves.levels)
+    counts = np.minimum(sizes, n_pages)
+    counts[np.cumsum(counts) > _MAX_MAPPINGS * n_pages] = 0
+    ends = np.cumsum(counts)
+    index = np.repeat(np.arange(len(counts)), counts)
+    step = (np.arange(len(index)) - np.repeat(ends - counts, counts)).astype(np.uint64) << np.uint64(12)
+    starts = np.concatenate([[0], ends])[leaves.starts]
+    levels = np.zeros(len(index), np.uint8)
+    return Leaves(leaves.vaddrs[index] + step, leaves.paddrs[index] + step, levels, starts)

@@ -20,6 +20,7 @@ from bridge.kernel.kernel_half import KernelHalfReader
 from bridge.kernel.page_types import PageLayout, PageTypes
 from bridge.kernel.paging import Mappings
 from bridge.kernel.tasks import Tasks
+from bridge.kernel.user_tables import UserTables
 
 Mask = npt.NDArray[np.bool_]
 Pages = npt.NDArray[np.int64]
@@ -126,7 +127,7 @@ class PageClassifier:
         self._image = self._image_pages()
         self._per_cpu: Pages = np.zeros(0, np.int64)
 
-    def classify(self, tasks: Tasks, user: Mappings) -> PageMap:
+    def classify(self, tasks: Tasks, user: UserTables) -> PageMap:
         """Look at everything once. `user` are the page tables of all processes.
 
         Raises NotMapped where the kernel's page records are not there.

@@ -15,6 +15,7 @@ from bridge.kernel.page_classes import PageClass, PageMap, stack_pages
 from bridge.kernel.page_files import CachedFile, FileNames
 from bridge.kernel.paging import Mappings
 from bridge.kernel.tasks import Tasks
+from bridge.kernel.user_tables import UserTables
 
 I32 = npt.NDArray[np.int32]
 U32 = npt.NDArray[np.uint32]
@@ -84,7 +85,7 @@ class PageDetailer:
             self._cache_name = kernel.types.offset("kmem_cache", "name")
         self._cache_names: dict[tuple[int, int], str | None] = {}
 
-    def tell(self, page_map: PageMap, tasks: Tasks, roots: U64, user: Mappings) -> PageDetails:
+    def tell(self, page_map: PageMap, tasks: Tasks, roots: U64, user: UserTables) -> PageDetails:
         """Everything. `user` are the tables under `roots` (k,)."""
         n_pages = len(page_map.classes)
         subjects, places = np.full(n_pages, -1, np.int32), np.zeros(n_pages, np.uint32)
@@ -176,7 +177,7 @@ class PageDetailer:
         self,
         classes: npt.NDArray[np.uint8],
         kernel: Mappings,
-        user: Mappings,
+        user: UserTables,
         pids: list[int],
         subjects: I32,
         places: U32,

@@ -97,21 +97,6 @@ class Mappings:
         mapped &= inside < self.sizes[index]
         return np.where(mapped, self.paddrs[index] + inside, _u(0)), mapped
 
-    def only(self, kept: Mask) -> Mappings:
-        """What lies under those roots (k,) that are kept; the others keep their numbers."""
-        leaves, tables = kept[self.spaces], kept[self.table_spaces]
-        return Mappings(
-            self.vaddrs[leaves],
-            self.paddrs[leaves],
-            self.sizes[leaves],
-            self.flags[leaves],
-            self.spaces[leaves],
-            self.tables[tables],
-            self.table_spaces[tables],
-            self.table_levels[tables],
-            self.truncated,
-        )
-
 
 def walk(reader: PhysicalReader, root: int, levels: int, *, half: str = "both") -> Mappings:
     """Every mapping under `root`: `walk_all` of one."""
@@ -153,7 +138,7 @@ def walk_all(
                 contents.append((part.paddrs, rows))
             leaves, tables = _step(rows, part, level, half if level == levels - 1 else "both")
             n_leaves += len(leaves[0])
-            if n_leaves > _MAX_LEAVES * limit or sum(len(b.paddrs) for b in below) + len(tables.paddrs) > limit:
+            if n_leaves > MAX_LEAVES * limit or sum(len(b.paddrs) for b in below) + len(tables.paddrs) > limit:
                 truncated = True
                 break
             found.append(leaves)
@@ -190,7 +175,7 @@ def walk_all(
 
 _STEP = 4096
 """Tables that are read at once: 16 MiB of them."""
-_MAX_LEAVES = 16
+MAX_LEAVES = 16
 """Mappings a page of RAM, on average, that a walk keeps: a page of the C library has one in every process."""
 
 

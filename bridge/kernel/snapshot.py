@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, replace
 from enum import IntEnum
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,11 +13,11 @@ import numpy.typing as npt
 from bridge.kernel.kernel import Kernel
 from bridge.kernel.lists import RETRIES
 from bridge.kernel.maps import VM_EXEC, VM_GROWSDOWN, MapReader, Vmas
-from bridge.kernel.owners import Owners, read_owners
+from bridge.kernel.owners import OwnerReader, Owners, read_owners
 from bridge.kernel.page_classes import PageClassifier, PageMap
 from bridge.kernel.page_details import PageDetailer, PageDetails
-from bridge.kernel.paging import walk_all
 from bridge.kernel.tasks import Consistency, TaskReader, Tasks
+from bridge.kernel.user_tables import UserTableReader, UserTables, read_user_tables
 
 U64 = npt.NDArray[np.uint64]
 
@@ -73,7 +74,11 @@ class SemanticSnapshot:
 
 
 class Introspector:
-    """Takes semantic snapshots of one kernel. Raises MissingType if the kernel has no known form."""
+    """Takes semantic snapshots of one kernel. Raises MissingType if the kernel has no known form.
+
+    One that will look again and again is told so by `remember`. What it remembers of earlier looks never decides what
+    it says: everything is read anew, and only what follows from the same bytes is not worked out again.
+    """
 
     def __init__(self, kernel: Kernel) -> None:
         self.kernel = kernel
@@ -81,6 +86,14 @@ class Introspector:
         self.maps = MapReader(kernel)
         self.pages = PageClassifier(kernel)
         self.details = PageDetailer(kernel)
+        self._tables: UserTableReader | None = None
+        self._owners: OwnerReader | None = None
+
+    def remember(self) -> None:
+        """Be ready for many looks, by compiled code, and keep what the last one found."""
+        if self._tables is None:
+            self._tables = UserTableReader(self.kernel.reader, self.kernel.levels)
+            self._owners = OwnerReader(self.kernel)
 
     def look(self, *, frozen: bool = False) -> SemanticSnapshot:
         """Take one. `frozen`: the caller sees to it that nothing changes meanwhile.
@@ -88,24 +101,33 @@ class Introspector:
         Raises KernelError where the kernel's records cannot be followed.
         """
         started = time.monotonic()
-        kernel = self.kernel
         processes, threads = self.tasks.both()
         roots = np.unique(threads.roots[threads.roots != 0])
-        user = walk_all(kernel.reader, roots, kernel.levels, half="user")
+        user = self._user_tables(roots)
         vmas, again = self._vmas(processes, frozen)
         if not frozen and not (unchanged := self.tasks.unchanged(threads)).all():
             # Who ended while we looked has given its tables back: what was found in them may be anything.
             kept = np.isin(roots, threads.roots[unchanged])
-            user = user.only(kept)
+            user = user.tables_of(kept)
             processes, threads = (tasks.without_memory(roots[~kept]) for tasks in (processes, threads))
             vmas = vmas.only(processes.mms[vmas.owners] != 0)
         page_map = self.pages.classify(threads, user)
-        owners = read_owners(kernel, processes.roots, roots, user)
+        owners = self._owners_of(processes.roots, roots, user)
         parts = self._parts(processes, vmas, owners, len(page_map.classes))
         details = self.details.tell(page_map, threads, roots, user)
         took_s = time.monotonic() - started
         seen = SemanticSnapshot(started, took_s, processes, threads, vmas, page_map, owners, parts, details)
         return seen.called("frozen") if frozen else seen.called("retried") if again else seen
+
+    def _user_tables(self, roots: U64) -> UserTables:
+        if self._tables is not None:
+            return self._tables.read(roots)
+        return read_user_tables(self.kernel.reader, roots, self.kernel.levels)
+
+    def _owners_of(self, process_roots: U64, roots: U64, user: UserTables) -> Owners:
+        if self._owners is not None:
+            return self._owners.read(process_roots, roots, user)
+        return read_owners(self.kernel, process_roots, roots, user)
 
     def _vmas(self, processes: Tasks, frozen: bool) -> tuple[Vmas, bool]:
         """The memory maps of all processes, and whether they had to be asked for again."""
@@ -119,14 +141,13 @@ class Introspector:
 
     def _parts(self, processes: Tasks, vmas: Vmas, owners: Owners, n_pages: int) -> npt.NDArray[np.uint8]:
         parts = np.zeros(n_pages, np.uint8)
-        if not len(owners.pages):
-            return parts
+        # The first mapping of each page.
+        pages = np.flatnonzero(owners.counts())
+        first = owners.starts[pages]
         kinds = self._vma_parts(processes, vmas)
-        # The first mapping of each page, in the order of the pages.
-        first = np.flatnonzero(np.diff(owners.pages, prepend=-1))
         vma = find_vmas(vmas, owners.processes[first], owners.vaddrs[first])
         found = np.where(vma >= 0, kinds[np.maximum(vma, 0)], Part.OTHER) if len(kinds) else Part.OTHER
-        parts[owners.pages[first]] = found
+        parts[pages] = found
         return parts
 
     def _vma_parts(self, processes: Tasks, vmas: Vmas) -> npt.NDArray[np.uint8]:
@@ -140,7 +161,7 @@ class Introspector:
         return kinds
 
 
-def find_vmas(vmas: Vmas, processes: npt.NDArray[np.int64], vaddrs: U64) -> npt.NDArray[np.int64]:
+def find_vmas(vmas: Vmas, processes: npt.NDArray[np.integer[Any]], vaddrs: U64) -> npt.NDArray[np.int64]:
     """Which VMA holds each address (n,) of each process (n,); -1 for none."""
     if not len(vmas):
         return np.full(len(vaddrs), -1, np.int64)
@@ -151,7 +172,7 @@ def find_vmas(vmas: Vmas, processes: npt.NDArray[np.int64], vaddrs: U64) -> npt.
     return np.where(good, index, -1)
 
 
-def _key(processes: npt.NDArray[np.int64], vaddrs: U64) -> U64:
+def _key(processes: npt.NDArray[np.integer[Any]], vaddrs: U64) -> U64:
     # Addresses of users have 56 bits at most, 44 without the place in a page.
     page = np.minimum(vaddrs >> np.uint64(12), np.uint64((1 << _PAGE_BITS) - 1))
     key: U64 = (processes.astype(np.uint64) << np.uint64(_PAGE_BITS)) | page

@@ -157,7 +157,10 @@ class Watch:
                 # Before it is searched: a note that comes meanwhile is a new one.
                 self._notes = note_texts(reader)
                 kernel = find_kernel(reader, by_signature=started >= self._note_until_s)
-                self._introspector = Introspector(with_supplied_types(kernel, self._types))
+                introspector = Introspector(with_supplied_types(kernel, self._types))
+                if not self._still:
+                    introspector.remember()
+                self._introspector = introspector
                 self._desk = Desk(self._introspector)
                 self._pulse = Pulse(self._introspector.kernel)
             except Exception as error:  # noqa: BLE001 - guest memory must not be able to end the worker
@@ -216,7 +219,7 @@ class Watch:
             seen.vmas,
             seen.page_map.classes,
             seen.parts,
-            seen.owners.first().astype(np.int32),
+            seen.owners.first(),
             seen.page_map.definite,
             seen.threads,
             seen.details,

@@ -48,11 +48,16 @@ class PhysicalReader:
         # Modulo 2^64: offset = paddr + shift.
         self._shifts = np.array([(region.offset - region.paddr) % (1 << 64) for region in regions], np.uint64)
         self.end_paddr = max((region.paddr_end for region in regions), default=0)
-        self._aligned = all(region.offset % 8 == region.paddr % 8 for region in regions)
+        self.region_table: U64 = np.stack([self._starts, self._ends, self._shifts], axis=1)
+        """(r, 3) where each region starts and ends, and what is added for its place in `bytes`, modulo 2^64."""
+        self.is_aligned = all(region.offset % 8 == region.paddr % 8 for region in regions)
         self._pages = self.bytes[: ram.size_bytes // _PAGE * _PAGE].reshape(-1, _PAGE)
         self._views: dict[int, npt.NDArray[np.uint8]] = {}
         whole = ram.size_bytes // 8 * 8
-        self._words: U64 = np.frombuffer(self.bytes[:whole].data, "<u8") if self._aligned else np.zeros(0, np.uint64)
+        self.all_words: U64 = (
+            np.frombuffer(self.bytes[:whole].data, "<u8") if self.is_aligned else np.zeros(0, np.uint64)
+        )
+        """All of `bytes` as words; none where regions do not begin at whole words (`is_aligned` tells)."""
 
     @property
     def n_pages(self) -> int:
@@ -82,8 +87,8 @@ class PhysicalReader:
     def words(self, paddrs: U64) -> tuple[U64, Mask]:
         """The little-endian 64-bit words at `paddrs` (n,): values (n,) uint64, zero where the mask (n,) is False."""
         offsets, ok = self.offsets(paddrs, 8)
-        if self._aligned and not np.any(paddrs & np.uint64(7)):
-            values = self._words[np.minimum(offsets >> np.uint64(3), np.uint64(max(len(self._words) - 1, 0)))]
+        if self.is_aligned and not np.any(paddrs & np.uint64(7)):
+            values = self.all_words[np.minimum(offsets >> np.uint64(3), np.uint64(max(len(self.all_words) - 1, 0)))]
             return np.where(ok, values, np.uint64(0)), ok
         rows, ok = self.rows(paddrs, 8)
         return rows.view("<u8").reshape(-1), ok

@@ -19,6 +19,7 @@ from bridge.kernel.page_classes import PageClass
 from bridge.kernel.page_types import PageLayout
 from bridge.kernel.paging import LARGE, PRESENT, USER, walk_all
 from bridge.kernel.snapshot import Introspector
+from bridge.kernel.user_tables import UserTables, read_user_tables
 from bridge.memory.physical import PhysicalReader
 from tests.bridge.kernel.conftest import HeldRam, LiveGuest, write_words
 
@@ -73,9 +74,9 @@ def test_each_mapping_is_found_once_for_each_process(
         write_words(memory, page * 4096 + slot * 8, [value | PRESENT | USER | (LARGE if kind == 0 else 0)])
     kernel = cast(Kernel, SimpleNamespace(reader=PhysicalReader(HeldRam(memory))))
     roots = np.unique(np.array([root for root in processes if root], np.uint64))
-    user = walk_all(kernel.reader, roots, LEVELS, half="user")
-    owners = read_owners(kernel, np.array(processes, np.uint64), roots, user)
-    if user.truncated:
+    walked = walk_all(kernel.reader, roots, LEVELS, half="user")
+    owners = read_owners(kernel, np.array(processes, np.uint64), roots, UserTables.of(walked, len(roots)))
+    if walked.truncated:
         return
     expected = sorted(
         (page, index, vaddr)
@@ -99,7 +100,7 @@ def test_tables_of_a_process_that_has_none_any_more_are_nobodys(dump: np.ndarray
     kernel = find_kernel(PhysicalReader(HeldRam(dump)))
     tasks = Introspector(kernel).tasks.processes()
     roots = np.unique(tasks.roots[tasks.roots != 0])
-    user = walk_all(kernel.reader, roots, kernel.levels, half="user")
+    user = read_user_tables(kernel.reader, roots, kernel.levels)
     index = tasks.names.index("counter")
     without = np.where(np.arange(len(tasks)) == index, np.uint64(0), tasks.roots)
     owners = read_owners(kernel, without, roots, user)

@@ -1,0 +1,36 @@
+"""Compiles the page-table loops ahead of time: `python -m bridge.kernel.warm_up`, for the set-up to run once.
+
+Otherwise the first machine that is watched is seen a second or two later.
+"""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import cast
+
+import numpy as np
+
+from bridge.kernel.kernel import Kernel
+from bridge.kernel.owners import OwnerReader
+from bridge.kernel.user_tables import UserTableReader
+from bridge.memory.physical import PhysicalReader
+from bridge.memory.physical_map import PAGE_BYTES, PhysicalMap
+
+
+class _NoMemory:
+    """A page of zeros for RAM."""
+
+    size_bytes = PAGE_BYTES
+    physical_map = PhysicalMap.flat(PAGE_BYTES)
+    bytes = np.frombuffer(bytes(PAGE_BYTES), np.uint8)  # read-only, as a machine's is
+
+
+def warm_up() -> None:
+    """Compile and keep every loop that a look takes; does nothing where that was done before."""
+    kernel = cast(Kernel, SimpleNamespace(reader=PhysicalReader(_NoMemory())))
+    roots = np.zeros(1, np.uint64)
+    OwnerReader(kernel).read(roots, roots, UserTableReader(kernel.reader, 4).read(roots))
+
+
+if __name__ == "__main__":
+    warm_up()
