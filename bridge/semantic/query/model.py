@@ -92,6 +92,7 @@ CLASS_WORDS: dict[str, PageClass] = {page_class.name.lower().replace("_", " "): 
 _OF_PROCESSES = frozenset(Relation) - {Relation.OWNERS}
 _OF: dict[Kind, frozenset[Relation]] = {
     Kind.PROCESS: _OF_PROCESSES,
+    Kind.EVERYTHING: frozenset({Relation.MEMORY, Relation.PAGE_TABLES, Relation.OWNERS}),
     Kind.KERNEL: frozenset(
         {Relation.MEMORY, Relation.CODE, Relation.DATA, Relation.KERNEL_STACK, Relation.PAGE_TABLES}
     ),
@@ -265,7 +266,9 @@ class Query:
     def __str__(self) -> str:
         words = [str(self.verb), str(self.target)]
         if self.against is not None:
-            words += ["with", str(self.against)]
+            # "Heap of A with B" are two heaps: that all of B is meant is said.
+            whole = self.against.relation is Relation.MEMORY is not self.target.relation
+            words += ["with", f"memory of {self.against}" if whole else str(self.against)]
         if self.within is not None:
             words += ["in", str(self.within)]
         if self.when is not None:
