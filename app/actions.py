@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from app.jobs import Job
 from app.numbers import BadNumber, parse_address, parse_size
 
 ParamKind = Literal["text", "number", "integer", "address", "size", "flag", "choice"]
@@ -164,6 +165,8 @@ class Action:
 class ActionRegistry:
     """All actions, in the order in which they were added."""
 
+    tell: Callable[[str, str, Mapping[str, Any], str], None] | None = None
+    """Told who ran which action with which arguments, and what came of it."""
     _actions: dict[str, Action] = field(default_factory=dict)
     _by_shortcut: dict[str, Action] = field(default_factory=dict)
 
@@ -196,7 +199,7 @@ class ActionRegistry:
         """Return the action of a key chord such as "Ctrl+K"."""
         return self._by_shortcut.get(shortcut)
 
-    def run(self, name: str, args: Mapping[str, object] | Sequence[object] = ()) -> Any:
+    def run(self, name: str, args: Mapping[str, object] | Sequence[object] = (), *, who: str = "window") -> Any:
         """Run an action and return its result: JSON values, or a Job for what takes long.
 
         Raises UnknownAction, ActionDisabled, BadArguments, and what the action itself raises.
@@ -204,4 +207,15 @@ class ActionRegistry:
         action = self.get(name)
         if (reason := action.why_not()) is not None:
             raise ActionDisabled(f"{action.title.removesuffix('…')}: {reason}")
-        return action.run(**action.bind(args))
+        bound = action.bind(args)
+        try:
+            result = action.run(**bound)
+        except Exception as error:
+            self._told(who, name, bound, f"failed: {error}")
+            raise
+        self._told(who, name, bound, "begun" if isinstance(result, Job) else "done")
+        return result
+
+    def _told(self, who: str, name: str, bound: Mapping[str, object], result: str) -> None:
+        if self.tell is not None:
+            self.tell(who, name, bound, result)

@@ -9,6 +9,7 @@ from typing import Any
 
 from app import people
 from app.actions import ActionRegistry
+from app.auditing import WINDOW, Auditor
 from app.frame_times import FrameTimes
 from app.greeting import Greeting
 from app.histograms import Histograms
@@ -58,6 +59,7 @@ class Session:
         logging.getLogger("window").setLevel(logging.INFO)
         stage = Stage()
         jobs = Jobs()
+        self._auditor = Auditor()
         self.state = state = AppState(
             settings=settings,
             manager=MachineManager(),
@@ -65,7 +67,7 @@ class Session:
             histograms=Histograms(jobs),
             toasts=Toasts(),
             log=log,
-            actions=ActionRegistry(),
+            actions=ActionRegistry(self._auditor.tell),
             frames=FrameTimes(),
             stage=stage,
             slicings=Slicings(folder, keep=keep),
@@ -96,13 +98,18 @@ class Session:
         """Do what the options ask for: launch, attach, or open dumps."""
         options, machines = self.options, self.machines
         for path in options.dumps:
+            self._begun("open_dump", path)
             machines.open_dump(path, options.machine_name if len(options.dumps) == 1 else None)
+        guest = options.guest or options.guest_name
         if options.attach is not None:
+            self._begun("attach", options.attach)
             machines.attach(options.attach)
-        elif options.guest is not None:
-            machines.launch(options.guest)
-        elif options.guest_name is not None:
-            machines.launch(options.guest_name)
+        elif guest is not None:
+            self._begun("launch", guest)
+            machines.launch(guest)
+
+    def _begun(self, verb: str, what: object) -> None:
+        self._auditor.tell(WINDOW, f"machine.{verb}", {"asked": str(what)}, "begun")
 
     def run(self, action: str, args: Mapping[str, object] | Sequence[object] = ()) -> Any:
         """Run an action for the user: an error becomes a toast, once. Returns its result, or None after an error."""
@@ -185,5 +192,6 @@ class Session:
         state.volatility.worker.close()
         state.stage.close()
         self.kept.close()
+        self._auditor.close()
         logging.getLogger().removeHandler(self._log_handler)
         logger.info("closed in %.1f s", time.monotonic() - started)

@@ -30,6 +30,7 @@ from app.action_sets.views import view_actions
 from app.action_sets.volatility import volatility_actions
 from app.action_sets.volumes import volume_actions
 from app.action_sets.windows import window_actions
+from app.auditing import SCRIPT
 from app.control import ControlServer
 from app.imgui_host import EVENT_TYPES, Clipboard, ImguiHost
 from app.keyboard import handle_keys, turn_while_held
@@ -174,7 +175,7 @@ class Window:
         return self._frames_left > 0 or self.state.now_s >= self._next_frame_s
 
     def _run_for_script(self, action: str, args: Any) -> Any:
-        return self.state.actions.run(action, args)
+        return self.state.actions.run(action, args, who=SCRIPT)
 
     # Frames
 
