@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from render.camera import CameraState
-from render.view import Hit, VolumeView
+from render.picking import Hit
+from render.view import VolumeView
 
 if TYPE_CHECKING:
     import wgpu

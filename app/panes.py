@@ -12,7 +12,8 @@ from app.layout import VOLUME
 from app.pane import Pane, Screen
 from app.place import Place
 from render.camera import CameraState
-from render.view import Hit, VolumeView
+from render.picking import Hit
+from render.view import VolumeView
 
 if TYPE_CHECKING:
     import wgpu
@@ -188,7 +189,7 @@ class Panes(Sequence[Pane]):
     def set_hover(self, hit: Hit | None) -> None:
         """Mark the byte under the pointer, or none, in all panes: where it lies in one can be seen in the others."""
         for pane in self._panes:
-            pane.view.set_hover(hit)
+            pane.view.marks.hover(hit)
 
     def will_look(self) -> bool:
         """Return whether a resting pointer still waits for its answer, so that frames must go on."""
@@ -219,16 +220,16 @@ class Panes(Sequence[Pane]):
 
     def _outline_in(self, pane: Pane) -> None:
         if self._outlined is not None and self._outlined[0] in pane.view.volumes:
-            pane.view.set_outline(*self._outlined)
+            pane.view.marks.outline(*self._outlined)
         else:
-            pane.view.set_outline(None)
+            pane.view.marks.outline(None)
 
     def _mark_in(self, pane: Pane) -> None:
         place = self.marked
         if place is None or place.machine not in pane.view.volumes:
-            pane.view.set_selection(None, None)
+            pane.view.marks.select(None, None)
         else:
-            pane.view.set_selection(place.machine, place.offset)
+            pane.view.marks.select(place.machine, place.offset)
 
 
 def pane_names() -> tuple[str, ...]:

@@ -116,7 +116,7 @@ def _volume_picture(label: str, ram: GuestRam, size: tuple[int, int], look: Shot
         view.camera.fit()
         if seen is not None and seen.pages is not None:
             feed.store.set_highlight(lit_mask(seen.pages, feed.store.n_pages))
-            view.set_outline(label, seen.pages, seen.title)
+            view.marks.outline(label, seen.pages, seen.title)
             view.camera.fly_to_boxes(view.page_boxes(label, seen.pages), 0.0)
             view.camera.skip()
         if look.camera is not None:

@@ -8,16 +8,18 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from render.backdrop import Background
 from render.bricks import BrickStore
-from render.camera import Box
+from render.camera import CLEAR_FRACTION, Basis, Box, OrbitCamera
 from render.channels import BY_VOXEL
 from render.curves import BRICK_SIDE
-from render.cut import WHOLE
+from render.cut import WHOLE, Cut
 from render.cut_frame import CutFrame
 from render.eye import Eye
 from render.frame import VolumeFrame
 from render.look import Look
 from render.march import Marcher
+from render.page_boxes import boxes_of_pages
 from render.tiles import TileMap
 from render.volume import MarchedImage, MemoryVolume, MemoryVolumeMaterial
 
@@ -82,6 +84,55 @@ class Layer:
         """Where the volume stands in the world."""
         low, shape = self.origin, self.store.shape_voxels
         return low, (low[0] + shape[0], low[1] + shape[1], low[2] + shape[2])
+
+    def byte_box(self, address: int) -> Box:
+        """The voxel of a RAM offset, in the world. Raises AddressOutOfCurve."""
+        return self._cube(self._voxel(address), 1)
+
+    def page_box(self, address: int) -> Box:
+        """The brick of a RAM offset's page, in the world. Raises AddressOutOfCurve."""
+        return self._cube(self._voxel(address) // BRICK_SIDE * BRICK_SIDE, BRICK_SIDE)
+
+    def page_boxes(self, pages: NDArray[np.uint32]) -> list[Box]:
+        """Few boxes in the world that hold pages (n,)."""
+        boxes = boxes_of_pages(self.store, pages) + np.array(self.origin)
+        return [((low[0], low[1], low[2]), (high[0], high[1], high[2])) for low, high in boxes.tolist()]
+
+    def _voxel(self, address: int) -> NDArray[np.uint32]:
+        store = self.store
+        voxel: NDArray[np.uint32] = store.curve.voxel_from_address(np.array([address], np.uint64), store.order)[0]
+        return voxel
+
+    def _cube(self, corner: NDArray[np.uint32], side: int) -> Box:
+        x, y, z = (self.origin[axis] + float(corner[axis]) for axis in range(3))
+        return (x, y, z), (x + side, y + side, z + side)
+
+    def eye(self, camera: OrbitCamera) -> Eye:
+        """A camera as it stands in this volume's own voxels."""
+        basis, state = camera.basis, camera.state
+        own = Basis(basis.position - np.array(self.origin), basis.right, basis.up, basis.forward)
+        opening: Box | None = None
+        if state.opening is not None:
+            low, high = (tuple(np.subtract(corner, self.origin)) for corner in state.opening)
+            opening = (low[0], low[1], low[2]), (high[0], high[1], high[2])
+        clear_depth = state.distance * CLEAR_FRACTION
+        return Eye(own, camera.half_extent(), clear_depth, opening, self.cut.clip, self.cut.planes)
+
+    def show_cut(self, cut: Cut) -> None:
+        """Be cut so, with lines around what is cut."""
+        self.cut = cut
+        self.cut_frame.show(cut)
+        self.stale = True
+
+    def set_colors(self, background: Background) -> None:
+        """Draw edges and names in the colours of a theme."""
+        self.frame.set_colors(background.line, background.text)
+        self.cut_frame.set_colors(background.planes, background.text)
+
+    def set_scale(self, pixel_ratio: float) -> None:
+        """Draw edges and names for a screen with this many pixels to the unit."""
+        self.frame.set_scale(pixel_ratio)
+        self.cut_frame.set_scale(pixel_ratio)
 
     def move(self, origin: tuple[float, float, float]) -> None:
         """Stand elsewhere in the world."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -17,6 +17,7 @@ import numpy as np
 import wgpu
 
 from render.budget import Budget
+from render.camera import OrbitCamera
 from render.eye import Eye, Shine
 from render.layers import Layer
 from render.look_table import LookTable
@@ -42,27 +43,27 @@ class Pictures:
         self._fence = device.create_buffer(size=4, usage=wgpu.BufferUsage.COPY_SRC | wgpu.BufferUsage.COPY_DST)
 
     def march(
-        self, layers: Sequence[Layer], eye_of: Callable[[Layer], Eye], table: LookTable, shine: Shine, now_s: float
+        self, layers: Sequence[Layer], camera: OrbitCamera, table: LookTable, shine: Shine, now_s: float
     ) -> Progress:
         """Bring the layers' pictures nearer to what they should be."""
         for layer in layers:
-            eye = eye_of(layer)
+            eye = layer.eye(camera)
             layer.store.clock_s = now_s
             layer.store.focus(eye.basis.position)
             layer.store.settle()
             layer.note_changes(now_s, eye, table.look)
         if any(layer.stale for layer in layers):
             if self._too_slow(layers):
-                self._march_quick(layers, eye_of, table, shine)
+                self._march_quick(layers, camera, table, shine)
                 return Progress(worked=True, changed=True)
             for layer in layers:
                 layer.restart |= layer.stale
                 layer.stale = False
-                self._refine(layer, eye_of(layer), table, shine, math.inf)
+                self._refine(layer, layer.eye(camera), table, shine, math.inf)
                 layer.thing.material.show(layer.full, layer.full.size)
             return Progress(worked=True, changed=True)
         share_s = self.budget.still_s / max(1, len(layers))
-        steps = [self._refine(layer, eye_of(layer), table, shine, share_s) for layer in layers]
+        steps = [self._refine(layer, layer.eye(camera), table, shine, share_s) for layer in layers]
         return Progress(any(step.worked for step in steps), any(step.changed for step in steps))
 
     def wait(self) -> None:
@@ -77,9 +78,7 @@ class Pictures:
         """Whether whole sharp pictures would not fit a frame, so that quick ones are needed first."""
         return sum(layer.tiles.shown_pixels for layer in layers) * self.budget.pixel_s > self.budget.frame_s
 
-    def _march_quick(
-        self, layers: Sequence[Layer], eye_of: Callable[[Layer], Eye], table: LookTable, shine: Shine
-    ) -> None:
+    def _march_quick(self, layers: Sequence[Layer], camera: OrbitCamera, table: LookTable, shine: Shine) -> None:
         """Whole pictures now, at the resolution that fits the budget."""
         width, height = layers[0].full.size
         scale = self.budget.scale_for(width * height * len(layers))
@@ -91,7 +90,7 @@ class Pictures:
             layer.show_quick(size)
             layer.marcher.march(
                 replace(layer.quick.targets(), size=size),
-                eye_of(layer),
+                layer.eye(camera),
                 table,
                 shine,
                 [(0, 0, *size)],

@@ -59,7 +59,7 @@ def _under_pointer(state: AppState, pane: Pane) -> str | None:
 
 def _on_floor(state: AppState, pane: Pane, height: float) -> Point | None:
     """Where the ray under the pointer meets the plane z = `height`; None where it does not, or too far away."""
-    position, direction = pane.view.ray_in_world(*_pixel(state, pane))
+    position, direction = pane.view.projection.ray(*_pixel(state, pane))
     if abs(direction[2]) < MIN_SLOPE:
         return None
     along = (height - position[2]) / direction[2]

@@ -183,7 +183,7 @@ def _near_edge(
     """How far the pointer is from the nearest edge on the screen, in pixels, and where on it, in the world."""
     best: tuple[float, Vector] | None = None
     for a, b in pairwise([*corners, *corners[:1]]):
-        on_screen = [pane.view.pixel_of(point) for point in (a, b)]
+        on_screen = [pane.view.projection.pixel_of(point) for point in (a, b)]
         if on_screen[0] is None or on_screen[1] is None:
             continue
         distance = _distance(pixel, on_screen[0], on_screen[1])
@@ -227,7 +227,7 @@ def _along(state: AppState, pane: Pane, held: SheetDrag) -> float:
 
 
 def _ray(state: AppState, pane: Pane) -> _Ray:
-    return _Ray(*pane.view.ray_in_world(*_pixel(state, pane)))
+    return _Ray(*pane.view.projection.ray(*_pixel(state, pane)))
 
 
 def _pixel(state: AppState, pane: Pane) -> tuple[float, float]:

@@ -43,7 +43,7 @@ def open_panel(host: Person, axis: Axis = "z") -> tuple[float, float, float, flo
 
 def on_screen(host: Person, voxel: tuple[float, float, float]) -> tuple[float, float]:
     """Where a point of the volume is seen in the 3D view, in the window's pixels."""
-    found = host.state.stage.view.pixel_of(np.array(voxel))
+    found = host.state.stage.view.projection.pixel_of(np.array(voxel))
     assert found is not None
     x, y = host.state.volume_rect[:2]
     return x + found[0], y + found[1]

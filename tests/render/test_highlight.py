@@ -237,7 +237,7 @@ def test_a_change_of_few_pages_draws_few_tiles(make_view: MakeView, make_store: 
     layer = view._layers["m"]
     mask[front[20]] = False
     store.set_highlight(mask)
-    layer.note_changes(1.0, view._eye(layer), view.look)
+    layer.note_changes(1.0, layer.eye(view.camera), view.look)
     assert not layer.stale
     stale = layer.tiles.samples == 0
     assert 0 < stale.sum() < stale.size / 2
@@ -305,7 +305,7 @@ def test_the_outline_follows_its_volume(make_view: MakeView, make_store: MakeSto
     view = make_view((200, 200))
     view.add_volume("m", store)
     pages = front_pages(store, 0)
-    view.set_outline("m", pages, "sshd (412)")
+    view.marks.outline("m", pages, "sshd (412)")
     outline = view._composition.outline
     assert outline.boxes == (((48.0, 16.0, 16.0), (64.0, 48.0, 48.0)),)
     view.move_volume("m", (100.0, 0.0, 0.0))
@@ -315,13 +315,13 @@ def test_the_outline_follows_its_volume(make_view: MakeView, make_store: MakeSto
     assert is_outlined(view)
     view.finish(0.0)
     assert view.draw(1.0) is False, "a picture that is done stays done"
-    view.set_outline("m", pages, "sshd (412)")
+    view.marks.outline("m", pages, "sshd (412)")
     assert view.draw(2.0) is False
-    view.set_outline("m", pages, "another")
+    view.marks.outline("m", pages, "another")
     assert view.draw(3.0) is True
-    view.set_outline("m", np.arange(64, dtype=np.uint32), "everything")
+    view.marks.outline("m", np.arange(64, dtype=np.uint32), "everything")
     assert not is_outlined(view), "all of a volume has its frame"
-    view.set_outline("m", pages)
+    view.marks.outline("m", pages)
     view.remove_volume("m")
     assert not is_outlined(view)
 
@@ -339,14 +339,14 @@ def test_the_outline_is_drawn_in_its_colour(make_view: MakeView, make_store: Mak
         return int(((picture[..., 2] > 150) & (picture[..., 2] - picture[..., 0] > 60)).sum())
 
     assert blue(0.0) == 0
-    view.set_outline("m", front_pages(store, 0), "")
+    view.marks.outline("m", front_pages(store, 0), "")
     lines = blue(1.0)
     assert lines > 150
-    view.set_outline("m", front_pages(store, 0), "Kernel stack of sshd")
+    view.marks.outline("m", front_pages(store, 0), "Kernel stack of sshd")
     assert blue(2.0) > lines + 60
     view.camera.state = CameraState((56, 32, 32), 12, -52, 24)  # in the middle of the box
     view.finish(3.0)
     assert not view._composition.outline._name.visible
-    view.set_outline(None)
+    view.marks.outline(None)
     view.camera.state = CameraState((56, 32, 32), 160, -52, 24)
     assert blue(4.0) == 0

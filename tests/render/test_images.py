@@ -148,7 +148,7 @@ def test_single_voxels_from_near(make_view: MakeView, make_store: MakeStore) -> 
     view = make_view(SIZE)
     view.add_volume("m", make_store(content_of(volume, 64 * 4096, 10)))
     address = int(HILBERT.address_from_voxel(np.array([[32, 32, 32]], np.uint32), 10)[0])
-    view.set_selection("m", address)
+    view.marks.select("m", address)
     view.camera.state = CameraState((32.5, 32.5, 32.5), 13.0, -52, 24)
     check(view, "voxels-near")
 
@@ -160,7 +160,7 @@ def test_opened_at_a_page(make_view: MakeView, make_store: MakeStore) -> None:
     view = make_view(SIZE)
     view.add_volume("m", store)
     address = int(HILBERT.address_from_voxel(np.array([[24, 40, 24]], np.uint32), 10)[0])
-    view.set_selection("m", address)
+    view.marks.select("m", address)
     view.camera.fly_to(view.page_box("m", address), 0.0)
     view.camera.skip()
     check(view, "opened-at-page")
@@ -215,6 +215,6 @@ def test_lit_pages(make_view: MakeView, make_store: MakeStore) -> None:
     view = make_view(SIZE)
     view.add_volume("m", store)
     store.set_highlight(mask)
-    view.set_outline("m", np.flatnonzero(mask).astype(np.uint32), "sshd (412)")
+    view.marks.outline("m", np.flatnonzero(mask).astype(np.uint32), "sshd (412)")
     picture = check(view, "lit-pages").astype(int)
     assert (picture.max(axis=2) > 200).mean() > 0.005

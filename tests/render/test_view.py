@@ -20,10 +20,12 @@ from render.backdrop import BACKGROUNDS, DARK
 from render.bricks import BrickStore
 from render.camera import CameraState
 from render.curves import HILBERT
+from render.cut import Cut, Plane
 from render.device import adapter_summary, gpu_work, replace_device, request_device
 from render.errors import DeviceLost, RenderError
 from render.look import Look, Mode
-from render.view import Hit, VolumeView
+from render.picking import Hit
+from render.view import VolumeView
 from tests.render import reference
 from tests.render.conftest import MakeStore, MakeView, clustered_bytes, content_of, volume_of
 
@@ -78,16 +80,16 @@ def test_whatever_changes_is_drawn(make_view: MakeView, make_store: MakeStore, m
     assert changed_by("palette") > 500
     view.set_background("light")
     assert changed_by("background") > 5000
-    view.set_selection("a", 4096 * 3)
+    view.marks.select("a", 4096 * 3)
     assert changed_by("selection") > 20
     hit = view.pick(128, 110)
     assert hit is not None
-    view.set_hover(hit)
+    view.marks.hover(hit)
     assert changed_by("hover") > 5
-    view.set_hover(hit)
+    view.marks.hover(hit)
     assert not view.draw(0.0), "the same byte again is no change"
-    view.set_hover(None)
-    view.set_selection(None, None)
+    view.marks.hover(None)
+    view.marks.select(None, None)
     assert changed_by("no selection") > 20
     store.upload(np.arange(64, dtype=np.uint32), np.zeros((64, 4096), np.uint8), flash=False)
     assert changed_by("write") > 2000
@@ -212,7 +214,7 @@ def test_pick_is_the_byte_that_the_reference_sees(make_view: MakeView, make_stor
     view.add_volume("m", store, origin=(100.0, -50.0, 7.0))
     volume = volume_of(content, store.order, store.shape_voxels)
     view.finish(0.0)
-    eye = view._eye(view._layers["m"])
+    eye = view._layers["m"].eye(view.camera)
     rng = np.random.default_rng(4)
     met = 0
     for x, y in rng.random((120, 2)) * view.size_px:
@@ -274,9 +276,9 @@ def test_several_volumes_stand_side_by_side(make_view: MakeView, make_store: Mak
     keys = {hit.key if (hit := view.pick(x, y)) else None for x in range(0, 400, 4) for y in (70, 100, 130)}
     assert {"a", "b"} <= keys
     view.remove_volume("b")
-    view.set_selection("c", 0)
+    view.marks.select("c", 0)
     view.remove_volume("c")
-    assert view._selection is None, "the selection goes with its volume"
+    assert view._composition.selection_mark.box is None, "the selection goes with its volume"
     with pytest.raises(KeyError):
         view.remove_volume("c")
     with pytest.raises(ValueError, match="already shown"):
@@ -309,10 +311,10 @@ def test_selection_shows_at_every_zoom(make_view: MakeView, make_store: MakeStor
     address = int(HILBERT.address_from_voxel(np.array([[30, 30, 30]], np.uint32), 10)[0])
     for distance in (300.0, 60.0, 12.0, 4.0):
         view.camera.state = CameraState((30.5, 30.5, 30.5), distance)
-        view.set_selection(None, None)
+        view.marks.select(None, None)
         view.finish(0.0)
         plain = view.screenshot()
-        view.set_selection("m", address)
+        view.marks.select("m", address)
         view.finish(0.0)
         assert differs(view.screenshot(), plain) > 10, f"at {distance}"
 
@@ -362,7 +364,7 @@ def test_a_moved_volume_takes_everything_along(make_view: MakeView, make_store: 
     view = make_view((400, 300))
     for key in "ab":
         view.add_volume(key, make_store(SOLID), label=key)
-    view.set_selection("a", 5)
+    view.marks.select("a", 5)
     hit = _hit_on(view, "a")
     box, byte = view.volume_box("a"), view.byte_box("a", 5)
     view.finish(0.0)
@@ -380,6 +382,56 @@ def test_a_moved_volume_takes_everything_along(make_view: MakeView, make_store: 
     assert not view.draw(0.0), "it stands there already"
     with pytest.raises(KeyError):
         view.move_volume("c", (0.0, 0.0, 0.0))
+
+
+def test_a_store_that_takes_anothers_place_looks_the_same(make_view: MakeView, make_store: MakeStore) -> None:
+    """Also the lines around what is cut, in the colours and the width that they had."""
+    view = make_view((400, 300))
+    view.add_volume("a", make_store(SOLID), label="a")
+    view.set_background("light")
+    view.pixel_ratio = 2.0
+    view.set_cut("a", Cut((Plane("x", 20.0),), clip=((0.0, 0.0, 0.0), (64.0, 64.0, 40.0))))
+    view.marks.select("a", 5)
+    view.marks.outline("a", np.array([3], np.uint32), "three")
+    view.finish(0.0)
+    before = view.screenshot()
+    view.replace_volume("a", make_store(SOLID))
+    assert view.draw(0.0), "another picture is needed"
+    view.finish(0.0)
+    assert differs(view.screenshot(), before) == 0
+
+
+def test_a_view_shows_what_another_shows(make_view: MakeView, make_store: MakeStore) -> None:
+    first, second = make_view((400, 300)), make_view((400, 300))
+    first.set_background("light")
+    first.add_volume("a", make_store(SOLID), label="a")
+    first.add_volume("b", make_store(clustered_bytes(64, 2)), label="b", origin=(0.0, 160.0, 32.0))
+    first.set_cut("a", Cut(clip=((0.0, 0.0, 0.0), (64.0, 64.0, 40.0))))
+    first.look = Look(mode="solid", channel="value")
+    first.camera.axis_view("-y")
+    second.show_like(first)
+    assert second.volumes == first.volumes
+    for view in (first, second):
+        view.finish(0.0)
+    assert differs(second.screenshot(), first.screenshot()) == 0
+
+
+def test_marks_go_with_their_volume(make_view: MakeView, make_store: MakeStore) -> None:
+    view = make_view((400, 300))
+    drawn, third = view._composition, np.array([3], np.uint32)
+
+    def marked() -> tuple[object, ...]:
+        return drawn.selection_mark.box, drawn.page_mark.box, *drawn.outline.boxes
+
+    for key in "ab":
+        view.add_volume(key, make_store(SOLID), label=key)
+    view.marks.select("a", 5)
+    view.marks.outline("a", third, "three")
+    view.move_volume("a", (0.0, 0.0, 512.0))
+    view.remove_volume("b")
+    assert marked() == (view.byte_box("a", 5), view.page_box("a", 5), *view.page_boxes("a", third))
+    view.remove_volume("a")
+    assert marked() == (None, None)
 
 
 def _hit_on(view: VolumeView, key: str) -> Hit:
@@ -402,7 +454,7 @@ def test_the_box_under_a_pixel_is_the_nearest_also_where_it_is_empty(
     for x, y in ((200.0, 150.0), (180.0, 140.0)):
         hit = view.pick(x, y)
         assert hit is not None
-        position, direction = view.ray_in_world(x, y)
+        position, direction = view.projection.ray(x, y)
         way = np.array(hit.position) - position
         assert np.cross(way, direction) == pytest.approx(np.zeros(3), abs=1e-3)
 
@@ -452,7 +504,7 @@ def test_lines_and_labels_follow_the_screen(make_view: MakeView, make_store: Mak
     """On a screen with twice the pixels, the frame and its labels cover about twice as many in each direction."""
     view = make_view((400, 300))
     view.add_volume("m", make_store(np.zeros(64 * 4096, np.uint8)), label="glass")
-    view.set_selection("m", 0)
+    view.marks.select("m", 0)
 
     def drawn() -> int:
         view.finish(0.0)
