@@ -1,0 +1,26 @@
+"""Questions: where interfaces have texts of the query language answered."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from bridge.kernel.errors import KernelError
+
+
+class NotUnderstood(KernelError):
+    """A text that is no query; `nearest` are some that are."""
+
+    def __init__(self, problem: str, nearest: tuple[str, ...]) -> None:
+        hint = f" Nearest: {'; '.join(nearest)}." if nearest else ""
+        super().__init__(problem + hint)
+        self.nearest = nearest
+
+
+class Questions(Protocol):
+    """Methods may be called from several threads."""
+
+    def answer(self, machine: str, text: str) -> dict[str, Any]:
+        """What `find --json` prints. Raises NotUnderstood, NoSuchMachine, KernelError."""
+
+    def complete(self, machine: str, text: str) -> list[dict[str, str]]:
+        """How a text could go on: text, title, kind and note of each."""
