@@ -1,0 +1,112 @@
+"""A store's database as its writer has it: opened, prepared, and written to in whole transactions."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+from bridge.semantic.store.errors import StoreFull, StoreUnusable
+from bridge.semantic.store.schema import APPLICATION_ID, VERSION, statements
+
+T = TypeVar("T")
+
+_PAGE_BYTES = 4096
+_LEAST_PAGES = 128
+"""The empty schema takes about forty."""
+_BUSY_S = 5.0
+_LOG_BYTES = 8 << 20
+
+
+class Database:
+    """One connection that writes. Belongs to the thread that opened it."""
+
+    def __init__(self, path: Path, max_bytes: int) -> None:
+        """Open a database, making it where there is none. Raises StoreUnusable, StoreFull."""
+        self.path = path
+        try:
+            self._connection = sqlite3.connect(path, isolation_level=None, timeout=_BUSY_S, cached_statements=256)
+        except sqlite3.Error as error:
+            raise StoreUnusable(path, str(error)) from error
+        self.execute = self._connection.execute
+        self.executemany = self._connection.executemany
+        try:
+            with self.failures():
+                self._prepare(max_bytes)
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def _prepare(self, max_bytes: int) -> None:
+        empty = self.value("SELECT count(*) FROM sqlite_master") == 0
+        if empty:
+            self.execute(f"PRAGMA page_size={_PAGE_BYTES}")
+            self.execute("PRAGMA auto_vacuum=INCREMENTAL")
+        elif (self.value("PRAGMA application_id"), self.value("PRAGMA user_version")) != (APPLICATION_ID, VERSION):
+            raise StoreUnusable(self.path, "it was not written by this version of Glassbox")
+        mode = self.value("PRAGMA journal_mode=WAL")
+        if mode != "wal":
+            raise StoreUnusable(self.path, f"no write-ahead log can be kept there (its mode stays {mode!r})")
+        # With a write-ahead log a process that is killed loses nothing; only a power cut may cost the last seconds.
+        self.execute("PRAGMA synchronous=NORMAL")
+        self.execute(f"PRAGMA journal_size_limit={_LOG_BYTES}")
+        self.execute("PRAGMA cache_size=-8192")
+        self.value(f"PRAGMA max_page_count={max(_LEAST_PAGES, max_bytes // int(self.value('PRAGMA page_size')))}")
+        if empty:
+            with self._transaction():
+                for statement in statements():
+                    self.execute(statement)
+                self.execute(f"PRAGMA application_id={APPLICATION_ID}")
+                self.execute(f"PRAGMA user_version={VERSION}")
+
+    def value(self, sql: str, values: tuple[Any, ...] = ()) -> Any:
+        """The first cell of what a statement gives; None where it gives nothing."""
+        row = self.execute(sql, values).fetchone()
+        return None if row is None else row[0]
+
+    def whole(self, write: Callable[[], T]) -> T:
+        """Do `write` in a transaction: all of it or nothing. Raises StoreFull, StoreUnusable."""
+        with self.failures(), self._transaction():
+            return write()
+
+    @property
+    def used_bytes(self) -> int:
+        """How much of the file is in use. Raises StoreUnusable."""
+        with self.failures():
+            count, free, size = (int(self.value(f"PRAGMA {n}")) for n in ("page_count", "freelist_count", "page_size"))
+        return (count - free) * size
+
+    def give_back(self) -> None:
+        """Make the file shorter by what is not in use. Raises StoreUnusable."""
+        with self.failures():
+            self.execute("PRAGMA incremental_vacuum").fetchall()
+
+    def close(self) -> None:
+        """Close it; the log goes into the file."""
+        with contextlib.suppress(sqlite3.Error):
+            self._connection.close()
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self.execute("COMMIT")
+        except BaseException:
+            with contextlib.suppress(sqlite3.Error):
+                self._connection.rollback()
+            raise
+
+    @contextlib.contextmanager
+    def failures(self) -> Iterator[None]:
+        """Turn what SQLite raises into typed errors."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            code = getattr(error, "sqlite_errorcode", None)
+            if code == sqlite3.SQLITE_FULL:
+                why = "the disk is full, or the size is reached that was set for it"
+                raise StoreFull(self.path, why) from error
+            raise StoreUnusable(self.path, str(error)) from error

@@ -1,0 +1,1 @@
+"""The semantic store: schema, writer, reader, sessions, censuses."""
