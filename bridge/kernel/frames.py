@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from bridge.kernel import frame_loops
 from bridge.kernel.errors import NotMapped
 from bridge.kernel.kernel import Kernel
 from bridge.kernel.lists import column
@@ -88,12 +89,116 @@ def read_frames(kernel: Kernel, layout: PageLayout, mappings: Mappings) -> Frame
 
     Raises NotMapped where the kernel has no such array.
     """
+    size, n_pages = layout.page_bytes, kernel.reader.ram.size_bytes >> 12
+    where = _where(kernel, layout, mappings)
+    records = np.zeros((n_pages, size), np.uint8)
+    held = records.reshape(-1)
+    for low, high, source in where.pieces.tolist():
+        held[low:high] = kernel.reader.bytes[source : source + high - low]
+    heads, tails = _heads(kernel, _column(records, layout.compound_head, "<u8"), where.base, size, n_pages)
+    return Frames(
+        layout=layout,
+        records=records,
+        known=where.known,
+        flags=_column(records, layout.flags, "<u8"),
+        heads=heads,
+        tails=tails,
+        mapping=_column(records, layout.mapping, "<u8"),
+        page_type=_column(records, layout.page_type, "<u4"),
+        refcount=_column(records, layout.refcount, "<i4"),
+        backing=where.backing,
+    )
+
+
+class FrameReader:
+    """As `read_frames`, again and again, with compiled code: records are compared, and only those that changed taken.
+
+    What it gives out is written over by the next reading.
+    """
+
+    def __init__(self, kernel: Kernel, layout: PageLayout) -> None:
+        self._kernel = kernel
+        self._layout = layout
+        members = [layout.flags, layout.compound_head, layout.mapping]
+        halves = [layout.page_type, layout.refcount]
+        self._is_plain = (
+            layout.page_bytes == 8 * frame_loops.RECORD_WORDS
+            and kernel.reader.is_aligned
+            and not any(place % 8 for place in members)
+            and not any(place % 4 for place in halves)
+        )
+        self._places = np.array([place // 8 for place in members] + [place // 4 for place in halves], np.int64)
+        self._mappings: Mappings | None = None
+        self._where: _Where | None = None
+        self._frames: Frames | None = None
+        self._links: U64 = np.zeros(0, np.uint64)
+
+    def read(self, mappings: Mappings) -> Frames:
+        """What `read_frames` says. Raises NotMapped."""
+        kernel, layout = self._kernel, self._layout
+        where = self._where
+        if where is None or self._mappings is not mappings or where.base != vmemmap_base(kernel):
+            where, self._mappings = _where(kernel, layout, mappings), mappings
+        if not self._is_plain or (where.pieces % layout.page_bytes).any():
+            return read_frames(kernel, layout, mappings)
+        frames = self._frames
+        if frames is None or self._where is None or not self._where.is_that_of(where):
+            n_pages = kernel.reader.ram.size_bytes >> 12
+            frames = Frames(
+                layout=layout,
+                records=np.zeros((n_pages, layout.page_bytes), np.uint8),
+                known=where.known,
+                flags=np.zeros(n_pages, np.uint64),
+                heads=np.arange(n_pages),
+                tails=np.zeros(0, np.int64),
+                mapping=np.zeros(n_pages, np.uint64),
+                page_type=np.zeros(n_pages, np.uint32),
+                refcount=np.zeros(n_pages, np.int32),
+                backing=where.backing,
+            )
+            self._where, self._links = where, np.zeros(n_pages, np.uint64)
+        _, other_links = frame_loops.update(
+            kernel.reader.all_words,
+            where.pieces // np.array([layout.page_bytes, layout.page_bytes, 8]),
+            self._places,
+            frames.records.view("<u8"),
+            frames.flags,
+            self._links,
+            frames.mapping,
+            frames.page_type,
+            frames.refcount,
+        )
+        if other_links:
+            heads, tails = _heads(kernel, self._links, where.base, layout.page_bytes, len(frames))
+            frames = replace(frames, heads=heads, tails=tails)
+        self._frames = frames
+        return frames
+
+
+@dataclass(frozen=True, slots=True)
+class _Where:
+    """Where the array of `struct page` lies."""
+
+    base: int
+    pieces: npt.NDArray[np.int64]
+    """(r, 3): first byte, the one behind the last, of the array in the order of the RAM file; where that is in RAM."""
+    known: Mask
+    backing: npt.NDArray[np.int64]
+
+    def is_that_of(self, other: _Where) -> bool:
+        """Whether both say the same."""
+        return self.base == other.base and all(
+            np.array_equal(getattr(self, name), getattr(other, name)) for name in ("pieces", "known", "backing")
+        )
+
+
+def _where(kernel: Kernel, layout: PageLayout, mappings: Mappings) -> _Where:
+    """Raises NotMapped where the kernel has no such array."""
     reader, size = kernel.reader, layout.page_bytes
     n_pages = reader.ram.size_bytes >> 12
     base = vmemmap_base(kernel)
-    records = np.zeros((n_pages, size), np.uint8)
     known = np.zeros(n_pages, np.bool_)
-    backing = []
+    backing, pieces = [], []
     for region in reader.ram.physical_map.regions:
         first, count = region.offset >> 12, region.size_bytes >> 12
         start = base + (region.paddr >> 12) * size
@@ -102,30 +207,18 @@ def read_frames(kernel: Kernel, layout: PageLayout, mappings: Mappings) -> Frame
         offsets, ok = reader.offsets(paddrs, 4096)
         mapped &= ok
         inside = start & 4095
-        held = records[first : first + count].reshape(-1)
         # The array is mapped by large pages: a few pieces, each copied at once.
         for begin, end in _runs(offsets, mapped):
-            low, high = max(begin * 4096 - inside, 0), min(end * 4096 - inside, len(held))
+            low, high = max(begin * 4096 - inside, 0), min(end * 4096 - inside, count * size)
             source = int(offsets[begin]) + (inside if not begin else 0)
-            held[low:high] = reader.bytes[source : source + high - low]
+            pieces.append((first * size + low, first * size + high, source))
         place = np.arange(count, dtype=np.int64) * size + inside
         known[first : first + count] = mapped[place >> 12] & mapped[(place + size - 1) >> 12]
         backing.append((offsets[mapped] >> np.uint64(12)).astype(np.int64))
     if not known.any():
         raise NotMapped(base, "the array of struct page is not there")
-    heads, tails = _heads(kernel, _column(records, layout.compound_head, "<u8"), base, size, n_pages)
-    return Frames(
-        layout=layout,
-        records=records,
-        known=known,
-        flags=_column(records, layout.flags, "<u8"),
-        heads=heads,
-        tails=tails,
-        mapping=_column(records, layout.mapping, "<u8"),
-        page_type=_column(records, layout.page_type, "<u4"),
-        refcount=_column(records, layout.refcount, "<i4"),
-        backing=np.unique(np.concatenate(backing)),
-    )
+    rows = np.array(pieces, np.int64).reshape(-1, 3)
+    return _Where(base, rows, known, np.unique(np.concatenate(backing)))
 
 
 def _runs(offsets: U64, mapped: Mask) -> list[tuple[int, int]]:

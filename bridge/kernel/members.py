@@ -61,8 +61,14 @@ class Columns:
         first, last = self._column[offset & ~7], self._column[offset + size - 1 & ~7]
         data = np.ascontiguousarray(self._words[:, first : last + 1]).view(np.uint8)
         start = offset & 7
-        return [row.tobytes() for row in data[:, start : start + size]]
+        pieces = np.ascontiguousarray(data[:, start : start + size])
+        return [bytes(piece) for piece in pieces.view(np.dtype((np.void, size))).reshape(-1).tolist()]
 
     def text(self, name: str) -> tuple[str, ...]:
         """A member that holds text up to its zero byte, of each object."""
-        return tuple(raw.split(b"\0", 1)[0].decode("utf-8", "backslashreplace") for raw in self.raw(name))
+        known: dict[bytes, str] = {}  # hundreds of processes have the same name
+        return tuple(known.get(raw) or known.setdefault(raw, _text(raw)) for raw in self.raw(name))
+
+
+def _text(raw: bytes) -> str:
+    return raw.split(b"\0", 1)[0].decode("utf-8", "backslashreplace")

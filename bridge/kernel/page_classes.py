@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bridge.kernel.errors import MissingType
-from bridge.kernel.frames import Frames, read_frames
+from bridge.kernel.frames import FrameReader, Frames, read_frames
 from bridge.kernel.kernel import Kernel
 from bridge.kernel.kernel_half import KernelHalfReader
 from bridge.kernel.page_types import PageLayout, PageTypes
@@ -100,6 +100,7 @@ class PageMap:
     orders: npt.NDArray[np.int8]
     """(n_pages,) order of the free block that a page is part of; -1 for pages that are not in the free lists."""
     frames: Frames
+    """Of use until the same classifier looks again, if it remembers."""
     kernel_mappings: Mappings
 
     def count(self, page_class: PageClass) -> int:
@@ -126,6 +127,12 @@ class PageClassifier:
         self._half = KernelHalfReader(kernel)
         self._image = self._image_pages()
         self._per_cpu: Pages = np.zeros(0, np.int64)
+        self._frames: FrameReader | None = None
+
+    def remember(self) -> None:
+        """Be ready to classify again and again."""
+        if self._frames is None:
+            self._frames = FrameReader(self.kernel, self.layout)
 
     def classify(self, tasks: Tasks, user: UserTables) -> PageMap:
         """Look at everything once. `user` are the page tables of all processes.
@@ -134,7 +141,8 @@ class PageClassifier:
         """
         kernel, layout = self.kernel, self.layout
         half = self._half.read()
-        frames = read_frames(kernel, layout, half.mappings)
+        remembered = self._frames
+        frames = read_frames(kernel, layout, half.mappings) if remembered is None else remembered.read(half.mappings)
         classes = np.zeros(len(frames), np.uint8)
 
         def put(page_class: PageClass, where: Mask | Pages) -> None:

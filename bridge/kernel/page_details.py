@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import overload
 
 import numpy as np
 import numpy.typing as npt
@@ -36,6 +38,33 @@ class StackTask:
 
 
 @dataclass(frozen=True, slots=True)
+class StackTasks(Sequence[StackTask]):
+    """The tasks that kernel stacks belong to: columns, because hundreds of objects take a millisecond to be sent."""
+
+    tids: Pages
+    pids: Pages
+    names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @overload
+    def __getitem__(self, index: int) -> StackTask: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> StackTasks: ...
+
+    def __getitem__(self, index: int | slice) -> StackTask | StackTasks:
+        if isinstance(index, slice):
+            return StackTasks(self.tids[index], self.pids[index], self.names[index])
+        return StackTask(int(self.tids[index]), int(self.pids[index]), self.names[index])
+
+    def of_task(self, tid: int) -> list[int]:
+        """The places of the tasks of that number among these."""
+        return np.flatnonzero(self.tids == tid).tolist()
+
+
+@dataclass(frozen=True, slots=True)
 class PageDetails:
     """Arrays (n_pages,) by page of the RAM file, and the tables that they point into.
 
@@ -53,7 +82,7 @@ class PageDetails:
     places: U32
     caches: tuple[str, ...]
     files: tuple[CachedFile, ...]
-    stacks: tuple[StackTask, ...]
+    stacks: StackTasks
     modules: tuple[str, ...]
     tables: tuple[int, ...]
     """Process numbers; KERNEL_TABLES for the kernel's own."""
@@ -151,13 +180,12 @@ class PageDetailer:
 
     def _stacks(
         self, classes: npt.NDArray[np.uint8], mappings: Mappings, tasks: Tasks, subjects: I32, places: U32
-    ) -> tuple[StackTask, ...]:
+    ) -> StackTasks:
         pages, owners, steps = stack_pages(self.kernel, mappings, tasks)
         real = classes[pages] == PageClass.KERNEL_STACK
         subjects[pages[real]] = owners[real]
         places[pages[real]] = steps[real]
-        rows = zip(tasks.pids.tolist(), tasks.tgids.tolist(), tasks.names, strict=True)
-        return tuple(StackTask(tid, pid, name) for tid, pid, name in rows)
+        return StackTasks(tasks.pids, tasks.tgids, tasks.names)
 
     def _module_pages(self, classes: npt.NDArray[np.uint8], mappings: Mappings, subjects: I32) -> tuple[str, ...]:
         modules = self._modules.read()

@@ -104,7 +104,7 @@ def _symbol(kernel: Kernel, snapshot: SemanticSnapshot, key: Any) -> Pages:
 def _stack(kernel: Kernel, snapshot: SemanticSnapshot, key: Any) -> Pages:
     del kernel
     tid, details = int(key), snapshot.details
-    subjects = [index for index, task in enumerate(details.stacks) if task.tid == tid]
+    subjects = details.stacks.of_task(tid)
     if not subjects:
         raise NothingThere(f"There is no task {tid}.")
     return details.pages_of(snapshot.page_map.classes, (PageClass.KERNEL_STACK,), subjects)

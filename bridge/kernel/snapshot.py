@@ -94,6 +94,8 @@ class Introspector:
         if self._tables is None:
             self._tables = UserTableReader(self.kernel.reader, self.kernel.levels)
             self._owners = OwnerReader(self.kernel)
+            self.pages.remember()
+            self.tasks.remember()
 
     def look(self, *, frozen: bool = False) -> SemanticSnapshot:
         """Take one. `frozen`: the caller sees to it that nothing changes meanwhile.

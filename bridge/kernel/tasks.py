@@ -6,6 +6,7 @@ gathered from all at once.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -15,7 +16,7 @@ import numpy.typing as npt
 from bridge.kernel.btf import Btf, Kind
 from bridge.kernel.errors import MissingType, NotMapped
 from bridge.kernel.kernel import Kernel
-from bridge.kernel.lists import Peek, Torn, list_nodes, retried
+from bridge.kernel.lists import Peek, Recorder, Torn, list_nodes, retried
 from bridge.kernel.members import Members
 
 U64 = npt.NDArray[np.uint64]
@@ -206,6 +207,12 @@ class TaskReader:
         self._identity = Members({"pid": (layout.pid, 4), "mm": (layout.mm, 8)})
         self._pgd = Members({"pgd": (layout.pgd, 8)})
         self._mm_members = Members({"pgd": (layout.pgd, 8), **counts})
+        self._remembers = False
+        self._walked: tuple[Recorder, tuple[list[int], list[int]]] | None = None
+
+    def remember(self) -> None:
+        """Be ready to be asked again and again: lists in which no pointer changed are not followed again."""
+        self._remembers = True
 
     def processes(self) -> Tasks:
         """All processes: the leaders of their thread groups. Raises Torn, NotMapped where retries did not help."""
@@ -254,15 +261,26 @@ class TaskReader:
 
     # ----- inside
 
-    def _processes(self) -> list[int]:
+    def _processes(self, peek: Callable[[int], int] | None = None) -> list[int]:
         layout = self.layout
-        nodes = list_nodes(self._peek, self._init + layout.tasks, MAX_TASKS)
+        nodes = list_nodes(peek or self._peek, self._init + layout.tasks, MAX_TASKS)
         return [node - layout.tasks for node in nodes]
 
     def _threads(self) -> tuple[list[int], list[int]]:
         """The leaders, and all tasks with the leaders among them."""
-        layout, peek = self.layout, self._peek
-        leaders = self._processes()
+        if not self._remembers:
+            return self._walk(self._peek)
+        if self._walked is not None and self._walked[0].is_unchanged():
+            return self._walked[1]
+        self._walked = None
+        recorder = Recorder(self.kernel.space, self._peek)
+        found = self._walk(recorder)
+        self._walked = recorder, found
+        return found
+
+    def _walk(self, peek: Callable[[int], int]) -> tuple[list[int], list[int]]:
+        layout = self.layout
+        leaders = self._processes(peek)
         found: list[int] = []
         for leader in leaders:
             head = peek(leader + layout.signal) + layout.thread_head
@@ -289,7 +307,7 @@ class TaskReader:
             ppids=parents.i64("tgid"),
             uids=creds.u64("uid").astype(np.int64),
             names=told.text("comm"),
-            states=tuple(_state_letter(s, e) for s, e in zip(states, exits, strict=True)),
+            states=_state_letters(states, exits),
             flags=told.u64("flags").astype(np.int64),
             mms=mms,
             roots=roots,
@@ -349,6 +367,12 @@ class TaskReader:
         raw = self.kernel.space.read(table, 8 * count)
         offsets: U64 = np.unique(np.frombuffer(raw, "<u8")).astype(np.uint64)
         return offsets
+
+
+def _state_letters(states: list[int], exit_states: list[int]) -> tuple[str, ...]:
+    both = list(zip(states, exit_states, strict=True))
+    letters = {pair: _state_letter(*pair) for pair in set(both)}
+    return tuple(letters[pair] for pair in both)
 
 
 def _state_letter(state: int, exit_state: int) -> str:
