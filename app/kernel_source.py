@@ -12,6 +12,7 @@ from bridge.kernel.frozen import look_while_held
 from bridge.kernel.kernel import Kernel, find_kernel
 from bridge.kernel.snapshot import Introspector, SemanticSnapshot
 from bridge.kernel.supplied_types import with_supplied_types
+from bridge.kernel.symbol_cache import users_cache
 from bridge.machine.discovery import control, find_record, open_ram
 from bridge.memory.dump import Dump
 from bridge.memory.physical import HoldsRam, PhysicalReader
@@ -88,4 +89,4 @@ def process_number(text: str) -> int:
 
 
 def _kernel(ram: HoldsRam, types: Path | None) -> Kernel:
-    return with_supplied_types(find_kernel(PhysicalReader(ram)), types)
+    return with_supplied_types(find_kernel(PhysicalReader(ram), cache=users_cache()), types)

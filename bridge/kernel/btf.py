@@ -58,6 +58,8 @@ _ELEMENT_WORDS = {
     Kind.DATA_SECTION: 3,
     Kind.ENUM64: 3,
 }
+_FIXED = [_FIXED_WORDS.get(kind, 0) for kind in Kind]
+_ELEMENT = [_ELEMENT_WORDS.get(kind, 0) for kind in Kind]
 _TRANSPARENT = frozenset({Kind.TYPEDEF, Kind.VOLATILE, Kind.CONST, Kind.RESTRICT, Kind.TYPE_TAG})
 _COMPOSITE = frozenset({Kind.STRUCT, Kind.UNION})
 
@@ -92,7 +94,10 @@ class Integer:
 class Btf:
     """One section. Raises BadTypes for one that does not hold together, MissingType for what it does not have."""
 
-    def __init__(self, section: bytes) -> None:
+    def __init__(self, section: bytes, starts: npt.NDArray[np.int32] | None = None) -> None:
+        """`starts` are those of an equal section, so that its records need not be followed again. They are checked, and
+        those of another one are of no use but do no harm.
+        """
         if len(section) < 24 or len(section) > _MAX_BYTES:
             raise BadTypes(f"A BTF section of {len(section):,} bytes makes no sense.")
         magic, version = int.from_bytes(section[:2], "little"), section[2]
@@ -104,30 +109,47 @@ class Btf:
         if header_length < 24 or max(type_off + type_len, str_off + str_len) + header_length > len(section):
             raise BadTypes("The BTF header points beyond its section.")
         types = section[header_length + type_off :][: type_len & ~3]
-        self._words: list[int] = np.frombuffer(types, "<u4").tolist()
+        self._words = memoryview(types).cast("I")  # gives ints, as a list would, without making a million of them
         self._strings = section[header_length + str_off :][:str_len]
-        self._starts = self._index()
+        known = starts is not None and self._begin_at(starts)
+        self.starts: npt.NDArray[np.int32] = starts if starts is not None and known else self._index()
+        """(n,) where each type's record begins, in words, from type 1 on: void has none."""
+        self._starts = memoryview(self.starts.data)
         self._layouts: dict[int, dict[str, Member]] = {}
 
-    def _index(self) -> list[int]:
-        """Where each type's record begins, by its id; number 0 is void."""
-        words, starts = self._words, [-1]
-        fixed = [_FIXED_WORDS.get(Kind(kind), 0) for kind in Kind]
-        element = [_ELEMENT_WORDS.get(Kind(kind), 0) for kind in Kind]
+    def _begin_at(self, starts: npt.NDArray[np.int32]) -> bool:
+        """Whether the records begin at `starts` (n,): the first at 0, each other one where the one before it ends."""
+        words = np.frombuffer(self._words, np.uint32)
+        if starts.ndim != 1 or starts.dtype != np.int32 or not 0 < len(starts) < _MAX_TYPES:
+            return False
+        at = starts.astype(np.int64)
+        if at.min() < 0 or at.max() + 3 > len(words):
+            return False
+        info = words[at + 1].astype(np.int64)
+        kind = info >> 24 & 31
+        if not kind.all() or kind.max() >= len(_FIXED):
+            return False
+        ends = at + 3 + np.array(_FIXED)[kind] + np.array(_ELEMENT)[kind] * (info & 0xFFFF)
+        return at[0] == 0 and bool((ends == np.append(at[1:], len(words))).all())
+
+    def _index(self) -> npt.NDArray[np.int32]:
+        """Where each type's record begins, from type 1 on."""
+        words, fixed, element = self._words, _FIXED, _ELEMENT
+        starts: list[int] = []
         at, end = 0, len(words)
         while at + 3 <= end:
             info = words[at + 1]
             kind = info >> 24 & 31
             if kind >= len(fixed) or not kind:
-                raise BadTypes(f"Type {len(starts):,} is of the unknown kind {kind}.")
+                raise BadTypes(f"Type {len(starts) + 1:,} is of the unknown kind {kind}.")
             starts.append(at)
             at += 3 + fixed[kind] + element[kind] * (info & 0xFFFF)
-        if at != end or len(starts) > _MAX_TYPES:
+        if at != end or len(starts) >= _MAX_TYPES:
             raise BadTypes("The BTF records do not end where their section does.")
-        return starts
+        return np.array(starts, np.int32)
 
     def __len__(self) -> int:
-        return len(self._starts)
+        return len(self._starts) + 1
 
     # ----- records
 
@@ -140,9 +162,9 @@ class Btf:
         return self.string(self._words[self._record(type_id)]) if type_id else "void"
 
     def _record(self, type_id: int) -> int:
-        if not 0 < type_id < len(self._starts):
+        if not 0 < type_id <= len(self._starts):
             raise BadTypes(f"There is no type {type_id:,}.")
-        return self._starts[type_id]
+        return self._starts[type_id - 1]
 
     def string(self, offset: int) -> str:
         """The string at an offset of the table."""
@@ -228,8 +250,8 @@ class Btf:
     @cached_property
     def _heads(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """The name's place in the table of strings, and the kind, of every type (n,)."""
-        words = np.array(self._words, np.int64)
-        starts = np.array(self._starts[1:], np.int64)
+        words = np.frombuffer(self._words, np.uint32).astype(np.int64)
+        starts = self.starts.astype(np.int64)
         return np.concatenate([[0], words[starts]]), np.concatenate([[0], words[starts + 1] >> 24 & 31])
 
     def find(self, name: str, *kinds: Kind) -> int | None:
@@ -302,13 +324,21 @@ class Btf:
 
     def enumerator(self, name: str) -> int | None:
         """The value of an enumerator, wherever it is defined, or None."""
-        return self._enumerators.get(name)
+        names, type_ids = self._enumerators
+        needle, at = b"\0" + name.encode() + b"\0", -1
+        while (at := self._strings.find(needle, at + 1)) >= 0:
+            for index in np.flatnonzero(names == at + 1)[:1].tolist():
+                return self.enumerators(int(type_ids[index]))[name]
+        return None
 
     @cached_property
-    def _enumerators(self) -> dict[str, int]:
+    def _enumerators(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """The name's place in the table of strings, and the type, of every enumerator (n,) of all enumerations."""
         _, kinds = self._heads
-        values: dict[str, int] = {}
-        for type_id in np.flatnonzero((kinds == Kind.ENUM) | (kinds == Kind.ENUM64)).tolist():
-            for name, value in self.enumerators(type_id).items():
-                values.setdefault(name, value)
-        return values
+        words = np.frombuffer(self._words, np.uint32).astype(np.int64)
+        type_ids = np.flatnonzero((kinds == Kind.ENUM) | (kinds == Kind.ENUM64))
+        records = self.starts[type_ids - 1].astype(np.int64)
+        counts = words[records + 1] & 0xFFFF
+        nth = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+        steps = np.where(kinds[type_ids] == Kind.ENUM, _ELEMENT[Kind.ENUM], _ELEMENT[Kind.ENUM64])
+        return words[np.repeat(records + 3, counts) + nth * np.repeat(steps, counts)], np.repeat(type_ids, counts)

@@ -27,6 +27,13 @@ class BadTypes(KernelError):
     """The kernel's type information (BTF) is missing or does not hold together."""
 
 
+class BadCacheEntry(KernelError):
+    """A file of the symbol cache is not as it was written."""
+
+    def __init__(self, found: str) -> None:
+        super().__init__(f"A file of the symbol cache cannot be used: {found}.")
+
+
 class MissingSymbol(KernelError):
     """A symbol that this kernel does not have."""
 

@@ -3,12 +3,13 @@
 Names are compressed: each is a length and that many bytes, each byte standing for a token of one or more characters;
 the first character is the symbol's type, as nm prints it (kernel/kallsyms.c, scripts/kallsyms.c). The tables moved
 around over the years, so what is known (VMCOREINFO gives their addresses since v6.0) is used, and otherwise they are
-found by what they must look like.
+found by what they must look like (`kallsyms_search`).
 """
 
 from __future__ import annotations
 
-import re
+import hashlib
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -16,18 +17,17 @@ import numpy as np
 import numpy.typing as npt
 
 from bridge.kernel.errors import BadSymbolTable
-from bridge.memory.native import compiled
 
 U64 = npt.NDArray[np.uint64]
 
 MAX_SYMBOLS = 4 << 20
 """Distribution kernels have 100 to 300 thousand; debug builds more. Beyond this it is not a symbol table."""
 _MAX_NAME_TOKENS = 1 << 14
-_N_TOKENS = 256
-_FEWEST_SYMBOLS = 4096
-"""A kernel with fewer is too small to run anything that is looked at here."""
-_REACH = 32 << 20
-"""How far before the token table the names are looked for: four million symbols take less."""
+_MAX_NAMES_BYTES = 32 << 20
+"""Compressed; four million symbols take less."""
+_MAX_MEAN_NAME = 512
+"""Characters. The kernel's own limit (KSYM_NAME_LEN) for any name."""
+N_TOKENS = 256
 
 Read = Callable[[int, int], bytes]
 """(virtual address, length) -> bytes; raises KernelError."""
@@ -67,62 +67,68 @@ class Symbols:
     """ASCII of the type letter: T text, D data, B bss, R rodata, A absolute, …; lower case: local."""
 
 
+@dataclass(frozen=True, slots=True)
+class RawNames:
+    """The names as the kernel stores them, copied from RAM: what is recognised by its digest is what was decoded, and
+    not what a guest put there in between.
+    """
+
+    count: int
+    tokens: bytes
+    """The token table up to its last token."""
+    index: bytes
+    names: bytes
+    """From the first name on, at least up to the last one."""
+
+    def digest(self, names_bytes: int) -> bytes:
+        """SHA-256 of all that decides what the first `names_bytes` bytes of names mean."""
+        head = struct.pack("<QQQ", self.count, len(self.tokens), names_bytes)
+        return hashlib.sha256(b"".join((head, self.tokens, self.index, self.names[:names_bytes]))).digest()
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """What is the same in every boot of a kernel: the names of its symbols, in its order, and their types."""
+
+    text: bytes
+    """ASCII, a zero byte between two names."""
+    types: npt.NDArray[np.uint8]
+    """(n,) ASCII of the type letters."""
+    names_bytes: int
+    """How many bytes the compressed names take."""
+
+    def split(self) -> tuple[str, ...]:
+        """Each name by itself."""
+        return tuple(self.text.decode("ascii").split("\0"))
+
+
 def read_symbols(read: Read, tables: Tables) -> Symbols:
     """Decode all symbols. Raises BadSymbolTable, and what `read` raises."""
+    raw = copy_names(read, tables)
+    names = decode_names(raw)
+    return Symbols(names.split(), read_addresses(read, tables, raw.count), names.types)
+
+
+def copy_names(read: Read, tables: Tables, names_bytes: int | None = None) -> RawNames:
+    """Copy the names from RAM: `names_bytes` of them, or as many as there could be.
+
+    Raises BadSymbolTable, and what `read` raises.
+    """
     count = int.from_bytes(read(tables.num_syms, 4), "little")
     if not 0 < count <= MAX_SYMBOLS:
         raise BadSymbolTable(f"kallsyms_num_syms says {count:,} symbols.")
-    tokens = _tokens(read, tables)
-    names, types = _names(read, tables, count, tokens)
-    return Symbols(names, _addresses(read, tables, count), types)
+    index = read(tables.token_index, 2 * N_TOKENS)
+    last = int.from_bytes(index[-2:], "little")
+    tokens = read(tables.token_table, last + 256)
+    limit = min(max(tables.token_table - tables.names, 0) or 64 * count, 64 * count, _MAX_NAMES_BYTES)
+    names = read(tables.names, limit if names_bytes is None else min(names_bytes, limit))
+    return RawNames(count, tokens[: tokens.find(b"\0", last) + 1], index, names)
 
 
-def _tokens(read: Read, tables: Tables) -> list[bytes]:
-    index = np.frombuffer(read(tables.token_index, 2 * _N_TOKENS), "<u2")
-    table = read(tables.token_table, int(index[-1]) + 256)
-    if index[0] or (np.diff(index.astype(np.int64)) <= 0).any():
-        raise BadSymbolTable("kallsyms_token_index does not ascend from zero.")
-    tokens = [table[start : table.find(b"\0", start)] for start in index.tolist()]
-    if any(not token.isascii() for token in tokens):
-        raise BadSymbolTable("kallsyms_token_table holds bytes that no symbol has.")
-    return tokens
-
-
-def _names(
-    read: Read, tables: Tables, count: int, tokens: list[bytes]
-) -> tuple[tuple[str, ...], npt.NDArray[np.uint8]]:
-    limit = min(max(tables.token_table - tables.names, 0) or 64 * count, 64 * count)
-    raw = np.frombuffer(read(tables.names, limit), np.uint8)
-    starts, lengths = np.zeros(count, np.int64), np.zeros(count, np.int64)
-    found = _walk_names(raw, 0, limit, starts, lengths)
-    if found < count and not starts[found]:
-        raise BadSymbolTable(f"The names end after {found:,} of {count:,} symbols.")
-    end = int(starts[-1] + lengths[-1])
-    if found < count or end > limit or int(lengths.max()) > _MAX_NAME_TOKENS:
-        raise BadSymbolTable("A symbol's name has an impossible length.")
-    # Every token of every name, one after the other.
-    total = int(lengths.sum())
-    first = np.cumsum(lengths) - lengths
-    place = np.arange(total) - np.repeat(first - starts, lengths)
-    used = raw[place]
-    token_lengths = np.array([len(token) for token in tokens], np.int64)
-    out_lengths = token_lengths[used]
-    size = int(out_lengths.sum())
-    token_starts = np.cumsum(token_lengths) - token_lengths
-    blob = np.frombuffer(b"".join(tokens), np.uint8)
-    out_first = np.cumsum(out_lengths) - out_lengths
-    text = blob[np.arange(size) - np.repeat(out_first - token_starts[used], out_lengths)]
-    symbol_lengths = np.add.reduceat(out_lengths, first)
-    ends = np.cumsum(symbol_lengths)
-    begins = ends - symbol_lengths
-    if (symbol_lengths < 2).any():
-        raise BadSymbolTable("A symbol has no name.")
-    whole = text.tobytes().decode("ascii")
-    names = tuple(whole[begin + 1 : end] for begin, end in zip(begins.tolist(), ends.tolist(), strict=True))
-    return names, text[begins]
-
-
-def _addresses(read: Read, tables: Tables, count: int) -> U64:
+def read_addresses(read: Read, tables: Tables, count: int) -> U64:
+    """The addresses of `count` symbols in this boot, (n,). What does not move with the kernel, such as the offsets of
+    per-cpu variables, is said by the table itself.
+    """
     offsets = np.frombuffer(read(tables.offsets, 4 * count), "<i4").astype(np.int64)
     if tables.relative_base is None:
         places = np.uint64(tables.offsets) + np.arange(count, dtype=np.uint64) * np.uint64(4)
@@ -134,138 +140,67 @@ def _addresses(read: Read, tables: Tables, count: int) -> U64:
     return base + (offsets & 0xFFFF_FFFF).astype(np.uint64)
 
 
-_DIGIT_TOKENS = b"".join(b"%d\0" % digit for digit in range(10))
+def decode_names(raw: RawNames) -> Names:
+    """Decompress the names. Raises BadSymbolTable."""
+    tokens = _tokens(raw)
+    starts, lengths = _walk(raw)
+    # Each name's tokens one after the other, and one more that ends it: a zero byte.
+    n_pieces = lengths + 1
+    ends = np.cumsum(n_pieces)
+    pieces = np.append(np.frombuffer(raw.names, np.uint8).astype(np.uint16), np.uint16(0))[
+        np.arange(ends[-1], dtype=np.int32) - np.repeat((ends - n_pieces - starts).astype(np.int32), n_pieces)
+    ]
+    pieces[ends - 1] = N_TOKENS
+    token_lengths = np.array([len(token) for token in tokens] + [1], np.int32)
+    token_starts = np.cumsum(token_lengths, dtype=np.int32) - token_lengths
+    piece_lengths = token_lengths[pieces]
+    if piece_lengths.sum(dtype=np.int64) > _MAX_MEAN_NAME * raw.count:
+        raise BadSymbolTable("The names are longer than any kernel's.")
+    piece_ends = np.cumsum(piece_lengths, dtype=np.int64)
+    text_lengths = np.diff(piece_ends[ends - 1], prepend=0)
+    if (text_lengths < 3).any():
+        raise BadSymbolTable("A symbol has no name.")
+    shifts = piece_ends - piece_lengths - token_starts[pieces]
+    characters = np.frombuffer(b"".join((*tokens, b"\0")), np.uint8)
+    text = characters[np.arange(piece_ends[-1]) - np.repeat(shifts, piece_lengths)]
+    begins = piece_ends[ends - 1] - text_lengths
+    kept = np.ones(len(text), np.bool_)
+    kept[begins] = False  # the type comes first
+    kept[-1] = False
+    return Names(text[kept].tobytes(), text[begins], int(starts[-1] + lengths[-1]))
 
 
-def find_tables(image: bytes, base: int) -> list[Tables]:
-    """Where the tables may be in `image`, a copy of the kernel's read-only data that begins at virtual address `base`.
+def _tokens(raw: RawNames) -> list[bytes]:
+    index = np.frombuffer(raw.index, "<u2")
+    if index[0] or (np.diff(index.astype(np.int64)) <= 0).any():
+        raise BadSymbolTable("kallsyms_token_index does not ascend from zero.")
+    tokens = [raw.tokens[start : raw.tokens.find(b"\0", start)] for start in index.tolist()]
+    if any(not token.isascii() for token in tokens):
+        raise BadSymbolTable("kallsyms_token_table holds bytes that no symbol has.")
+    return tokens
 
-    Used when VMCOREINFO does not say. The token table is recognised by the tokens of the ten digits, which every kernel
-    has in this order, and by the index behind it; all else by its place beside them.
+
+def _walk(raw: RawNames) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Where each name's tokens begin, and how many there are: (n,) each. One says where the next is.
+
+    Not compiled: that would take less time than this (0.1 us a name), but loading a compiler's work takes longer.
     """
-    found: list[Tables] = []
-    for match in re.finditer(re.escape(_DIGIT_TOKENS), image):
-        for token_table, token_index in _token_tables_around(image, match.start()):
-            found += _tables_around(image, base, token_table, token_index)
-    return found
-
-
-def _token_tables_around(image: bytes, digits: int) -> list[tuple[int, int]]:
-    """(token table, index) offsets of a table whose tokens of the digits are at `digits`."""
-    # Token b"0" is number 0x30, so 48 tokens come before.
-    at = digits
-    for _ in range(ord("0")):
-        at = image.rfind(b"\0", max(0, at - 64), at - 1) + 1
-        if at <= 0:
-            return []
-    results = []
-    for start in {at, at + -at % 4, at + -at % 8}:  # padding before the table looks like an empty token
-        end, ok = start, True
-        positions = []
-        for _ in range(_N_TOKENS):
-            positions.append(end - start)
-            stop = image.find(b"\0", end, end + 256)
-            if stop < 0:
-                ok = False
-                break
-            end = stop + 1
-        if not ok:
-            continue
-        index = np.array(positions, "<u2").tobytes()
-        place = image.find(index, end, end + 64 + len(index))
-        if place >= 0:
-            results.append((start, place))
-    return results
-
-
-def _tables_around(image: bytes, base: int, token_table: int, token_index: int) -> list[Tables]:
-    """The names come before the token table, their number eight bytes before them, or four where nothing is aligned to
-    eight (since v7.1); between names and table lie the markers (how far each 256th name is from the first) and since
-    v6.2 more. Offsets are before the number or after the index.
-    """
-    begin = max(0, token_table - _REACH) & ~7
-    words = np.frombuffer(image[begin : token_table & ~7], "<u4")
-    plausible = (words >= _FEWEST_SYMBOLS) & (words <= MAX_SYMBOLS)
-    room = token_table - begin - 4 * np.arange(len(words))
-    plausible &= words.astype(np.int64) * 4 < room  # a name has at least a length, a type and two characters
-    chosen = np.flatnonzero(plausible)
-    # Padding makes the number a word of eight bytes.
-    padded = (chosen % 2 == 0) & (np.append(words, 1)[chosen + 1] == 0)
-    begins = begin + 4 * chosen + np.where(padded, 8, 4)
-    sound = _begin_with_names(np.frombuffer(image[:token_table], np.uint8), begins)
-    found = []
-    for index in np.flatnonzero(sound).tolist():
-        num_syms, count = begin + 4 * int(chosen[index]), int(words[chosen[index]])
-        names, alignment = int(begins[index]), 8 if padded[index] else 4
-        if not _has_markers(image, names, count, token_table, alignment):
-            continue
-        after = token_index + 2 * _N_TOKENS
-        after += -after % alignment
-        size = 4 * count + -4 * count % alignment
-        old = num_syms - 8 - size
-        for offsets, relative in ((after, after + size), (old, num_syms - 8), (after, None)):
-            if offsets >= 0:
-                found.append(
-                    Tables(
-                        base + num_syms,
-                        base + names,
-                        base + token_table,
-                        base + token_index,
-                        base + offsets,
-                        None if relative is None else base + relative,
-                    )
-                )
-    return found
-
-
-def _begin_with_names(raw: npt.NDArray[np.uint8], places: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-    """Whether a hundred names could follow each other from each of `places` (n,) on: none of them is empty."""
-    at = places.copy()
-    sound = at + 2 < len(raw)
-    for _ in range(100):
-        at = np.where(sound, at, 0)
-        length = raw[at].astype(np.int64)
-        long = length & 0x80 != 0
-        length = np.where(long, length & 0x7F | raw[at + 1].astype(np.int64) << 7, length)
-        at += 1 + long + length
-        sound &= (length > 0) & (at + 2 < len(raw))
-    return sound
-
-
-def _has_markers(image: bytes, names: int, count: int, limit: int, alignment: int) -> bool:
-    """Whether `count` names begin at `names`, with their markers behind them."""
-    starts, lengths = np.zeros(count, np.int64), np.zeros(count, np.int64)
-    if _walk_names(np.frombuffer(image, np.uint8), names, limit, starts, lengths) < count:
-        return False
-    at = int(starts[-1] + lengths[-1])
-    at += -at % alignment
-    markers = (starts - np.where(lengths < 0x80, 1, 2) - names)[::256]
-    return image[at : at + 4 * len(markers)] == markers.astype("<u4").tobytes()
-
-
-@compiled(nogil=True)
-def _walk_names(
-    data: npt.NDArray[np.uint8],
-    at: int,
-    limit: int,
-    starts: npt.NDArray[np.int64],
-    lengths: npt.NDArray[np.int64],
-) -> int:
-    """Follow names from `at` on, each of which says where the next is, and note where their tokens are.
-
-    Returns how many there are: fewer than there is room for where one would begin beyond `limit`, or is empty; an empty
-    one's start is noted.
-    """
-    for i in range(len(starts)):
-        if at + 2 > limit:
-            return i
-        length = int(data[at])
+    starts: list[int] = []
+    lengths: list[int] = []
+    names, at, end = raw.names, 0, len(raw.names)
+    for _ in range(raw.count):
+        if at + 2 > end:
+            raise BadSymbolTable(f"The names end after {len(starts):,} of {raw.count:,} symbols.")
+        length = names[at]
         at += 1
         if length & 0x80:  # ULEB128 of two bytes (since v6.1)
-            length = length & 0x7F | int(data[at]) << 7
+            length = length & 0x7F | names[at] << 7
             at += 1
-        starts[i], lengths[i] = at, length
-        if not length:
-            return i
+        if not length or length > _MAX_NAME_TOKENS:
+            raise BadSymbolTable("A symbol's name has an impossible length.")
+        starts.append(at)
+        lengths.append(length)
         at += length
-    return len(starts)
+    if at > end:
+        raise BadSymbolTable(f"The last of {raw.count:,} names does not end where they do.")
+    return np.array(starts, np.int64), np.array(lengths, np.int64)

@@ -31,6 +31,7 @@ from bridge.kernel.page_details import PageDetails
 from bridge.kernel.pulse import Pulse
 from bridge.kernel.snapshot import Introspector, SemanticSnapshot
 from bridge.kernel.supplied_types import with_supplied_types
+from bridge.kernel.symbol_cache import users_cache
 from bridge.kernel.tasks import Consistency, Tasks
 from bridge.kernel.vmcoreinfo import note_texts
 from bridge.memory.errors import GuestMemoryError
@@ -156,7 +157,7 @@ class Watch:
                 reader = PhysicalReader(self.ram)
                 # Before it is searched: a note that comes meanwhile is a new one.
                 self._notes = note_texts(reader)
-                kernel = find_kernel(reader, by_signature=started >= self._note_until_s)
+                kernel = find_kernel(reader, by_signature=started >= self._note_until_s, cache=users_cache())
                 introspector = Introspector(with_supplied_types(kernel, self._types))
                 if not self._still:
                     introspector.remember()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -36,6 +36,15 @@ class HoldsRam(Protocol):
         ...
 
 
+@runtime_checkable
+class KnowsItsHoles(Protocol):
+    """RAM of which parts do not exist yet, and would by being read: a `GuestRam`."""
+
+    def allocated_extents(self) -> list[tuple[int, int]]:
+        """(offset, length) of the parts that exist, page-aligned, in order."""
+        ...
+
+
 class PhysicalReader:
     """Physical memory as arrays. What lies outside of RAM is masked out; only `read` raises for it."""
 
@@ -63,6 +72,21 @@ class PhysicalReader:
     def n_pages(self) -> int:
         """How many pages of RAM there are: no kernel structure has more elements than a small multiple of that."""
         return -(-self.ram.size_bytes // 4096)
+
+    def extents(self) -> list[tuple[int, int]]:
+        """(offset, length) of the parts of `bytes` that whoever reads all of it should read; the rest is zero."""
+        if isinstance(self.ram, KnowsItsHoles):
+            return self.ram.allocated_extents()
+        return [(0, len(self.bytes))]
+
+    def copy(self, offset: int, length: int) -> bytes:
+        """What lies at an offset of `bytes`, as far as they go; holes come as zeros and stay holes."""
+        copy = np.zeros(max(min(length, len(self.bytes) - offset), 0), np.uint8)
+        for start, size in self.extents():
+            begin, end = max(start, offset), min(start + size, offset + len(copy))
+            if begin < end:
+                copy[begin - offset : end - offset] = self.bytes[begin:end]
+        return copy.tobytes()
 
     def offsets(self, paddrs: U64, length: int = 1) -> tuple[U64, Mask]:
         """Where in `bytes` each of `paddrs` (n,) lies, and whether all `length` bytes there are RAM, in one region."""

@@ -24,6 +24,7 @@ from typing import IO, TYPE_CHECKING
 from bridge.kernel.errors import KernelError
 from bridge.kernel.kernel import find_kernel
 from bridge.kernel.supplied_types import with_supplied_types
+from bridge.kernel.symbol_cache import users_cache
 from bridge.kernel.volatility_engine.records import Cancel, Finished, Job, PluginList, Progress, Target
 from bridge.kernel.worker import read_frame, write_frame
 from bridge.memory.dump import Dump
@@ -147,7 +148,7 @@ class Worker:
             ram = GuestRam.open(job.target.path, job.target.physical_map)
         self._ram = ram
         held: HoldsRam = ram
-        kernel = with_supplied_types(find_kernel(PhysicalReader(held)), job.target.types)
+        kernel = with_supplied_types(find_kernel(PhysicalReader(held), cache=users_cache()), job.target.types)
         write_frame(self._sink, Progress(job.number, "Reading its types"))
         self._session, self._target = Session(kernel), job.target
         return self._session

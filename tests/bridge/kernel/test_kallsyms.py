@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bridge.kernel.errors import BadSymbolTable, KernelError, NotMapped
-from bridge.kernel.kallsyms import Symbols, Tables, find_tables, read_symbols
+from bridge.kernel.kallsyms import Symbols, Tables, read_symbols
+from bridge.kernel.kallsyms_search import find_tables
 from bridge.kernel.symbols import SymbolTable
 
 BASE = 0xFFFF_FFFF_8100_0000
@@ -138,10 +139,10 @@ def test_per_cpu_symbols_are_absolute() -> None:
 def test_nothing_is_found_in_noise() -> None:
     rng = np.random.default_rng(5)
     noise = rng.integers(0, 256, 1 << 20, np.uint8).tobytes()
-    assert find_tables(noise, 0) == []
+    assert list(find_tables(noise, 0)) == []
     digits = b"".join(b"%d\0" % i for i in range(10))
-    assert find_tables(noise[:5000] + digits + noise[5000:9000], 0) == []
-    assert find_tables(digits, 0) == []
+    assert list(find_tables(noise[:5000] + digits + noise[5000:9000], 0)) == []
+    assert list(find_tables(digits, 0)) == []
 
 
 @given(st.data())

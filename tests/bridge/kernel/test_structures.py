@@ -15,7 +15,7 @@ from bridge.kernel.lists import Peek, Torn, list_nodes, retried
 from bridge.kernel.maple import entries_of_trees
 from bridge.kernel.paging import LARGE, PRESENT, WRITABLE
 from bridge.kernel.space import KernelSpace
-from bridge.kernel.vmcoreinfo import find_vmcoreinfo, parse_vmcoreinfo
+from bridge.kernel.vmcoreinfo import find_vmcoreinfo, note_texts, parse_vmcoreinfo
 from bridge.memory.physical import PhysicalReader
 from tests.bridge.kernel.conftest import HeldRam, write_words
 
@@ -188,10 +188,32 @@ def test_notes_are_understood() -> None:
 
 
 def test_notes_are_found_once_each(memory: np.ndarray) -> None:
-    for at in (0x100, 0x5000, MEMORY_BYTES - len(NOTE)):
-        memory[at : at + len(NOTE)] = np.frombuffer(NOTE.encode(), np.uint8)
-    memory[0x9000:0x9010] = np.frombuffer(b"OSRELEASE=1.2.3\0", np.uint8)
-    assert [info.release for info in find_vmcoreinfo(PhysicalReader(HeldRam(memory)))] == ["6.1.0-test"]
+    reader = PhysicalReader(HeldRam(memory))
+
+    def put(at: int, text: str) -> None:
+        memory[at : at + len(text)] = np.frombuffer(text.encode(), np.uint8)
+
+    for at in (0x100, MEMORY_BYTES - len(NOTE)):
+        put(at, NOTE)
+    put(0x9000, "OSRELEASE=1.2.3\0")
+    assert list(find_vmcoreinfo(reader)) == [], "no kernel keeps its note there"
+    assert [info.release for info in find_vmcoreinfo(reader, anywhere=True)] == ["6.1.0-test"]
+    put(0x5000, NOTE)
+    put(0x7018, NOTE)
+    assert [info.release for info in find_vmcoreinfo(reader)] == ["6.1.0-test"]
+    assert note_texts(reader) == {NOTE}
+    put(0x7018, NOTE.replace("6.1.0", "6.2.0"))
+    assert [info.release for info in find_vmcoreinfo(reader)] == ["6.1.0-test", "6.2.0-test"]
+
+
+def test_memory_full_of_notes_takes_bounded_time(memory: np.ndarray) -> None:
+    pages = memory.reshape(-1, 4096)
+    for page in range(len(pages)):
+        text = f"{NOTE}PAGE={page}\n"
+        pages[page, : len(text)] = np.frombuffer(text.encode(), np.uint8)
+    reader = PhysicalReader(HeldRam(memory))
+    assert len(note_texts(reader)) == min(len(pages), 256)
+    assert len(list(find_vmcoreinfo(reader, anywhere=True))) == min(len(pages), 256)
 
 
 @given(st.text("OSRELEASE=BUILD-ID()NUMBERphys_base0123456789\nSYMBOL", max_size=400))
