@@ -2,6 +2,7 @@
 
 import os
 import random
+import shutil
 import subprocess
 import sys
 import time
@@ -14,6 +15,7 @@ from hypothesis import settings
 
 from bridge.machine.catalogue import find_guest
 from bridge.machine.guest import Guest
+from tests.bridge.machine.serial_guest import start_guest
 
 # The user's own, before any test points it elsewhere: the demo guest's packages are downloaded once, not per run.
 _USERS_CACHE = os.environ.get("XDG_CACHE_HOME", str(Path.home() / ".cache"))
@@ -96,3 +98,17 @@ def demo_guest(guest_cache: Path) -> Guest:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(guest_cache))
         return find_guest("demo")
+
+
+@pytest.fixture(scope="session")
+def demo_dump(demo_guest: Guest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """RAM of a demo guest that had come up, as a raw dump that holds still; the machine is gone."""
+    folder = tmp_path_factory.mktemp("dump")
+    with start_guest(demo_guest, folder) as shell:
+        assert demo_guest.ready_marker
+        shell.wait_for(demo_guest.ready_marker)
+        # The SSH daemon is the last to come: on a busy machine its keys take a while.
+        shell.run("until pidof dropbear; do sleep 0.2; done; sleep 1")
+        with shell.held():
+            shutil.copyfile(shell.ram, folder / "guest.raw")
+    return folder / "guest.raw"

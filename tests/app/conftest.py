@@ -19,7 +19,6 @@ from app.window_options import WindowOptions
 from bridge.machine.guest import Guest
 from bridge.machine.states import MachineState
 from render.camera import CameraState
-from tests.bridge.machine.serial_guest import start_guest
 
 # A boot sector, 16-bit: prints "test guest\r\nREADY\r\n$ " on the serial line, writes (7 i + 1) & 255 to byte i of the
 # page at 0x20000, then at each tick of the timer (18 Hz) counts up the 32-bit word at 0x30000 and echoes what is typed.
@@ -164,19 +163,6 @@ class Person:
 
     def toasts(self) -> list[str]:
         return [t.title for t in self.state.toasts.shown()]
-
-
-@pytest.fixture(scope="package")
-def demo_dump(demo_guest: Guest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """RAM of a demo guest that had come up, as a raw dump that holds still; the machine is gone."""
-    folder = tmp_path_factory.mktemp("dump")
-    with start_guest(demo_guest, folder) as shell:
-        assert demo_guest.ready_marker
-        shell.wait_for(demo_guest.ready_marker)
-        shell.run("sleep 1")
-        with shell.held():
-            shutil.copyfile(shell.ram, folder / "guest.raw")
-    return folder / "guest.raw"
 
 
 @contextlib.contextmanager
