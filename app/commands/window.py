@@ -50,9 +50,10 @@ def open_window(options: WindowOptions) -> int:
     """Run the window; where there is no screen, say so, save the scene as a picture, and tell how to get a window."""
     problem = screen_problem()
     if problem is None:
-        from app.window import run_window
+        from app.native_loop import run_window
 
-        return run_window(options)
+        run_window(options)
+        return 0
     from app.shot import ShotRequest, take_shot
 
     sys.stderr.write(f"glassbox: {problem}; drawing the scene off-screen instead\n")

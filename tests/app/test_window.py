@@ -581,10 +581,10 @@ def test_a_full_disk_is_said(host: Person, monkeypatch: pytest.MonkeyPatch) -> N
 
     with monkeypatch.context() as patch:
         patch.setattr("app.keeping.save_settings", full)
-        patch.setattr("app.window.save_layout", full)
+        patch.setattr("app.workspace.save_layout", full)
         host.run("window.toggle_theme")
         host.window.session.kept.save()
-        host.window._save_layout()
+        host.window.workspace.save()
     assert host.toasts() == ["The settings could not be saved", "The layout could not be saved"]
 
 

@@ -103,7 +103,7 @@ class Desktop:
         return x + width / 2, y + height / 2
 
 
-def _open(folder: Path, display: str, *arguments: str) -> Desktop:
+def _environment(folder: Path, display: str) -> dict[str, str]:
     environment = {
         **os.environ,
         "DISPLAY": display,
@@ -112,10 +112,14 @@ def _open(folder: Path, display: str, *arguments: str) -> Desktop:
         "XDG_STATE_HOME": str(folder / "state"),
     }
     environment.pop("WAYLAND_DISPLAY", None)
+    return environment
+
+
+def _open(folder: Path, display: str, *arguments: str) -> Desktop:
     process = subprocess.Popen(
         [sys.executable, "-m", "app", "--size", f"{SIZE[0]}x{SIZE[1]}", *arguments],
         cwd=Path(__file__).parents[2],
-        env=environment,
+        env=_environment(folder, display),
         stderr=subprocess.PIPE,
     )
     desktop = Desktop(display, folder, process)
@@ -161,11 +165,11 @@ def desktop(display: str, folder: Path) -> Iterator[Desktop]:
     """The window with the boot sector's machine in it, its memory shown."""
     opened = _open(folder, display, "--guest", "boot-sector", "--ram", "16M")
     try:
-        opened.until(lambda s: any(m["shown"] for m in s["machines"]), "the machine should be shown", 60)
-        opened.until(lambda s: any(v["uploaded_pages"] for v in s["volumes"].values()), "its memory should be read", 60)
-        opened.until(lambda s: s["touring"], "the greeting should begin", 60)
+        opened.until(lambda s: s["touring"], "the greeting should begin", 60)  # it lasts 9 s: first of all
         opened.key("Escape")
         opened.until(lambda s: not s["touring"], "Escape should end it")
+        opened.until(lambda s: any(m["shown"] for m in s["machines"]), "the machine should be shown", 60)
+        opened.until(lambda s: any(v["uploaded_pages"] for v in s["volumes"].values()), "its memory should be read", 60)
         opened.do("window.dismiss")
         yield opened
     finally:
@@ -341,17 +345,55 @@ def test_a_signal_between_or_in_frames_ends_the_window_with_one_sentence(
     assert not opened.socket.exists()
 
 
+@pytest.mark.parametrize(
+    ("broken", "why"),
+    [
+        ("app.panels.status.draw", "one frame after another could not be drawn: ZeroDivisionError: a defect"),
+        ("app.stage.replace_device", "the GPU was lost and no other could be had: There is none."),
+    ],
+)
+def test_a_window_that_cannot_be_drawn_ends_with_a_reason_and_a_code(
+    broken: str, why: str, display: str, folder: Path
+) -> None:
+    """The whole program, in which one function raises: a panel's, or the one that looks for another GPU."""
+    program = f"""
+import sys
+from importlib import import_module
+from app.cli import main
+from app.stage import Stage
+from render.errors import DeviceLost, RenderError
+
+module, _, name = {broken!r}.rpartition(".")
+
+def raise_error(*_arguments):
+    raise ZeroDivisionError("a defect") if name == "draw" else RenderError("There is none.")
+
+def lose_device(*_arguments):
+    raise DeviceLost("for a test")
+
+setattr(import_module(module), name, raise_error)
+if name != "draw":
+    Stage.draw = lose_device
+sys.exit(main(["--guest", "none"]))
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=Path(__file__).parents[2],
+        env=_environment(folder, display),
+        capture_output=True,
+        timeout=START_LIMIT_S,
+        check=False,
+    )
+    assert ended.returncode == 1
+    assert ended.stderr.decode().strip().endswith(f"glassbox: The window was closed, because {why}")
+    assert not (folder / "run" / "glassbox" / "window.sock").exists()
+
+
 def test_a_second_window_says_where_it_listens(desktop: Desktop, display: str) -> None:
     second = subprocess.Popen(
         [sys.executable, "-m", "app", "--guest", "none"],
         cwd=Path(__file__).parents[2],
-        env={
-            **os.environ,
-            "DISPLAY": display,
-            "XDG_RUNTIME_DIR": str(desktop.folder / "run"),
-            "XDG_CONFIG_HOME": str(desktop.folder / "config"),
-            "XDG_STATE_HOME": str(desktop.folder / "state"),
-        },
+        env=_environment(desktop.folder, display),
     )
     try:
         socket = desktop.socket.with_name(f"window-{second.pid}.sock")

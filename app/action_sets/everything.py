@@ -1,0 +1,38 @@
+"""All actions that there are in a window: the one list from which its registry is filled."""
+
+from __future__ import annotations
+
+from app.action_sets.chosen import chosen_actions
+from app.action_sets.dumps import dump_actions
+from app.action_sets.kernel_lists import kernel_list_actions
+from app.action_sets.kernel_looks import kernel_look_actions
+from app.action_sets.look import look_actions
+from app.action_sets.machines import machine_actions
+from app.action_sets.panes import pane_actions
+from app.action_sets.processes import process_actions
+from app.action_sets.slices import slice_actions
+from app.action_sets.views import view_actions
+from app.action_sets.volatility import volatility_actions
+from app.action_sets.volumes import volume_actions
+from app.action_sets.windows import Frame, window_actions
+from app.actions import Action
+from app.session import Session
+
+
+def all_actions(session: Session, frame: Frame) -> list[Action]:
+    """Return them in the order in which lists show them. `frame`: the window itself."""
+    sets = (
+        dump_actions,
+        machine_actions,
+        view_actions,
+        pane_actions,
+        process_actions,
+        volume_actions,
+        slice_actions,
+        look_actions,
+        chosen_actions,
+        kernel_list_actions,
+        volatility_actions,
+        kernel_look_actions,
+    )
+    return [*(action for actions in sets for action in actions(session)), *window_actions(session, frame)]
