@@ -709,6 +709,7 @@ def test_orphans_are_offered_and_adopted(orphan: str, person: Person) -> None:
 def test_an_orphan_without_its_ram_file_can_still_be_stopped(orphan: str, person: Person) -> None:
     (record,) = discover()
     record.ram_path.unlink()
+    person.until(lambda: bool(person.state.orphans), "the orphan should be found", 15)
     adopted = person.state.actions.run("machine.adopt", [orphan])
     person.until(lambda: adopted.wait(0), "the adoption should fail", 15)
     assert adopted.state is JobState.FAILED
