@@ -1,8 +1,8 @@
 """`glassbox files`, `sockets`, `mounts`, `modules`, `slabs`, `log`, `stack`: a guest kernel's lists, from its RAM."""
 
 import argparse
-from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from app.failures import UsageError
@@ -32,128 +32,122 @@ def configure(parser: argparse.ArgumentParser, command: str) -> None:
 def run(options: argparse.Namespace) -> int:
     """Read and print. Returns 0; NoSuchMachine, UsageError, KernelError."""
     with kernel_source(options) as source:
-        _COMMANDS[options.command](source, Details(source.introspector()), options)
+        details = Details(source.introspector())
+        if options.command == "log":
+            _log(source, details, options)
+        else:
+            _list(source, details, options)
     return 0
 
 
-def _print(
-    source: KernelSource,
-    details: Details,
-    options: argparse.Namespace,
-    records: Sequence[Any],
-    header: tuple[str, ...],
-    row: Callable[[Any], tuple[str, ...]],
-    *,
-    right: frozenset[int] = frozenset(),
-) -> None:
+@dataclass(frozen=True, slots=True)
+class _Column:
+    """Of a table for people. Cells hold nothing that a terminal would act on."""
+
+    title: str
+    cell: Callable[[Any], str]
+    right: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _List:
+    """Where the records of a list are from, and what a person looks for in one."""
+
+    records: Callable[[Details, argparse.Namespace], Sequence[Any]]
+    columns: tuple[_Column, ...]
+
+
+def _number(title: str, cell: Callable[[Any], str]) -> _Column:
+    return _Column(title, cell, right=True)
+
+
+_LISTS: Mapping[str, _List] = {
+    "files": _List(
+        lambda details, options: details.files(process_number(options.pid)),
+        (
+            _number("FD", lambda file: str(file.descriptor)),
+            _Column("MODE", lambda file: file.mode),
+            _Column("KIND", lambda file: file.kind),
+            _number("POSITION", lambda file: f"{file.position:,}"),
+            _number("SIZE", lambda file: format_bytes(file.size_bytes) if file.kind == "file" else "-"),
+            _Column("PATH", lambda file: printable(file.path)),
+        ),
+    ),
+    "sockets": _List(
+        lambda details, _options: details.sockets(),
+        (
+            _number("PID", lambda socket: str(socket.pid)),
+            _number("FD", lambda socket: str(socket.descriptor)),
+            _Column("PROCESS", lambda socket: printable(socket.process)),
+            _Column("FAMILY", lambda socket: socket.family),
+            _Column("KIND", lambda socket: socket.kind),
+            _Column("PROTOCOL", lambda socket: socket.protocol),
+            _Column("STATE", lambda socket: socket.state),
+            _Column("LOCAL", lambda socket: printable(socket.local)),
+            _Column("REMOTE", lambda socket: printable(socket.remote)),
+        ),
+    ),
+    "mounts": _List(
+        lambda details, options: details.mounts(process_number(options.pid)),
+        (
+            _number("ID", lambda mount: str(mount.mount_id)),
+            _number("PARENT", lambda mount: str(mount.parent_id)),
+            _Column("DEVICE", lambda mount: mount.device),
+            _Column("TYPE", lambda mount: printable(mount.file_system)),
+            _Column("SOURCE", lambda mount: printable(mount.source)),
+            _Column("PATH", lambda mount: printable(mount.path)),
+            _Column("OPTIONS", lambda mount: mount.options),
+        ),
+    ),
+    "modules": _List(
+        lambda details, _options: details.modules(),
+        (
+            _Column("NAME", lambda module: printable(module.name)),
+            _number("SIZE", lambda module: format_bytes(module.size_bytes)),
+            _Column("BASE", lambda module: f"{module.base:#x}"),
+            _Column("STATE", lambda module: module.state),
+            _number("USES", lambda module: f"{module.references:,}"),
+            _Column("USED BY", lambda module: printable(", ".join(module.used_by))),
+        ),
+    ),
+    "slabs": _List(
+        lambda details, _options: details.slabs(),
+        (
+            _Column("CACHE", lambda cache: printable(cache.name)),
+            _number("IN USE", lambda cache: f"{'' if cache.complete else 'up to '}{cache.active:,}"),
+            _number("OBJECTS", lambda cache: f"{cache.objects:,}"),
+            _number("OBJECT SIZE", lambda cache: format_bytes(cache.object_bytes)),
+            _number("SLABS", lambda cache: f"{cache.slabs:,}"),
+            _Column("ALSO KNOWN AS", lambda cache: printable(", ".join(cache.aliases))),
+        ),
+    ),
+    "stack": _List(
+        lambda details, options: details.stack(process_number(options.tid)),
+        (
+            _Column("ADDRESS", lambda frame: f"{frame.address:016x}"),
+            _Column("FUNCTION", lambda frame: printable(frame.symbol)),
+        ),
+    ),
+}
+
+
+def _list(source: KernelSource, details: Details, options: argparse.Namespace) -> None:
     """One JSON object with all that is known of each record, or a table of what a person looks for."""
+    found = _LISTS[options.command]
+    records = found.records(details, options)
     if options.json:
-        rows = [asdict(record) for record in records]
-        print_json({"source": source.name, "consistency": details.consistency, options.command: rows})
-        return
-    if not records:
+        _print_records(source, details, options, records)
+    elif not records:
         print_text(f"no {options.command}")
-        return
-    print_text(format_table(header, [row(record) for record in records], right=right))
+    else:
+        rows = [tuple(column.cell(record) for column in found.columns) for record in records]
+        right = frozenset(at for at, column in enumerate(found.columns) if column.right)
+        print_text(format_table(tuple(column.title for column in found.columns), rows, right=right))
 
 
-def _files(source: KernelSource, details: Details, options: argparse.Namespace) -> None:
-    _print(
-        source,
-        details,
-        options,
-        details.files(process_number(options.pid)),
-        ("FD", "MODE", "KIND", "POSITION", "SIZE", "PATH"),
-        lambda file: (
-            str(file.descriptor),
-            file.mode,
-            file.kind,
-            f"{file.position:,}",
-            format_bytes(file.size_bytes) if file.kind == "file" else "-",
-            printable(file.path),
-        ),
-        right=frozenset({0, 3, 4}),
-    )
-
-
-def _sockets(source: KernelSource, details: Details, options: argparse.Namespace) -> None:
-    _print(
-        source,
-        details,
-        options,
-        details.sockets(),
-        ("PID", "FD", "PROCESS", "FAMILY", "KIND", "PROTOCOL", "STATE", "LOCAL", "REMOTE"),
-        lambda socket: (
-            str(socket.pid),
-            str(socket.descriptor),
-            printable(socket.process),
-            socket.family,
-            socket.kind,
-            socket.protocol,
-            socket.state,
-            printable(socket.local),
-            printable(socket.remote),
-        ),
-        right=frozenset({0, 1}),
-    )
-
-
-def _mounts(source: KernelSource, details: Details, options: argparse.Namespace) -> None:
-    _print(
-        source,
-        details,
-        options,
-        details.mounts(process_number(options.pid)),
-        ("ID", "PARENT", "DEVICE", "TYPE", "SOURCE", "PATH", "OPTIONS"),
-        lambda mount: (
-            str(mount.mount_id),
-            str(mount.parent_id),
-            mount.device,
-            printable(mount.file_system),
-            printable(mount.source),
-            printable(mount.path),
-            mount.options,
-        ),
-        right=frozenset({0, 1}),
-    )
-
-
-def _modules(source: KernelSource, details: Details, options: argparse.Namespace) -> None:
-    _print(
-        source,
-        details,
-        options,
-        details.modules(),
-        ("NAME", "SIZE", "BASE", "STATE", "USES", "USED BY"),
-        lambda module: (
-            printable(module.name),
-            format_bytes(module.size_bytes),
-            f"{module.base:#x}",
-            module.state,
-            f"{module.references:,}",
-            printable(", ".join(module.used_by)),
-        ),
-        right=frozenset({1, 4}),
-    )
-
-
-def _slabs(source: KernelSource, details: Details, options: argparse.Namespace) -> None:
-    _print(
-        source,
-        details,
-        options,
-        details.slabs(),
-        ("CACHE", "IN USE", "OBJECTS", "OBJECT SIZE", "SLABS", "ALSO KNOWN AS"),
-        lambda cache: (
-            printable(cache.name),
-            f"{'' if cache.complete else 'up to '}{cache.active:,}",
-            f"{cache.objects:,}",
-            format_bytes(cache.object_bytes),
-            f"{cache.slabs:,}",
-            printable(", ".join(cache.aliases)),
-        ),
-        right=frozenset({1, 2, 3, 4}),
-    )
+def _print_records(source: KernelSource, details: Details, options: argparse.Namespace, records: Sequence[Any]) -> None:
+    rows = [asdict(record) for record in records]
+    print_json({"source": source.name, "consistency": details.consistency, options.command: rows})
 
 
 def _log(source: KernelSource, details: Details, options: argparse.Namespace) -> None:
@@ -161,32 +155,9 @@ def _log(source: KernelSource, details: Details, options: argparse.Namespace) ->
         raise UsageError("--last takes a number of records, at least 1")
     records = details.log(options.last)
     if options.json:
-        rows = [asdict(record) for record in records]
-        print_json({"source": source.name, "consistency": details.consistency, "log": rows})
+        _print_records(source, details, options, records)
         return
     for record in records:
         head = f"[{record.time_s:12.6f}] {_LEVELS[record.level & 7]:<6} "
         first, *rest = record.text.split("\n")
         print_text("\n".join([head + printable(first), *(" " * len(head) + printable(line) for line in rest)]))
-
-
-def _stack(source: KernelSource, details: Details, options: argparse.Namespace) -> None:
-    _print(
-        source,
-        details,
-        options,
-        details.stack(process_number(options.tid)),
-        ("ADDRESS", "FUNCTION"),
-        lambda frame: (f"{frame.address:016x}", printable(frame.symbol)),
-    )
-
-
-_COMMANDS: dict[str, Callable[[KernelSource, Details, argparse.Namespace], None]] = {
-    "files": _files,
-    "sockets": _sockets,
-    "mounts": _mounts,
-    "modules": _modules,
-    "slabs": _slabs,
-    "log": _log,
-    "stack": _stack,
-}
