@@ -13,6 +13,7 @@ import pytest
 from imgui_bundle import imgui
 
 from app.actions import ActionDisabled, BadArguments
+from app.volatility_rows import Address, Named, named_by
 from app.volatility_ui import Result, VolatilityUi, option_value, parse_options
 from bridge.kernel.volatility_engine.records import (
     Column,
@@ -183,3 +184,79 @@ def test_closing_ends_the_worker() -> None:
     assert process is not None
     ui.worker.close()
     assert process.poll() is not None
+
+
+def click_row(person: Person, index: int, times: int = 1, button: int = 1) -> None:
+    """On the table of the last run, below its head."""
+    inner = [w for w in imgui.get_current_context().windows if "##volatility" in w.name and w.was_active][-1]
+    person.click(inner.pos.x + 60, inner.pos.y + 18 + 28 * index + 14, times=times, button=button)
+
+
+def test_a_row_lights_up_or_leads_to_what_it_names(person: Person, demo_dump: Path) -> None:
+    opened(person, demo_dump)
+    person.offscreen.canvas.set_logical_size(1400, 800)
+    person.until(lambda: person.state.kernels.sighting("held") is not None, "the kernel should be seen", 60)
+
+    def chosen() -> tuple[str, object]:
+        found = person.state.chosen
+        assert found is not None
+        person.until(lambda: person.state.chosen is not None and person.state.chosen.pages is not None, "its pages", 20)
+        return found.kind, found.key
+
+    def cell(row: int, column: str) -> int:
+        titles = [one.name for one in result(person).run.columns]
+        value = result(person).rows[row][2][titles.index(column)]
+        assert isinstance(value, int)
+        return value
+
+    person.run("volatility.run", "linux.pslist", "pid=1,2")
+    done(person)
+    click_row(person, 0)
+    assert chosen() == ("process", 1)
+    person.run("choose.clear")
+    person.frame(60)  # not a double click
+    click_row(person, 0, times=2)
+    person.until(lambda: person.selected() is not None, "the byte of its task_struct should be selected", 20)
+    selected = person.selected()
+    assert selected is not None
+    task = person.state.kernels.inquire("held", "physical", cell(0, "OFFSET (V)"), None)
+    assert person.state.stage.paddr(selected) == task
+    person.run("volatility.run", "linux.proc.Maps", "pid=1")
+    done(person)
+    person.frame(60)
+    click_row(person, 1)
+    assert chosen() == ("region", (1, cell(1, "Start"), cell(1, "End")))
+    before = person.selected()
+    person.run("volatility.run", "linux.iomem")
+    done(person)
+    person.frame(60)
+    click_row(person, 1)
+    person.until(lambda: person.selected() not in (None, before), "what has no owner is gone to", 20)
+    selected = person.selected()
+    assert selected is not None
+    assert person.state.stage.paddr(selected) == cell(1, "Start")
+
+
+def test_what_a_row_names_is_told_by_its_columns() -> None:
+    def named(*cells: tuple[str, str, object]) -> Named:
+        columns = [Column(name, kind) for name, kind, _ in cells]
+        return named_by(columns, [value for _, _, value in cells])  # type: ignore[misc]
+
+    task, user = 0xFFFF_8880_0123_4000, 0x5581_0000_0000
+    pslist = named(("OFFSET (V)", "hex", task), ("PID", "int", 4), ("TID", "int", 5), ("PPID", "int", 2))
+    assert pslist == Named(4, 5, None, (Address("OFFSET (V)", task, "kernel"),))
+    scanned = named(("OFFSET (P)", "hex", 0x1234000), ("PID", "int", 4))
+    assert scanned.addresses == (Address("OFFSET (P)", 0x1234000, "physical"),)
+    maps = named(("PID", "int", 7), ("Start", "hex", user), ("End", "hex", user + 4096), ("PgOff", "hex", 0x3000))
+    assert maps.region == (user, user + 4096)
+    assert {address.space for address in maps.addresses} == {"process"}
+    assert len(maps.addresses) == 2, "an offset into a file is no address"
+    iomem = named(("Name", "text", "System RAM"), ("Start", "hex", 0x1000), ("End", "hex", 0x9FBFF))
+    assert iomem.region is None
+    assert {address.space for address in iomem.addresses} == {"physical"}
+    idt = named(("Index", "hex", 0xE), ("Address", "hex", task), ("Symbol", "text", "x"))
+    assert idt.addresses == (Address("Address", task, "kernel"),)
+    wrong: list[object] = [None, -1, 1 << 64, "0x10", 1.5]
+    for value in wrong:
+        assert named(("PID", "int", value), ("Offset", "hex", value)) == Named()
+    assert named(("PID", "int", 7), ("Start", "hex", user), ("End", "hex", user)).region is None
