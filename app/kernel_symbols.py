@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 ASK_EVERY_S = 3.0
 """How soon a reboot, which puts the kernel elsewhere, is noticed."""
-MAX_SIZE_BYTES = 16 << 20
-"""A symbol reaches to the next one, but not across the gaps between sections."""
 
 
 class KernelSymbols(Sequence[SymbolRow]):
@@ -53,14 +51,7 @@ class KernelSymbols(Sequence[SymbolRow]):
 
     def size_of(self, address: int) -> int:
         """How far it is from a symbol's address to the next one; 0 where that says nothing."""
-        ordered = self._ordered
-        at = int(np.searchsorted(ordered, np.uint64(address), side="right"))
-        size = int(ordered[at]) - address if at < len(ordered) else 0
-        return size if size <= MAX_SIZE_BYTES else 0
-
-    @cached_property
-    def _ordered(self) -> NDArray[np.uint64]:
-        return np.unique(self.symbols.addresses)
+        return self._table.size_of(address)
 
     @cached_property
     def haystacks(self) -> list[str]:

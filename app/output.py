@@ -34,6 +34,12 @@ def print_error(message: str, *, as_json: bool = False) -> None:
     sys.stderr.flush()
 
 
+def print_note(sentence: str) -> None:
+    """Write what else should be known to standard error, where it does not mix with what was asked for."""
+    sys.stderr.write(f"glassbox: {sentence}\n")
+    sys.stderr.flush()
+
+
 def progress_printer() -> Callable[[str, float], None]:
     """Return a progress callback that says each new step on standard error.
 

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from bridge.kernel.details import Details
 from bridge.kernel.errors import KernelError
+from bridge.kernel.owned import Glance, Owned, glance, owned
 from bridge.kernel.packed_symbols import PackedSymbols, pack
 from bridge.kernel.page_sets import pages_of
 from bridge.kernel.records import (
@@ -110,6 +111,20 @@ class Desk:
         """The address of the symbol of exactly that name."""
         return self.introspector.kernel.symbols.find(name)
 
+    def symbol_range(self, name: str) -> tuple[int, int] | None:
+        """The address of the symbol of exactly that name, and how many bytes it is to the next one, 1 at least."""
+        symbols = self.introspector.kernel.symbols
+        address = symbols.find(name)
+        return None if address is None else (address, max(symbols.size_of(address), 1))
+
+    def glance(self) -> Glance:
+        """What the latest look says of every page and process."""
+        return glance(self.snapshot)
+
+    def owned(self, pids: tuple[int, ...] | None, part: int | None) -> Owned:
+        """What some processes map (None: all), or only one Part of them. Raises KernelError."""
+        return owned(self.introspector, self.snapshot, pids, part)
+
     def places(self, vaddrs: tuple[int, ...]) -> tuple[str, ...]:
         """What each kernel address is called, `schedule + 0x1c`; empty where nothing is known."""
         symbols = self.introspector.kernel.symbols
@@ -183,6 +198,9 @@ QUESTIONS: dict[str, Callable[..., Any]] = {
     "symbols": Desk.symbols,
     "symbol_table": Desk.symbol_table,
     "find_symbol": Desk.find_symbol,
+    "symbol_range": Desk.symbol_range,
+    "glance": Desk.glance,
+    "owned": Desk.owned,
     "places": Desk.places,
     "where": Desk.where,
     "kernel_vaddr": Desk.kernel_vaddr,

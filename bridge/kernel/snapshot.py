@@ -146,13 +146,14 @@ class Introspector:
         # The first mapping of each page.
         pages = np.flatnonzero(owners.counts())
         first = owners.starts[pages]
-        kinds = self._vma_parts(processes, vmas)
+        kinds = self.vma_parts(processes, vmas)
         vma = find_vmas(vmas, owners.processes[first], owners.vaddrs[first])
         found = np.where(vma >= 0, kinds[np.maximum(vma, 0)], Part.OTHER) if len(kinds) else Part.OTHER
         parts[pages] = found
         return parts
 
-    def _vma_parts(self, processes: Tasks, vmas: Vmas) -> npt.NDArray[np.uint8]:
+    def vma_parts(self, processes: Tasks, vmas: Vmas) -> npt.NDArray[np.uint8]:
+        """(n,) Part that each region of these processes is."""
         kinds = np.full(len(vmas), Part.OTHER, np.uint8)
         kinds[vmas.files != 0] = Part.DATA
         kinds[vmas.flags & np.uint64(VM_EXEC) != 0] = Part.CODE

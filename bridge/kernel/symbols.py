@@ -17,6 +17,10 @@ _PERCPU_END = 1 << 32
 """Absolute per-cpu symbols are offsets from a CPU's area, far under every kernel address."""
 
 
+MAX_SIZE_BYTES = 16 << 20
+"""A symbol reaches to the next one, but not across the gaps between sections."""
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """An address as a person says it: a symbol and how far behind it."""
@@ -54,6 +58,13 @@ class SymbolTable:
         if found is None:
             raise MissingSymbol(name)
         return found
+
+    def size_of(self, address: int) -> int:
+        """How far it is from a symbol's address to the next one, in bytes; 0 where that says nothing."""
+        ordered = self._ordered[0]
+        at = int(np.searchsorted(ordered, np.uint64(address), side="right"))
+        size = int(ordered[at]) - address if at < len(ordered) else 0
+        return size if size <= MAX_SIZE_BYTES else 0
 
     @cached_property
     def _ordered(self) -> tuple[U64, npt.NDArray[np.int64]]:

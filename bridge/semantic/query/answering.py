@@ -2,7 +2,91 @@
 
 from __future__ import annotations
 
-from bridge.semantic.query.results import Comparison, Match, Result
-from bridge.semantic.query.world import Hits, NotWatched, World
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
 
-__all__ = ["Comparison", "Hits", "Match", "NotWatched", "Result", "World"]
+import numpy as np
+
+from bridge.semantic.query.finding import Finder, Found
+from bridge.semantic.query.model import Changing, Query, Target, Verb, When
+from bridge.semantic.query.results import NO_PAGES, U32, Comparison, Match, Result
+from bridge.semantic.query.world import Hits, Mask, NotWatched, World
+
+__all__ = ["Comparison", "Hits", "Match", "NotWatched", "Result", "World", "answer_query"]
+
+MAX_MATCHES = 10_000
+"""Of an answer: nobody reads more, and a guest decides how many there are."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Side:
+    """What one target gave."""
+
+    matches: list[Match]
+    pages: U32
+    complete: bool
+
+
+def answer_query(query: Query, world: World) -> Result:
+    """What a query finds in a machine.
+
+    Raises KernelError (NotWatched among them) where the machine cannot tell, and what `world.search` raises for a
+    pattern that makes no sense.
+    """
+    started = time.perf_counter()
+    written = None if query.when is None else _written(query.when, world)
+    finder = Finder(world, written)
+    scope = None if query.within is None else finder.scope(query.within)
+    left = _side(finder, world, query.target, scope, query.within)
+    comparison, matches, pages, complete = None, left.matches, left.pages, left.complete
+    if query.against is not None:
+        right = _side(finder, world, query.against, scope, query.within)
+        both = len(np.intersect1d(left.pages, right.pages, assume_unique=True))
+        comparison = Comparison(
+            finder.title(query.target), finder.title(query.against), len(left.pages), len(right.pages), both
+        )
+        matches, pages = matches + right.matches, np.union1d(pages, right.pages)
+        complete = complete and right.complete
+    if query.verb is Verb.GO_TO and not len(pages):
+        finder.note("There is nowhere to go: nothing that was found is in memory.")
+    elapsed_s = time.perf_counter() - started
+    return Result(query, tuple(matches), pages, elapsed_s, complete, tuple(dict.fromkeys(finder.notes)), comparison)
+
+
+def _written(when: When, world: World) -> Mask:
+    if when.how is Changing.WRITTEN:
+        assert when.within_s is not None
+        return world.written(when.within_s)
+    return world.changed_since(when.since_s(time.time()))
+
+
+def _side(finder: Finder, world: World, target: Target, scope: U32 | None, within: Target | None) -> _Side:
+    """The matches of one target, only in the pages of a scope, and only of what was written then."""
+    kept = finder.kept(scope)
+    found = finder.find(target, scope, within)
+    matches: list[Match] = []
+    masks: list[U32] = []
+    complete = True
+    for one in _until_cancelled(found, world):
+        match = finder.match(one, kept)
+        if match is None:
+            continue
+        if len(matches) == MAX_MATCHES:
+            complete = False
+            finder.note(f"These are the first {MAX_MATCHES:,}; there are more.")
+            break
+        matches.append(match)
+        masks.append(match.pages)
+    if world.cancelled():
+        complete = False
+        finder.note("It was cancelled: there may be more.")
+    pages = np.unique(np.concatenate(masks)) if masks else NO_PAGES
+    return _Side(matches, pages, complete and finder.complete)
+
+
+def _until_cancelled(found: Iterable[Found], world: World) -> Iterable[Found]:
+    for index, one in enumerate(found):
+        if index % 64 == 0 and world.cancelled():
+            return
+        yield one

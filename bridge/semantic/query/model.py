@@ -18,7 +18,7 @@ MAX_PID = 1 << 22
 """PID_MAX_LIMIT on 64 bits (include/linux/threads.h)."""
 MAX_WITHIN_S = 86_400.0
 PAGE_BYTES = 4096
-_HEX_BYTES = re.compile(r"(?:[0-9a-f]{2}|\?\?)(?: (?:[0-9a-f]{2}|\?\?))*")
+_HEX_BYTES = re.compile(r"[0-9a-f?]{2}(?: [0-9a-f?]{2})*")
 
 
 class Verb(StrEnum):
@@ -144,7 +144,7 @@ class Subject:
         if len(value) > (MAX_RULES if kind is Kind.YARA else MAX_NAME):
             return f"A {kind} of {len(value):,} characters is too long."
         if kind is Kind.BYTES and not (_HEX_BYTES.fullmatch(value) and value.strip("? ")):
-            return "Bytes are written as 78 56 34 12; ?? stands for any byte."
+            return "Bytes are written as 78 56 34 12; a ? stands for any half byte."
         if kind is Kind.REGEX and re.search(r"(?<!\\)(?:\\\\)*\\$", value):
             return "A regular expression cannot end in a single backslash."
         if kind is Kind.CLASS and value not in CLASS_WORDS:

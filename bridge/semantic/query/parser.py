@@ -25,6 +25,7 @@ from bridge.semantic.query.names import Names
 from bridge.semantic.query.nearest import nearest
 from bridge.semantic.query.reader import Reader
 from bridge.semantic.query.subjects import NotClear, SubjectReader
+from bridge.semantic.query.texts import quote, shown
 from bridge.semantic.query.times import take_time
 from bridge.semantic.query.tokens import Token, Type, Unclosed, tokens_of
 from bridge.semantic.query.vocabulary import Concept
@@ -168,7 +169,7 @@ class _Parser:
         if not reader.done:
             token = reader.token
             assert token is not None
-            raise NotClear(f"{token.text[:40]!r} is not understood here.", token)
+            raise NotClear(f"{quote(shown(token.text, 40))} is not understood here.", token)
         return target
 
     def _head(self, reader: Reader, subjects: SubjectReader) -> Target:
@@ -223,7 +224,7 @@ class _Parser:
             if relation is Relation.FILES and said == "files" and reader.at == 1:
                 return Target(Subject(Kind.FILE))
             return Target(Subject(Kind.PROCESS), relation)
-        subject = subjects.read()
+        subject = subjects.read(None if relation is Relation.MEMORY else Kind.PROCESS)
         reader.skip()
         if relation is Relation.MEMORY and reader.take(Concept.SHARED) is not None:
             return self._shared(reader, subjects, subject)

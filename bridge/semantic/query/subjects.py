@@ -13,11 +13,12 @@ from bridge.semantic.query.texts import quote, shown
 from bridge.semantic.query.tokens import Token, Type
 from bridge.semantic.query.vocabulary import Concept
 
-_HEX_PAIR = re.compile(r"[0-9a-fA-F]{2}|\?\?")
-_HEX_RUN = re.compile(r"(?:0x|\\x)?(?:[0-9a-fA-F]{2}|\?\?)+|0x[0-9a-fA-F]{1,40}|(?:\\x[0-9a-fA-F]{2})+")
+_HEX_PAIR = re.compile(r"[0-9a-fA-F?]{2}")
+_HEX_RUN = re.compile(r"(?:0x|\\x)?(?:[0-9a-fA-F?]{2})+|0x[0-9a-fA-F]{1,40}|(?:\\x[0-9a-fA-F]{2})+")
 _SIZES = {"byte": 1, "bytes": 1, "b": 1, "kib": 1 << 10, "kb": 1 << 10, "k": 1 << 10, "mib": 1 << 20, "mb": 1 << 20}
 _SIZES |= {"page": 4096, "pages": 4096, "gib": 1 << 30, "gb": 1 << 30}
 _PFN = frozenset({"pfn", "frame", "page"})
+_PLACES = frozenset({"in", "inside", "within"})
 _MAX_NAME_WORDS = 4
 _TEXTUAL = (Type.STRING, Type.WORD, Type.PATH, Type.NUMBER, Type.ADDRESS)
 
@@ -54,8 +55,8 @@ class SubjectReader:
             return after.word not in ("of", "in", "from", "for") and by_name(after.text, self._names) is None
         return after.type in (Type.STRING, Type.PATH)
 
-    def read(self) -> Subject:
-        """The subject here. Raises NotClear, BadQuery."""
+    def read(self, kind: Kind | None = None) -> Subject:
+        """The subject here; `kind`: what a bare name can only be of. Raises NotClear, BadQuery."""
         reader = self._reader
         reader.skip()
         reader.take_any(Concept.EVERY) if reader.meaning(Concept.EVERY) else None
@@ -69,12 +70,12 @@ class SubjectReader:
             assert found is not None
             assert isinstance(found.value, str)
             return Subject(Kind.CLASS, found.value)
-        if (kind := reader.take(Concept.KIND)) is not None:
-            assert isinstance(kind.value, Kind)
-            return self._of_kind(kind.value)
+        if (meaning := reader.take(Concept.KIND)) is not None:
+            assert isinstance(meaning.value, Kind)
+            return self._of_kind(meaning.value)
         if (person := self._role()) is not None:
             return person
-        return self._named(None)
+        return self._named(kind)
 
     # ----- what is written as such
 
@@ -252,8 +253,8 @@ class SubjectReader:
         if not pieces and reader.token is not None and reader.token.type is Type.ADDRESS:
             return self._place()
         digits = "".join(_digits(piece) for piece in pieces).lower()
-        if not digits or len(digits) % 2 or not re.fullmatch(r"(?:[0-9a-f]{2}|\?\?)+", digits):
-            raise NotClear("Which bytes? They are written as 78 56 34 12; ?? stands for any byte.", reader.token)
+        if not digits or len(digits) % 2 or not re.fullmatch(r"[0-9a-f?]+", digits):
+            raise NotClear("Which bytes? They are written as 78 56 34 12; a ? stands for any half byte.", reader.token)
         return Subject(Kind.BYTES, " ".join(digits[i : i + 2] for i in range(0, len(digits), 2)))
 
     def _looked_for(self, kind: Kind) -> Subject:
@@ -335,7 +336,7 @@ class SubjectReader:
         found: list[Token] = []
         at = self._reader.at
         while at < len(tokens) and len(found) < _MAX_NAME_WORDS and tokens[at].type in (Type.WORD, Type.PATH):
-            if (found or kind is None) and Reader(tokens[at : at + 1]).is_known:
+            if tokens[at].word in _PLACES or ((found or kind is None) and Reader(tokens[at : at + 1]).is_known):
                 break
             found.append(tokens[at])
             at += 1

@@ -17,6 +17,8 @@ _RANGE = re.compile(r"(0[xX][0-9a-fA-F_]{1,40})(\.\.|-|\+)(0[xX][0-9a-fA-F_]{1,4
 _ASKED_REGEX = re.compile(r"/((?:[^/\\]|\\.)+)/", re.DOTALL)
 _FREE_REGEX = re.compile(r"/((?:[^/\\]|\\.){1,400})/(?=i?(?:\s|$))", re.DOTALL)
 """By itself it is one only where it looks like one; the bound keeps a text of many slashes from taking long."""
+_WILD_BYTE = re.compile(r"[0-9a-fA-F]\?|\?[0-9a-fA-F?]")
+_BYTE = re.compile(r"[0-9a-fA-F?]{2}")
 _FLAG = re.compile(r"i?(?!\w)")
 _TRAILING = ",;?!"
 _REGEX_AFTER = frozenset({"regex", "regexp", "matching", "matches", "match", "pattern", "expression"})
@@ -129,7 +131,7 @@ def _plain(text: str, at: int, found: list[Token]) -> int:
     match = _PLAIN.match(text, at)
     assert match is not None  # neither a space, nor a quote, nor an apostrophe stands here
     end = match.end()
-    piece = match[0].rstrip(_TRAILING) if match[0].strip("?") else match[0] if match[0] == "??" else ""
+    piece = match[0] if _is_byte(match[0], found) else match[0].rstrip(_TRAILING)
     if len(piece) > 1 and piece.endswith(".") and not piece.endswith(".."):
         piece = piece[:-1]
     if piece.startswith(("(", "[")) and len(piece) > 1:
@@ -138,6 +140,15 @@ def _plain(text: str, at: int, found: list[Token]) -> int:
     if piece.strip(_TRAILING + ".:()[]-") or piece == "??":
         found.append(_token(piece, at))
     return end
+
+
+def _is_byte(text: str, found: list[Token]) -> bool:
+    """Whether a question mark stands for a half byte here, and does not end a question: among bytes."""
+    if _WILD_BYTE.fullmatch(text) is None:
+        return False
+    return text == "??" or (
+        bool(found) and (found[-1].word in ("bytes", "hex") or bool(_BYTE.fullmatch(found[-1].text)))
+    )
 
 
 def _token(piece: str, at: int) -> Token:

@@ -26,7 +26,7 @@ texts = st.one_of(
 addresses = st.integers(0, (1 << 64) - 1).flatmap(
     lambda start: st.tuples(st.just(start), st.integers(1, min((1 << 64) - start, 1 << 40)))
 )
-hexes = st.lists(st.sampled_from(["00", "7f", "a9", "ff", "??"]), min_size=1, max_size=8).map(" ".join)
+hexes = st.lists(st.sampled_from(["00", "7f", "a9", "ff", "??", "5?", "?c"]), min_size=1, max_size=8).map(" ".join)
 _VALUES = {
     Kind.PROCESS: st.one_of(st.none(), st.integers(0, MAX_PID), texts),
     Kind.FILE: st.one_of(st.none(), texts),
