@@ -48,7 +48,7 @@ def run(*, sizes_mib: tuple[int, ...] = (64, 1024), seconds_each: float = 6.0, w
             notes.append(f"{size_mib} MiB left out: only {format_bytes(available)} of memory are free.")
             continue
         label = f"{size_mib // 1024}gib" if size_mib % 1024 == 0 else f"{size_mib}mib"
-        with _random_ram(size_mib * MIB) as (ram, guest_pages):
+        with random_ram(size_mib * MIB) as (ram, guest_pages):
             results += _scan_results(ram, label, seconds_each)
             results += _snapshot_results(ram, label, seconds_each)
             results += _age_results(ram, guest_pages, label, seconds_each)
@@ -61,7 +61,7 @@ def run(*, sizes_mib: tuple[int, ...] = (64, 1024), seconds_each: float = 6.0, w
 
 
 @contextmanager
-def _random_ram(size_bytes: int) -> Iterator[tuple[GuestRam, npt.NDArray[np.uint8]]]:
+def random_ram(size_bytes: int) -> Iterator[tuple[GuestRam, npt.NDArray[np.uint8]]]:
     """A RAM file full of random bytes, and the guest's writable view of its pages."""
     fd = os.memfd_create("glassbox bench")
     try:

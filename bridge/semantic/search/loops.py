@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, cast
 
-import numba
 import numpy as np
 import numpy.typing as npt
 from llvmlite import ir
@@ -39,7 +38,6 @@ _WORK_BYTES = 1 << 20
 """Compared one by one before somebody who wants to stop is listened to: a fraction of a millisecond."""
 
 _types: Any = types
-_carray: Any = cast(Any, numba).carray
 _VECTOR = ir.VectorType(ir.IntType(8), LANES)
 
 
@@ -69,25 +67,20 @@ def _lowest_bit(typing_context: Any, bits: Any) -> Any:
     return _types.int64(_types.uint64), generate
 
 
-def _bytes_at(typing_context: Any, address: Any) -> Any:
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.inttoptr(arguments[0], context.get_value_type(signature.return_type))
-
-    return _types.CPointer(_types.uint8)(_types.uintp), generate
-
-
 # (address, mask, value, other address, mask, value) -> bit k is set where byte k of both, masked, is its value.
 matching: Callable[..., np.uint64] = cast(Any, intrinsic)(_matching)
 
 # The number of the lowest bit that is set; there must be one.
 lowest_bit: Callable[[np.uint64], int] = cast(Any, intrinsic)(_lowest_bit)
 
-# An address as a pointer to bytes.
-bytes_at: Callable[[np.uintp], Any] = cast(Any, intrinsic)(_bytes_at)
-
 # The C library's, resolved when the compiled code is loaded: (fd, address, length, offset) -> bytes read or -1.
 _pread: Callable[..., int] = cast(
     Any, _types.ExternalFunction("pread", _types.int64(_types.int32, _types.uintp, _types.int64, _types.int64))
+)
+
+# The C library's too: (target address, source address, length).
+_memcpy: Callable[..., object] = cast(
+    Any, _types.ExternalFunction("memcpy", _types.uintp(_types.uintp, _types.uintp, _types.int64))
 )
 
 
@@ -97,9 +90,7 @@ def _read(fd: int, memory: int, offset: int, length: int, target: U8, at: int) -
     where the file has none any more; gives how many those are.
     """
     if fd < 0:
-        source = _carray(bytes_at(np.uintp(memory + offset)), length)
-        for i in range(length):
-            target[at + i] = source[i]
+        _memcpy(np.uintp(target.ctypes.data + at), np.uintp(memory + offset), length)
         return 0
     done = 0
     while done < length:

@@ -39,8 +39,8 @@ class SearchResult(Hits):
     """What `which` counts."""
     complete: bool
     """Whether there are no more."""
-    problem: str
-    """Why it is not complete, in a sentence; or what else has to be known of it."""
+    notes: tuple[str, ...]
+    """Why it is not complete, and what else has to be known of it, in sentences."""
     searched_bytes: int
     total_bytes: int
     gone: int
@@ -59,19 +59,19 @@ def hits_at(places: Places, positions: I64, lengths: npt.NDArray[np.uint32], whi
     )
 
 
-def joined_hits(places: Places, batches: list[Hits], limit: int) -> Hits:
-    """Batches as one, at most `limit` of them."""
+def joined_hits(places: Places, batches: list[Hits]) -> Hits:
+    """Batches as one."""
     if not batches:
         none = np.zeros(0, np.int64)
         return hits_at(places, none, none.astype(np.uint32), none.astype(np.int32))
     before = np.cumsum([0, *map(len, batches)])
     parts = np.concatenate([b.parts + np.array([n, 0, 0]) for b, n in zip(batches, before[:-1], strict=True)])
     return Hits(
-        offsets=np.concatenate([b.offsets for b in batches])[:limit],
-        lengths=np.concatenate([b.lengths for b in batches])[:limit],
-        which=np.concatenate([b.which for b in batches])[:limit],
-        vaddrs=None if places.vaddrs is None else np.concatenate([_vaddrs(b) for b in batches])[:limit],
-        parts=parts[parts[:, 0] < limit],
+        offsets=np.concatenate([b.offsets for b in batches]),
+        lengths=np.concatenate([b.lengths for b in batches]),
+        which=np.concatenate([b.which for b in batches]),
+        vaddrs=None if places.vaddrs is None else np.concatenate([_vaddrs(b) for b in batches]),
+        parts=parts,
     )
 
 

@@ -34,14 +34,35 @@ class Source:
 
     def read(self, places: Places, position: int, length: int) -> bytes:
         """Bytes of the places, in their order, across pieces whether joined or not; less where there are no more."""
-        pieces = []
+        target = bytearray(max(min(length, places.n_bytes - position), 0))
+        self.read_into(places, position, memoryview(target))
+        return bytes(target)
+
+    def read_into(self, places: Places, position: int, target: memoryview) -> int:
+        """The same into memory that is there, all of which the places must have. What the RAM file does not have any
+        more is zero; gives how much that is.
+        """
+        done, missing = 0, 0
         piece = int(np.searchsorted(places.starts, position, side="right")) - 1
-        while length > 0 and piece < len(places.offsets):
-            n = min(int(places.starts[piece + 1]) - position, length)
+        while done < len(target):
+            n = min(int(places.starts[piece + 1]) - position, len(target) - done)
             offset = int(places.offsets[piece]) + position - int(places.starts[piece])
-            pieces.append(os.pread(self.fd, n, offset) if self.fd >= 0 else self.data[offset : offset + n].tobytes())
-            position, length, piece = position + n, length - n, piece + 1
-        return b"".join(pieces)
+            missing += self._fill(target[done : done + n], offset)
+            position, done, piece = position + n, done + n, piece + 1
+        return missing
+
+    def _fill(self, target: memoryview, offset: int) -> int:
+        if self.fd < 0:
+            np.asarray(target)[:] = self.data[offset : offset + len(target)]
+            return 0
+        done = 0
+        while done < len(target):
+            n = os.preadv(self.fd, [target[done:]], offset + done)
+            if n == 0:
+                target[done:] = bytes(len(target) - done)
+                break
+            done += n
+        return len(target) - done
 
 
 @contextlib.contextmanager
