@@ -46,6 +46,7 @@ OF = " of "
 ASK_EVERY_S = 2.0
 MAX_TITLE = 120
 PAGE_BYTES = 4096
+_TINT = 0.15
 Pages = NDArray[np.uint32]
 
 
@@ -264,20 +265,21 @@ class Choosing:
         if before is not None and (wanted is None or before[0] is not wanted[0]):
             for other in self._stage.feeds.values():
                 if other.store is before[0]:
-                    other.store.set_highlight(None)
+                    other.store.set_highlights(None)
         self._lit = wanted
         if wanted is not None and feed is not None:
-            feed.store.set_highlight(lit_mask(wanted[1], feed.store.n_pages))
+            colour = np.array([(*self._stage.accent, _TINT)])
+            feed.store.set_highlights(lit_index(wanted[1], feed.store.n_pages), colour)
         if chosen is not None and chosen.pages is not None and len(chosen.pages):
             self._stage.panes.outline(chosen.machine, chosen.pages, chosen.title)
         else:
             self._stage.panes.outline(None)
 
 
-def lit_mask(pages: Pages | None, n_pages: int) -> NDArray[np.bool_] | None:
-    """(n_pages,) whether each page is lit; None, and nothing dims, where no page is: there is nothing to see."""
+def lit_index(pages: Pages | None, n_pages: int) -> NDArray[np.uint8] | None:
+    """(n_pages,) 1 where a page is lit, else 0; None, and nothing dims, where no page is: there is nothing to see."""
     if pages is None or not len(pages):
         return None
-    mask = np.zeros(n_pages, np.bool_)
-    mask[pages] = True
-    return mask
+    index = np.zeros(n_pages, np.uint8)
+    index[pages] = 1
+    return index

@@ -95,11 +95,13 @@ def _machine_ram(request: ShotRequest) -> Iterator[tuple[str, GuestRam]]:
 
 def _volume_picture(label: str, ram: GuestRam, size: tuple[int, int], look: ShotLook) -> NDArray[np.uint8]:
     """Return the (height, width, 4) uint8 picture of all of `ram`, fully refined. Raises UsageError for a bad cut."""
-    from app.chosen import lit_mask
+    from app.chosen import lit_index
     from app.feed import RamFeed
     from app.kernel_channels import offer_palettes, show_channels
     from app.shot_kernel import look_at_kernel
+    from render.backdrop import DARK
     from render.device import request_device
+    from render.palettes import linear_from_hex
     from render.view import VolumeView
 
     device, _summary = request_device()
@@ -115,7 +117,8 @@ def _volume_picture(label: str, ram: GuestRam, size: tuple[int, int], look: Shot
         view.set_cut(label, look.cut(feed.store.shape_voxels))
         view.camera.fit()
         if seen is not None and seen.pages is not None:
-            feed.store.set_highlight(lit_mask(seen.pages, feed.store.n_pages))
+            accent = np.array([linear_from_hex(DARK.accent)])
+            feed.store.set_highlights(lit_index(seen.pages, feed.store.n_pages), accent)
             view.marks.outline(label, seen.pages, seen.title)
             view.camera.fly_to_boxes(view.page_boxes(label, seen.pages), 0.0)
             view.camera.skip()

@@ -15,10 +15,11 @@ from app.place import Place
 from app.theme import Palette
 from app.volume_places import VolumePlaces
 from bridge.memory.errors import GuestMemoryError
+from render.backdrop import BACKGROUNDS
 from render.camera import CameraState
 from render.cut import Cut
 from render.device import AdapterSummary, replace_device, request_device
-from render.palettes import palette_names
+from render.palettes import linear_from_hex, palette_names
 from render.view import VolumeView
 
 if TYPE_CHECKING:
@@ -104,6 +105,11 @@ class Stage:
         """Draw on the ground of a theme."""
         self._theme = palette
         self.panes.set_background(palette.name)
+
+    @property
+    def accent(self) -> tuple[float, float, float]:
+        """The colour of what is lit up where it has none of its own, in linear light."""
+        return linear_from_hex(BACKGROUNDS["dark" if self._theme is None else self._theme.name].accent)
 
     @property
     def palettes(self) -> tuple[str, ...]:

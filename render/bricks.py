@@ -48,7 +48,7 @@ from render.curves import BRICK_SIDE, CURVES, PAGE_SIZE, Curve, order_for_size
 from render.device import adapter_summary, gpu_work
 from render.errors import BadPages, OutOfVideoMemory, PageNotResident
 from render.heat import NEVER_S, WriteHeat
-from render.highlight import Highlight, Mask
+from render.highlight import Highlight, Index
 from render.page_summaries import PageSummaries, unpack_summaries
 from render.residency import Residency
 from render.timing import pass_clock
@@ -377,16 +377,20 @@ class BrickStore:
 
     @property
     def highlight(self) -> Highlight:
-        """Which pages are lit up; set by `set_highlight`."""
+        """Which pages are lit up; set by `set_highlights`."""
         return self._highlight
 
-    def set_highlight(self, mask: Mask | None) -> None:
-        """Light pages up, (n_pages,) bool, and let the others dim as the look says; None: all is as always.
+    def set_highlights(self, index: Index | None, colours: NDArray[np.floating] | None = None) -> None:
+        """Light pages up in several colours, and let the others dim as the look says.
+
+        index: (n_pages,) uint8, 0 where a page is not lit, else k where highlight k - 1 lights it; None: all is as
+        always, and costs nothing. colours: (n, 3), each highlight's in linear light, n <= 255; or (n, 4), with how far
+        it takes the place of the colours of bytes, 0 to 1.
 
         Raises BadPages, DeviceLost.
         """
         with gpu_work("light pages up"):
-            self.revision += self._highlight.set(mask)
+            self.revision += self._highlight.set(index, colours)
 
     # ----- reading back
 

@@ -36,5 +36,5 @@ class Shine:
     flash_color: tuple[float, float, float]
     sheet_ground: tuple[float, float, float] = (0.0, 0.0, 0.0)
     """Linear light of a slice plane where bytes are zero."""
-    accent: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    """Linear light that is added to pages that are lit up."""
+    outline: float = 0.0
+    """How wide outlines of what is lit up are, as a share of the picture's height; 0: none are drawn."""

@@ -71,7 +71,7 @@ class Layer:
         self.restart = True
         """The sharp picture shows something else by now."""
         self._shown_revision = store.revision
-        self._shown_mask = store.highlight.mask
+        self._shown_lit = store.highlight.index, store.highlight.colours
         self._hot = np.zeros(0, np.int64)
         # When each brick was written, as far as its flash may still be seen to cool; most never are.
         self._written_s = np.full(store.shape_bricks, -math.inf, np.float32)
@@ -198,18 +198,24 @@ class Layer:
         self.tiles.forget(self.tiles.tiles_of_boxes(bricks - reach, bricks + BRICK_SIDE + reach, eye))
 
     def _lit_changes(self) -> list[NDArray[np.uint32]]:
-        """Corners (n, 3) of bricks that are lit up now and were not, or the other way round.
+        """Corners (n, 3) of bricks that are lit up now and were not, or the other way round, or otherwise.
 
-        Where that begins or ends every pixel changes: the picture is stale.
+        Where that begins or ends every pixel changes, and with another colour many: the picture is stale.
         """
-        before, now = self._shown_mask, self.store.highlight.mask
-        self._shown_mask = now
-        if before is now:
+        (before, colours), highlight = self._shown_lit, self.store.highlight
+        self._shown_lit = now, _ = highlight.index, highlight.colours
+        if before is now and colours is highlight.colours:
             return []
-        if before is None or now is None:
+        if before is None or now is None or colours is not highlight.colours:
             self.stale = True
             return []
-        return [self._bricks[before ^ now] * np.uint32(BRICK_SIDE)]
+        # Outlines on the bricks beside those change with them.
+        changed = self._bricks[before != now].astype(np.int64)
+        beside = np.concatenate([changed + step for step in np.ndindex(3, 3, 3)]) - 1 if len(changed) else changed
+        shape = self.store.shape_bricks
+        numbers = np.ravel_multi_index(tuple(np.clip(beside, 0, np.array(shape) - 1).T), shape)
+        bricks = np.stack(np.unravel_index(np.unique(numbers), shape), axis=1)
+        return [(bricks * BRICK_SIDE).astype(np.uint32)]
 
     def _flashing_bricks(self, now_s: float) -> NDArray[np.uint32]:
         """Corners (n, 3) of bricks whose flash can be seen, and for one last look those where it just could."""

@@ -40,7 +40,7 @@ class Look:
     hidden_kinds: frozenset[Kind] = field(default_factory=frozenset)
     pyramid: Pyramid = "mean"
     dim: float = 0.85
-    """How far pages give way while others are lit up (`BrickStore.set_highlight`), 0 (not at all) to 1."""
+    """How far pages give way while others are lit up (`BrickStore.set_highlights`), 0 (not at all) to 1."""
 
     def __post_init__(self) -> None:
         if self.mode not in MODES:

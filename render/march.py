@@ -102,10 +102,10 @@ class Marcher:
         attribute = self._blank  # where the channel is no attribute of this volume: all are zero
         if table.look.channel in store.attributes:
             attribute = store.attribute(table.look.channel).texture
-        lit = store.highlight.texture or self._blank
-        if self._bound == (table.texture, attribute, lit, *store.parts):
+        lit, colours = store.highlight.texture or self._blank, store.highlight.colour_texture or self._blank
+        if self._bound == (table.texture, attribute, lit, colours, *store.parts):
             return
-        self._bound = (table.texture, attribute, lit, *store.parts)
+        self._bound = (table.texture, attribute, lit, colours, *store.parts)
         entries: list[tuple[dict[str, object], object]] = [
             ({"buffer": {"type": "uniform"}}, _whole(self._uniform)),
             (_texture("uint"), store.bricks.create_view()),
@@ -116,6 +116,7 @@ class Marcher:
             ({"sampler": {"type": "filtering"}}, self._sampler),
             (_texture("float"), attribute.create_view()),
             (_texture("float"), lit.create_view()),
+            (_texture("unfilterable-float"), colours.create_view()),
         ]
         if store.layout == "linear":
             entries += [
@@ -244,7 +245,7 @@ class Marcher:
     def _switches(self, table: LookTable, eye: Eye, outputs: Outputs) -> Switches:
         look = table.look
         hides = table.hides or bool(look.hidden_kinds)
-        by_page, lit = look.channel not in BY_VOXEL, self.store.highlight.mask is not None
+        by_page, lit = look.channel not in BY_VOXEL, self.store.highlight.index is not None
         return Switches(look.mode, by_page, hides, outputs, self._is_cut(eye), bool(eye.planes), lit)
 
     def _is_cut(self, eye: Eye) -> bool:

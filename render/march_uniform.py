@@ -34,8 +34,7 @@ UNIFORM = np.dtype(
         ("pyramid", "f4", 3), ("phase", "f4"),
         ("visible", "u4", 8),
         ("channel", "u4"), ("hidden_kinds", "u4"), ("half_life_s", "f4"), ("top", "i4"),
-        ("kind_rows", "i4"), ("bricks_from", "f4"), ("dim", "f4"), ("pad5", "i4"),
-        ("accent", "f4", 3), ("pad6", "i4"),
+        ("kind_rows", "i4"), ("bricks_from", "f4"), ("dim", "f4"), ("outline_voxels", "f4"),
         ("sheet_ground", "f4", 3), ("n_sheets", "i4"),
         ("sheets", _SHEET, MAX_SHEETS),
     ]
@@ -112,7 +111,10 @@ def uniform_data(
     data["kind_rows"] = look.channel == "content"
     data["hidden_kinds"] = sum(1 << kind for kind in look.hidden_kinds)
     data["half_life_s"] = store.half_life_s
-    data["dim"], data["accent"] = look.dim, shine.accent
+    data["dim"] = look.dim
+    # As wide on the screen as it is meant to be, but a pixel of this picture at least, which the shader sees to. A pick
+    # goes through outlines.
+    data["outline_voxels"] = 2 * eye.half_extent[1] * shine.outline if detail else 0.0
     data["sheet_ground"], data["n_sheets"] = shine.sheet_ground, len(eye.planes)
     for index, plane in enumerate(eye.planes):
         data["sheets"][0, index] = _sheet(plane, store.shape_voxels, eye)

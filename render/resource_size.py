@@ -6,6 +6,7 @@ import wgpu
 
 TEXEL_BYTES = {
     "r8unorm": 1,
+    "rg8unorm": 2,
     "r32uint": 4,
     "r32float": 4,
     "rgba8unorm": 4,
@@ -18,6 +19,7 @@ TEXEL_BYTES = {
     "rgba16float": 8,
     "rgba16uint": 8,
     "rgba32uint": 16,
+    "rgba32float": 16,
 }
 
 

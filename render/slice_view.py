@@ -34,7 +34,7 @@ _UNIFORM = np.dtype(
         ("up", "f4", 3), ("is_oblique", "i4"),
         ("whole", "i4", 3), ("pad0", "i4"),
         ("part", "f4", 3), ("dim", "f4"),
-        ("ground", "f4", 3), ("pad1", "f4"),
+        ("ground", "f4", 3), ("outline", "i4"),
     ]
 )  # fmt: skip
 """`Slice` in `shaders/slice.wgsl`."""
@@ -174,18 +174,19 @@ class SliceView:
         *,
         ground: str,
         clip: Box | None = None,
+        outline_px: int = 1,
     ) -> bool:
         """Show a plane of a marcher's volume in a look, with `centre` (u, v) in the middle; False if nothing changed.
 
-        Zero bytes have the colour of the ground ("#rrggbb"); what lies outside of the clip box is dimmed. Raises
-        DeviceLost.
+        Zero bytes have the colour of the ground ("#rrggbb"); what lies outside of the clip box is dimmed. What is lit
+        up has an outline of so many pixels. Raises DeviceLost.
         """
         store = marcher.store
         store.clock_s = now_s
         if store.revision != self._revision:
             self._revision, self._flash_until_s = store.revision, now_s + _FLASH_SHOWN_S
         raster = raster_of(plane, store.shape_voxels, self._size, centre, zoom)
-        wanted = (marcher, table.revision, shine, raster, ground, clip, store.revision, self._texture)
+        wanted = (marcher, table.revision, shine, raster, ground, clip, outline_px, store.revision, self._texture)
         flashing = now_s < self._flash_until_s
         if wanted == self._shown and not flashing:
             return False
@@ -195,7 +196,7 @@ class SliceView:
         with gpu_work("draw the flat view"):
             store.settle()
             source = marcher.prepare_flat(table, shine, clip)
-            self.device.queue.write_buffer(self._uniform, 0, _uniform(raster, ground))
+            self.device.queue.write_buffer(self._uniform, 0, _uniform(raster, ground, outline_px))
             encoder = self.device.create_command_encoder()
             render = encoder.begin_render_pass(
                 color_attachments=[
@@ -245,7 +246,7 @@ def slice_code(variables: dict[str, object]) -> str:
     return wgsl.compose("slice.wgsl", **variables)
 
 
-def _uniform(raster: Raster, ground: str) -> np.ndarray[tuple[int, ...], np.dtype[np.void]]:
+def _uniform(raster: Raster, ground: str, outline_px: int) -> np.ndarray[tuple[int, ...], np.dtype[np.void]]:
     frame = raster.frame
     whole = np.floor(frame.origin)
     data = np.zeros(1, _UNIFORM)
@@ -257,4 +258,5 @@ def _uniform(raster: Raster, ground: str) -> np.ndarray[tuple[int, ...], np.dtyp
     data["whole"], data["part"] = whole, frame.origin - whole
     data["dim"] = _DIM
     data["ground"] = linear_from_hex(ground)
+    data["outline"] = outline_px
     return data

@@ -39,6 +39,9 @@ from render.resource_size import resource_bytes
 from render.slice_view import SliceView
 from render.timing import Timings, pass_clock
 
+_OUTLINE_PX = 1.4
+"""How wide outlines of what is lit up are, in pixels of a screen with one to the unit."""
+
 
 class VolumeView:
     """See the module. Not thread-safe: one thread draws, picks and changes it."""
@@ -155,7 +158,16 @@ class VolumeView:
         """
         layer, ground = self._layers[key], self._background.sheet
         return flat.draw(
-            layer.marcher, self._table, self._shine(), plane, centre, zoom, now_s, ground=ground, clip=layer.cut.clip
+            layer.marcher,
+            self._table,
+            self._shine(),
+            plane,
+            centre,
+            zoom,
+            now_s,
+            ground=ground,
+            clip=layer.cut.clip,
+            outline_px=max(1, round(_OUTLINE_PX * self._pixel_ratio)),
         )
 
     def set_background(self, background: str | Background) -> None:
@@ -409,5 +421,5 @@ class VolumeView:
             flash_s=FLASH_S,
             flash_color=linear_from_hex(self._background.flash),
             sheet_ground=linear_from_hex(self._background.sheet),
-            accent=linear_from_hex(self._background.accent),
+            outline=_OUTLINE_PX * self._pixel_ratio / self._size[1],
         )

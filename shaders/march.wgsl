@@ -42,6 +42,12 @@ $$ if sheets
         result = over_sheet(ray, result, sheet);
     }
 $$ endif
+$$ if lit and mode != "slice"
+    if (outlines.light.a > 0.0) {
+        result.color = under_outlines(result.color);
+        result.depth = select(result.depth, outlines.depth, result.depth <= 0.0);
+    }
+$$ endif
     var out: Sample;
     out.color = result.color;
 $$ if outputs != "color"

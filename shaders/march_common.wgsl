@@ -56,9 +56,7 @@ struct March {
     kind_rows: i32,          // 1: the palette has a row a kind, 0: its first row serves all
     bricks_from: f32,        // the same for bricks
     dim: f32,                // how far what is not lit up gives way, 0 to 1
-    pad6: i32,
-    accent: vec3f,           // linear light that is added to what is lit up
-    pad7: i32,
+    outline_voxels: f32,     // how wide outlines are, at depth one; 0: there are none
     sheet_ground: vec3f,     // linear light of a sheet where bytes are zero
     n_sheets: i32,
     sheets: array<Sheet, 4>,
@@ -72,16 +70,17 @@ struct March {
 @group(0) @binding(5) var palette: texture_2d<f32>;  // scalar across, kind of content down; linear light and opacity
 @group(0) @binding(6) var smooth_sampler: sampler;
 @group(0) @binding(7) var page_values: texture_3d<f32>;
-@group(0) @binding(8) var lit_pages: texture_3d<f32>; // 1: its page is lit up; 0: no page of its block is
+@group(0) @binding(8) var lit_pages: texture_3d<f32>; // its page's highlight, 0 for none; whether any of its block is lit
+@group(0) @binding(9) var highlight_colors: texture_3d<f32>;
 $$ if layout == "texture"
 $$ for part in range(n_parts)
-@group(0) @binding({{ 9 + part }}) var voxels_{{ part }}: texture_3d<f32>;
+@group(0) @binding({{ 10 + part }}) var voxels_{{ part }}: texture_3d<f32>;
 $$ endfor
 $$ else
-@group(0) @binding(9) var brick_pages: texture_3d<u32>;          // page | state << 27
-@group(0) @binding(10) var<storage, read> byte_order: array<u32>; // state, place in the brick -> place in the page; two a word
+@group(0) @binding(10) var brick_pages: texture_3d<u32>;          // page | state << 27
+@group(0) @binding(11) var<storage, read> byte_order: array<u32>; // state, place in the brick -> place in the page; two a word
 $$ for part in range(n_parts)
-@group(0) @binding({{ 11 + part }}) var<storage, read> voxels_{{ part }}: array<u32>;
+@group(0) @binding({{ 12 + part }}) var<storage, read> voxels_{{ part }}: array<u32>;
 $$ endfor
 $$ endif
 
@@ -284,38 +283,22 @@ struct Page {
     place: u32,
 $$ if lit
     lit: bool,     // up
+    group: u32,    // by which highlight, from one on; 0: by none
     alone: bool,   // no page of its block is lit up
 $$ endif
 }
 
 $$ if lit
-// What is lit up glows in its own colour; the rest gives way, in opacity as in colour, and is seen through.
-
-fn is_lit(brick: vec3i) -> bool {
-    return textureLoad(lit_pages, brick, 0).r > 0.75;
-}
-
-// `edge`: 0 to 1, how near to where it ends in the picture.
-fn lit_up(color: vec3f, edge: f32) -> vec3f {
-    return color * 1.2 + march.accent * (0.03 + 0.3 * edge);
-}
-
-fn dimmed(color: vec3f) -> vec3f {
-    return mix(color, vec3f(dot(color, vec3f(0.2126, 0.7152, 0.0722))), 0.6 * march.dim);
-}
-
-// The share of what is not lit up that is left.
-fn share_left() -> f32 {
-    return 1.0 - 0.92 * march.dim;
-}
+{$ include 'glassbox.march_lit.wgsl' $}
 $$ endif
 
 fn page_at(brick: vec3i) -> Page {
     var page: Page;
 $$ if lit
-    let light = textureLoad(lit_pages, brick, 0).r;
-    page.lit = light > 0.75;
-    page.alone = light == 0.0;
+    let light = textureLoad(lit_pages, brick, 0).rg;
+    page.group = u32(light.r * 255.0 + 0.5);
+    page.lit = page.group != 0u;
+    page.alone = light.g == 0.0;
 $$ endif
     page.packed = textureLoad(bricks, brick, 0).rg;
     page.shown = page.packed.r != 0u;

@@ -55,6 +55,9 @@ $$ endif
             brick = here;
             cell = vec3i(-1);
             page = page_at(brick);
+$$ if lit
+            cross_outlines(ray, walk, brick, page.group, select(1.0, 0.5, best >= LIT_RANK));
+$$ endif
             bound = select(NOTHING, bound_of(page), page.shown);
 $$ if lit
             rank = select(0, LIT_RANK, page.shown && page.lit);
@@ -68,7 +71,7 @@ $$ endif
         if (bound <= best) {
             let block = textureLoad(blocks, walk.voxel >> vec3u(6u), 0).r;
 $$ if lit
-            side = select(64, 16, (block & 0xffu) != 0u && !(page.alone && best >= LIT_RANK));
+            side = select(64, 16, !page.alone || ((block & 0xffu) != 0u && best < LIT_RANK));
 $$ elif by_page
             side = select(64, 16, (block & 0xffu) != 0u);
 $$ else
@@ -111,6 +114,11 @@ $$ endif
         let low = walk.voxel & vec3i(-side);
         walk = step_out(ray, walk, low, side, leave_depth(ray, low, side));
     }
+$$ if lit
+    if (outside(walk.voxel)) {
+        cross_outlines(ray, walk, walk.voxel >> vec3u(4u), 0u, select(1.0, 0.5, best >= LIT_RANK));
+    }
+$$ endif
     if (best < 0) {
         return Result(vec4f(0.0), 0.0, vec3i(0));
     }
@@ -120,7 +128,7 @@ $$ if lit
     // What is lit up shines as if it were near.
     let near = mix(start.depth, best_walk.depth, select(0.0, 0.7, is_up));
     let color = glowing(ray, look_of(page, best & 0xff), best_brick, best_walk.depth, near);
-    let shown = select(vec4f(dimmed(color.rgb), color.a) * share_left(), vec4f(lit_up(color.rgb, 0.0), color.a), is_up);
+    let shown = select(vec4f(dimmed(color.rgb), color.a) * share_left(), vec4f(lit_up(color.rgb, group_of(best_brick), 0.0), color.a), is_up);
     return Result(shown, max(best_walk.depth, 1e-6), best_walk.voxel);
 $$ else
     return Result(glowing(ray, look_of(page, best), best_brick, best_walk.depth, start.depth), max(best_walk.depth, 1e-6), best_walk.voxel);

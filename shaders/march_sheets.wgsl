@@ -4,6 +4,7 @@ struct SheetHit {
     depth: f32,
     voxel: vec3i,
     axis: i32,      // 0 to 2: x, y, z; 3: oblique; -1: none was met
+    index: i32,     // of those that are shown
 }
 
 const NO_SHEET = 1e30;
@@ -11,7 +12,7 @@ const NO_SHEET = 1e30;
 const BEFORE_SHEET = 1e-3;
 
 fn nearest_sheet(ray: Ray) -> SheetHit {
-    var hit = SheetHit(NO_SHEET, vec3i(0), -1);
+    var hit = SheetHit(NO_SHEET, vec3i(0), -1, -1);
     for (var i = 0; i < 4 && i < march.n_sheets; i++) {
         let sheet = march.sheets[i];
         let along = dot(sheet.normal, ray.direction);
@@ -26,17 +27,42 @@ fn nearest_sheet(ray: Ray) -> SheetHit {
         let layered = vec3<bool>(sheet.axis == 0, sheet.axis == 1, sheet.axis == 2);
         let voxel = select(voxel_at(ray, depth), vec3i(sheet.layer), layered);
         if (!outside(voxel) && is_shown(voxel)) {
-            hit = SheetHit(depth, voxel, sheet.axis);
+            hit = SheetHit(depth, voxel, sheet.axis, i);
         }
     }
     return hit;
 }
 
+$$ if lit
+// Whether a highlight ends on a sheet so near to a point as its outline is wide.
+fn ends_on_sheet(ray: Ray, sheet: SheetHit, group: u32) -> bool {
+    let normal = march.sheets[sheet.index].normal;
+    let right = normalize(cross(select(vec3f(0.0, 0.0, 1.0), vec3f(1.0, 0.0, 0.0), abs(normal.z) > 0.9), normal));
+    let reach = max(march.outline_voxels, march.pixel_voxels) * sheet.depth;
+    let layered = vec3<bool>(sheet.axis == 0, sheet.axis == 1, sheet.axis == 2);
+    let at = march.camera_part + ray.direction * sheet.depth;
+    var ends = false;
+    for (var i = 0; i < 4; i++) {
+        let along = select(right, cross(normal, right), (i & 1) == 0) * f32(1 - (i & 2)) * reach;
+        let voxel = select(march.camera_voxel + vec3i(floor(at + along)), sheet.voxel, layered);
+        ends = ends || group_of(voxel >> vec3u(4u)) != group;
+    }
+    return ends && march.outline_voxels > 0.0;
+}
+$$ endif
+
 fn light_of_sheet(ray: Ray, sheet: SheetHit) -> vec3f {
     // Each pixel and each sample changes level elsewhere: gathered, they blend.
     let voxels = march.detail * march.pixel_voxels * sheet.depth * exp2(ray.noise - 0.5);
     let texel = sheet_texel(sheet.voxel, select(1, select(4, 16, voxels > 12.0), voxels > 3.0));
-    return texel.rgb + march.sheet_ground * (1.0 - texel.a);
+    let light = texel.rgb + march.sheet_ground * (1.0 - texel.a);
+$$ if lit
+    let group = group_of(sheet.voxel >> vec3u(4u));
+    if (group != 0u && ends_on_sheet(ray, sheet, group)) {
+        return mix(light, color_of_group(group).rgb, 0.85);
+    }
+$$ endif
+    return light;
 }
 
 // Whether more of the sheet than of what is in front of it is seen.

@@ -35,6 +35,9 @@ $$ endif
         page = page_at(brick);
         var span = 16;
 $$ if lit
+        cross_outlines(ray, walk, brick, page.group, select(1.0, 0.5, glass_scalar >= 0));
+$$ endif
+$$ if lit
         if (page.shown && (page.lit || glass_scalar < 0)) {
 $$ else
         if (page.shown) {
@@ -82,7 +85,7 @@ $$ endif
                 break;
             }
 $$ if lit
-        } else if (!page.shown) {
+        } else if (!page.shown && page.alone) {
 $$ else
         } else {
 $$ endif
@@ -95,6 +98,9 @@ $$ endif
         walk = step_out(ray, walk, low, span, leave_depth(ray, low, span));
     }
 $$ if lit
+    if (outside(walk.voxel)) {
+        cross_outlines(ray, walk, walk.voxel >> vec3u(4u), 0u, select(1.0, 0.5, glass_scalar >= 0));
+    }
     if (glass_scalar >= 0) {
         let front = vec4f(dimmed(shade(ray, glass, glass_page, f32(glass_scalar) / 255.0)), 1.0) * share_left();
         if (scalar < 0) {
@@ -169,7 +175,7 @@ $$ if lit
     if (page.lit) {
         // It shines by itself: deep inside, no other light would reach it.
         let shining = color * (0.22 + ambient * mix(shade, 1.0, 0.7) + key + own) * outline(inside, walk.faces, pixels);
-        return softened(lit_up(shining, edge * edge * edge * (1.0 - near)) + march.flash_color * flash * (0.25 + 0.75 * value));
+        return softened(lit_up(shining, page.group, edge * edge * edge * (1.0 - near)) + march.flash_color * flash * (0.25 + 0.75 * value));
     }
 $$ endif
     return softened(lit + march.flash_color * flash * (0.25 + 0.75 * value));

@@ -37,7 +37,7 @@ fn look_in(page: Page, scalar: i32) -> vec4f {
 $$ if lit
     // A ray sums over a lot: what is left of the rest must be little, and dark.
     let rest = vec4f(dimmed(look.rgb) * (1.0 - 0.6 * march.dim), look.a * share_left() * share_left());
-    return select(rest, vec4f(lit_up(look.rgb, 0.0), look.a * (1.0 + march.dim)), page.lit);
+    return select(rest, vec4f(lit_up(look.rgb, page.group, 0.0), look.a * (1.0 + march.dim)), page.lit);
 $$ else
     return look;
 $$ endif
@@ -56,6 +56,9 @@ fn march_ray(ray: Ray, start: Walk, end: f32) -> Result {
         let brick = walk.voxel >> vec3u(4u);
         var page = page_at(brick);
         var span = 16;
+$$ if lit
+        cross_outlines(ray, walk, brick, page.group, max(light.passed, 0.3));
+$$ endif
         var side = 0;
         if (page.shown) {
             side = resolve(ray, walk.depth, brick, &page);
@@ -67,7 +70,11 @@ fn march_ray(ray: Ray, start: Walk, end: f32) -> Result {
                 block = here;
                 block_span = empty_side(walk.voxel);
             }
+$$ if lit
+            span = select(16, block_span, page.alone);
+$$ else
             span = block_span;
+$$ endif
         }
         let low = walk.voxel & vec3i(-span);
         let next = step_out(ray, walk, low, span, leave_depth(ray, low, span));
@@ -122,6 +129,11 @@ fn march_ray(ray: Ray, start: Walk, end: f32) -> Result {
         }
         walk = next;
     }
+$$ if lit
+    if (outside(walk.voxel)) {
+        cross_outlines(ray, walk, walk.voxel >> vec3u(4u), 0u, max(light.passed, 0.3));
+    }
+$$ endif
     // Light comes from all along the ray; what it comes from on the whole has a shape, as far as it is dense.
     let dimmed = 1.0 - light.passed;
     let middle = light.depths / max(dimmed, 1e-6);

@@ -4,11 +4,14 @@
 // Colour (linear light, premultiplied) and share filled of the cube of `level` (1, 4 or 16) voxels that holds `voxel`;
 // all zero where nothing is, or nothing that the look shows.
 $$ if lit
-// Pages that are lit up stand on a ground of the accent, also where their bytes are zero.
+// Pages that are lit up stand on a ground of their highlight's colour, also where their bytes are zero.
 fn sheet_texel(voxel: vec3i, level: i32) -> vec4f {
     let texel = bytes_texel(voxel, level);
-    if (is_lit(voxel >> vec3u(4u))) {
-        return vec4f(texel.rgb * 1.2 + march.accent * 0.16, texel.a);
+    let group = group_of(voxel >> vec3u(4u));
+    if (group != 0u) {
+        let own = color_of_group(group);
+        let tinted = own.rgb * (0.1 * texel.a + 1.5 * dot(texel.rgb, LUMA));
+        return vec4f(mix(texel.rgb * 1.2, tinted, own.a) + own.rgb * 0.16, texel.a);
     }
     return vec4f(dimmed(texel.rgb), texel.a) * (1.0 - 0.8 * march.dim);
 }

@@ -17,7 +17,7 @@ struct Slice {
     part: vec3f,          // … and what is left, 0..1
     dim: f32,             // how far colours outside of the clip box give way to the ground
     ground: vec3f,        // linear light; where bytes are zero
-    pad1: f32,
+    outline: i32,         // pixels that an outline is wide
 }
 
 @group(1) @binding(0) var<uniform> slice: Slice;
@@ -65,5 +65,18 @@ fn fragment(@builtin(position) position: vec4f) -> @location(0) vec4f {
         return vec4f(0.0);
     }
     sum /= inside;
+$$ if lit
+    let here = voxel_shown(pixel, vec2i(0), pieces);
+    let group = group_of(here >> vec3u(4u));
+    var ends = false;
+    for (var i = 0; i < 4 && group != 0u; i++) {
+        let step = slice.outline * vec2i(select(0, 1 - (i & 2), (i & 1) == 0), select(0, 1 - (i & 2), (i & 1) == 1));
+        let beside = voxel_shown(pixel + step, vec2i(0), pieces);
+        ends = ends || any(beside < vec3i(0)) || group_of(beside >> vec3u(4u)) != group;
+    }
+    if (ends) {
+        sum = vec4f(mix(sum.rgb, color_of_group(group).rgb, 0.85), 1.0);
+    }
+$$ endif
     return vec4f(srgb(sum.rgb + slice.ground * (1.0 - sum.a)), 1.0);
 }

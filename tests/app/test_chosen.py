@@ -17,7 +17,7 @@ from app.chosen import (
     BadKey,
     Chosen,
     key_text,
-    lit_mask,
+    lit_index,
     parse_key,
     printable,
     seen_pages,
@@ -75,8 +75,8 @@ def known(person: Person) -> Chosen:
 
 def lit(person: Person) -> list[int]:
     """The pages that the volume shows lit up."""
-    mask = person.state.stage.feeds["guest"].store.highlight.mask
-    return [] if mask is None else np.flatnonzero(mask).tolist()
+    index = person.state.stage.feeds["guest"].store.highlight.index
+    return [] if index is None else np.flatnonzero(index).tolist()
 
 
 def pid_of(sighting: Sighting, name: str) -> int:
@@ -181,11 +181,11 @@ def test_it_tells_itself_in_a_line() -> None:
 
 
 def test_a_mask_of_nothing_is_none() -> None:
-    assert lit_mask(None, 10) is None
-    assert lit_mask(np.zeros(0, np.uint32), 10) is None
-    mask = lit_mask(np.array([2, 5], np.uint32), 8)
-    assert mask is not None
-    assert np.flatnonzero(mask).tolist() == [2, 5]
+    assert lit_index(None, 10) is None
+    assert lit_index(np.zeros(0, np.uint32), 10) is None
+    index = lit_index(np.array([2, 5], np.uint32), 8)
+    assert index is not None
+    assert np.flatnonzero(index).tolist() == [2, 5]
 
 
 def test_what_a_look_says_needs_no_question(sighting: Sighting) -> None:

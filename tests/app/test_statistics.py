@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from imgui_bundle import imgui
 
 from app.actions import BadArguments
-from app.chosen import PAGE_BYTES, lit_mask, parse_key, seen_pages
+from app.chosen import PAGE_BYTES, lit_index, parse_key, seen_pages
 from app.kernel_channels import CLASS_CHANNEL, CLASS_LABELS, SAFE_PALETTE, shown_classes
 from app.layout import INSPECTOR, STATISTICS
 from app.memory_shares import MAX_PARTS, Share, shares_of
@@ -220,7 +220,7 @@ def test_it_is_told_to_scripts(looker: Person, sighting: Sighting) -> None:  # n
         assert parse_key(row["kind"], row["key"]) == row["title"]
     heaps = next(row for row in rows if row["title"] == "Heaps")
     pages = seen_pages(sighting, heaps["parts"][0]["kind"], heaps["parts"][0]["key"])
-    mask = lit_mask(pages, 1 << 15)
+    mask = lit_index(pages, 1 << 15)
     assert mask is not None
     assert mask.sum() == heaps["parts"][0]["pages"]
 

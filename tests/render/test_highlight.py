@@ -24,12 +24,20 @@ from tests.render import reference
 from tests.render.conftest import MakeStore, MakeView, clustered_bytes, content_of, volume_of
 
 SIZE = (320, 200)
-SHINE = Shine(1.0, 0.5, (1.0, 1.0, 1.0), accent=(0.2, 0.5, 1.0))
+SHINE = Shine(1.0, 0.5, (1.0, 1.0, 1.0), outline=1.4 / 200)
 VIEWS = [CameraState((32, 32, 32), 180, -52, 24), CameraState((32, 32, 32), 190, 130, -35)]
 
 
 def random_mask(n_pages: int, seed: int, share: float = 0.15) -> NDArray[np.bool_]:
     return np.random.default_rng(seed).random(n_pages) < share
+
+
+BLUE = (0.2, 0.5, 1.0)
+
+
+def light_up(store: BrickStore, mask: NDArray[np.bool_]) -> None:
+    """Light pages up as one highlight."""
+    store.set_highlights(mask.astype(np.uint8), np.array([BLUE]))
 
 
 def volume_mask(store: BrickStore, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -52,7 +60,7 @@ def test_what_is_lit_is_met_as_numpy_says(
     content = clustered_bytes(n_pages, seed=31)
     store = make_store(content, layout)
     mask = random_mask(n_pages, seed=4, share=share)
-    store.set_highlight(mask)
+    light_up(store, mask)
     lit = volume_mask(store, mask)
     look = Look(mode=mode, channel=channel, opacity=0.3)
     if channel == "value":
@@ -97,56 +105,80 @@ def test_the_shaders_are_what_they_were_where_nothing_is_lit(make_store: MakeSto
     table.write(Look(), palette_table("grey"))
     eye = Eye(basis_of(VIEWS[0]), (0.48, 0.3), 0.0, None)
     plain = marcher._switches(table, eye, "color")
-    store.set_highlight(random_mask(64, 1))
+    light_up(store, random_mask(64, 1))
     lit = marcher._switches(table, eye, "color")
     table.destroy()
     assert not plain.lit
     assert lit == plain._replace(lit=True)
     for mode in ("solid", "translucent", "mip", "slice"):
         code = march_code(plain._replace(mode=mode, sheets=True), store.layout, len(store.parts), 100)
-        assert "march.accent" not in code
         assert "march.dim" not in code
         assert "lit_pages," not in code
+        assert "highlight_colors," not in code
+        assert "var<private>" not in code
 
 
 # The store
 
 
-def test_a_mask_of_another_shape_or_type_is_refused(make_store: MakeStore) -> None:
+def test_what_means_nothing_is_refused(make_store: MakeStore) -> None:
     store = make_store(np.zeros(64 * 4096, np.uint8))
-    for mask in (np.zeros(63, np.bool_), np.zeros(64, np.uint8), np.zeros((64, 1), np.bool_), [True] * 64):
-        with pytest.raises(BadPages, match=r"\(64,\) bool"):
-            store.set_highlight(mask)  # type: ignore[arg-type]
-    assert store.highlight.mask is None
+    for index in (np.zeros(63, np.uint8), np.zeros(64, np.bool_), np.zeros((64, 1), np.uint8), [1] * 64):
+        with pytest.raises(BadPages, match=r"\(64,\) uint8"):
+            store.set_highlights(index, np.array([BLUE]))  # type: ignore[arg-type]
+    nothing, third = np.zeros(64, np.uint8), np.full(64, 3, np.uint8)
+    for wrong in (np.zeros(3), np.zeros((1, 5)), np.zeros((256, 3))):
+        with pytest.raises(BadPages, match=r"n <= 255, not \(\d"):
+            store.set_highlights(nothing, wrong)
+    for number in (-0.1, np.nan, np.inf):
+        with pytest.raises(BadPages, match="linear light"):
+            store.set_highlights(nothing, np.full((1, 3), number))
+    for too_few in (None, np.zeros((2, 3))):
+        with pytest.raises(BadPages, match="lit by highlight 3 of"):
+            store.set_highlights(third, too_few)
+    assert store.highlight.index is None
+    store.set_highlights(np.arange(64, dtype=np.uint8) * 4, np.zeros((255, 4)))
+    assert store.highlight.index is not None, "as many as there can be"
 
 
 def test_the_mask_lies_where_the_pages_do_and_is_counted(make_store: MakeStore, device: wgpu.GPUDevice) -> None:
     store = make_store(np.zeros(700 * 4096, np.uint8))
     before, revision = store.vram_bytes, store.revision
     mask = random_mask(700, 7, 0.01)
-    store.set_highlight(mask)
+    light_up(store, mask)
     assert store.revision == revision + 1
     x, y, z = store.shape_bricks
     assert store.vram_bytes >= before + x * y * z
     texture = store.highlight.texture
     assert texture is not None
-    raw = device.queue.read_texture({"texture": texture}, {"bytes_per_row": x, "rows_per_image": y}, (x, y, z))
-    texels = np.frombuffer(raw, np.uint8).reshape(z, y, x)
+    raw = device.queue.read_texture({"texture": texture}, {"bytes_per_row": 2 * x, "rows_per_image": y}, (x, y, z))
+    texels, beside = np.moveaxis(np.frombuffer(raw, np.uint8).reshape(z, y, x, 2), 3, 0)
     bx, by, bz = store.bricks_of_pages(np.arange(700, dtype=np.uint32)).T
-    np.testing.assert_array_equal(texels[bz, by, bx] == 255, mask)
-    assert (texels == 255).sum() == mask.sum(), "and nowhere else"
+    np.testing.assert_array_equal(texels[bz, by, bx], mask)
+    assert texels.sum() == mask.sum(), "and nowhere else"
     blocks = {(bx[page] // 4, by[page] // 4, bz[page] // 4) for page in np.flatnonzero(mask)}
     for at in np.ndindex(z, y, x):
-        if texels[at] != 255:
-            assert texels[at] == (128 if (at[2] // 4, at[1] // 4, at[0] // 4) in blocks else 0)
+        assert beside[at] == (255 if (at[2] // 4, at[1] // 4, at[0] // 4) in blocks else 0)
     mask[:] = False  # the caller's own: it was copied
-    store.set_highlight(random_mask(700, 7, 0.01))
+    light_up(store, random_mask(700, 7, 0.01))
     assert store.revision == revision + 1, "the same again is no change"
-    store.set_highlight(random_mask(700, 8, 0.01))
+    light_up(store, random_mask(700, 8, 0.01))
     assert store.highlight.texture is texture, "whoever has it bound need not bind anew"
-    store.set_highlight(None)
-    store.set_highlight(None)
+    index = random_mask(700, 8, 0.01) * np.uint8(2)
+    colours = np.array([BLUE, (1.0, 0.5, 0.0)])
+    store.set_highlights(index, colours)
     assert store.revision == revision + 3
+    store.set_highlights(index, colours[::-1])
+    assert store.revision == revision + 4, "another colour is a change"
+    colours[:] = 0.0  # the caller's own
+    np.testing.assert_allclose(store.highlight.colours[:, :3], [(1.0, 0.5, 0.0), BLUE])
+    table = store.highlight.colour_texture
+    assert table is not None
+    raw = device.queue.read_texture({"texture": table}, {"bytes_per_row": 4096, "rows_per_image": 1}, (256, 1, 1))
+    np.testing.assert_array_equal(np.frombuffer(raw, np.float32).reshape(256, 4)[1:3], store.highlight.colours)
+    store.set_highlights(None)
+    store.set_highlights(None)
+    assert store.revision == revision + 5
     assert store.vram_bytes == before
 
 
@@ -186,10 +218,10 @@ def test_what_is_lit_shines_through_and_the_rest_dims(
     before = view.screenshot()[..., :3].astype(int).sum(axis=2)
     mask = np.zeros(64, np.bool_)
     mask[front_pages(store, depth)] = True
-    store.set_highlight(mask)
+    light_up(store, mask)
     view.finish(1.0)
     after = view.screenshot()[..., :3].astype(int).sum(axis=2)
-    middle, beside = (slice(72, 88), slice(72, 88)), (slice(74, 86), slice(36, 44))
+    middle, beside = (slice(72, 88), slice(72, 88)), (slice(74, 86), slice(34, 40))
     assert after[middle].mean() > 1.4 * after[beside].mean()
     assert after[beside].mean() < 0.85 * before[beside].mean()
     view.look = replace(view.look, dim=0.0)
@@ -198,7 +230,7 @@ def test_what_is_lit_shines_through_and_the_rest_dims(
     assert abs(undimmed[beside].mean() - before[beside].mean()) < 8, (
         "with nothing dimmed the rest is as it was, but for the light of what is lit"
     )
-    store.set_highlight(None)
+    store.set_highlights(None)
     view.look = replace(view.look, dim=0.85)
     view.finish(3.0)
     np.testing.assert_allclose(view.screenshot()[..., :3].astype(int).sum(axis=2), before, atol=6)
@@ -213,11 +245,11 @@ def test_few_pages_are_seen_from_afar(make_view: MakeView, make_store: MakeStore
     view.add_volume("m", store)
     view.camera.state = replace(view.camera.state, distance=view.camera.state.distance * 6)
     mask = np.zeros(4096, np.bool_)
-    store.set_highlight(mask)
+    light_up(store, mask)
     view.finish(0.0)
     dark = view.screenshot()[..., :3].astype(int).sum(axis=2)
     mask[512:520] = True
-    store.set_highlight(mask)
+    light_up(store, mask)
     view.finish(1.0)
     light = view.screenshot()[..., :3].astype(int).sum(axis=2)
     assert (light - dark).max() > 90
@@ -232,11 +264,11 @@ def test_a_change_of_few_pages_draws_few_tiles(make_view: MakeView, make_store: 
     mask = np.zeros(512, np.bool_)
     front = np.flatnonzero(store.bricks_of_pages(np.arange(512, dtype=np.uint32))[:, 0] == 7)
     mask[::3] = mask[front[20]] = True
-    store.set_highlight(mask)
+    light_up(store, mask)
     view.finish(0.0)
     layer = view._layers["m"]
     mask[front[20]] = False
-    store.set_highlight(mask)
+    light_up(store, mask)
     layer.note_changes(1.0, layer.eye(view.camera), view.look)
     assert not layer.stale
     stale = layer.tiles.samples == 0
@@ -259,7 +291,7 @@ def test_slice_planes_show_what_is_lit(make_view: MakeView, make_store: MakeStor
     before = view.screenshot()[..., :3].astype(int).sum(axis=2)
     mask = np.zeros(64, np.bool_)
     mask[front_pages(store, 0)] = True
-    store.set_highlight(mask)
+    light_up(store, mask)
     view.finish(1.0)
     after = view.screenshot()[..., :3].astype(int).sum(axis=2)
     assert after[74:86, 74:86].mean() > before[74:86, 74:86].mean()
@@ -284,7 +316,7 @@ def test_flat_slices_tint_the_zero_bytes_of_lit_pages(make_store: MakeStore, dev
 
     plain = picture(0.0)
     assert (plain == plain[0, 0]).all()
-    store.set_highlight(mask)
+    light_up(store, mask)
     lit = picture(1.0)
     changed = (lit != plain).any(axis=2)
     assert changed[16:48, 16:48].all()

@@ -22,6 +22,7 @@ from render.curves import HILBERT
 from render.cut import Cut, Plane
 from render.device import adapter_summary
 from render.look import Look
+from render.palettes import linear_from_hex
 from render.view import VolumeView
 from tests.render.conftest import MakeStore, MakeView, content_of
 
@@ -214,7 +215,7 @@ def test_lit_pages(make_view: MakeView, make_store: MakeStore) -> None:
     mask = (bricks == (3, 2, 2)).all(axis=1) | ((bricks[:, 0] == 1) & (bricks[:, 2] == 0) & (bricks[:, 1] > 1))
     view = make_view(SIZE)
     view.add_volume("m", store)
-    store.set_highlight(mask)
+    store.set_highlights(mask.astype(np.uint8), np.array([linear_from_hex("#7cc4ff")]))
     view.marks.outline("m", np.flatnonzero(mask).astype(np.uint32), "sshd (412)")
     picture = check(view, "lit-pages").astype(int)
     assert (picture.max(axis=2) > 200).mean() > 0.005

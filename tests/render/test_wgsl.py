@@ -37,7 +37,7 @@ def test_march_composes() -> None:
         code = march_code(switches, layout, parts, 1000)
         assert not re.search(r"\{\{|\{\$|\$\$", code), "a template mark was left"
         assert "const MAX_STEPS = 1000;" in code
-        assert bindings(code) == list(range((9 if layout == "texture" else 11) + parts))
+        assert bindings(code) == list(range((10 if layout == "texture" else 12) + parts))
         assert ("@location(1) depth" in code) == (switches.outputs != "color")
         assert ("@location(2) voxel" in code) == (switches.outputs == "voxel")
         assert ("textureLoad(brick_pages" in code) == (layout == "linear")
