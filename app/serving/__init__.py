@@ -1,0 +1,1 @@
+"""Serving: what the interfaces for programs need of the application: pictures, tokens, a server to run in."""
