@@ -13,8 +13,8 @@ def print_json(document: Mapping[str, Any]) -> None:
 
 
 def print_text(text: str) -> None:
-    """Write a line for people to standard output."""
-    sys.stdout.write(text + "\n")
+    """Write lines for people to standard output; what a guest may have put into them is made harmless."""
+    sys.stdout.write(_harmless(text) + "\n")
     sys.stdout.flush()
 
 
@@ -27,10 +27,13 @@ def write_bytes(data: bytes | memoryview) -> None:
 
 
 def print_error(message: str, *, as_json: bool = False) -> None:
-    """Write what went wrong: a sentence on standard error, and with `as_json` also an object on standard output."""
+    """Write what went wrong: a sentence on standard error, and with `as_json` also an object on standard output.
+
+    Errors may name what was found in a guest: in it, nothing is left that a terminal would obey.
+    """
     if as_json:
         print_json({"ok": False, "error": message})
-    sys.stderr.write(f"glassbox: {message}\n")
+    sys.stderr.write(f"glassbox: {_harmless(message)}\n")
     sys.stderr.flush()
 
 
@@ -63,6 +66,11 @@ def progress_printer() -> Callable[[str, float], None]:
         last = "" if terminal and _fraction >= 1.0 else step
 
     return report
+
+
+def _harmless(text: str) -> str:
+    """`text` with its line ends, and nothing else that a terminal would obey."""
+    return "\n".join(line if line.isprintable() else printable(line) for line in text.split("\n"))
 
 
 def printable(text: str) -> str:

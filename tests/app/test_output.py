@@ -67,3 +67,12 @@ def test_progress_rewrites_the_line_that_counts_on_a_terminal(
     shown = capsys.readouterr().err
     assert shown.count("\n") == 3, "three steps, three lines; the last one is ended"
     assert "\r\x1b[Kglassbox: Loading, 3 of 3 MB\nglassbox: Done\n" in shown
+
+
+def test_nothing_that_a_guest_says_is_obeyed_by_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    """Symbols, releases and reasons come out of guest memory, and reach the terminal by these two."""
+    output.print_text("one\x1b[2J\ntwo\u202e")
+    output.print_error("the note of 6.1\x1b]0;x\x07 leads nowhere")
+    printed = capsys.readouterr()
+    assert printed.out == "one\\u001b[2J\ntwo\\u202e\n"
+    assert printed.err == "glassbox: the note of 6.1\\u001b]0;x\\u0007 leads nowhere\n"
