@@ -89,9 +89,8 @@ LISTED = frozenset({Kind.PROCESS, Kind.FILE, Kind.MODULE, Kind.SLAB})
 CLASS_WORDS: dict[str, PageClass] = {page_class.name.lower().replace("_", " "): page_class for page_class in PageClass}
 """How a class of pages is written: `page table`, `free per cpu`."""
 
-_OF_PROCESSES = frozenset(Relation) - {Relation.OWNERS}
 _OF: dict[Kind, frozenset[Relation]] = {
-    Kind.PROCESS: _OF_PROCESSES,
+    Kind.PROCESS: frozenset(Relation),
     Kind.EVERYTHING: frozenset({Relation.MEMORY, Relation.PAGE_TABLES, Relation.OWNERS}),
     Kind.KERNEL: frozenset(
         {Relation.MEMORY, Relation.CODE, Relation.DATA, Relation.KERNEL_STACK, Relation.PAGE_TABLES}

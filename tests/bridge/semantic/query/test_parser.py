@@ -184,7 +184,7 @@ def test_what_was_assumed_is_said(text: str, assumed: tuple[str, ...]) -> None:
         ("what is at", "Which address?"),
         ("show", "Of what?"),
         ("counter allocator", '"allocator" is not understood here.'),
-        ("heap of in", "is not understood here"),
+        ("counter in", "is not understood here"),
         ("stop the machine", "Nothing here is called"),
         ("SELECT * FROM processes", "Nothing here is called"),
     ],
