@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from bridge.kernel.census.records import Census
+from bridge.kernel.census.taker import CensusTaker
 from bridge.kernel.details import Details
 from bridge.kernel.errors import KernelError
 from bridge.kernel.owned import Glance, Owned, glance, owned
@@ -70,6 +72,7 @@ class Desk:
         self._latest: SemanticSnapshot | None = None
         self._details: Details | None = None
         self._packed: PackedSymbols | None = None
+        self._taker: CensusTaker | None = None
 
     @property
     def details(self) -> Details:
@@ -189,6 +192,15 @@ class Desk:
         """The kernel stack of a thread, the innermost frame first."""
         return self.details.stack(tid)
 
+    def census(self, known: int = 0, *, whole: bool = False) -> Census | None:
+        """All that changed since the census numbered `known`; None where nothing was looked at since.
+
+        `whole`: names are read however long that takes, where else they come over the next censuses.
+        """
+        if self._taker is None:
+            self._taker = CensusTaker(self.introspector)
+        return self._taker.take(self.snapshot, known, whole=whole)
+
     def command_lines(self, pids: tuple[int, ...]) -> dict[int, str]:
         """The command lines of those of these processes that are there."""
         return self.details.command_lines(pids)
@@ -216,6 +228,7 @@ QUESTIONS: dict[str, Callable[..., Any]] = {
     "log": Desk.log,
     "stack": Desk.stack,
     "command_lines": Desk.command_lines,
+    "census": Desk.census,
 }
 
 DETAILS = frozenset({"modules", "mounts", "files", "maps", "sockets", "slabs", "slab_object", "log", "stack"})

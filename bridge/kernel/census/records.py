@@ -117,6 +117,8 @@ class Census:
     tables: dict[str, TableChange]
     subjects: tuple[tuple[int, str, str], ...] = ()
     """New ones: number, kind, name. Rows of `page_runs` refer to them."""
+    n_pending: int = 0
+    """Names and the like that there was no time for yet: the next census has more of them."""
     problems: tuple[str, ...] = ()
     """What could not be read this time, in sentences; its tables are as they were."""
     took_s: float = 0.0

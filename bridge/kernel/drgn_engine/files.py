@@ -20,7 +20,7 @@ MAX_DESCRIPTORS = 1 << 20
 _MAX_FILES = 100_000
 """Of one answer."""
 _FMODE_READ, _FMODE_WRITE = 1, 2
-_KINDS = {
+KINDS = {
     stat.S_IFREG: "file",
     stat.S_IFDIR: "directory",
     stat.S_IFSOCK: "socket",
@@ -29,6 +29,7 @@ _KINDS = {
     stat.S_IFBLK: "block device",
     stat.S_IFLNK: "link",
 }
+"""What the upper bits of an inode's mode say that it is."""
 
 
 def descriptor_table(program: KernelProgram, task: drgn.Object) -> U64:
@@ -70,7 +71,7 @@ def _open_file(paths: Paths, pid: int, descriptor: int, file: drgn.Object) -> Op
         pid=pid,
         descriptor=descriptor,
         path=path,
-        kind=_KINDS.get(stat.S_IFMT(inode.i_mode.value_()), "other"),
+        kind=KINDS.get(stat.S_IFMT(inode.i_mode.value_()), "other"),
         mode=letters,
         position=file.f_pos.value_(),
         inode=inode.i_ino.value_(),

@@ -71,7 +71,7 @@ def read_sockets(program: KernelProgram, tasks: Tasks) -> tuple[Socket, ...]:
     for index, descriptor, file in _socket_files(program, tasks)[:MAX_SOCKETS]:
         pid, name = int(tasks.pids[index]), tasks.names[index]
         with reading(f"socket {descriptor} of process {pid}"):
-            found.append(_socket(program, program.at("file", file), pid, name, descriptor))
+            found.append(read_socket(program, program.at("file", file), pid, name, descriptor))
     return tuple(found)
 
 
@@ -113,7 +113,8 @@ def _is_gone(task: drgn.Object, pid: int) -> bool:
         return bool(task.pid.value_() != pid or not task.mm.value_() or not task.files.value_())
 
 
-def _socket(program: KernelProgram, file: drgn.Object, pid: int, process: str, descriptor: int) -> Socket:
+def read_socket(program: KernelProgram, file: drgn.Object, pid: int, process: str, descriptor: int) -> Socket:
+    """The socket behind a ``struct file *``. Raises drgn.FaultError; call it within `reading`."""
     socket = program.at("socket", file.private_data.value_())
     inode = file.f_inode.i_ino.value_()
     sock = socket.sk.read_()

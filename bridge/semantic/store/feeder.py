@@ -1,0 +1,228 @@
+"""The feeder: a thread that writes down what is seen of all machines, as it is seen; no frame waits for it."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from bridge.kernel.census.records import Census
+from bridge.kernel.desk import Answer
+from bridge.kernel.packed_symbols import PackedSymbols
+from bridge.machine.errors import MachineError
+from bridge.semantic.store.errors import StoreError
+from bridge.semantic.store.forgetting import Limits
+from bridge.semantic.store.sessions import Kept, OpenSession, remove_old
+from bridge.semantic.store.writer import Store
+
+LATEST_S = 0.9
+"""Between two censuses of a machine that is looked at twice a second, at most."""
+_SHARE = 0.1
+"""Of the time, at most, that may go into censuses where they take long."""
+_TICK_S = 0.1
+_ANSWER_S = 5.0
+_SLICE_S = 0.2
+_FORGET_EVERY_S = 10.0
+_PAUSE_S = 10.0
+"""After something went wrong with the database."""
+_SYMBOLS_S = 0.05
+"""That symbols are written between two censuses, at most."""
+_CLOSE_S = 5.0
+_UNSEEN = -1
+logger = logging.getLogger("store")
+
+
+class Asked(Protocol):
+    """What looks at a machine: a KernelWatcher."""
+
+    @property
+    def n_seen(self) -> int:
+        """Grows with each look."""
+        ...
+
+    def ask(self, name: str, *arguments: Any) -> int:
+        """Put a question; its number."""
+        ...
+
+    def wait_for(self, number: int, timeout_s: float) -> Answer | None:
+        """The answer, or None if it does not come in time."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """A machine that is looked at."""
+
+    watcher: Asked
+    ram_bytes: int
+    is_dump: bool
+
+
+@dataclass(slots=True)
+class _Fed:
+    """What the store has of a machine."""
+
+    watched: Watched
+    machine_id: int | None = None
+    known: int = 0
+    n_seen: int = _UNSEEN
+    due_s: float = 0.0
+    time_s: float = 0.0
+    kernel_id: int | None = None
+    symbols: Iterator[int] | None = None
+    symbols_asked: set[int] = field(default_factory=set)
+
+
+class Feeder:
+    """Writes one session. `start` it, `close` it."""
+
+    def __init__(
+        self,
+        machines: Callable[[], Mapping[str, Watched]],
+        *,
+        limits: Limits | None = None,
+        kept: Kept | None = None,
+        folder: Path | None = None,
+    ) -> None:
+        """`machines` is called from the feeder's thread. `folder`: where sessions lie, the user's own unless said."""
+        self._machines = machines
+        self._limits = limits or Limits()
+        self._kept = kept or Kept()
+        self._folder = folder
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="semantic store", daemon=True)
+        self._session: OpenSession | None = None
+        self._store: Store | None = None
+        self._fed: dict[str, _Fed] = {}
+        self._wall_s = time.time() - time.monotonic()
+        self.path: Path | None = None
+        """The database, once there is anything in it."""
+        self.problem = ""
+        """Why nothing is written now, in a sentence; empty while it is."""
+        self.n_written = 0
+        """How many censuses were written: grows with each."""
+        self.busy_s = 0.0
+        """Processor time of the thread."""
+
+    def start(self) -> None:
+        """Begin to write."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Finish what is being written, and end. A second call does nothing."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join(_CLOSE_S)
+
+    # ----- in the thread
+
+    def _run(self) -> None:
+        forget_s = 0.0
+        try:
+            while not self._stop.wait(_TICK_S):
+                try:
+                    self._step()
+                    if self._store is not None and time.monotonic() >= forget_s:
+                        forget_s = time.monotonic() + _FORGET_EVERY_S
+                        self._store.forget(self._wall_s + time.monotonic())
+                except (StoreError, OSError, MachineError) as error:
+                    self._fail(str(error))
+                self.busy_s = time.thread_time()
+        finally:
+            self._end()
+
+    def _fail(self, problem: str) -> None:
+        if problem != self.problem:
+            logger.warning("%s", problem)
+        self.problem = problem
+        for fed in self._fed.values():
+            fed.known, fed.n_seen, fed.symbols = 0, _UNSEEN, None  # whatever was not written is told again
+            fed.symbols_asked.clear()
+        self._stop.wait(_PAUSE_S)
+
+    def _step(self) -> None:
+        machines = self._machines()
+        for name in [name for name, fed in self._fed.items() if self._is_other(machines.get(name), fed)]:
+            fed = self._fed.pop(name)
+            if fed.machine_id is not None and self._store is not None:
+                self._store.machine_gone(fed.machine_id, self._now(fed))
+        now_s = time.monotonic()
+        asked: list[tuple[_Fed, str, int]] = []
+        for name, watched in machines.items():
+            fed = self._fed.setdefault(name, _Fed(watched))
+            n_seen = watched.watcher.n_seen
+            if n_seen != fed.n_seen and now_s >= fed.due_s:
+                fed.n_seen = n_seen
+                asked.append((fed, name, watched.watcher.ask("census", fed.known)))
+        for fed, name, number in asked:
+            answer = self._answer(fed.watched.watcher, number)
+            if answer is not None and isinstance(answer.value, Census):
+                self._write(name, fed, answer.value, answer.took_s)
+        for fed in self._fed.values():
+            self._write_symbols(fed)
+
+    @staticmethod
+    def _is_other(watched: Watched | None, fed: _Fed) -> bool:
+        return watched is None or watched.watcher is not fed.watched.watcher
+
+    def _answer(self, watcher: Asked, number: int) -> Answer | None:
+        until_s = time.monotonic() + _ANSWER_S
+        while not self._stop.is_set() and time.monotonic() < until_s:
+            answer = watcher.wait_for(number, _SLICE_S)
+            if answer is not None:
+                return answer
+        return None
+
+    def _write(self, name: str, fed: _Fed, census: Census, took_s: float) -> None:
+        if self._store is None:
+            self._store = self._opened()
+        fed.time_s = max(self._wall_s + census.taken_s, fed.time_s + 1e-6)
+        if fed.machine_id is None:
+            watched = fed.watched
+            fed.machine_id = self._store.machine(
+                name, ram_bytes=watched.ram_bytes, is_dump=watched.is_dump, time_s=fed.time_s
+            )
+        fed.kernel_id = self._store.write(fed.machine_id, census, fed.time_s)
+        fed.known = census.number
+        if census.n_pending:
+            fed.n_seen = _UNSEEN  # the same look tells more when it is asked again
+        fed.due_s = time.monotonic() + min(LATEST_S, took_s / _SHARE)
+        self.problem = ""
+        self.n_written += 1
+        if fed.kernel_id not in fed.symbols_asked:
+            fed.symbols_asked.add(fed.kernel_id)
+            if not self._store.has_symbols(fed.kernel_id):
+                self._ask_symbols(fed, fed.kernel_id)
+
+    def _ask_symbols(self, fed: _Fed, kernel_id: int) -> None:
+        answer = self._answer(fed.watched.watcher, fed.watched.watcher.ask("symbol_table", 0))
+        if answer is not None and isinstance(answer.value, PackedSymbols) and self._store is not None:
+            fed.symbols = self._store.write_symbols(kernel_id, answer.value)
+
+    def _write_symbols(self, fed: _Fed) -> None:
+        until_s = time.monotonic() + _SYMBOLS_S
+        while fed.symbols is not None and time.monotonic() < until_s and not self._stop.is_set():
+            if next(fed.symbols, None) is None:
+                fed.symbols = None
+
+    def _opened(self) -> Store:
+        if self._session is None:
+            remove_old(self._kept, self._folder)
+            self._session = OpenSession(self._folder)
+        store = Store.open(self._session.path, self._limits)
+        self.path = self._session.path
+        return store
+
+    def _now(self, fed: _Fed) -> float:
+        return max(self._wall_s + time.monotonic(), fed.time_s + 1e-6)
+
+    def _end(self) -> None:
+        # What was known last stays what is known: the session is over, not its machines.
+        if self._store is not None:
+            self._store.close()
+        if self._session is not None:
+            self._session.close()
