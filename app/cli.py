@@ -34,6 +34,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "pages": ("app.commands.kernel_pages", "count a guest's pages by what they hold and whose they are"),
     "where": ("app.commands.kernel", "say what an address is and whose"),
     "symbols": ("app.commands.kernel", "list a guest kernel's symbols"),
+    "sql": ("app.commands.sql", "ask what is known of machines, and was, by a SELECT"),
     "vol": ("app.commands.volatility", "run a Volatility 3 plugin on a guest"),
     "voxel": ("app.commands.space", "say which voxel shows an address"),
     "address": ("app.commands.space", "say which address a voxel shows"),

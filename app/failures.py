@@ -12,14 +12,15 @@ def exit_code_of(error: BaseException) -> ExitCode | None:
     from bridge.machine.guest import GuestError, GuestIngredientMissing
     from bridge.memory.errors import GuestMemoryError
     from bridge.semantic.audit import AuditFailed
+    from bridge.semantic.store.errors import BadQuery, StoreError
 
     if isinstance(error, NoSuchMachine):
         return ExitCode.NO_SUCH_MACHINE
     if isinstance(error, QemuMissing | GuestIngredientMissing | ComponentMissing):
         return ExitCode.COMPONENT_MISSING
-    if isinstance(error, BadNumber | UsageError):
+    if isinstance(error, BadNumber | UsageError | BadQuery):
         return ExitCode.USAGE
-    rooms = MachineError | GuestError | GuestMemoryError | KernelError | AuditFailed
+    rooms = MachineError | GuestError | GuestMemoryError | KernelError | AuditFailed | StoreError
     if isinstance(error, rooms | ControlError | CommandFailed | OSError):
         return ExitCode.FAILED
     return None

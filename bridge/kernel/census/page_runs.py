@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
@@ -120,7 +122,7 @@ class PageRuns:
 
     def _lut(self, page_class: PageClass, details: PageDetails) -> I64:
         """(k,) the number of each subject of a class."""
-        named: tuple[object, ...] = {
+        named: Sequence[object] = {
             PageClass.SLAB: details.caches,
             PageClass.KERNEL_STACK: details.stacks,
             PageClass.MODULE: details.modules,

@@ -336,7 +336,7 @@ def statements() -> list[str]:
         else:
             options = "STRICT, WITHOUT ROWID" if table.name in _WITHOUT_ROWID else "STRICT"
             made.append(f"CREATE TABLE {table.name} ({columns}, PRIMARY KEY ({key})) {options}")
-    made.append("CREATE INDEX symbols_by_name ON symbols (name)")
+    made.append("CREATE INDEX symbols_by_name ON symbols (name, kernel_id)")
     made += [f"CREATE VIEW {view.name} AS {view.sql}" for view in VIEWS]
     return made
 

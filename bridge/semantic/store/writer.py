@@ -94,6 +94,7 @@ class Store:
             yield n_written
         done = "UPDATE kernels SET n_symbols = ? WHERE kernel_id = ?"
         self._whole(lambda: self._db.execute(done, (n_written, kernel_id)))
+        self._db.analyse()
 
     def forget(self, time_s: float) -> int:
         """Forget what is older than history goes back, and more where there is no room; how many rows that were.
