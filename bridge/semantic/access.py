@@ -100,11 +100,17 @@ class Access:
 
         Raises NoSuchMachine, MachineError, GuestMemoryError, KernelError.
         """
+        with self.asked(name, fresh_s=fresh_s) as (desk, _, _):
+            yield desk
+
+    @contextlib.contextmanager
+    def asked(self, name: str, *, fresh_s: float = FRESH_S) -> Iterator[tuple[Desk, GuestRam, bool]]:
+        """The same, with the machine's RAM, and whether it stands still for ever: a dump."""
         with self._held(name) as opened:
             _look(opened, fresh_s)
             desk = opened.watch.desk
             assert desk is not None
-            yield desk
+            yield desk, opened.ram, opened.still
 
     def sighting(self, name: str, *, fresh_s: float = FRESH_S) -> Sighting:
         """The latest look at a machine. Raises as `desk` does."""

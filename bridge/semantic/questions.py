@@ -21,6 +21,3 @@ class Questions(Protocol):
 
     def answer(self, machine: str, text: str) -> dict[str, Any]:
         """What `find --json` prints. Raises NotUnderstood, NoSuchMachine, KernelError."""
-
-    def complete(self, machine: str, text: str) -> list[dict[str, str]]:
-        """How a text could go on: text, title, kind and note of each."""

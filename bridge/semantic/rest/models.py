@@ -150,15 +150,6 @@ class Answer(BaseModel):
     notes: list[str]
 
 
-class Completion(BaseModel):
-    """How a question could go on."""
-
-    text: str
-    title: str
-    kind: str
-    note: str
-
-
 class Highlight(BaseModel):
     """A set of pages that glows in the volume."""
 

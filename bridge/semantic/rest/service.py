@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import numpy as np
 from fastapi import FastAPI, Path, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, StreamingResponse
 
 from bridge.kernel.errors import KernelError
@@ -21,6 +22,7 @@ from bridge.memory.errors import GuestMemoryError
 from bridge.semantic.access import MAX_READ_BYTES, Access, Busy, TooMuch
 from bridge.semantic.audit import AuditFailed, AuditLog
 from bridge.semantic.documents import pages_document, process_documents, story_document
+from bridge.semantic.questions import NotUnderstood, Questions
 from bridge.semantic.rest import models
 from bridge.semantic.rest.events import Streams
 from bridge.semantic.rest.guard import Guard
@@ -46,11 +48,13 @@ _REFUSALS: dict[int | str, dict[str, Any]] = {
         404: "There is no such thing",
         409: "It cannot be told or done now",
         413: "Too much at once",
+        422: "It makes no sense: a value that cannot be, or a question that is not understood",
         421: "Not a name of this machine",
         429: "Too many requests, or others are asking",
     }.items()
 }
 _STATUS: tuple[tuple[type[Exception] | tuple[type[Exception], ...], int], ...] = (
+    (NotUnderstood, 422),
     ((NoSuchMachine, NothingThere, NoSuchHighlight), 404),
     (UnknownKind, 404),
     (TooMuch, 413),
@@ -67,12 +71,14 @@ class Refused(Exception):
         self.status = status
 
 
-def make_service(access: Access, scene: Scene, audit: AuditLog, tokens: Mapping[str, str], **limits: Any) -> Guard:
+def make_service(
+    access: Access, questions: Questions, scene: Scene, audit: AuditLog, tokens: Mapping[str, str], **limits: Any
+) -> Guard:
     """The whole service as an ASGI application. `tokens`: whose each is; `limits`: see Guard."""
-    return Guard(make_app(access, scene, audit), tokens, **limits)
+    return Guard(make_app(access, questions, scene, audit), tokens, **limits)
 
 
-def make_app(access: Access, scene: Scene, audit: AuditLog) -> FastAPI:
+def make_app(access: Access, questions: Questions, scene: Scene, audit: AuditLog) -> FastAPI:
     """The routes alone, without the guard that lets nobody else in."""
     app = FastAPI(
         title="Glassbox",
@@ -88,6 +94,7 @@ def make_app(access: Access, scene: Scene, audit: AuditLog) -> FastAPI:
     _machines(app, access)
     _kernel(app, access)
     _memory(app, access)
+    _questions(app, questions)
     _scene(app, scene)
     _events(app, Streams(access, scene))
     return app
@@ -101,6 +108,14 @@ def _report(app: FastAPI, audit: AuditLog) -> None:
         status = error.status if isinstance(error, Refused) else status
         return JSONResponse({"detail": str(error)}, status_code=status)
 
+    async def senseless(_request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, RequestValidationError)
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first.get("loc", ())[1:])
+        sentence = f"{place[:80]}: {first.get('msg', 'it cannot be')}" if place else str(first.get("msg"))
+        return JSONResponse({"detail": sentence}, status_code=422)
+
+    app.add_exception_handler(RequestValidationError, senseless)
     for kinds, _ in _STATUS:
         for kind in kinds if isinstance(kinds, tuple) else (kinds,):
             app.add_exception_handler(kind, refuse)
@@ -271,6 +286,14 @@ def _memory(app: FastAPI, access: Access) -> None:
         place = _number(address)
         data = access.read(machine, place, length)
         return {"machine": machine, "address": place, "length": len(data), "hex": data.hex()}
+
+
+def _questions(app: FastAPI, questions: Questions) -> None:
+    @app.post("/machines/{machine}/query", response_model=models.Answer, tags=["questions"])
+    def query(machine: MachineName, asked: models.Ask, request: Request) -> Any:
+        """Ask in plain words or in the query language. What is not understood is told with what is like it (422)."""
+        request.state.asked = asked.text
+        return questions.answer(machine, asked.text)
 
 
 def _scene(app: FastAPI, scene: Scene) -> None:

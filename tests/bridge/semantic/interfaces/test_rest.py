@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import subprocess
+import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ import httpx
 import pytest
 
 from bridge.semantic.access import Access
+from bridge.semantic.asking import Asking
 from bridge.semantic.audit import AuditLog, records, verify
 from bridge.semantic.rest.guard import Bucket
 from bridge.semantic.rest.service import make_service
@@ -21,8 +24,11 @@ Ask = Callable[..., httpx.Response]
 
 @pytest.fixture
 def ask(access: Access, scene: PlainScene, audit: AuditLog) -> Ask:
-    service = make_service(access, scene, audit, {TOKEN: "tester"})
-    return _client(service)
+    return _client(_service(access, scene, audit))
+
+
+def _service(access: Access, scene: PlainScene, audit: AuditLog, **limits: Any) -> Any:
+    return make_service(access, Asking(access), scene, audit, {TOKEN: "tester"}, **limits)
 
 
 def _client(service: Any) -> Ask:
@@ -81,6 +87,30 @@ def test_memory_pages_symbols_and_places_agree_with_each_other(ask: Ask, access:
     assert "slab" in ask("GET", f"/machines/{NAME}/pages/runs?page_class=nonsense").json()["detail"]
 
 
+def test_questions_are_answered_as_find_answers_them(ask: Ask, demo_dump: Path, audit: AuditLog) -> None:
+    answer = ask("POST", f"/machines/{NAME}/query", json={"text": "show me the SSH daemon's heap"})
+    assert answer.status_code == 200
+    told = answer.json()
+    assert told["query"] == 'show heap of process "dropbear"'
+    assert told["pages"] > 0
+    assert told["matches"][0]["class"]
+    found = subprocess.run(
+        [sys.executable, "-m", "app", "find", "show me the SSH daemon's heap", "--dump", demo_dump, "--json"],
+        capture_output=True,
+        check=True,
+    )
+    assert json.loads(found.stdout)["matches"] == told["matches"]
+    assert records(audit.path)[-1].detail["asked"] == "show me the SSH daemon's heap"
+    for text in ("", "DROP TABLE processes", 'text "unclosed', 'yara "/etc/passwd"', "regex /(/"):
+        refused = ask("POST", f"/machines/{NAME}/query", json={"text": text})
+        assert refused.status_code == 422, text
+        assert isinstance(refused.json()["detail"], str)
+    assert ask("POST", f"/machines/{NAME}/query", json={"text": "x" * 10_001}).status_code == 422
+    assert (
+        ask("POST", f"/machines/{NAME}/query", json={"text": "everything written in the last hour"}).status_code == 409
+    )
+
+
 def test_the_picture_can_be_asked_for_and_changed(ask: Ask, scene: PlainScene) -> None:
     made = ask("POST", "/highlights", json={"machine": NAME, "query": "heap of dropbear", "name": "ssh"})
     assert made.status_code == 201
@@ -125,7 +155,7 @@ def test_what_makes_no_sense_is_refused_in_a_sentence(
 ) -> None:
     answer = ask(method, path, **options)
     assert answer.status_code == status
-    assert answer.json()["detail"]
+    assert isinstance(answer.json()["detail"], str)
 
 
 def test_nobody_else_comes_in(ask: Ask, audit: AuditLog) -> None:
@@ -146,7 +176,11 @@ def test_nobody_else_comes_in(ask: Ask, audit: AuditLog) -> None:
 
 
 def test_too_much_and_too_often_is_refused(access: Access, scene: PlainScene, audit: AuditLog) -> None:
-    ask = _client(make_service(access, scene, audit, {TOKEN: "tester"}, max_body_bytes=1000, rate_per_s=0.001, burst=6))
+    ask = _client(
+        make_service(
+            access, Asking(access), scene, audit, {TOKEN: "tester"}, max_body_bytes=1000, rate_per_s=0.001, burst=6
+        )
+    )
     assert ask("POST", "/highlights", content=b"x" * 1001).status_code == 413
     assert ask("POST", "/highlights", content=b"x", headers={"content-length": "x"}).status_code == 413
 
@@ -186,14 +220,16 @@ def test_each_request_is_in_the_audit_log(ask: Ask, audit: AuditLog) -> None:
 
 
 def test_what_cannot_be_recorded_is_not_given(access: Access, scene: PlainScene, tmp_path: Path) -> None:
-    ask = _client(make_service(access, scene, AuditLog(tmp_path / "nowhere" / "audit.jsonl"), {TOKEN: "tester"}))
+    ask = _client(
+        make_service(access, Asking(access), scene, AuditLog(tmp_path / "nowhere" / "audit.jsonl"), {TOKEN: "tester"})
+    )
     refused = ask("GET", f"/machines/{NAME}/memory?address=0x1000")
     assert refused.status_code == 409
     assert "hex" not in refused.text
 
 
 def test_events_tell_what_changes(access: Access, scene: PlainScene, audit: AuditLog) -> None:
-    service = make_service(access, scene, audit, {TOKEN: "tester"})
+    service = _service(access, scene, audit)
 
     async def both() -> tuple[httpx.Response, httpx.Response]:
         async def change() -> httpx.Response:
@@ -216,7 +252,7 @@ def test_events_tell_what_changes(access: Access, scene: PlainScene, audit: Audi
 
 
 def test_only_so_many_are_told_of_events(access: Access, scene: PlainScene, audit: AuditLog) -> None:
-    service = make_service(access, scene, audit, {TOKEN: "tester"})
+    service = _service(access, scene, audit)
 
     async def many() -> list[httpx.Response]:
         path, headers = "/events?limit_s=2", {"authorization": f"Bearer {TOKEN}"}
