@@ -246,6 +246,13 @@ def check_directories() -> Check:
     return Check("directories", True, f"{places[0]}, {places[1]}", "")
 
 
+def check_symbol_cache() -> Check:
+    """What was decoded of kernels before. Good enough in any state: without it they are decoded each time."""
+    from app.symbol_cache import describe_symbol_cache
+
+    return Check("symbol cache", True, describe_symbol_cache(), "")
+
+
 _CHECKS: dict[str, Callable[[], Check]] = {
     "python": check_python,
     "packages": check_packages,
@@ -259,6 +266,7 @@ _CHECKS: dict[str, Callable[[], Check]] = {
     "screen": check_screen,
     "shared memory": check_shared_memory,
     "directories": check_directories,
+    "symbol cache": check_symbol_cache,
 }
 
 

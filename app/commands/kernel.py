@@ -9,6 +9,7 @@ from app.isf_export import add_isf_argument, export_isf
 from app.kernel_source import KernelSource, add_source_arguments, kernel_source, process_number
 from app.numbers import parse_address
 from app.output import format_byte_count, format_bytes, format_table, print_json, print_text, printable
+from app.symbol_cache import clear_symbol_cache
 from bridge.kernel.details import Details
 from bridge.kernel.where import Story, paddr_of
 from bridge.semantic.documents import process_documents, story_document
@@ -26,6 +27,9 @@ def configure(parser: argparse.ArgumentParser, command: str) -> None:
     if command == "symbols":
         parser.add_argument("--find", metavar="TEXT", default="", help="only those whose name holds TEXT")
         add_isf_argument(parser)
+        parser.add_argument(
+            "--clear-cache", action="store_true", help="forget what was decoded of kernels before; needs no machine"
+        )
     if command == "ps":
         parser.add_argument("--threads", action="store_true", help="every thread, not only processes")
     add_source_arguments(parser)
@@ -34,6 +38,9 @@ def configure(parser: argparse.ArgumentParser, command: str) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Read and print. Returns 0; NoSuchMachine, UsageError, KernelError."""
+    if options.command == "symbols" and options.clear_cache:
+        clear_symbol_cache(options)
+        return 0
     with kernel_source(options) as source:
         _COMMANDS[options.command](source, options)
     return 0

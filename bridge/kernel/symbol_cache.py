@@ -212,12 +212,20 @@ class SymbolCache:
                     _remove(path)
 
 
+def is_turned_off() -> bool:
+    """Whether the user wants no cache."""
+    return os.environ.get(SWITCH, "").lower() in ("off", "0", "no")
+
+
+def open_users_cache() -> SymbolCache:
+    """The cache in the user's cache directory, turned off or not. Raises OSError, UnsafeDirectory."""
+    return SymbolCache(private_dir(cache_dir() / "symbols"))
+
+
 def users_cache() -> SymbolCache | None:
     """The user's cache; None where it is turned off, or there can be none."""
-    if os.environ.get(SWITCH, "").lower() in ("off", "0", "no"):
-        return None
     try:
-        return SymbolCache(private_dir(cache_dir() / "symbols"))
+        return None if is_turned_off() else open_users_cache()
     except (OSError, UnsafeDirectory):
         return None
 

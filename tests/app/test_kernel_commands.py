@@ -11,6 +11,8 @@ import pytest
 
 from app.cli import main
 from app.exit_codes import ExitCode
+from app.symbol_cache import describe_symbol_cache
+from bridge.kernel.symbol_cache import SWITCH
 
 
 @pytest.fixture
@@ -226,3 +228,37 @@ def test_pages_by_class_cache_file_and_process(capsys: pytest.CaptureFixture[str
     assert " more " not in capsys.readouterr().out
     with pytest.raises(SystemExit):
         main(["pages", "--dump", dump_file, "--top", "some"])
+
+
+def test_what_was_decoded_is_kept_and_forgotten(
+    capsys: pytest.CaptureFixture[str], dump_file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.delenv(SWITCH)
+    arguments = ("symbols", "--find", "sched", "--dump", dump_file)
+    first = run_json(capsys, *arguments)
+    kept = list((tmp_path / "glassbox" / "symbols").iterdir())
+    assert [path.name.startswith(str(first["build_id"])) for path in kept] == [True]
+    assert describe_symbol_cache().startswith("1 kernel, ")
+    assert run_json(capsys, *arguments) == first
+    assert run_json(capsys, "ps", "--dump", dump_file)["processes"]
+    monkeypatch.setenv(SWITCH, "off")
+    assert describe_symbol_cache().startswith(f"turned off by {SWITCH}; 1 kernel, ")
+    assert run_json(capsys, *arguments) == first
+    size = kept[0].stat().st_size
+    document = run_json(capsys, "symbols", "--clear-cache")
+    assert document == {"directory": str(kept[0].parent), "removed": 1, "size_bytes": size}
+    assert list(kept[0].parent.iterdir()) == []
+    assert main(["symbols", "--clear-cache"]) == ExitCode.DONE
+    assert capsys.readouterr().out == f"{kept[0].parent}: 0 kernels, 0 B forgotten\n"
+    assert main(["symbols", "--clear-cache", "--dump", dump_file]) == ExitCode.USAGE
+    assert "stands alone" in capsys.readouterr().err
+    kept[0].parent.rmdir()
+    kept[0].parent.symlink_to(tmp_path)
+    assert main(["symbols", "--clear-cache"]) == ExitCode.FAILED
+    assert "symbolic link" in capsys.readouterr().err
+    assert describe_symbol_cache().startswith("none, symbols are decoded each time: ")
+    occupied = tmp_path / "file"
+    occupied.touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(occupied))
+    assert describe_symbol_cache() == f"none, symbols are decoded each time: {occupied}/glassbox: Not a directory"

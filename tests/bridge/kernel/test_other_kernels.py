@@ -6,11 +6,12 @@ those that know them; two processors.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,19 +20,23 @@ import numpy.typing as npt
 import pytest
 
 from bridge.kernel.details import Details
-from bridge.kernel.kernel import find_kernel
+from bridge.kernel.errors import KernelError
+from bridge.kernel.kernel import Kernel, find_kernel
 from bridge.kernel.maps import VM_EXEC, VM_READ, VM_SHARED, VM_WRITE
 from bridge.kernel.page_classes import PageClass
 from bridge.kernel.page_sets import pages_of
 from bridge.kernel.snapshot import Introspector, SemanticSnapshot
+from bridge.kernel.symbol_cache import SymbolCache
 from bridge.kernel.volatility_engine.records import Job, Target
 from bridge.kernel.volatility_engine.service import Run
 from bridge.kernel.volatility_engine.session import Session
 from bridge.machine.guest import MIB, Guest
+from bridge.memory.errors import GuestMemoryError
 from bridge.memory.physical import PhysicalReader
 from bridge.memory.ram import GuestRam
 from tests.bridge.kernel.conftest import HeldRam, LiveGuest
 from tests.bridge.kernel.other_kernels import Wanted, have_kernel
+from tests.bridge.kernel.test_symbol_cache import assert_same_kernel, nothing_is_decoded
 from tests.bridge.machine.serial_guest import start_guest
 
 # Bits of /proc/kpageflags (include/uapi/linux/kernel-page-flags.h).
@@ -343,3 +348,46 @@ def test_volatility_agrees(looked: Looked) -> None:
     details = Details(looked.introspector)
     assert {mount.path for mount in details.mounts(1)} == {row[6] for row in runs["linux.mountinfo"].rows}
     assert [file.path for file in details.files(1)] == [row[4] for row in runs["linux.lsof"].rows]
+
+
+def test_what_is_remembered_equals_what_is_decoded(looked: Looked, tmp_path: Path) -> None:
+    cache = SymbolCache(tmp_path / "symbols")
+    reader = PhysicalReader(looked.live.ram)
+    assert_same_kernel(find_kernel(reader, cache=cache), looked.live.kernel)
+    assert cache.usage().n_entries == 1
+    with nothing_is_decoded():
+        assert_same_kernel(find_kernel(reader, cache=cache), looked.live.kernel)
+
+
+def test_a_kernel_that_kaslr_moved_is_known_again(demo_guest: Guest, guest_cache: Path, tmp_path: Path) -> None:
+    """Two boots of one kernel: what was decoded of the first serves the second, at the addresses of the second."""
+    guest = dataclasses.replace(demo_guest, name="moved", kernel=have_kernel(CASES["6.12"].wanted, guest_cache))
+    cache = SymbolCache(tmp_path / "symbols")
+    first = _booted(guest, tmp_path, cache, contextlib.nullcontext)
+    again = _booted(guest, tmp_path, cache, nothing_is_decoded)
+    while again.kernel_offset == first.kernel_offset:  # one of some hundred boots
+        again = _booted(guest, tmp_path, cache, nothing_is_decoded)
+    assert cache.usage().n_entries == 1
+    assert again.symbols.symbols.names == first.symbols.symbols.names
+    before, after = first.symbols.symbols.addresses, again.symbols.symbols.addresses
+    moved = before >= 1 << 32
+    assert np.array_equal(before[~moved], after[~moved]), "per-cpu variables are offsets, which stay"
+    assert 100 < (~moved).sum() < moved.sum()
+    slide = np.uint64((again.kernel_offset - first.kernel_offset) % (1 << 64))
+    assert np.array_equal(before[moved] + slide, after[moved])
+
+
+def _booted(
+    guest: Guest, directory: Path, cache: SymbolCache, how: Callable[[], contextlib.AbstractContextManager[None]]
+) -> Kernel:
+    """The guest's kernel, found as soon as it has written its note; its machine is gone."""
+    with start_guest(guest, directory, "-cpu", "max", ram_bytes=128 * MIB) as shell:
+        deadline_s = time.monotonic() + 60
+        while time.monotonic() < deadline_s:
+            time.sleep(0.1)
+            with contextlib.suppress(GuestMemoryError, KernelError), GuestRam.open(shell.ram) as ram:
+                with how():
+                    found = find_kernel(PhysicalReader(ram), by_signature=False, cache=cache)
+                assert_same_kernel(found, find_kernel(PhysicalReader(ram)))
+                return found
+    raise AssertionError("no kernel came up")
