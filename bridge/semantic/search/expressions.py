@@ -158,10 +158,10 @@ class ExpressionSearch:
             windows = list(joined_windows(self._places, limits.regex_window, limits.longest))
             room = limits.regex_window + 2 * limits.longest + 1
         else:
+            windows = list(overlapping_windows(self._places, limits.yara_window, limits.longest))
             room = min(limits.yara_window, max(self._places.n_bytes, 1))
-            windows = list(overlapping_windows(self._places, room, limits.longest))
             if len(windows) > 1:
-                self.notes += (f"Rules were judged for each {room >> 20:,} MiB by itself.",)
+                self.notes += (f"Rules were judged for each {room >> 10:,} KiB by itself.",)
         children: list[_Child] = []
         with contextlib.ExitStack() as undo:
             for _ in range(min(self._processes, max(len(windows), 1))):
