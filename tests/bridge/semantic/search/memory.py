@@ -20,7 +20,7 @@ Runs = list[list[int]]
 
 @contextmanager
 def ram_of(
-    data: bytes | npt.NDArray[np.uint8], physical_map: PhysicalMap | None = None
+    data: bytes | bytearray | npt.NDArray[np.uint8], physical_map: PhysicalMap | None = None
 ) -> Iterator[tuple[RamFile, GuestRam]]:
     """A machine's RAM that holds `data`, and zeros up to the end of its last page."""
     memory = np.frombuffer(bytes(data), np.uint8)
