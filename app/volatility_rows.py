@@ -10,7 +10,9 @@ from bridge.kernel.volatility_engine.records import Cell, Column
 
 Space = Literal["kernel", "process", "physical"]
 _KERNEL_HALF = 1 << 63
-"""Addresses from here on are the kernel's, with four levels of page tables and with five."""
+"""Addresses from here on are the kernel's."""
+_BITS = (48, 57)
+"""Of a virtual address with four levels of page tables, and with five: Volatility leaves out those above."""
 _TOP = 1 << 64
 _WHERE = ("address", "addr", "base", "end", "offset", "start")
 """What a column is called, or how its name ends, that holds an address also where that is none of the kernel's half.
@@ -48,9 +50,11 @@ def named_by(columns: Sequence[Column], cells: Sequence[Cell]) -> Named:
     }
     pid, tid = numbers.get("pid"), numbers.get("tid")
     addresses = tuple(
-        Address(column.name, cell, space)
+        Address(column.name, value, space)
         for column, cell in zip(columns, cells, strict=True)
-        if column.kind == "hex" and isinstance(cell, int) and (space := _space(column.name, cell, pid)) is not None
+        if column.kind == "hex" and isinstance(cell, int)
+        for value in (_whole(cell),)
+        if (space := _space(column.name, value, pid)) is not None
     )
     own = {address.column.casefold(): address.value for address in addresses if address.space == "process"}
     start, end = own.get("start"), own.get("end")
@@ -67,6 +71,16 @@ def _space(column: str, value: int, pid: int | None) -> Space | None:
         return "physical"
     if value >= _KERNEL_HALF:
         return "kernel"
-    if value == 0 or not name.endswith(_WHERE):
+    if not name.endswith(_WHERE):
         return None
-    return "physical" if pid is None else "process"
+    if pid is None:
+        return "physical"
+    return "process" if value else None
+
+
+def _whole(value: int) -> int:
+    """An address with the upper bits that it has in a register: those of the kernel's half are all ones."""
+    for bits in _BITS:
+        if value >> bits - 1 == 1:
+            return value | _TOP - (1 << bits)
+    return value
