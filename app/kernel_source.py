@@ -14,8 +14,12 @@ from bridge.kernel.snapshot import Introspector, SemanticSnapshot
 from bridge.kernel.supplied_types import with_supplied_types
 from bridge.kernel.symbol_cache import users_cache
 from bridge.machine.discovery import control, find_record, open_ram
+from bridge.machine.errors import MachineError
 from bridge.memory.dump import Dump
 from bridge.memory.physical import HoldsRam, PhysicalReader
+
+_STANDING = frozenset({"paused", "guest-panicked", "internal-error", "io-error", "shutdown", "watchdog", "debug"})
+"""QEMU's run states in which nothing in the machine runs, and nothing is loaded into it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +33,13 @@ class KernelSource:
 
     def introspector(self) -> Introspector:
         """Look into it. Raises MissingType where the kernel carries no types."""
-        return Introspector(self.kernel)
+        introspector = Introspector(self.kernel)
+        introspector.stands = self.stands
+        return introspector
+
+    def stands(self) -> bool:
+        """Whether nothing changes now: a dump, or a machine that somebody paused."""
+        return self.still or _is_paused(self.name)
 
     def look(self, *, held: bool = False) -> SemanticSnapshot:
         """Look at all of it; `held`: while the machine stands still. Raises KernelError, MachineError."""
@@ -37,6 +47,15 @@ class KernelSource:
         if held and not self.still:
             return look_while_held(introspector, lambda: _held(self.name))
         return introspector.look(frozen=self.still)
+
+
+def _is_paused(name: str) -> bool:
+    try:
+        with control(name) as client:
+            status = client.qmp("query-status")
+    except MachineError:
+        return False  # it cannot be asked: nothing is claimed
+    return not status["running"] and status["status"] in _STANDING
 
 
 @contextlib.contextmanager

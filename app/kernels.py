@@ -59,10 +59,17 @@ class Kernels:
         """Whether the last pump brought what panels wait for: an answer, or a kernel that was found or lost."""
         self.frozen_looks = FrozenLooks()
 
-    def sync(self, rams: Mapping[str, GuestRam], still: Collection[str] = (), types: Path | None = None) -> None:
+    def sync(
+        self,
+        rams: Mapping[str, GuestRam],
+        still: Collection[str] = (),
+        types: Path | None = None,
+        *,
+        paused: Collection[str] = (),
+    ) -> None:
         """Watch exactly the machines whose RAM is shown. Those in `still` never change: one look tells all.
 
-        `types`: the user's, for kernels that carry none.
+        `types`: the user's, for kernels that carry none. `paused`: those that stand still for now.
         """
         stale = [name for name, watched in self._watched.items() if rams.get(name) is not watched.ram]
         if types != self._types:
@@ -74,6 +81,7 @@ class Kernels:
                 period_s = _NEVER_S if name in still else PERIOD_S
                 watcher = KernelWatcher(ram.path, ram.physical_map, period_s=period_s, still=name in still, types=types)
                 self._watched[name] = _Watched(watcher, ram)
+            self._watched[name].watcher.stands(name in paused)
             self._watched[name].watcher.follow(ram.physical_map)  # the firmware moves RAM about as it boots
 
     def pump(self, stores: Mapping[str, BrickStore]) -> bool:

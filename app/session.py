@@ -155,7 +155,9 @@ class Session:
         state = self.state
         feeds, machines = state.stage.feeds, state.manager.machines()
         still = {machine.name for machine in machines if machine.info.dump}
-        state.kernels.sync({name: feed.ram for name, feed in feeds.items()}, still, self.kept.types_file())
+        paused = {machine.name for machine in machines if machine.info.state is MachineState.PAUSED}
+        rams = {name: feed.ram for name, feed in feeds.items()}
+        state.kernels.sync(rams, still, self.kept.types_file(), paused=paused)
         running = [m for m in machines if m.info.state is MachineState.RUNNING]
         freezers = {machine.name: machine.briefly_held for machine in running if isinstance(machine, Machine)}
         state.kernels.hold(freezers, state.now_s, always=state.settings.consistent_frame)

@@ -47,14 +47,13 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _ps(source: KernelSource, options: argparse.Namespace) -> None:
-    introspector = source.introspector()
+    introspector, stood = source.introspector(), source.stands()
     tasks = introspector.tasks.threads() if options.threads else introspector.tasks.processes()
     lines = {int(pid): introspector.tasks.command_line(tasks, i) for i, pid in enumerate(tasks.pids)}
     rows = process_documents(tasks, lines)
     if options.json:
-        print_json(
-            {"source": source.name, "consistency": "frozen" if source.still else tasks.consistency, "processes": rows}
-        )
+        consistency = "frozen" if stood and source.stands() else tasks.consistency
+        print_json({"source": source.name, "consistency": consistency, "processes": rows})
         return
     table = [
         (

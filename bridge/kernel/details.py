@@ -61,12 +61,15 @@ class Details:
         self._introspector = introspector
         self._program = KernelProgram(introspector.kernel)
         self._modules = Modules(self._program)
+        self._stood = False
         self.attempts = 0
         """How often the last answer had to be read again, because the kernel changed what was being read."""
 
     @property
     def consistency(self) -> Consistency:
         """Of the last answer."""
+        if self._stood and self._introspector.stands():
+            return "frozen"
         return "retried" if self.attempts else "live"
 
     def modules(self) -> tuple[Module, ...]:
@@ -138,6 +141,7 @@ class Details:
 
     def _steady(self, read: Callable[[], T]) -> T:
         """What `read` returns, asked again where the kernel changed its records meanwhile."""
+        self._stood = self._introspector.stands()
         for self.attempts in range(RETRIES):
             try:
                 return read()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Any
@@ -86,6 +87,10 @@ class Introspector:
         self.maps = MapReader(kernel)
         self.pages = PageClassifier(kernel)
         self.details = PageDetailer(kernel)
+        self.stands: Callable[[], bool] = _runs
+        """Whether the machine stands still for longer than a look: it was paused, or is a dump. Asked before and after
+        each reading: what was read in between is frozen.
+        """
         self._tables: UserTableReader | None = None
         self._owners: OwnerReader | None = None
 
@@ -103,6 +108,7 @@ class Introspector:
         Raises KernelError where the kernel's records cannot be followed.
         """
         started = time.monotonic()
+        stood = not frozen and self.stands()
         processes, threads = self.tasks.both()
         roots = np.unique(threads.roots[threads.roots != 0])
         user = self._user_tables(roots)
@@ -119,7 +125,9 @@ class Introspector:
         details = self.details.tell(page_map, threads, roots, user)
         took_s = time.monotonic() - started
         seen = SemanticSnapshot(started, took_s, processes, threads, vmas, page_map, owners, parts, details)
-        return seen.called("frozen") if frozen else seen.called("retried") if again else seen
+        if frozen or (stood and self.stands()):
+            return seen.called("frozen")
+        return seen.called("retried") if again else seen
 
     def _user_tables(self, roots: U64) -> UserTables:
         if self._tables is not None:
@@ -162,6 +170,10 @@ class Introspector:
         inside = (vmas.starts < end[vmas.owners]) & (vmas.ends > start[vmas.owners])
         kinds[inside & (vmas.files == 0)] = Part.HEAP
         return kinds
+
+
+def _runs() -> bool:
+    return False
 
 
 def find_vmas(vmas: Vmas, processes: npt.NDArray[np.integer[Any]], vaddrs: U64) -> npt.NDArray[np.int64]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from bridge.kernel.desk import Answer, Question
-from bridge.kernel.worker import Assignment, Sighting, read_frame, write_frame
+from bridge.kernel.worker import Assignment, Sighting, Standing, read_frame, write_frame
 from bridge.memory.physical_map import PhysicalMap
 
 PERIOD_S = 0.5
@@ -48,6 +48,7 @@ class KernelWatcher:
         self._answered = threading.Condition(self._lock)
         self._writing = threading.Lock()
         self._assignment = Assignment(path, physical_map, period_s, core_share, still, types)
+        self._standing = False
         self._latest: Sighting | None = None
         self._n_seen = 0
         self._answers: OrderedDict[int, Answer] = OrderedDict()
@@ -97,6 +98,12 @@ class KernelWatcher:
             self._assignment = replace(self._assignment, physical_map=physical_map)
             self._send(self._assignment)
 
+    def stands(self, standing: bool) -> None:
+        """Tell the worker whether the machine is paused: what it sees then is frozen. Does nothing where it knows."""
+        if standing != self._standing:
+            self._standing = standing
+            self._send(Standing(standing))
+
     def answer(self, number: int) -> Answer | None:
         """The answer to a question, once; None while there is none."""
         with self._lock:
@@ -132,7 +139,7 @@ class KernelWatcher:
         assert self._process.stdout is not None
         self._process.stdout.close()
 
-    def _send(self, message: Assignment | Question) -> bool:
+    def _send(self, message: Assignment | Question | Standing) -> bool:
         """Whether the worker is there to get it."""
         assert self._process.stdin is not None
         try:

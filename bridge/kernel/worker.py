@@ -14,6 +14,7 @@ import select
 import struct
 import sys
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +45,8 @@ _SEARCH_EVERY_S = 2.0
 """How often, at most, a machine without a kernel is searched for one: it may be booting."""
 _NOTE_COMES_S = 30.0
 """How long a kernel may take to boot that will have a note as the last one had."""
+_SETTLES_S = 0.05
+"""How soon a machine that was paused is looked at."""
 _NOTES_AFTER_S = 1.0
 """How long a kernel's clock stands before others are searched for: an idle one may sleep for a second."""
 
@@ -60,6 +63,13 @@ class Assignment:
     """Whether the machine never changes: a dump. Every look at it is a frozen one."""
     types: Path | None = None
     """The user's own types, for a kernel that carries none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Whether the machine stands still from now on, because it was paused, until the next message of this kind."""
+
+    stands: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,13 +124,17 @@ def _read(stream: IO[bytes], n_bytes: int) -> bytes:
 class Watch:
     """Looks at one assignment, finding the kernel anew when it is gone."""
 
-    def __init__(self, assignment: Assignment) -> None:
+    def __init__(self, assignment: Assignment, *, standing: bool = False) -> None:
         self.ram = GuestRam.open(assignment.path, assignment.physical_map)
         self._introspector: Introspector | None = None
         self._desk: Desk | None = None
         self._core_share = assignment.core_share
         self._search_s = -1e9
         self._problem = "No kernel was looked for yet."
+        self.standing = standing
+        """Whether the machine is paused, as far as is known."""
+        self.runs_on: Callable[[], bool] = lambda: False
+        """Whether it was said meanwhile that the machine runs on."""
         self.look_began_s = 0.0
         """Processor time of this process when the latest look began, without the search for a kernel before it."""
         self._still = assignment.still
@@ -159,6 +173,7 @@ class Watch:
                 self._notes = note_texts(reader)
                 kernel = find_kernel(reader, by_signature=started >= self._note_until_s, cache=users_cache())
                 introspector = Introspector(with_supplied_types(kernel, self._types))
+                introspector.stands = self._stands
                 if not self._still:
                     introspector.remember()
                 self._introspector = introspector
@@ -205,6 +220,9 @@ class Watch:
         self._notes_s = now_s + max(_NOTES_AFTER_S, (now_s - self._stood_s) / 4)
         notes = note_texts(kernel.reader)
         return len(notes) > 1 or notes != self._notes
+
+    def _stands(self) -> bool:
+        return self._still or (self.standing and not self.runs_on())
 
     def _told(self, seen: SemanticSnapshot) -> Sighting:
         if self._desk is not None:
@@ -255,6 +273,31 @@ class Watch:
         return answer(self._desk, question, self._problem)
 
 
+class _Inbox:
+    """The messages, one after the other; those that came during a look can be looked through before their turn."""
+
+    def __init__(self, source: IO[bytes], ready: Callable[[float], bool]) -> None:
+        self._source = source
+        self._ready = ready
+        self._waiting: deque[Any] = deque()
+
+    def next(self) -> Any | None:
+        """The next message; None at the end."""
+        return self._waiting.popleft() if self._waiting else read_frame(self._source)
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait for the next message; whether there is one, or the end."""
+        return bool(self._waiting) or self._ready(timeout_s)
+
+    def says_it_runs_on(self) -> bool:
+        """Whether a message that has come says so, or that all will be another."""
+        while self._ready(0.0):
+            self._waiting.append(read_frame(self._source))
+            if self._waiting[-1] is None:
+                return True
+        return any(not m.stands if isinstance(m, Standing) else isinstance(m, Assignment) for m in self._waiting)
+
+
 def serve(source: IO[bytes], sink: IO[bytes], ready: Callable[[float], bool]) -> None:
     """Look and answer as the messages say, until there are no more.
 
@@ -262,14 +305,20 @@ def serve(source: IO[bytes], sink: IO[bytes], ready: Callable[[float], bool]) ->
     must not read ahead of what it is asked for.
     """
     watch: Watch | None = None
-    told, problem, due_s = "", "No machine was named yet.", 0.0
-    while (message := read_frame(source)) is not None:
+    told, problem, due_s, standing = "", "No machine was named yet.", 0.0, False
+    inbox = _Inbox(source, ready)
+    while (message := inbox.next()) is not None:
         if isinstance(message, Question) and message.name in STEPS and watch is not None:
             reply, told_frozen = watch.step(message)
             write_frame(sink, reply)
             if told_frozen is not None:
                 write_frame(sink, told_frozen)
             due_s = time.monotonic() + HOLD_S
+        elif isinstance(message, Standing):
+            standing = message.stands
+            if watch is not None:
+                watch.standing = standing
+            due_s = min(due_s, time.monotonic() + _SETTLES_S) if standing else due_s
         elif isinstance(message, Question):
             reply = answer(None, message, problem) if watch is None else watch.answer(message)
             write_frame(sink, reply)
@@ -278,7 +327,8 @@ def serve(source: IO[bytes], sink: IO[bytes], ready: Callable[[float], bool]) ->
                 watch.ram.close()
             watch, told, due_s, assignment = None, "", 0.0, message
             try:
-                watch = Watch(assignment)
+                watch = Watch(assignment, standing=standing)
+                watch.runs_on = inbox.says_it_runs_on
             except GuestMemoryError as error:
                 problem = str(error)
                 write_frame(sink, Sighting(time.monotonic(), 0.0, problem))
@@ -292,7 +342,7 @@ def serve(source: IO[bytes], sink: IO[bytes], ready: Callable[[float], bool]) ->
                 # What a look costs decides how often there is one: never more of a core than allowed.
                 spent_s = time.process_time() - watch.look_began_s
                 due_s = began_s + max(assignment.period_s, spent_s / assignment.core_share)
-            if ready(max(due_s - time.monotonic(), 0.0)):
+            if inbox.wait(max(due_s - time.monotonic(), 0.0)):
                 break
     if watch is not None:
         watch.ram.close()

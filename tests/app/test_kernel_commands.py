@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from pathlib import Path
@@ -11,8 +12,14 @@ import pytest
 
 from app.cli import main
 from app.exit_codes import ExitCode
+from app.kernel_source import KernelSource
 from app.symbol_cache import describe_symbol_cache
+from bridge.kernel.kernel import find_kernel
 from bridge.kernel.symbol_cache import SWITCH
+from bridge.machine.catalogue import find_guest
+from bridge.machine.manager import MachineManager
+from bridge.memory.dump import Dump
+from bridge.memory.physical import PhysicalReader
 
 
 @pytest.fixture
@@ -63,7 +70,7 @@ def test_maps_and_places(capsys: pytest.CaptureFixture[str], dump_file: str) -> 
 def rows_of(capsys: pytest.CaptureFixture[str], dump_file: str, *arguments: str) -> list[dict[str, Any]]:
     """The records that a command prints as JSON."""
     document = run_json(capsys, *arguments, "--dump", dump_file)
-    assert document["consistency"] == "live"
+    assert document["consistency"] == "frozen"
     found = document[arguments[0]]
     assert isinstance(found, list)
     return found
@@ -262,3 +269,34 @@ def test_what_was_decoded_is_kept_and_forgotten(
     occupied.touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(occupied))
     assert describe_symbol_cache() == f"none, symbols are decoded each time: {occupied}/glassbox: Not a directory"
+
+
+def test_a_paused_machine_is_read_as_it_stands(
+    demo_dump: Path, homes: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two truths that are put together: a machine's run state, and a kernel to read while it is in it."""
+    assert homes.is_dir()
+    with MachineManager() as manager, contextlib.closing(Dump.open(demo_dump)) as dump:
+        machine = manager.launch(find_guest("boot-sector"), name="stands")
+        assert machine.wait_ready(60), machine.info.message
+        source = KernelSource("stands", find_kernel(PhysicalReader(dump)))
+        assert not source.stands()
+        assert source.look().consistency in ("live", "retried")
+        machine.pause()
+        assert source.stands()
+        seen = source.look()
+        assert seen.consistency == seen.processes.consistency == "frozen"
+        monkeypatch.setattr("app.commands.kernel.kernel_source", lambda _: contextlib.nullcontext(source))
+        monkeypatch.setattr("app.commands.kernel_lists.kernel_source", lambda _: contextlib.nullcontext(source))
+        for command in (("ps", "stands"), ("mounts", "stands"), ("maps", "1", "stands")):
+            assert main([*command, "--json"]) == 0
+            assert json.loads(capsys.readouterr().out)["consistency"] == "frozen", command
+        machine.resume()
+        assert not source.stands()
+    assert not source.stands(), "a machine that is gone claims nothing"
+
+
+@pytest.mark.parametrize("command", [("mounts",), ("maps", "1"), ("files", "1"), ("modules",), ("ps",), ("pages",)])
+def test_a_dump_is_of_one_moment(capsys: pytest.CaptureFixture[str], dump_file: str, command: tuple[str, ...]) -> None:
+    assert main([*command, "--dump", dump_file, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["consistency"] == "frozen"

@@ -153,6 +153,23 @@ def test_machines_are_held_for_their_looks(guest: SerialGuest, ram: GuestRam) ->
     assert guest.run("echo alive") == "alive\n"
 
 
+def test_what_is_seen_of_a_paused_machine_is_frozen(guest: SerialGuest, ram: GuestRam) -> None:
+    kernels = Kernels()
+    try:
+        with guest.held():
+            kernels.sync({"demo": ram}, paused={"demo"})
+
+            def seen(consistency: str) -> bool:
+                latest = kernels.watcher("demo").latest()  # type: ignore[union-attr]
+                return latest is not None and latest.consistency == consistency and not latest.problem
+
+            wait_until(lambda: seen("frozen"))
+            kernels.sync({"demo": ram})
+        wait_until(lambda: seen("live") or seen("retried"))
+    finally:
+        kernels.close()
+
+
 def test_a_hold_that_fails_is_said_once(guest: SerialGuest, ram: GuestRam, caplog: pytest.LogCaptureFixture) -> None:
     assert guest.process.poll() is None
     watcher = KernelWatcher(ram.path, ram.physical_map)

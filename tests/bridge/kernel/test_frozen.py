@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import signal
 import time
@@ -13,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from bridge.kernel.desk import Question
+from bridge.kernel.desk import Answer, Question
 from bridge.kernel.frozen import HOLD_S, LOOK, PREPARE, PUBLISH, CouldNotFreeze, look_frozen, look_while_held
 from bridge.kernel.kernel import find_kernel
 from bridge.kernel.kernel_half import KernelHalfReader
@@ -21,7 +22,7 @@ from bridge.kernel.maps import Vmas
 from bridge.kernel.page_classes import PageClass
 from bridge.kernel.snapshot import Introspector
 from bridge.kernel.watcher import KernelWatcher
-from bridge.kernel.worker import Assignment, Sighting, Watch
+from bridge.kernel.worker import Assignment, Sighting, Standing, Watch, read_frame, serve, write_frame
 from bridge.memory.physical import PhysicalReader
 from bridge.memory.physical_map import PhysicalMap, RamRegion
 from tests.bridge.kernel.conftest import HeldRam, LiveGuest
@@ -131,6 +132,68 @@ def test_a_dump_stands_still(live: LiveGuest) -> None:
         assert wait_for(watcher, lambda s: not s.problem).consistency == "frozen"
     finally:
         watcher.close()
+
+
+def test_all_that_is_seen_of_a_paused_machine_is_frozen(live: LiveGuest, watcher: KernelWatcher) -> None:
+    held = Held(live)
+    address = live.kernel.space.image_paddr(live.kernel.symbols.address("init_task"))
+    with held():
+        watcher.stands(True)
+        watcher.stands(True)
+        seen = wait_for(watcher, lambda s: s.consistency == "frozen")
+        assert seen.processes is not None
+        assert seen.processes.consistency == "frozen"
+        mounts = watcher.wait_for(watcher.ask("mounts"), 30)
+        story = watcher.wait_for(watcher.ask("where", address), 30)
+        watcher.stands(False)  # before it runs on
+    assert mounts is not None
+    assert not mounts.problem
+    assert mounts.consistency == "frozen"
+    assert story is not None
+    assert story.value.consistency == "frozen"
+    wait_for(watcher, lambda s: s.taken_s > seen.taken_s and s.consistency != "frozen")
+    lists = watcher.wait_for(watcher.ask("mounts"), 30)
+    assert lists is not None
+    assert lists.consistency != "frozen"
+
+
+def test_a_machine_that_ran_on_during_a_look_was_not_frozen(live: LiveGuest) -> None:
+    """A look takes longer than a message."""
+    watch = Watch(Assignment(live.ram.path, live.ram.physical_map, 0.01, 1.0), standing=True)
+    try:
+        assert watch.look().consistency == "frozen"
+        said = iter([False, True])
+        watch.runs_on = lambda: next(said)
+        assert watch.look().consistency != "frozen"
+        watch.runs_on, watch.standing = (lambda: False), False
+        assert watch.look().consistency != "frozen"
+    finally:
+        watch.ram.close()
+
+
+def test_a_word_that_comes_during_a_look_is_heard_before_its_turn(live: LiveGuest) -> None:
+    assignment = Assignment(live.ram.path, live.ram.physical_map, 1e6, 1.0)
+
+    def looks(*words: object) -> list[object]:
+        """What a worker says while it is told these things during its first look."""
+        source, sink = io.BytesIO(), io.BytesIO()
+        for word in (Standing(True), assignment, *words):
+            write_frame(source, word)
+        ends = source.tell()
+        source.seek(0)
+        serve(source, sink, lambda timeout_s: source.tell() < ends or timeout_s > 0)
+        sink.seek(0)
+        return list(iter(lambda: read_frame(sink), None))
+
+    def first(*words: object) -> str:
+        said = looks(*words)
+        assert isinstance(said[0], Sighting)
+        assert [type(answer) for answer in said[1:]] == [Answer for word in words if isinstance(word, Question)]
+        return said[0].consistency
+
+    question = Question(1, "places", (0,))
+    assert first(question) == first(question, Standing(True)) == "frozen"
+    assert first(question, Standing(False), Question(2, "places", (0,))) != "frozen"
 
 
 def test_a_memory_map_that_changes_is_followed(live: LiveGuest) -> None:
