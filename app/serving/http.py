@@ -22,7 +22,9 @@ def listening(port: int) -> Iterator[socket.socket]:
         try:
             listener.bind((HOST, port))
         except OSError as error:
-            raise CommandFailed(f"Port {port} cannot be listened at: {error.strerror}. Choose another: --port.") from error
+            raise CommandFailed(
+                f"Port {port} cannot be listened at: {error.strerror}. Choose another: --port."
+            ) from error
         yield listener
     finally:
         listener.close()

@@ -8,7 +8,6 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from bridge.kernel import frame_loops
 from bridge.kernel.errors import NotMapped
 from bridge.kernel.kernel import Kernel
 from bridge.kernel.lists import column
@@ -110,6 +109,22 @@ def read_frames(kernel: Kernel, layout: PageLayout, mappings: Mappings) -> Frame
     )
 
 
+def empty_frames(layout: PageLayout, n_pages: int) -> Frames:
+    """Pages without records, each with memory of its own to be written over."""
+    return Frames(
+        layout=layout,
+        records=np.zeros((n_pages, layout.page_bytes), np.uint8),
+        known=np.zeros(n_pages, np.bool_),
+        flags=np.zeros(n_pages, np.uint64),
+        heads=np.arange(n_pages),
+        tails=np.zeros(0, np.int64),
+        mapping=np.zeros(n_pages, np.uint64),
+        page_type=np.zeros(n_pages, np.uint32),
+        refcount=np.zeros(n_pages, np.int32),
+        backing=np.zeros(0, np.int64),
+    )
+
+
 class FrameReader:
     """As `read_frames`, again and again, with compiled code: records are compared, and only those that changed taken.
 
@@ -117,12 +132,15 @@ class FrameReader:
     """
 
     def __init__(self, kernel: Kernel, layout: PageLayout) -> None:
+        from bridge.kernel import frame_loops  # not above: it loads a compiler
+
+        self._loops = frame_loops
         self._kernel = kernel
-        self._layout = layout
+        self.layout = layout
         members = [layout.flags, layout.compound_head, layout.mapping]
         halves = [layout.page_type, layout.refcount]
         self._is_plain = (
-            layout.page_bytes == 8 * frame_loops.RECORD_WORDS
+            layout.page_bytes == 8 * self._loops.RECORD_WORDS
             and kernel.reader.is_aligned
             and not any(place % 8 for place in members)
             and not any(place % 4 for place in halves)
@@ -135,7 +153,7 @@ class FrameReader:
 
     def read(self, mappings: Mappings) -> Frames:
         """What `read_frames` says. Raises NotMapped."""
-        kernel, layout = self._kernel, self._layout
+        kernel, layout = self._kernel, self.layout
         where = self._where
         if where is None or self._mappings is not mappings or where.base != vmemmap_base(kernel):
             where, self._mappings = _where(kernel, layout, mappings), mappings
@@ -144,35 +162,30 @@ class FrameReader:
         frames = self._frames
         if frames is None or self._where is None or not self._where.is_that_of(where):
             n_pages = kernel.reader.ram.size_bytes >> 12
-            frames = Frames(
-                layout=layout,
-                records=np.zeros((n_pages, layout.page_bytes), np.uint8),
-                known=where.known,
-                flags=np.zeros(n_pages, np.uint64),
-                heads=np.arange(n_pages),
-                tails=np.zeros(0, np.int64),
-                mapping=np.zeros(n_pages, np.uint64),
-                page_type=np.zeros(n_pages, np.uint32),
-                refcount=np.zeros(n_pages, np.int32),
-                backing=where.backing,
-            )
+            frames = replace(empty_frames(layout, n_pages), known=where.known, backing=where.backing)
             self._where, self._links = where, np.zeros(n_pages, np.uint64)
-        _, other_links = frame_loops.update(
-            kernel.reader.all_words,
-            where.pieces // np.array([layout.page_bytes, layout.page_bytes, 8]),
-            self._places,
-            frames.records.view("<u8"),
-            frames.flags,
-            self._links,
-            frames.mapping,
-            frames.page_type,
-            frames.refcount,
-        )
-        if other_links:
+        if self.update(where.pieces // np.array([layout.page_bytes, layout.page_bytes, 8]), frames, self._links):
             heads, tails = _heads(kernel, self._links, where.base, layout.page_bytes, len(frames))
             frames = replace(frames, heads=heads, tails=tails)
         self._frames = frames
         return frames
+
+    def update(self, pieces: npt.NDArray[np.int64], frames: Frames, links: U64) -> bool:
+        """Bring records and columns up to date, and `links` (n_pages,); whether any link is another. `pieces` (r, 3):
+        first record, the one behind the last, and the word of RAM where they lie.
+        """
+        _, other_links = self._loops.update(
+            self._kernel.reader.all_words,
+            pieces,
+            self._places,
+            frames.records.view("<u8"),
+            frames.flags,
+            links,
+            frames.mapping,
+            frames.page_type,
+            frames.refcount,
+        )
+        return other_links
 
 
 @dataclass(frozen=True, slots=True)

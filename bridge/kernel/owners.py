@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from bridge.kernel import table_loops
 from bridge.kernel.kernel import Kernel
 from bridge.kernel.user_tables import Leaves, UserTables
 
@@ -79,6 +78,9 @@ class OwnerReader:
     """
 
     def __init__(self, kernel: Kernel) -> None:
+        from bridge.kernel import table_loops  # not above: it loads a compiler
+
+        self._loops = table_loops
         self._kernel = kernel
         self._asked: tuple[U64, U64, Leaves] | None = None
         self._told: Owners | None = None
@@ -99,7 +101,7 @@ class OwnerReader:
         n_most = int((leaves.starts[spaces + 1] - leaves.starts[spaces]).sum())
         starts = np.zeros((reader.ram.size_bytes >> 12) + 1, np.int64)
         owners, vaddrs = np.empty(n_most, np.int32), np.empty(n_most, np.uint64)
-        n_found = table_loops.by_page(
+        n_found = self._loops.by_page(
             leaves.paddrs,
             leaves.vaddrs,
             leaves.starts,

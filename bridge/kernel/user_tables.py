@@ -7,7 +7,6 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 import numpy.typing as npt
 
-from bridge.kernel import table_loops
 from bridge.kernel.paging import MAX_LEAVES, Mappings, walk_all
 from bridge.memory.physical import PhysicalReader
 
@@ -108,6 +107,9 @@ class UserTableReader:
     """
 
     def __init__(self, reader: PhysicalReader, levels: int) -> None:
+        from bridge.kernel import table_loops  # not above: it loads a compiler
+
+        self._loops = table_loops
         self._reader = reader
         self._levels = levels
         self._last: _Walk | None = None
@@ -137,7 +139,7 @@ class UserTableReader:
             return None
         leaf_starts, table_starts = np.zeros(len(roots) + 1, np.int64), np.zeros(len(roots) + 1, np.int64)
         while True:
-            ended, n_leaves, n_tables = table_loops.walk_user(
+            ended, n_leaves, n_tables = self._loops.walk_user(
                 reader.all_words,
                 reader.region_table,
                 roots,
@@ -152,10 +154,10 @@ class UserTableReader:
                 self._table_levels,
                 table_starts,
             )
-            if ended != table_loops.NO_ROOM:
+            if ended != self._loops.NO_ROOM:
                 break
             self._make_room(max(2 * n_leaves + 512, len(self._vaddrs)), max(2 * n_tables, len(self._tables)))
-        if ended != table_loops.WALKED:
+        if ended != self._loops.WALKED:
             return None
         return _Walk(
             roots,

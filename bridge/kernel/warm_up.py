@@ -10,8 +10,10 @@ from typing import cast
 
 import numpy as np
 
+from bridge.kernel.frames import FrameReader, empty_frames
 from bridge.kernel.kernel import Kernel
 from bridge.kernel.owners import OwnerReader
+from bridge.kernel.page_types import PageLayout
 from bridge.kernel.user_tables import UserTableReader
 from bridge.memory.physical import PhysicalReader
 from bridge.memory.physical_map import PAGE_BYTES, PhysicalMap
@@ -30,6 +32,8 @@ def warm_up() -> None:
     kernel = cast(Kernel, SimpleNamespace(reader=PhysicalReader(_NoMemory())))
     roots = np.zeros(1, np.uint64)
     OwnerReader(kernel).read(roots, roots, UserTableReader(kernel.reader, 4).read(roots))
+    reader = FrameReader(kernel, PageLayout(64, 0, 8, 24, 32, 40, 48, 52, 24, {}))
+    reader.update(np.zeros((1, 3), np.int64), empty_frames(reader.layout, 1), np.zeros(1, np.uint64))
 
 
 if __name__ == "__main__":

@@ -174,8 +174,6 @@ class Watch:
                 kernel = find_kernel(reader, by_signature=started >= self._note_until_s, cache=users_cache())
                 introspector = Introspector(with_supplied_types(kernel, self._types))
                 introspector.stands = self._stands
-                if not self._still:
-                    introspector.remember()
                 self._introspector = introspector
                 self._desk = Desk(self._introspector)
                 self._pulse = Pulse(self._introspector.kernel)
@@ -197,6 +195,11 @@ class Watch:
             why = f"The kernel's records make no sense ({type(error).__name__}: {error})."
             return Sighting(started, time.monotonic() - started, why, torn=True)
         return self._told(seen)
+
+    def settle(self) -> None:
+        """Be ready to look again and again, after the first look; a dump is looked at once."""
+        if self._introspector is not None and not self._still:
+            self._introspector.remember()
 
     def _is_gone(self, now_s: float) -> bool:
         """Whether the kernel that was found runs no more: another has taken its place, or it was started anew."""
@@ -251,6 +254,7 @@ class Watch:
         problem, told = "", None
         if question.name == PREPARE:
             self._held = None
+            self.settle()
             if self._introspector is None or not self._introspector.kernel.still_there():
                 problem = "There is no kernel to look at while the machine stands still."
         elif question.name == LOOK and self._introspector is not None:
@@ -342,6 +346,7 @@ def serve(source: IO[bytes], sink: IO[bytes], ready: Callable[[float], bool]) ->
                 # What a look costs decides how often there is one: never more of a core than allowed.
                 spent_s = time.process_time() - watch.look_began_s
                 due_s = began_s + max(assignment.period_s, spent_s / assignment.core_share)
+                watch.settle()
             if inbox.wait(max(due_s - time.monotonic(), 0.0)):
                 break
     if watch is not None:

@@ -253,13 +253,18 @@ def test_a_guest_that_changes_is_seen_as_it_is(live: LiveGuest) -> None:
         assert difference(ours, anew) == "", change
 
 
+def test_one_look_loads_no_compiler() -> None:
+    code = "import sys, bridge.kernel.snapshot, bridge.kernel.desk; sys.exit('numba' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_loops_are_compiled_ahead() -> None:
     """In a process of its own, as the set-up does it; afterwards nothing is left to be compiled."""
     code = """
-from bridge.kernel import table_loops
+from bridge.kernel import frame_loops, table_loops
 from bridge.kernel.warm_up import warm_up
 warm_up()
-for loop in (table_loops.walk_user, table_loops.by_page):
+for loop in (table_loops.walk_user, table_loops.by_page, frame_loops.update):
     assert loop.signatures
     assert sum(loop.stats.cache_hits.values()) == len(loop.signatures), loop.stats
 """
