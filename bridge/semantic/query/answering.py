@@ -11,9 +11,9 @@ import numpy as np
 from bridge.semantic.query.finding import Finder, Found
 from bridge.semantic.query.model import Changing, Query, Target, Verb, When
 from bridge.semantic.query.results import NO_PAGES, U32, Comparison, Match, Result
-from bridge.semantic.query.world import Hits, Mask, NotWatched, World
+from bridge.semantic.query.world import Mask, NotWatched, World
 
-__all__ = ["Comparison", "Hits", "Match", "NotWatched", "Result", "World", "answer_query"]
+__all__ = ["Comparison", "Match", "NotWatched", "Result", "World", "answer_query"]
 
 MAX_MATCHES = 10_000
 """Of an answer: nobody reads more, and a guest decides how many there are."""

@@ -16,7 +16,9 @@ from bridge.memory.physical_map import PhysicalMap
 from bridge.memory.ram import GuestRam
 from bridge.semantic.query.model import BadQuery, Kind, Subject
 from bridge.semantic.query.names import Names, ProcessName
-from bridge.semantic.query.world import Hits, Mask, NotWatched
+from bridge.semantic.query.world import Mask, NotWatched
+from bridge.semantic.search.places import VirtualPages
+from bridge.semantic.search.results import SearchResult
 
 if TYPE_CHECKING:
     from bridge.semantic.search.pattern import Pattern
@@ -116,7 +118,7 @@ class DeskWorld:
         del time_s
         raise NotWatched(0.0)
 
-    def search(self, pattern: Subject, pages: Mask | None, limit: int) -> Hits:
+    def search(self, pattern: Subject, pages: Mask | VirtualPages | None, limit: int) -> SearchResult:
         """Look for a pattern. Raises BadPattern, GuestMemoryError."""
         from bridge.semantic.search.searcher import Searcher  # it loads a compiler
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,7 @@ from bridge.semantic.query.naming import FILES, Named, Namer
 from bridge.semantic.query.results import NO_PAGES, NO_RANGES, U32, Match, Ranges
 from bridge.semantic.query.texts import shown
 from bridge.semantic.query.world import Mask, World
+from bridge.semantic.search.places import VirtualPages
 
 _PARTS = {
     Relation.HEAP: Part.HEAP,
@@ -119,7 +120,7 @@ class Finder:
         if subject.kind is Kind.PROCESS:
             return self._of_processes(relation, self._indices(subject))
         if subject.kind in PATTERNS:
-            return self._hits(subject, self.kept(scope))
+            return self._hits(subject, self.kept(scope), within)
         if subject.kind is Kind.KERNEL:
             return self._of_kernel(relation)
         if relation is Relation.PAGE_TABLES:
@@ -402,26 +403,53 @@ class Finder:
             return f"{label}, mapped by {self.namer.process(story.mappings[0].pid)}"
         return label
 
-    def _hits(self, subject: Subject, kept: Mask | None) -> Iterator[Found]:
+    def _hits(self, subject: Subject, kept: Mask | None, within: Target | None) -> Iterator[Found]:
         if kept is not None and not kept.any():
             return
-        hits = self._world.search(subject, kept, MAX_HITS)
-        self.complete = self.complete and hits.complete
-        if problem := getattr(hits, "problem", ""):
-            self.note(shown(problem))
-        offsets = hits.offsets.astype(np.int64)
-        first = offsets // PAGE_BYTES
-        paddrs = self._world.physical_map.paddr_from_offset(hits.offsets.astype(np.uint64)).tolist()
-        names, which = getattr(hits, "names", ()), getattr(hits, "which", None)
-        for at, (label, _, pid) in enumerate(self.namer.names(first) if len(first) else []):
-            length = int(hits.lengths[at])
-            last = (int(offsets[at]) + max(length, 1) - 1) // PAGE_BYTES
-            pages = np.arange(int(first[at]), min(last, self._world.n_pages - 1) + 1, dtype=np.uint32)
-            name = names[int(which[at])] if which is not None and len(names) else subject.value
-            rule = "" if name == subject.value else f" {shown(str(name), 60)}"
-            yield Found(
-                f"{paddrs[at]:#x}{rule} in {label}", "hit", pid, pages, np.array([[paddrs[at], length]], np.int64)
-            )
+        seen: set[tuple[int, int]] = set()
+        spaces: Sequence[VirtualPages | Mask | None] = self._spaces(within, kept) or [kept]
+        for pages in spaces:
+            hits = self._world.search(subject, pages, MAX_HITS - len(seen))
+            self.complete = self.complete and hits.complete
+            for note in hits.notes:
+                self.note(shown(note))
+            offsets, lengths = hits.offsets.astype(np.int64), hits.lengths.tolist()
+            parts = np.split(hits.parts[:, 1:], np.flatnonzero(np.diff(hits.parts[:, 0])) + 1)
+            named = self.namer.names(offsets // PAGE_BYTES) if len(hits) else []
+            for at, (label, _, pid) in enumerate(named):
+                if (key := (int(offsets[at]), lengths[at])) in seen:
+                    continue  # a page that two processes map, or one of them twice
+                seen.add(key)
+                name = hits.names[hits.which[at]]
+                rule = "" if name == subject.value else f" {shown(str(name), 60)}"
+                yield self._hit(parts[at], f"{rule} in {label}", pid)
+            if len(seen) >= MAX_HITS:
+                return
+
+    def _hit(self, parts: npt.NDArray[np.int64], label: str, pid: int | None) -> Found:
+        """A match that lies in `parts` (n, 2), each an offset in the RAM file and a length."""
+        first, last = parts[:, 0] // PAGE_BYTES, (parts.sum(axis=1) - 1) // PAGE_BYTES
+        pages = np.concatenate([np.arange(a, b + 1) for a, b in zip(first, last, strict=True)]).astype(np.uint32)
+        paddrs = self._world.physical_map.paddr_from_offset(parts[:, 0].astype(np.uint64))
+        return Found(f"{paddrs[0]:#x}{label}", "hit", pid, pages, np.column_stack([paddrs, parts[:, 1]]))
+
+    def _spaces(self, within: Target | None, kept: Mask | None) -> list[VirtualPages]:
+        """The memory of the processes that are asked about in the order of their addresses, where a text may go on in a
+        page that lies elsewhere; none where it is not that of processes.
+        """
+        if within is None or within.subject.kind is not Kind.PROCESS or within.subject.is_every or within.other:
+            return []
+        if within.relation is not Relation.MEMORY and within.relation not in _PARTS:
+            return []
+        indices = self._indices(within.subject)
+        if not self.look.processes.mms[indices].all():
+            return []  # threads of the kernel have no addresses of their own
+        part = _PARTS.get(within.relation)
+        pids = tuple(self.look.processes.pids[indices].tolist())
+        owned: Owned = self._world.ask("owned", pids, None if part is None else int(part))
+        counts = np.ones(len(owned.pages), np.bool_) if kept is None else kept[owned.pages]
+        own = [counts & (owned.processes == index) for index in indices]
+        return [VirtualPages(owned.vaddrs[mask], owned.pages[mask]) for mask in own if mask.any()]
 
     # ----- places
 

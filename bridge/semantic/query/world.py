@@ -10,6 +10,8 @@ import numpy.typing as npt
 from bridge.kernel.errors import KernelError
 from bridge.memory.physical_map import PhysicalMap
 from bridge.semantic.query.model import Subject
+from bridge.semantic.search.places import VirtualPages
+from bridge.semantic.search.results import SearchResult
 
 Mask = npt.NDArray[np.bool_]
 
@@ -21,22 +23,6 @@ class NotWatched(KernelError):
         known = f"only for the last {known_s:.1f} s" if known_s > 0 else "from now on only"
         super().__init__(f"What was written is known {known}. Ask for less, or again later.")
         self.known_s = known_s
-
-
-class Hits(Protocol):
-    """What a search in the bytes found."""
-
-    @property
-    def offsets(self) -> npt.NDArray[np.uint64]:
-        """(n,) in the RAM file, ascending."""
-
-    @property
-    def lengths(self) -> npt.NDArray[np.uint64] | npt.NDArray[np.uint32] | npt.NDArray[np.int64]:
-        """(n,) bytes."""
-
-    @property
-    def complete(self) -> bool:
-        """Whether these are all."""
 
 
 class World(Protocol):
@@ -59,8 +45,9 @@ class World(Protocol):
     def changed_since(self, time_s: float) -> Mask:
         """(n_pages,) which pages were written since an instant of time.time(). Raises NotWatched."""
 
-    def search(self, pattern: Subject, pages: Mask | None, limit: int) -> Hits:
-        """Look for bytes, a text, a regular expression or YARA rules in the pages of a mask, or in all.
+    def search(self, pattern: Subject, pages: Mask | VirtualPages | None, limit: int) -> SearchResult:
+        """Look for bytes, a text, a regular expression or YARA rules in the pages of a mask, in an address space, or in
+        all RAM.
 
         Raises an error whose message says what is wrong with the pattern.
         """
