@@ -408,13 +408,17 @@ class Finder:
             return
         seen: set[tuple[int, int]] = set()
         spaces: Sequence[VirtualPages | Mask | None] = self._spaces(within, kept) or [kept]
-        for pages in spaces:
-            hits = self._world.search(subject, pages, MAX_HITS - len(seen))
+        for space in spaces:
+            hits = self._world.search(subject, space, MAX_HITS - len(seen))
             self.complete = self.complete and hits.complete
             for note in hits.notes:
                 self.note(shown(note))
             offsets, lengths = hits.offsets.astype(np.int64), hits.lengths.tolist()
-            parts = np.split(hits.parts[:, 1:], np.flatnonzero(np.diff(hits.parts[:, 0])) + 1)
+            # All at once: a query may have ten thousand hits.
+            first, last = hits.parts[:, 1] // PAGE_BYTES, (hits.parts[:, 1:].sum(axis=1) - 1) // PAGE_BYTES
+            paddrs = self._world.physical_map.paddr_from_offset(hits.parts[:, 1].astype(np.uint64))
+            parts = np.column_stack([first, last, paddrs, hits.parts[:, 2]])
+            begins = np.searchsorted(hits.parts[:, 0], np.arange(len(hits) + 1)).tolist()
             named = self.namer.names(offsets // PAGE_BYTES) if len(hits) else []
             for at, (label, _, pid) in enumerate(named):
                 if (key := (int(offsets[at]), lengths[at])) in seen:
@@ -422,16 +426,17 @@ class Finder:
                 seen.add(key)
                 name = hits.names[hits.which[at]]
                 rule = "" if name == subject.value else f" {shown(str(name), 60)}"
-                yield self._hit(parts[at], f"{rule} in {label}", pid)
+                own = parts[begins[at] : begins[at + 1]]
+                pages = [np.arange(page, end + 1, dtype=np.uint32) for page, end in own[:, :2].tolist()]
+                yield Found(
+                    f"{own[0, 2]:#x}{rule} in {label}",
+                    "hit",
+                    pid,
+                    pages[0] if len(pages) == 1 else np.concatenate(pages),
+                    own[:, 2:],
+                )
             if len(seen) >= MAX_HITS:
                 return
-
-    def _hit(self, parts: npt.NDArray[np.int64], label: str, pid: int | None) -> Found:
-        """A match that lies in `parts` (n, 2), each an offset in the RAM file and a length."""
-        first, last = parts[:, 0] // PAGE_BYTES, (parts.sum(axis=1) - 1) // PAGE_BYTES
-        pages = np.concatenate([np.arange(a, b + 1) for a, b in zip(first, last, strict=True)]).astype(np.uint32)
-        paddrs = self._world.physical_map.paddr_from_offset(parts[:, 0].astype(np.uint64))
-        return Found(f"{paddrs[0]:#x}{label}", "hit", pid, pages, np.column_stack([paddrs, parts[:, 1]]))
 
     def _spaces(self, within: Target | None, kept: Mask | None) -> list[VirtualPages]:
         """The memory of the processes that are asked about in the order of their addresses, where a text may go on in a

@@ -48,9 +48,10 @@ class Namer:
 
     def class_of(self, pages: U32) -> str:
         """The title of the class that pages have, or that they have several."""
-        kinds = np.unique(self.glance.classes[pages])
-        if not len(kinds):
+        if not len(pages):
             return ""
+        # Of ten thousand hits, each in a page: a set is made only of several.
+        kinds = self.glance.classes[pages] if len(pages) == 1 else np.unique(self.glance.classes[pages])
         return CLASS_TITLES[PageClass(int(kinds[0]))] if len(kinds) == 1 else SEVERAL
 
     def ranges(self, pages: U32) -> Ranges:
