@@ -74,6 +74,24 @@ class SemanticSnapshot:
         return replace(self, processes=processes, threads=threads)
 
 
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a look reads, before what follows from it is worked out."""
+
+    started_s: float
+    processes: Tasks
+    threads: Tasks
+    roots: U64
+    """(k,) the page tables of all threads, ascending, each once."""
+    user: UserTables
+    vmas: Vmas
+    kinds: npt.NDArray[np.uint8]
+    """Part that each of `vmas` is."""
+    page_map: PageMap
+    details: PageDetails
+    consistency: Consistency
+
+
 class Introspector:
     """Takes semantic snapshots of one kernel. Raises MissingType if the kernel has no known form.
 
@@ -107,6 +125,10 @@ class Introspector:
 
         Raises KernelError where the kernel's records cannot be followed.
         """
+        return self.finish(self.read(frozen=frozen))
+
+    def read(self, *, frozen: bool = False) -> Reading:
+        """The part of a look for which the guest's memory is read. See `look`."""
         started = time.monotonic()
         stood = not frozen and self.stands()
         processes, threads = self.tasks.both()
@@ -119,15 +141,22 @@ class Introspector:
             user = user.tables_of(kept)
             processes, threads = (tasks.without_memory(roots[~kept]) for tasks in (processes, threads))
             vmas = vmas.only(processes.mms[vmas.owners] != 0)
+        kinds = self.vma_parts(processes, vmas)
         page_map = self.pages.classify(threads, user)
-        owners = self._owners_of(processes.roots, roots, user)
-        parts = self._parts(processes, vmas, owners, len(page_map.classes))
         details = self.details.tell(page_map, threads, roots, user)
-        took_s = time.monotonic() - started
-        seen = SemanticSnapshot(started, took_s, processes, threads, vmas, page_map, owners, parts, details)
-        if frozen or (stood and self.stands()):
-            return seen.called("frozen")
-        return seen.called("retried") if again else seen
+        standing = frozen or (stood and self.stands())
+        consistency = "frozen" if standing else "retried" if again else threads.consistency
+        return Reading(started, processes, threads, roots, user, vmas, kinds, page_map, details, consistency)
+
+    def finish(self, reading: Reading) -> SemanticSnapshot:
+        """What follows from what was read, without the guest's memory. Before the next is read."""
+        processes, vmas, page_map = reading.processes, reading.vmas, reading.page_map
+        owners = self._owners_of(processes.roots, reading.roots, reading.user)
+        parts = _parts(reading.kinds, vmas, owners, len(page_map.classes))
+        took_s = time.monotonic() - reading.started_s
+        threads, details = reading.threads, reading.details
+        seen = SemanticSnapshot(reading.started_s, took_s, processes, threads, vmas, page_map, owners, parts, details)
+        return seen.called(reading.consistency)
 
     def _user_tables(self, roots: U64) -> UserTables:
         if self._tables is not None:
@@ -149,17 +178,6 @@ class Introspector:
             retries += 1
         return _for_processes(vmas, own), retries > 0
 
-    def _parts(self, processes: Tasks, vmas: Vmas, owners: Owners, n_pages: int) -> npt.NDArray[np.uint8]:
-        parts = np.zeros(n_pages, np.uint8)
-        # The first mapping of each page.
-        pages = np.flatnonzero(owners.counts())
-        first = owners.starts[pages]
-        kinds = self.vma_parts(processes, vmas)
-        vma = find_vmas(vmas, owners.processes[first], owners.vaddrs[first])
-        found = np.where(vma >= 0, kinds[np.maximum(vma, 0)], Part.OTHER) if len(kinds) else Part.OTHER
-        parts[pages] = found
-        return parts
-
     def vma_parts(self, processes: Tasks, vmas: Vmas) -> npt.NDArray[np.uint8]:
         """(n,) Part that each region of these processes is."""
         kinds = np.full(len(vmas), Part.OTHER, np.uint8)
@@ -170,6 +188,18 @@ class Introspector:
         inside = (vmas.starts < end[vmas.owners]) & (vmas.ends > start[vmas.owners])
         kinds[inside & (vmas.files == 0)] = Part.HEAP
         return kinds
+
+
+def _parts(kinds: npt.NDArray[np.uint8], vmas: Vmas, owners: Owners, n_pages: int) -> npt.NDArray[np.uint8]:
+    """(n_pages,) the Part that each page is of the first process that maps it; `kinds` is that of each region."""
+    parts = np.zeros(n_pages, np.uint8)
+    # The first mapping of each page.
+    pages = np.flatnonzero(owners.counts())
+    first = owners.starts[pages]
+    vma = find_vmas(vmas, owners.processes[first], owners.vaddrs[first])
+    found = np.where(vma >= 0, kinds[np.maximum(vma, 0)], Part.OTHER) if len(kinds) else Part.OTHER
+    parts[pages] = found
+    return parts
 
 
 def _runs() -> bool:

@@ -7,6 +7,7 @@ on standard output, all as pickles between a program and its own child. It ends 
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import io
 import pickle
@@ -30,7 +31,7 @@ from bridge.kernel.kernel import find_kernel
 from bridge.kernel.maps import Vmas
 from bridge.kernel.page_details import PageDetails
 from bridge.kernel.pulse import Pulse
-from bridge.kernel.snapshot import Introspector, SemanticSnapshot
+from bridge.kernel.snapshot import Introspector, Reading, SemanticSnapshot
 from bridge.kernel.supplied_types import with_supplied_types
 from bridge.kernel.symbol_cache import users_cache
 from bridge.kernel.tasks import Consistency, Tasks
@@ -148,7 +149,7 @@ class Watch:
         """Since when its clock stands; 0 while it does not."""
         self._notes_s = 0.0
         """When to search for other notes next."""
-        self._held: SemanticSnapshot | None = None
+        self._held: Reading | None = None
         """Seen while the machine stood still, and not told yet."""
 
     @property
@@ -255,22 +256,35 @@ class Watch:
         if question.name == PREPARE:
             self._held = None
             self.settle()
-            if self._introspector is None or not self._introspector.kernel.still_there():
+            if self._introspector is not None and self._introspector.kernel.still_there():
+                # What stays the same until the machine stands need not be worked out while it does.
+                with contextlib.suppress(Exception):  # guest memory must not be able to end the worker
+                    self._introspector.look()
+            else:
                 problem = "There is no kernel to look at while the machine stands still."
         elif question.name == LOOK and self._introspector is not None:
             gc.disable()  # not now: a machine waits
             try:
-                self._held = self._introspector.look(frozen=True)
+                self._held = self._introspector.read(frozen=True)
             except Exception as error:  # noqa: BLE001 - as in look()
                 problem = f"The kernel's records could not be followed: {error}"
             finally:
                 gc.enable()
         elif question.name == PUBLISH and self._held is not None:
             stood_still = bool(question.arguments and question.arguments[0])
-            told = self._told(self._held if stood_still else self._held.called("live"))
+            told = self._finished(self._held, stood_still)
             self._held = None
         ended = time.monotonic()
         return Answer(question.number, not problem, problem, ended, ended - started), told
+
+    def _finished(self, held: Reading, stood_still: bool) -> Sighting:
+        try:
+            assert self._introspector is not None
+            seen = self._introspector.finish(held)
+        except Exception as error:  # noqa: BLE001 - as in look()
+            why = f"The kernel's records make no sense ({type(error).__name__}: {error})."
+            return Sighting(held.started_s, 0.0, why, torn=True)
+        return self._told(seen if stood_still else seen.called("live"))
 
     def answer(self, question: Question) -> Answer:
         """Answer a question, or say why that cannot be done."""
