@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from imgui_bundle import icons_fontawesome_6 as icons
@@ -161,21 +162,20 @@ def look_actions(session: Session) -> list[Action]:
     def only_translucent() -> str | None:
         return None if stage.view.look.mode == "translucent" else "Only translucent pictures have it"
 
+    action = partial(Action, category=LOOK)
     return [
-        Action(
+        action(
             id="view.mode",
             title="Draw…",
-            category=LOOK,
             run=mode,
             params=(Param("mode", "choice", required=True, choices=lambda: MODES),),
             icon=icons.ICON_FA_EYE,
             help="What a line of sight shows of the memory that it meets",
             keywords="mode opaque transparent maximum slices render",
         ),
-        Action(
+        action(
             id="view.next_mode",
             title="Next way of drawing",
-            category=LOOK,
             run=next_mode,
             shortcuts=("T",),
             icon=icons.ICON_FA_CIRCLE_HALF_STROKE,
@@ -183,10 +183,9 @@ def look_actions(session: Session) -> list[Action]:
             keywords="mode opaque transparent",
         ),
         *(
-            Action(
+            action(
                 id=f"view.draw_{name}",
                 title=f"Draw {MODE_TITLES[name].lower()}",
-                category=LOOK,
                 run=lambda name=name: mode(name),
                 icon=MODE_ICONS[name],
                 help=MODE_HELP[name],
@@ -194,49 +193,44 @@ def look_actions(session: Session) -> list[Action]:
             )
             for name in MODES
         ),
-        Action(
+        action(
             id="view.channel",
             title="Look at…",
-            category=LOOK,
             run=channel,
             params=(Param("channel", "choice", required=True, choices=channels),),
             icon=icons.ICON_FA_SWATCHBOOK,
             help="What of a byte or its page becomes colour",
             keywords="channel content value entropy heat class colour color by",
         ),
-        Action(
+        action(
             id="view.next_channel",
             title="Look at the next channel",
-            category=LOOK,
             run=next_channel,
             shortcuts=("C",),
             icon=icons.ICON_FA_SWATCHBOOK,
             help="Content, byte value, entropy, write heat, and what else there is",
             keywords="colour color by",
         ),
-        Action(
+        action(
             id="view.palette",
             title="Palette…",
-            category=LOOK,
             run=palette,
             params=(Param("palette", "choice", required=True, choices=palettes),),
             icon=icons.ICON_FA_PALETTE,
             help="The colours of the channel that is looked at; “own” is what suits it best",
             keywords="colour color map gradient",
         ),
-        Action(
+        action(
             id="view.refresh_palettes",
             title="Read your palettes anew",
-            category=LOOK,
             run=refresh_palettes,
             icon=icons.ICON_FA_ARROWS_ROTATE,
             help="Files in the folder “palettes” of the configuration",
             keywords="colour color file user",
         ),
-        Action(
+        action(
             id="view.opacity",
             title="Opacity…",
-            category=LOOK,
             run=opacity,
             params=(Param("opacity", "number", required=True, help="0.001 to 1"), Param("remember", "flag")),
             why_not=only_translucent,
@@ -244,97 +238,87 @@ def look_actions(session: Session) -> list[Action]:
             help="How much one voxel hides of what is behind it",
             keywords="transparency density",
         ),
-        Action(
+        action(
             id="view.dim",
             title="The rest dims by…",
-            category=LOOK,
             run=dim,
             params=(Param("dim", "number", required=True, help="0 to 1"), Param("remember", "flag")),
             icon=icons.ICON_FA_MOON,
             help="How far other pages give way while some are lit up",
             keywords="highlight chosen fade",
         ),
-        Action(
+        action(
             id="view.pyramid",
             title="Far bytes show their…",
-            category=LOOK,
             run=pyramid,
             params=(Param("pyramid", "choice", required=True, choices=lambda: PYRAMIDS),),
             icon=icons.ICON_FA_MAGNIFYING_GLASS_CHART,
             help="What stands for many bytes where a pixel holds more than one",
             keywords="level of detail mean max highest representative pyramid lod",
         ),
-        Action(
+        action(
             id="view.hide_kind",
             title="Hide or show the kind…",
-            category=LOOK,
             run=hide,
             params=(Param("kind", "choice", required=True, choices=lambda: KIND_NAMES), Param("hidden", "flag")),
             icon=icons.ICON_FA_EYE_SLASH,
             help="Pages that are guessed to hold this kind of content",
             keywords=" ".join(KIND_TITLES.values()).lower() + " filter",
         ),
-        Action(
+        action(
             id="view.solo_kind",
             title="Show only the kind…",
-            category=LOOK,
             run=solo,
             params=(Param("kind", "choice", required=True, choices=lambda: KIND_NAMES), Param("remember", "flag")),
             icon=icons.ICON_FA_EYE,
             help="Once more shows all kinds again",
             keywords=" ".join(KIND_TITLES.values()).lower() + " alone filter",
         ),
-        Action(
+        action(
             id="view.show_all_kinds",
             title="Show all kinds",
-            category=LOOK,
             run=lambda: change(hidden_kinds=frozenset()),
             why_not=something_hidden,
             icon=icons.ICON_FA_EYE,
             keywords="unhide reset filter",
         ),
-        Action(
+        action(
             id="view.half_life",
             title="Half-life of the write heat…",
-            category=LOOK,
             run=half_life,
             params=(Param("seconds", "number", required=True, help="0.1 to 600"),),
             icon=icons.ICON_FA_HOURGLASS_HALF,
             help="In how many seconds a page that is left alone cools to half",
             keywords="decay cool time",
         ),
-        Action(
+        action(
             id="view.transfer",
             title="Transfer function…",
-            category=LOOK,
             run=preset,
             params=(Param("name", "choice", required=True, choices=state.presets.names),),
             icon=icons.ICON_FA_CHART_LINE,
             help="How opaque each value is",
             keywords="preset opacity curve",
         ),
-        Action(
+        action(
             id="transfer.points",
             title="Set the points of the transfer function",
-            category=LOOK,
             run=points,
             params=(Param("points", required=True, help="0:0 0.5:0.2 1:1"), Param("remember", "flag")),
             in_palette=False,
         ),
-        Action(
+        action(
             id="transfer.save",
             title="Save the transfer function as…",
-            category=LOOK,
             run=save,
             params=(Param("name", required=True),),
             icon=icons.ICON_FA_FLOPPY_DISK,
             help="Kept in the configuration, for every machine and channel",
             keywords="preset keep",
         ),
-        Action(
+        action(
             id="transfer.delete",
             title="Delete the transfer function…",
-            category=LOOK,
             run=state.presets.delete,
             params=(Param("name", "choice", required=True, choices=own_presets),),
             why_not=has_own,
@@ -342,17 +326,16 @@ def look_actions(session: Session) -> list[Action]:
             help="One that you saved",
             keywords="preset remove",
         ),
-        Action(
+        action(
             id="view.toggle_legend",
             title="Show or hide the legend",
-            category=LOOK,
             run=toggle(session, "show_legend"),
             shortcuts=("K",),
             icon=icons.ICON_FA_LIST_UL,
             help="What the colours mean",
             keywords="key scale",
         ),
-        Action(id="view.look", title="Say how bytes are shown", category=LOOK, run=describe, in_palette=False),
+        action(id="view.look", title="Say how bytes are shown", run=describe, in_palette=False),
     ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -79,13 +80,17 @@ def machine_actions(session: Session) -> list[Action]:
     def listing() -> list[dict[str, Any]]:
         return [describe_machine(session, m.name) for m in state.manager.machines()]
 
+    def operate(verb: str, doing: str, machine: str | None = None) -> Job:
+        return session.machines.operate(verb, doing, machine)
+
     which = Param("machine", "choice", choices=names, help="the current machine when left out")
     running, paused, starting = MachineState.RUNNING, MachineState.PAUSED, MachineState.STARTING
+    action = partial(Action, category=CATEGORY)
+    of_machine = partial(action, why_not=any_machine)
     return [
-        Action(
+        action(
             id="machine.launch",
             title="Launch…",
-            category=CATEGORY,
             run=launch,
             params=(
                 Param("guest", "choice", required=True, choices=guest_names),
@@ -98,89 +103,75 @@ def machine_actions(session: Session) -> list[Action]:
             icon=icons.ICON_FA_PLAY,
             keywords="start boot run guest",
         ),
-        Action(
+        action(
             id="machine.launch_dialog",
             title="Launch with choices…",
-            category=CATEGORY,
             run=lambda: session.state.show_overlay("launch"),
             shortcuts=("Ctrl+N",),
             icon=icons.ICON_FA_PLAY,
             help="Choose a guest, its memory, and how it starts",
             keywords="start boot run guest new",
         ),
-        Action(
+        action(
             id="machine.attach_dialog",
             title="Attach…",
-            category=CATEGORY,
             run=lambda: session.state.show_overlay("attach"),
             shortcuts=("Ctrl+Shift+N",),
             icon=icons.ICON_FA_PLUG,
             help="Look into a QEMU that someone else started",
             keywords="qemu qmp connect",
         ),
-        Action(
+        action(
             id="machine.attach",
             title="Attach to the QMP socket…",
-            category=CATEGORY,
             run=attach,
             params=(Param("socket", required=True), Param("name")),
             icon=icons.ICON_FA_PLUG,
         ),
-        Action(
+        action(
             id="machine.toggle",
             title="Pause or resume",
-            category=CATEGORY,
             run=toggle,
             params=(which,),
             shortcuts=("Space",),
             why_not=in_state(running, paused),
             icon=icons.ICON_FA_PAUSE,
         ),
-        Action(
-            id="machine.pause",
-            title="Pause",
-            category=CATEGORY,
-            run=lambda machine=None: session.machines.operate("pause", "Pausing", machine),
-            params=(which,),
-            why_not=any_machine,
-            icon=icons.ICON_FA_PAUSE,
-            in_palette=False,
+        *(
+            of_machine(
+                id=f"machine.{verb}",
+                title=verb.capitalize(),
+                run=partial(operate, verb, doing),
+                params=(which,),
+                icon=icon,
+                in_palette=False,
+            )
+            for verb, doing, icon in (
+                ("pause", "Pausing", icons.ICON_FA_PAUSE),
+                ("resume", "Resuming", icons.ICON_FA_PLAY),
+            )
         ),
-        Action(
-            id="machine.resume",
-            title="Resume",
-            category=CATEGORY,
-            run=lambda machine=None: session.machines.operate("resume", "Resuming", machine),
-            params=(which,),
-            why_not=any_machine,
-            icon=icons.ICON_FA_PLAY,
-            in_palette=False,
-        ),
-        Action(
+        action(
             id="machine.reset",
             title="Reset",
-            category=CATEGORY,
-            run=lambda machine=None: session.machines.operate("reset", "Resetting", machine),
+            run=partial(operate, "reset", "Resetting"),
             params=(which,),
             why_not=in_state(running, paused, starting),
             icon=icons.ICON_FA_ROTATE_LEFT,
             keywords="reboot restart",
         ),
-        Action(
+        of_machine(
             id="machine.stop",
             title="Stop",
-            category=CATEGORY,
             run=lambda machine=None: session.machines.stop(machine),
             params=(which,),
-            why_not=any_machine,
             icon=icons.ICON_FA_STOP,
             help="A dump is closed",
             keywords="quit kill power off close dump",
         ),
-        Action(
+        action(
             id="machine.detach",
             title="Let go",
-            category=CATEGORY,
             run=lambda machine=None: session.machines.detach(machine),
             params=(which,),
             why_not=live_machine,
@@ -188,39 +179,34 @@ def machine_actions(session: Session) -> list[Action]:
             help="The machine runs on without this window",
             keywords="detach release leave",
         ),
-        Action(
+        of_machine(
             id="machine.select",
             title="Show machine…",
-            category=CATEGORY,
             run=session.machines.select_machine,
             params=(Param("machine", "choice", required=True, choices=names),),
-            why_not=any_machine,
             icon=icons.ICON_FA_MICROCHIP,
         ),
-        Action(
+        action(
             id="machine.adopt",
             title="Adopt…",
-            category=CATEGORY,
             run=session.machines.adopt,
             params=(Param("machine", "choice", required=True, choices=orphan_names),),
             why_not=any_orphan,
             icon=icons.ICON_FA_HAND_HOLDING,
             help="Take over a machine that runs without a window",
         ),
-        Action(
+        action(
             id="machine.stop_orphan",
             title="Stop a machine that was found…",
-            category=CATEGORY,
             run=session.machines.stop_orphan,
             params=(Param("machine", "choice", required=True, choices=orphan_names),),
             why_not=any_orphan,
             icon=icons.ICON_FA_STOP,
         ),
         Action(id="machine.list", title="List machines", category=CATEGORY, run=listing, in_palette=False),
-        Action(
+        action(
             id="job.cancel",
             title="Cancel a job…",
-            category=CATEGORY,
             run=cancel,
             params=(Param("job", "integer", required=True),),
             in_palette=False,

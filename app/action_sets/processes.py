@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from imgui_bundle import icons_fontawesome_6 as icons
@@ -53,7 +54,7 @@ def process_actions(session: Session) -> list[Action]:
             people.choose(state, name, "stack", str(row.pid), f"Kernel stack of {row.label}", fly=fly)
         return row.label
 
-    def see(panel: str, pid: int | None, machine: str | None) -> str:
+    def see(panel: str, pid: int | None = None, machine: str | None = None) -> str:
         name, row = row_of(pid, machine)
         people.set_process(state, name, row.pid)
         state.current = name
@@ -110,86 +111,71 @@ def process_actions(session: Session) -> list[Action]:
 
     which, pid = Param("machine", "choice", choices=names), Param("pid", "integer")
     fly = Param("fly", "flag", help="fly there; on unless it is said")
+    action = partial(Action, category=CATEGORY)
+    of_kernel = partial(action, why_not=no_kernel)
     return [
-        Action(
+        of_kernel(
             id="process.choose",
             title="Choose the process…",
-            category=CATEGORY,
             run=choose,
             params=(Param("pid", "integer", required=True), which, fly),
-            why_not=no_kernel,
             icon=icons.ICON_FA_USER_GEAR,
             help="Its pages light up, and the panels of processes are about it",
             keywords="pid task select highlight",
         ),
-        *(
-            Action(
-                id=f"process.{verb}",
-                title=title,
-                category=CATEGORY,
-                run=lambda pid=None, machine=None, panel=panel: see(panel, pid, machine),
-                params=(pid, which),
-                why_not=no_kernel,
-                icon=icon,
-                help=about,
-                keywords=words,
-            )
-            for verb, panel, title, icon, about, words in (
-                (
-                    *("memory_map", MEMORY_MAP, "Memory map of a process", icons.ICON_FA_MAP),
-                    *(
-                        "Its regions: what they are, and how much of each is in memory",
-                        "vma maps regions address space",
-                    ),
-                ),
-                (
-                    *("files", FILES, "Open files of a process", icons.ICON_FA_FOLDER_TREE),
-                    *("Its descriptors: files, pipes, sockets", "fd descriptors lsof"),
-                ),
-            )
+        of_kernel(
+            id="process.memory_map",
+            title="Memory map of a process",
+            run=partial(see, MEMORY_MAP),
+            params=(pid, which),
+            icon=icons.ICON_FA_MAP,
+            help="Its regions: what they are, and how much of each is in memory",
+            keywords="vma maps regions address space",
         ),
-        Action(
+        of_kernel(
+            id="process.files",
+            title="Open files of a process",
+            run=partial(see, FILES),
+            params=(pid, which),
+            icon=icons.ICON_FA_FOLDER_TREE,
+            help="Its descriptors: files, pipes, sockets",
+            keywords="fd descriptors lsof",
+        ),
+        of_kernel(
             id="process.stack",
             title="Kernel stack of a process",
-            category=CATEGORY,
             run=stack,
             params=(pid, which, Param("tid", "integer", help="one of its threads; the first when left out")),
-            why_not=no_kernel,
             icon=icons.ICON_FA_LAYER_GROUP,
             help="Where in the kernel its threads wait",
             keywords="backtrace trace thread",
         ),
-        Action(
+        of_kernel(
             id="process.region",
             title="Choose the region…",
-            category=CATEGORY,
             run=region,
             params=(Param("start", "address", required=True), pid, which, fly),
-            why_not=no_kernel,
             icon=icons.ICON_FA_MAP_PIN,
             in_palette=False,
         ),
-        Action(
+        action(
             id="process.filter",
             title="Filter the processes…",
-            category=CATEGORY,
             run=filter_by,
             params=(Param("text"),),
             icon=icons.ICON_FA_FILTER,
         ),
-        Action(
+        action(
             id="process.tree",
             title="Processes as a tree or a list",
-            category=CATEGORY,
             run=tree,
             params=(Param("on", "flag"),),
             icon=icons.ICON_FA_SITEMAP,
             help="A tree says who started whom",
         ),
-        Action(
+        action(
             id="process.sort",
             title="Sort the processes by…",
-            category=CATEGORY,
             run=sort,
             params=(
                 Param("column", "choice", required=True, choices=lambda: SORT_COLUMNS),
@@ -197,28 +183,23 @@ def process_actions(session: Session) -> list[Action]:
             ),
             icon=icons.ICON_FA_ARROW_DOWN_WIDE_SHORT,
         ),
-        Action(
+        of_kernel(
             id="process.fold",
             title="Fold or unfold what a process started…",
-            category=CATEGORY,
             run=fold,
             params=(Param("pid", "integer", required=True), which),
-            why_not=no_kernel,
             in_palette=False,
         ),
-        Action(
+        of_kernel(
             id="process.list",
             title="List the processes as they are shown",
-            category=CATEGORY,
             run=listing,
             params=(which,),
-            why_not=no_kernel,
             in_palette=False,
         ),
-        Action(
+        action(
             id="process.show",
             title="Show the processes",
-            category=CATEGORY,
             run=lambda: show_panel(session, PROCESSES),
             icon=icons.ICON_FA_USERS,
             in_palette=False,

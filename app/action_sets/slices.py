@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from imgui_bundle import icons_fontawesome_6 as icons
@@ -185,11 +186,12 @@ def slice_actions(session: Session) -> list[Action]:
     axis = Param("axis", "choice", choices=lambda: AXES, help="x (YZ), y (XZ), z (XY) or oblique")
     needed_axis = Param("axis", "choice", required=True, choices=lambda: AXES, help=axis.help)
     offset = Param("offset", "address", help="a byte of its RAM file; the selected one when left out")
+    action = partial(Action, category=SLICES)
+    of_volume = partial(action, why_not=needs_volume)
     return [
-        Action(
+        of_volume(
             id="view.slice",
             title="Slice at…",
-            category=SLICES,
             run=set_plane,
             params=(
                 needed_axis,
@@ -198,14 +200,12 @@ def slice_actions(session: Session) -> list[Action]:
                 Param("azimuth", "number", help="degrees, oblique only"),
                 Param("elevation", "number", help="degrees, oblique only"),
             ),
-            why_not=needs_volume,
             icon=icons.ICON_FA_LAYER_GROUP,
             keywords="plane cut section",
         ),
-        Action(
+        action(
             id="view.slice_here",
             title="Slice through the selected byte",
-            category=SLICES,
             run=slice_here,
             params=(axis, machine, offset),
             shortcuts=("Shift+X",),
@@ -214,88 +214,72 @@ def slice_actions(session: Session) -> list[Action]:
             help="Brings the three planes to it",
             keywords="plane cut section move",
         ),
-        Action(
+        of_volume(
             id="view.slice_at",
             title="Slice through a byte",
-            category=SLICES,
             run=slice_here,
             params=(axis, machine, offset),
-            why_not=needs_volume,
             icon=icons.ICON_FA_LAYER_GROUP,
             in_palette=False,
         ),
-        Action(
+        of_volume(
             id="view.slice_toggle",
             title="Show or hide the slice plane…",
-            category=SLICES,
             run=toggle,
             params=(axis, machine),
-            why_not=needs_volume,
             icon=icons.ICON_FA_LAYER_GROUP,
         ),
-        Action(
+        of_volume(
             id="view.slice_three",
             title="Show three slice planes",
-            category=SLICES,
             run=three,
             params=(machine,),
-            why_not=needs_volume,
             icon=icons.ICON_FA_LAYER_GROUP,
             help="XY, XZ and YZ where they stood last",
             keywords="plane cut section orthogonal",
         ),
-        Action(
+        action(
             id="view.slice_off",
             title="Hide all slice planes",
-            category=SLICES,
             run=hide,
             params=(axis, machine),
             why_not=needs_plane,
             icon=icons.ICON_FA_EYE_SLASH,
         ),
-        Action(
+        of_volume(
             id="view.slice_angles",
             title="Turn the oblique plane…",
-            category=SLICES,
             run=turn,
             params=(Param("azimuth", "number", required=True), Param("elevation", "number", required=True), machine),
-            why_not=needs_volume,
             icon=icons.ICON_FA_ROTATE,
         ),
-        Action(
+        action(
             id="view.slice_flat",
             title="Show the flat picture of…",
-            category=SLICES,
             run=show_flat,
             params=(needed_axis,),
             icon=icons.ICON_FA_TABLE_CELLS_LARGE,
         ),
-        Action(
+        of_volume(
             id="view.select_voxel",
             title="Select the byte at a voxel…",
-            category=SLICES,
             run=select_voxel,
             params=(*(Param(name, "integer", required=True) for name in "xyz"), machine),
-            why_not=needs_volume,
             icon=icons.ICON_FA_CROSSHAIRS,
         ),
-        Action(
+        of_volume(
             id="view.slice_step",
             title="Step the slice plane by voxels…",
-            category=SLICES,
             run=step,
             params=(Param("voxels", "number", required=True), axis, machine),
-            why_not=needs_volume,
             in_palette=False,
         ),
         *(
-            Action(
+            of_volume(
                 id=f"view.slice_{name}",
                 title=title,
-                category=SLICES,
                 run=lambda voxels=voxels: step(voxels),
                 shortcuts=(key,),
-                why_not=needs_volume,
                 in_palette=False,
             )
             for name, title, voxels, key in (
@@ -305,33 +289,29 @@ def slice_actions(session: Session) -> list[Action]:
                 ("voxel_down", "Slice a voxel nearer", -1, "Shift+PageDown"),
             )
         ),
-        Action(
+        of_volume(
             id="view.clip",
             title="Clip to the box…",
-            category=SLICES,
             run=clip,
             params=(
                 Param("box", required=True, help="x0:x1,y0:y1,z0:z1 in voxels or %; an end may be left out"),
                 machine,
             ),
-            why_not=needs_volume,
             icon=icons.ICON_FA_CROP_SIMPLE,
             keywords="crop cut",
         ),
-        Action(
+        action(
             id="view.clip_page",
             title="Clip to the selected byte's page",
-            category=SLICES,
             run=clip_page,
             params=(machine, offset),
             why_not=needs_selection,
             icon=icons.ICON_FA_CROP_SIMPLE,
             keywords="crop cut",
         ),
-        Action(
+        action(
             id="view.clip_around",
             title="Clip to what is around the selected byte",
-            category=SLICES,
             run=lambda voxels=AROUND_VOXELS, machine=None, offset=None: clip_to(voxels, machine, offset),
             params=(
                 Param("voxels", "integer", help=f"a side of the box, {AROUND_VOXELS} when left out"),
@@ -342,29 +322,25 @@ def slice_actions(session: Session) -> list[Action]:
             icon=icons.ICON_FA_CROP_SIMPLE,
             keywords="crop cut",
         ),
-        Action(
+        of_volume(
             id="view.clip_toggle",
             title="Clip or show the whole volume",
-            category=SLICES,
             run=clip_toggle,
             params=(machine,),
-            why_not=needs_volume,
             icon=icons.ICON_FA_CROP,
             keywords="crop cut box",
         ),
-        Action(
+        action(
             id="view.clip_off",
             title="Reset the clip box",
-            category=SLICES,
             run=clip_reset,
             params=(machine,),
             why_not=needs_clip,
             icon=icons.ICON_FA_EXPAND,
         ),
-        Action(
+        action(
             id="view.slices",
             title="Say how the machines are cut",
-            category=SLICES,
             run=listing,
             in_palette=False,
         ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from functools import partial
 from typing import Any
 
 from imgui_bundle import icons_fontawesome_6 as icons
@@ -281,39 +282,34 @@ def view_actions(session: Session) -> list[Action]:
             )
             for name, arrow, letter, right, up in steps
         ),
-        Action(
-            id="view.zoom_in",
-            title="Zoom in",
-            category=VIEW,
-            run=lambda: zoom(ZOOM_STEP),
-            shortcuts=("+",),
-            why_not=needs_volume,
-            icon=icons.ICON_FA_MAGNIFYING_GLASS_PLUS,
+        *(
+            Action(
+                id=f"view.zoom_{name}",
+                title=f"Zoom {name}",
+                category=VIEW,
+                run=partial(zoom, factor),
+                shortcuts=(key,),
+                why_not=needs_volume,
+                icon=icon,
+            )
+            for name, factor, key, icon in (
+                ("in", ZOOM_STEP, "+", icons.ICON_FA_MAGNIFYING_GLASS_PLUS),
+                ("out", 1 / ZOOM_STEP, "-", icons.ICON_FA_MAGNIFYING_GLASS_MINUS),
+            )
         ),
-        Action(
-            id="view.zoom_out",
-            title="Zoom out",
-            category=VIEW,
-            run=lambda: zoom(1 / ZOOM_STEP),
-            shortcuts=("-",),
-            why_not=needs_volume,
-            icon=icons.ICON_FA_MAGNIFYING_GLASS_MINUS,
-        ),
-        Action(
-            id="volume.orbit",
-            title="Orbit by degrees",
-            category=VIEW,
-            run=orbit,
-            params=(Param("right", "number", required=True), Param("up", "number")),
-            in_palette=False,
-        ),
-        Action(
-            id="volume.pan",
-            title="Pan by shares of the picture's height",
-            category=VIEW,
-            run=pan,
-            params=(Param("right", "number", required=True), Param("up", "number")),
-            in_palette=False,
+        *(
+            Action(
+                id=f"volume.{name}",
+                title=title,
+                category=VIEW,
+                run=move,
+                params=(Param("right", "number", required=True), Param("up", "number")),
+                in_palette=False,
+            )
+            for name, title, move in (
+                ("orbit", "Orbit by degrees", orbit),
+                ("pan", "Pan by shares of the picture's height", pan),
+            )
         ),
         Action(
             id="volume.zoom",

@@ -241,21 +241,19 @@ def window_actions(session: Session, frame: Frame) -> list[Action]:
             icon=icons.ICON_FA_CIRCLE_HALF_STROKE,
             keywords="theme colour color night day",
         ),
-        Action(
-            id="window.larger",
-            title="Larger interface",
-            category=WINDOW,
-            run=scale_by(SCALE_STEP),
-            icon=icons.ICON_FA_MAGNIFYING_GLASS_PLUS,
-            keywords="scale font size zoom",
-        ),
-        Action(
-            id="window.smaller",
-            title="Smaller interface",
-            category=WINDOW,
-            run=scale_by(-SCALE_STEP),
-            icon=icons.ICON_FA_MAGNIFYING_GLASS_MINUS,
-            keywords="scale font size zoom",
+        *(
+            Action(
+                id=f"window.{name}",
+                title=f"{name.capitalize()} interface",
+                category=WINDOW,
+                run=scale_by(step),
+                icon=icon,
+                keywords="scale font size zoom",
+            )
+            for name, step, icon in (
+                ("larger", SCALE_STEP, icons.ICON_FA_MAGNIFYING_GLASS_PLUS),
+                ("smaller", -SCALE_STEP, icons.ICON_FA_MAGNIFYING_GLASS_MINUS),
+            )
         ),
         Action(
             id="window.scale",
