@@ -171,11 +171,13 @@ def _overlay_results(ram: GuestRam, label: str, seconds: float) -> list[Result]:
 
 
 def _wait_for_look(watcher: KernelWatcher) -> None:
-    """Come back when a kernel was found and seen: what follows is the steady state."""
-    deadline = monotonic() + _FIRST_LOOK_LIMIT_S
+    """Come back when a kernel was found and seen again: what follows is the steady state, compiled code is loaded."""
+    deadline, first = monotonic() + _FIRST_LOOK_LIMIT_S, 0
     while monotonic() < deadline:
         if (seen := watcher.latest()) is not None and not seen.problem:
-            return
+            first = first or watcher.n_seen
+            if watcher.n_seen > first:
+                return
         sleep(0.05)
     raise CommandFailed(f"no kernel was seen in the guest after {_FIRST_LOOK_LIMIT_S:.0f} s")
 
