@@ -23,7 +23,7 @@ _REACH = 32 << 20
 _DIGIT_TOKENS = b"".join(b"%d\0" % digit for digit in range(10))
 
 
-def find_tables(image: bytes, base: int) -> Iterator[Tables]:
+def find_tables(image: bytes | bytearray, base: int) -> Iterator[Tables]:
     """Where the tables may be in `image`, a copy of the kernel's read-only data that begins at virtual address `base`.
 
     The search goes on only as long as somebody wants another one.
@@ -33,7 +33,7 @@ def find_tables(image: bytes, base: int) -> Iterator[Tables]:
             yield from _tables_around(image, base, token_table, token_index)
 
 
-def _token_tables_around(image: bytes, digits: int) -> list[tuple[int, int]]:
+def _token_tables_around(image: bytes | bytearray, digits: int) -> list[tuple[int, int]]:
     """(token table, index) offsets of a table whose tokens of the digits are at `digits`."""
     # Token b"0" is number 0x30, so 48 tokens come before.
     at = digits
@@ -61,7 +61,7 @@ def _token_tables_around(image: bytes, digits: int) -> list[tuple[int, int]]:
     return results
 
 
-def _tables_around(image: bytes, base: int, token_table: int, token_index: int) -> Iterator[Tables]:
+def _tables_around(image: bytes | bytearray, base: int, token_table: int, token_index: int) -> Iterator[Tables]:
     """The names come before the token table, their number eight bytes before them, or four where nothing is aligned to
     eight (since v7.1); between names and table lie the markers (how far each 256th name is from the first) and since
     v6.2 more. Offsets are before the number or after the index.
@@ -99,21 +99,24 @@ def _tables_around(image: bytes, base: int, token_table: int, token_index: int) 
 
 def _begin_with_names(raw: npt.NDArray[np.uint8], places: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
     """Whether a hundred names could follow each other from each of `places` (n,) on: none of them is empty."""
-    at = places.copy()
-    sound = at + 2 < len(raw)
+    sound = np.zeros(len(places), np.bool_)
+    left = np.flatnonzero(places + 2 < len(raw))
+    at = places[left]
     for _ in range(100):
-        at = np.where(sound, at, 0)
         length = raw[at].astype(np.int64)
         long = length & 0x80 != 0
         length = np.where(long, length & 0x7F | raw[at + 1].astype(np.int64) << 7, length)
         at += 1 + long + length
-        sound &= (length > 0) & (at + 2 < len(raw))
+        going = (length > 0) & (at + 2 < len(raw))
+        left, at = left[going], at[going]  # most end after a few
+    sound[left] = True
     return sound
 
 
-def _has_markers(image: bytes, names: int, count: int, limit: int, alignment: int) -> bool:
+def _has_markers(image: bytes | bytearray, names: int, count: int, limit: int, alignment: int) -> bool:
     """Whether `count` names begin at `names`, with their markers behind them."""
-    starts, lengths = np.zeros(count, np.int64), np.zeros(count, np.int64)
+    # Not zeroed: most walks end after a few of what may be said to be millions.
+    starts, lengths = np.empty(count, np.int64), np.empty(count, np.int64)
     if _walk_names(np.frombuffer(image, np.uint8), names, limit, starts, lengths) < count:
         return False
     at = int(starts[-1] + lengths[-1])

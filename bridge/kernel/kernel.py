@@ -142,9 +142,7 @@ def _from_note(reader: PhysicalReader, info: VmCoreInfo, cache: SymbolCache | No
         ]
     else:
         start = info.symbols["_stext"] & ~0xFFF
-        from bridge.kernel.kallsyms_search import find_tables  # brings a compiler along, which few kernels need
-
-        candidates = find_tables(_image(space, start), start)
+        candidates = _searched_tables(space, start)
     cache = cache if info.build_id else None
     symbols, entry, recalled = _first_symbols(space, candidates, info, cache)
     kernel = _complete(space, symbols, info.release, info, entry.starts)
@@ -163,10 +161,13 @@ def _check_image(space: KernelSpace, vaddr: int) -> None:
         raise NotMapped(vaddr, "the page tables do not map the kernel where its note says")
 
 
-def _image(space: KernelSpace, start: int) -> bytes:
-    """The image from `start` on, as much as RAM holds."""
+def _searched_tables(space: KernelSpace, start: int) -> Iterator[Tables]:
+    """Where the symbols may be in the image that begins at `start`, for notes that do not say."""
+    from bridge.kernel.kallsyms_search import find_tables  # brings a compiler along, which few kernels need
+
     offsets, ok = space.reader.offsets(np.array([space.image_paddr(start)], np.uint64))
-    return space.reader.copy(int(offsets[0]), _IMAGE_WINDOW) if ok[0] else b""
+    for window in (_IMAGE_WINDOW // 3, _IMAGE_WINDOW) if ok[0] else ():
+        yield from find_tables(space.reader.copy(int(offsets[0]), window), start)
 
 
 def _first_symbols(

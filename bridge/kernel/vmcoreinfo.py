@@ -122,7 +122,7 @@ def _notes_of_pages(reader: PhysicalReader) -> Iterator[str]:
         for page, place in np.argwhere(begins)[: _MAX_TRIED - n_tried].tolist():
             n_tried += 1
             at = offset + page * _PAGE + _PLACES[place]
-            note = _note(reader.bytes[at : at + _MAX_NOTE_BYTES].tobytes())
+            note = _note(reader.bytes[at : min(at + _MAX_NOTE_BYTES, offset + length)].tobytes())
             if note is not None and n_found < _MAX_CANDIDATES:
                 n_found += 1
                 yield note

@@ -79,14 +79,15 @@ class PhysicalReader:
             return self.ram.allocated_extents()
         return [(0, len(self.bytes))]
 
-    def copy(self, offset: int, length: int) -> bytes:
+    def copy(self, offset: int, length: int) -> bytearray:
         """What lies at an offset of `bytes`, as far as they go; holes come as zeros and stay holes."""
-        copy = np.zeros(max(min(length, len(self.bytes) - offset), 0), np.uint8)
+        held = bytearray(max(min(length, len(self.bytes) - offset), 0))
+        copy = np.frombuffer(held, np.uint8)
         for start, size in self.extents():
             begin, end = max(start, offset), min(start + size, offset + len(copy))
             if begin < end:
                 copy[begin - offset : end - offset] = self.bytes[begin:end]
-        return copy.tobytes()
+        return held
 
     def offsets(self, paddrs: U64, length: int = 1) -> tuple[U64, Mask]:
         """Where in `bytes` each of `paddrs` (n,) lies, and whether all `length` bytes there are RAM, in one region."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import struct
+from typing import Any
 
 import numpy as np
 import pytest
@@ -188,3 +189,20 @@ def test_the_live_kernels_types_survive_damage(live: LiveGuest) -> None:
         except KernelError:
             continue
     assert survived > 0
+
+
+def test_where_records_begin_is_believed_only_where_they_do() -> None:
+    section = sample().bytes()
+    types = Btf(section)
+    again = Btf(section, types.starts)
+    assert again.starts is types.starts, "it was not worked out again"
+    assert len(again) == len(types)
+    starts = types.starts
+    wrong: list[Any] = [starts[1:], starts[:-1], starts[::-1], -starts, starts + 1, starts[:0], starts.astype(np.int64)]
+    wrong += [np.full_like(starts, value) for value in (0, 2**31 - 1, -(2**31))]
+    wrong += [np.where(np.arange(len(starts)) == at, starts + 1, starts).astype(np.int32) for at in range(len(starts))]
+    wrong += [np.append(starts, starts[-1:] + 3), starts.reshape(1, -1)]
+    for each in wrong:
+        other = Btf(section, each)
+        assert other.starts is not each
+        assert other.starts.tolist() == starts.tolist()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +12,10 @@ import pytest
 from bridge.kernel.errors import KernelError, NoKernelFound
 from bridge.kernel.kernel import find_kernel
 from bridge.kernel.snapshot import Introspector
+from bridge.kernel.vmcoreinfo import note_texts
 from bridge.memory.physical import PhysicalReader
+from bridge.memory.physical_map import PhysicalMap
+from bridge.memory.ram import GuestRam
 from tests.bridge.kernel.conftest import HeldRam, LiveGuest
 
 
@@ -24,6 +29,24 @@ def test_ram_without_a_kernel(content: str) -> None:
     }[content]
     with pytest.raises(NoKernelFound, match="No running Linux kernel"):
         find_kernel(PhysicalReader(HeldRam(data[: len(data) // 4096 * 4096])))
+
+
+def test_what_a_guest_never_touched_is_not_allocated_by_the_search(tmp_path: Path) -> None:
+    fd = os.memfd_create("a guest that boots")
+    os.ftruncate(fd, 32 << 20)
+    os.pwrite(fd, b"OSRELEASE=6.1\nNUMBER(phys_base)=0\n", 3 << 20)
+    os.pwrite(fd, b"Linux version 6.1.0 (", 9 << 20)
+    with GuestRam(tmp_path, fd, 32 << 20, PhysicalMap.flat(32 << 20)) as ram:
+        reader = PhysicalReader(ram)
+        assert note_texts(reader) == {"OSRELEASE=6.1\nNUMBER(phys_base)=0\n"}
+        with pytest.raises(NoKernelFound, match=r"the note of 6\.1 leads nowhere"):
+            find_kernel(reader)
+        assert ram.allocated_extents() == [(3 << 20, 4096), (9 << 20, 4096)]
+        around = reader.copy((9 << 20) - 10, 8192)
+        assert (len(around), bytes(around[:31])) == (8192, bytes(10) + b"Linux version 6.1.0 (")
+        assert not any(around[31:])
+        assert len(reader.copy((32 << 20) - 5, 100)) == 5
+        assert ram.allocated_extents() == [(3 << 20, 4096), (9 << 20, 4096)]
 
 
 def test_a_kernel_without_a_note_is_found_by_its_looks(live: LiveGuest, dump: np.ndarray) -> None:
