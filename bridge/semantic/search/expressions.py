@@ -28,6 +28,7 @@ from bridge.semantic.search.windows import Window, joined_windows, overlapping_w
 
 _ROOT = Path(__file__).resolve().parents[3]
 _LISTEN_S = 0.01
+_END_S = 0.5
 _FILL_BYTES = 4 << 20
 _MAX_ANSWER_BYTES = 1 << 28
 _MOST_RULES_SAID = 10
@@ -103,7 +104,13 @@ class _Child:
             return None
         return answer if isinstance(answer, dict) else None
 
+    def wait(self) -> None:
+        """Let it end by itself, which it does where it has nothing to do and its connection is closed."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(_END_S)
+
     def close(self) -> None:
+        """End it, whatever it does."""
         self.connection.close()
         self._process.kill()
         self._process.wait()
@@ -172,6 +179,10 @@ class ExpressionSearch:
             answers = self._answers(children, windows, deadline_s, cancelled)
             for answer in answers if self._is_regex else self._whole(answers):
                 yield self._checked(answer, cancelled)
+            for child in children:
+                child.connection.close()
+            for child in children:
+                child.wait()
         if self._bare:
             some = ", ".join(list(self._bare)[:_MOST_RULES_SAID])
             self.notes += (f"These rules match by their conditions alone, nowhere in particular: {some}.",)
@@ -183,10 +194,12 @@ class ExpressionSearch:
         starting = {child.connection: child for child in children}
         while starting:
             for connection in self._ready(list(starting.values()), cancelled):
-                answer = starting.pop(connection).receive()
+                child = starting.pop(connection)
+                answer = child.receive()
                 if answer is None:
                     raise BadPattern("Preparing the pattern takes more memory than it may have, or crashes.")
                 if "refused" in answer:
+                    child.wait()
                     raise BadPattern(str(answer["refused"]))
             if any(time.monotonic() > child.deadline_s for child in starting.values()):
                 raise BadPattern(f"Preparing the pattern takes longer than {self._limits.start_s:g} s.")
