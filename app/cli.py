@@ -39,6 +39,8 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "voxel": ("app.commands.space", "say which voxel shows an address"),
     "address": ("app.commands.space", "say which address a voxel shows"),
     "shot": ("app.commands.shot", "save a picture of the volume or of the whole window"),
+    "serve": ("app.commands.serve", "serve REST to this user's programs on this machine"),
+    "mcp": ("app.commands.mcp", "serve tools for language models on standard input and output"),
     "do": ("app.commands.do", "call an action of the running window by name"),
     "bench": ("app.commands.bench", "measure, and hold the figures against their bars"),
     "audit": ("app.commands.audit", "check or show the log of who asked what of which machine"),
@@ -49,7 +51,7 @@ _AUDITED = frozenset(_COMMANDS) - {
     *("window", "do"),  # they record what is done in the window themselves
     *("list", "voxel", "address", "bench", "guests", "doctor", "audit"),  # nothing of a guest is asked for
 }
-_LONG = frozenset({"run", "attach"})
+_LONG = frozenset({"run", "attach", "serve", "mcp"})
 """Commands that last as long as what they started: their beginning is recorded too."""
 _EPILOG = """exit codes: 0 done · 1 failed · 2 usage · 3 no such machine · 4 a component is missing
 Every command takes --help. Without a command, the window opens with the demo guest."""

@@ -5,6 +5,7 @@ from time import perf_counter
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from app.page_ages import PageAges
 from bridge.memory.dirty import DirtyTracker, ScanStats
 from bridge.memory.ram import GuestRam
 from render.bricks import BrickStore
@@ -52,6 +53,7 @@ class RamFeed:
         self.tracker = DirtyTracker(ram)
         budget_bytes = default_budget_bytes(device) if budget_bytes is None else budget_bytes
         self.store = BrickStore(device, ram.size_bytes, curve=CURVES[curve], budget_bytes=budget_bytes)
+        self.ages = PageAges(ram.n_pages)
         self._batch_pages = _FIRST_BATCH
         self._uploaded_pages = 0
         self._bytes_per_s = 0.0
@@ -74,6 +76,7 @@ class RamFeed:
             if not uploaded and self.tracker.stats.pending_pages > _BACKLOG_PAGES:
                 budget_s = max(budget_s, _BACKLOG_BUDGET_S)
             started = perf_counter()
+            self.ages.write(dirty.pages)
             self.store.upload(dirty.pages, dirty.data)
             took = perf_counter() - started
             uploaded += count
@@ -86,6 +89,8 @@ class RamFeed:
                 break
         if perf_counter() - begin < budget_s:
             uploaded += self._bring_near_pages()
+        if self.ages.since_s is None and self.caught_up:
+            self.ages.begin()
         self._uploaded_pages += uploaded
         return uploaded
 

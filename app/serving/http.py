@@ -25,6 +25,7 @@ def listening(port: int) -> Iterator[socket.socket]:
             raise CommandFailed(
                 f"Port {port} cannot be listened at: {error.strerror}. Choose another: --port."
             ) from error
+        listener.listen(MAX_CONNECTIONS)  # who is told of it may come before the server is up
         yield listener
     finally:
         listener.close()

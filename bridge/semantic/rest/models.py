@@ -132,7 +132,9 @@ class Match(BaseModel):
     label: str
     kind: str
     pid: int | None
-    ranges: list[tuple[int, int]] = Field(description="Guest-physical start and length of each, in bytes.")
+    ranges: list[Annotated[list[int], Field(min_length=2, max_length=2)]] = Field(
+        description="Guest-physical start and length of each, in bytes."
+    )
     pages: int
     page_class: str = Field(alias="class")
 
@@ -181,7 +183,7 @@ class HighlightChange(_Strict):
 class Camera(BaseModel):
     """Where the volume is looked at from."""
 
-    target: tuple[float, float, float]
+    target: Annotated[list[float], Field(min_length=3, max_length=3)]
     azimuth_degrees: float
     elevation_degrees: float
     distance: float
@@ -193,7 +195,7 @@ _Number = Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]
 class CameraChange(_Strict):
     """Where it is to be looked at from; what is left out stays."""
 
-    target: tuple[_Number, _Number, _Number] | None = None
+    target: Annotated[list[_Number], Field(min_length=3, max_length=3)] | None = None
     azimuth_degrees: _Number | None = None
     elevation_degrees: Annotated[float, Field(ge=-90, le=90, allow_inf_nan=False)] | None = None
     distance: Annotated[float, Field(ge=1, le=1e6, allow_inf_nan=False)] | None = None

@@ -329,7 +329,10 @@ def _scene(app: FastAPI, scene: Scene) -> None:
     def look_from(wanted: models.CameraChange, request: Request) -> Any:
         """Look from somewhere else."""
         request.state.asked = wanted.model_dump(exclude_none=True)
-        return asdict(scene.look_from(wanted.model_dump(exclude_none=True)))
+        changes = wanted.model_dump(exclude_none=True)
+        if "target" in changes:
+            changes["target"] = tuple(changes["target"])
+        return asdict(scene.look_from(changes))
 
     @app.get(
         "/shot",
