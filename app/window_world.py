@@ -11,7 +11,9 @@ from bridge.kernel.errors import KernelError
 from bridge.memory.physical_map import PhysicalMap
 from bridge.semantic.query.desk_world import pattern_of
 from bridge.semantic.query.names import Names, ProcessName
-from bridge.semantic.query.world import Hits, NotWatched
+from bridge.semantic.query.world import NotWatched
+from bridge.semantic.search.places import VirtualPages
+from bridge.semantic.search.results import SearchResult
 
 if TYPE_CHECKING:
     from bridge.memory.ram import GuestRam
@@ -55,7 +57,7 @@ class WindowWorld:
         """(n_pages,) which pages were written since an instant of time.time(). Raises NotWatched."""
         return self.written(max(0.0, time.time() - time_s))
 
-    def search(self, pattern: Subject, pages: Mask | None, limit: int) -> Hits:
+    def search(self, pattern: Subject, pages: Mask | VirtualPages | None, limit: int) -> SearchResult:
         """Look for a pattern. Raises BadPattern, BadQuery, GuestMemoryError."""
         from bridge.semantic.search.searcher import Searcher  # it loads a compiler
 
