@@ -155,7 +155,7 @@ class Session:
         state = self.state
         feeds, machines = state.stage.feeds, state.manager.machines()
         still = {machine.name for machine in machines if machine.info.dump}
-        paused = {machine.name for machine in machines if machine.info.state is MachineState.PAUSED}
+        paused = {m.name for m in machines if m.info.state is MachineState.PAUSED} - still  # a dump is told so at once
         rams = {name: feed.ram for name, feed in feeds.items()}
         state.kernels.sync(rams, still, self.kept.types_file(), paused=paused)
         running = [m for m in machines if m.info.state is MachineState.RUNNING]
