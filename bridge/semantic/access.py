@@ -9,15 +9,15 @@ import contextlib
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from bridge.kernel.desk import Desk, Question
 from bridge.kernel.errors import KernelError
 from bridge.kernel.worker import Assignment, Sighting, Watch
-from bridge.machine.discovery import MachineSummary, discover, find_record, open_ram, summarise_machines
-from bridge.machine.errors import NoSuchMachine
+from bridge.machine.discovery import MachineSummary, control, discover, find_record, open_ram, summarise_machines
+from bridge.machine.errors import MachineError, NoSuchMachine
 from bridge.machine.records import MachineRecord
 from bridge.memory.dump_ram import open_dump_ram
 from bridge.memory.ram import GuestRam
@@ -107,7 +107,7 @@ class Access:
     def asked(self, name: str, *, fresh_s: float = FRESH_S) -> Iterator[tuple[Desk, GuestRam, bool]]:
         """The same, with the machine's RAM, and whether it stands still for ever: a dump."""
         with self._held(name) as opened:
-            _look(opened, fresh_s)
+            _look(name, opened, fresh_s)
             desk = opened.watch.desk
             assert desk is not None
             yield desk, opened.ram, opened.still
@@ -115,12 +115,12 @@ class Access:
     def sighting(self, name: str, *, fresh_s: float = FRESH_S) -> Sighting:
         """The latest look at a machine. Raises as `desk` does."""
         with self._held(name) as opened:
-            return _look(opened, fresh_s)
+            return _look(name, opened, fresh_s)
 
     def ask(self, name: str, question: str, *arguments: Any) -> Any:
         """The answer to one of desk.QUESTIONS. Raises as `desk` does."""
         with self._held(name) as opened:
-            _look(opened, FRESH_S)
+            _look(name, opened, FRESH_S)
             reply = opened.watch.answer(Question(0, question, arguments))
         if reply.problem:
             raise NotKnown(reply.problem)
@@ -199,17 +199,29 @@ class Access:
         threading.Thread(target=close, name=f"close {name}", daemon=True).start()
 
 
-def _look(opened: _Opened, fresh_s: float) -> Sighting:
+def _look(name: str, opened: _Opened, fresh_s: float) -> Sighting:
     """The latest look, or a new one where that is older than `fresh_s`. Raises NotKnown."""
     seen = opened.sighting
     if seen is None or (not opened.still and time.monotonic() - opened.looked_s > fresh_s):
+        # What stands before and after it, seen from here, is told as frozen.
+        opened.watch.standing = not opened.still and _is_paused(name)
         seen, opened.looked_s = opened.watch.look(), time.monotonic()
+        if opened.watch.standing and not _is_paused(name):
+            seen = replace(seen, consistency="live")
     opened.sighting = None if seen.problem else seen
     if seen.problem:
         opened.lost_s = opened.lost_s or time.monotonic()
         raise NotKnown(seen.problem)
     opened.lost_s = 0.0
     return seen
+
+
+def _is_paused(name: str) -> bool:
+    try:
+        with control(name) as client:
+            return not client.qmp("query-status")["running"]
+    except MachineError:
+        return False
 
 
 def _summary(name: str, path: Path) -> MachineSummary:

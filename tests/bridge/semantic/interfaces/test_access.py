@@ -105,10 +105,13 @@ def test_a_machine_that_ends_is_let_go_of_and_its_successor_is_another(demo_gues
         pids = opened.sighting("one").processes
         assert pids is not None
         assert "init" in pids.names
+        assert opened.sighting("one", fresh_s=0).consistency in ("live", "retried")
         first.pause()
         before = opened.sighting("one", fresh_s=0).taken_s
         assert opened.sighting("one").taken_s == before  # fresh enough
-        assert opened.sighting("one", fresh_s=0).taken_s > before
+        paused = opened.sighting("one", fresh_s=0)
+        assert paused.taken_s > before
+        assert paused.consistency == "frozen"
         stop_machine("one")
         with pytest.raises(NoSuchMachine):
             opened.sighting("one")
