@@ -12,8 +12,11 @@ from bridge.semantic.query.resolving import Resolved, by_name, first_process, in
 from bridge.semantic.query.texts import quote, shown
 from bridge.semantic.query.tokens import Token, Type
 from bridge.semantic.query.vocabulary import Concept
+from bridge.semantic.search.pattern import parse_pattern
 
 _HEX_PAIR = re.compile(r"[0-9a-fA-F?]{2}")
+_NUMBER = re.compile(r"0[xX][0-9a-fA-F]{3,16}")
+"""Too long for one byte that is written so."""
 _HEX_RUN = re.compile(r"(?:0x|\\x)?(?:[0-9a-fA-F?]{2})+|0x[0-9a-fA-F]{1,40}|(?:\\x[0-9a-fA-F]{2})+")
 _SIZES = {"byte": 1, "bytes": 1, "b": 1, "kib": 1 << 10, "kb": 1 << 10, "k": 1 << 10, "mib": 1 << 20, "mb": 1 << 20}
 _SIZES |= {"page": 4096, "pages": 4096, "gib": 1 << 30, "gb": 1 << 30}
@@ -252,6 +255,10 @@ class SubjectReader:
                 reader.at += 1
         if not pieces and reader.token is not None and reader.token.type is Type.ADDRESS:
             return self._place()
+        if len(pieces) == 1 and _NUMBER.fullmatch(pieces[0]):
+            value = parse_pattern(pieces[0]).value
+            self._assumed.append(f"{pieces[0]} is taken for a number, which memory has lowest byte first: {value}.")
+            return Subject(Kind.BYTES, value)
         digits = "".join(_digits(piece) for piece in pieces).lower()
         if not digits or len(digits) % 2 or not re.fullmatch(r"[0-9a-f?]+", digits):
             raise NotClear("Which bytes? They are written as 78 56 34 12; a ? stands for any half byte.", reader.token)
