@@ -15,7 +15,7 @@ AUDITED = frozenset(
         *(f"machine.{verb}" for verb in ("launch", "attach", "open_dump", "toggle", "pause", "resume", "reset")),
         *(f"machine.{verb}" for verb in ("stop", "detach", "adopt", "stop_orphan")),
         *("choose.pages_of", "kernel.look_frozen", "kernel.use_types"),
-        *("volatility.run", "volatility.export", "console.send", "window.screenshot"),
+        *("sql.run", "sql.export", "volatility.run", "volatility.export", "console.send", "window.screenshot"),
     }
 )
 """Actions that ask something of a guest, change a machine, or carry out what was seen; not what moves the view only."""

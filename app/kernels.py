@@ -16,6 +16,7 @@ from bridge.kernel.errors import KernelError
 from bridge.kernel.frozen import Freezer
 from bridge.kernel.watcher import PERIOD_S, KernelWatcher
 from bridge.kernel.worker import Sighting
+from bridge.semantic.store.feeder import Watched
 
 if TYPE_CHECKING:
     from bridge.memory.ram import GuestRam
@@ -42,6 +43,7 @@ class Asked:
 class _Watched:
     watcher: KernelWatcher
     ram: GuestRam
+    still: bool
     n_shown: int = 0
     sighting: Sighting | None = None
     n_answered: int = 0
@@ -80,7 +82,7 @@ class Kernels:
             if name not in self._watched:
                 period_s = _NEVER_S if name in still else PERIOD_S
                 watcher = KernelWatcher(ram.path, ram.physical_map, period_s=period_s, still=name in still, types=types)
-                self._watched[name] = _Watched(watcher, ram)
+                self._watched[name] = _Watched(watcher, ram, name in still)
             self._watched[name].watcher.stands(name in paused)
             self._watched[name].watcher.follow(ram.physical_map)  # the firmware moves RAM about as it boots
 
@@ -106,6 +108,10 @@ class Kernels:
             seen = watched.sighting
             if seen is not None and (seen.torn or (always and not seen.problem)):
                 self.frozen_looks.take(name, watched.watcher, freezers[name], now_s)
+
+    def watched(self) -> dict[str, Watched]:
+        """What the semantic store writes down. May be called from any thread."""
+        return {name: Watched(one.watcher, one.ram.size_bytes, one.still) for name, one in list(self._watched.items())}
 
     def watcher(self, machine: str) -> KernelWatcher | None:
         """The watcher of a machine's kernel, where it is watched."""

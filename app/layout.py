@@ -22,6 +22,7 @@ VOLUME, MACHINES, INSPECTOR, CONSOLE, LOG, PERFORMANCE, SLICES, TRANSFER = (
 KERNEL = "Kernel"
 STATISTICS = "Statistics"
 VOLATILITY = "Volatility"
+SQL = "SQL"
 SIDES: dict[str, Literal["left", "below left", "right", "bottom"]] = {
     MACHINES: "left",
     INSPECTOR: "right",
@@ -31,6 +32,7 @@ SIDES: dict[str, Literal["left", "below left", "right", "bottom"]] = {
     TRANSFER: "bottom",
     STATISTICS: "bottom",
     VOLATILITY: "bottom",
+    SQL: "bottom",
     PERFORMANCE: "below left",
     PROCESSES: "below left",
     MEMORY_MAP: "bottom",

@@ -10,9 +10,10 @@ from bridge.kernel.errors import KernelError
 from bridge.machine.errors import MachineError
 from bridge.machine.guest import GuestError
 from bridge.memory.errors import GuestMemoryError
+from bridge.semantic.store.errors import StoreError
 from render.errors import RenderError
 
-_FORESEEN = (MachineError, GuestError, GuestMemoryError, KernelError, RenderError, ActionError, OSError)
+_FORESEEN = (MachineError, GuestError, GuestMemoryError, KernelError, StoreError, RenderError, ActionError, OSError)
 _LONGEST_HEAD = 90
 logger = logging.getLogger("window")
 

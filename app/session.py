@@ -23,6 +23,7 @@ from app.machine_jobs import MachineJobs
 from app.machine_watch import MachineWatch
 from app.navigation import Navigation
 from app.notices import Notices
+from app.recorder import Recorder
 from app.settings import load_settings
 from app.slicings import Slicings
 from app.stage import Stage
@@ -84,6 +85,7 @@ class Session:
         self.navigation = Navigation(state, self.kept, self.looks, self.greeting)
         self.watch = MachineWatch(state, self.notices, self.greeting)
         self.machines = MachineJobs(state, options, self.notices, self.watch, self.greeting)
+        self.recorder = Recorder(state, self.notices, records=keep and settings.store)
         self._next_vitals_s = 0.0
         self._next_figures_s = 0.0
         self.looks.refresh_palettes()
@@ -144,6 +146,7 @@ class Session:
         state.slicings.follow(stage)
         changed |= self._follow_kernels()
         changed |= state.volatility.pump()
+        self.recorder.follow()
         changed |= self.navigation.follow_chosen()
         changed |= stage.feeds.pump(UPLOAD_BUDGET_S) > 0
         changed |= self.greeting.turn()
@@ -190,6 +193,7 @@ class Session:
         if state.slices.flat is not None:
             state.slices.flat.close()
         self.kept.save_views(at_once=True)
+        self.recorder.close()
         state.kernels.close()
         state.volatility.worker.close()
         state.stage.close()

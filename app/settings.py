@@ -30,6 +30,7 @@ LAYOUT_MARK = "; glassbox layout "
 MIN_FRAME_MS, MAX_FRAME_MS = 4.0, 200.0
 MIN_MEMORY_MIB, MAX_MEMORY_MIB = 64, 1 << 20
 MIN_WIDTH, MIN_HEIGHT = 320, 240
+MIN_STORE_MIB = 32  # the symbols of one kernel take fourteen
 
 MAX_NAME = 80
 MAX_CHANNELS = 256
@@ -58,6 +59,11 @@ class Settings:
     show_legend: bool = True
     consistent_frame: bool = False  # machines are held still while their kernels are looked at
     types_file: str = ""  # an ISF or vmlinux for kernels that carry no types
+    store: bool = True  # what is seen of machines is written down, to be asked by SQL
+    store_mib: int = 256  # of one session's database
+    store_minutes: int = 60  # how far back it goes
+    sessions_kept: int = 10  # the newest databases
+    sessions_mib: int = 1024  # of all of them together
     bits: int = 64  # how the inspector decodes instructions
     greeted: bool = False  # the first-start tour and hints were shown
     window_width: int = 0  # 0: not known yet
@@ -72,6 +78,7 @@ class Settings:
     show_transfer: bool = False
     show_statistics: bool = False
     show_volatility: bool = False
+    show_sql: bool = False
     show_processes: bool = True
     show_memory_map: bool = False
     show_files: bool = False
@@ -98,6 +105,10 @@ _CHECKS: dict[str, Callable[[Any], bool]] = {
     "hidden_kinds": lambda v: list(v) == [kind.name.lower() for kind in Kind if kind.name.lower() in v],
     "half_life_s": lambda v: MIN_HALF_LIFE_S <= v <= MAX_HALF_LIFE_S,
     "types_file": lambda v: len(v) <= 4096 and "\0" not in v,
+    "store_mib": lambda v: MIN_STORE_MIB <= v <= 1 << 20,
+    "store_minutes": lambda v: 1 <= v <= 7 * 24 * 60,
+    "sessions_kept": lambda v: 1 <= v <= 10_000,
+    "sessions_mib": lambda v: MIN_STORE_MIB <= v <= 1 << 22,
     "bits": lambda v: v in (16, 32, 64),
     "window_width": lambda v: v == 0 or MIN_WIDTH <= v <= 16384,
     "window_height": lambda v: v == 0 or MIN_HEIGHT <= v <= 16384,

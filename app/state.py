@@ -24,6 +24,7 @@ from app.settings import Settings
 from app.slices_ui import SlicesUi
 from app.slicing import Slicing
 from app.slicings import Slicings
+from app.sql_ui import SqlUi
 from app.statistics_ui import StatisticsUi
 from app.toasts import Toasts
 from app.transfer_presets import TransferPresets
@@ -175,6 +176,7 @@ class AppState:
     gesture: Gesture = field(default_factory=Gesture)
     kernel: KernelUi = field(default_factory=KernelUi)
     slices: SlicesUi = field(default_factory=SlicesUi)
+    sql: SqlUi = field(default_factory=SqlUi)
     volatility: VolatilityUi = field(default_factory=VolatilityUi)
     statistics: StatisticsUi = field(default_factory=StatisticsUi)
     menu_place: Place | None = None  # what the volume's context menu is about

@@ -35,6 +35,7 @@ from app.panels import (
     performance,
     processes,
     slices,
+    sql,
     stack,
     statistics,
     status,
@@ -68,6 +69,7 @@ PANELS: Mapping[str, ModuleType] = {
     "show_transfer": transfer,
     "show_statistics": statistics,
     "show_volatility": volatility,
+    "show_sql": sql,
     "show_slices": slices,
 }
 """By the setting that shows it; in the order in which they are drawn."""

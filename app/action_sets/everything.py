@@ -11,6 +11,7 @@ from app.action_sets.machines import machine_actions
 from app.action_sets.panes import pane_actions
 from app.action_sets.processes import process_actions
 from app.action_sets.slices import slice_actions
+from app.action_sets.sql import sql_actions
 from app.action_sets.views import view_actions
 from app.action_sets.volatility import volatility_actions
 from app.action_sets.volumes import volume_actions
@@ -33,6 +34,7 @@ def all_actions(session: Session, frame: Frame) -> list[Action]:
         chosen_actions,
         kernel_list_actions,
         volatility_actions,
+        sql_actions,
         kernel_look_actions,
     )
     return [*(action for actions in sets for action in actions(session)), *window_actions(session, frame)]

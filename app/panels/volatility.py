@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import partial
 from typing import TYPE_CHECKING
 
 from imgui_bundle import icons_fontawesome_6 as icons
@@ -11,11 +9,11 @@ from imgui_bundle import imgui
 
 from app.layout import VOLATILITY
 from app.output import format_duration
-from app.panels.kernel_list import light_entry
-from app.volatility_rows import Address, Named, named_by
+from app.panels.named_rows import act_on_row, row_menu
+from app.volatility_rows import named_by
 from app.volatility_ui import Result, VolatilityUi
 from app.widgets.plain_text import plain
-from app.widgets.record_table import OWN_KEYS, MenuEntry
+from app.widgets.record_table import OWN_KEYS
 from bridge.kernel.volatility_engine.records import Option, Plugin
 
 if TYPE_CHECKING:
@@ -27,8 +25,6 @@ FILTER_UNITS, NARROW_FILTER_UNITS = 44.0, 26.0
 FIELD_UNITS = 22.0
 TEXT_UNITS = 34.0
 """What a column of text needs at least."""
-MOST_PLACES = 6
-"""Addresses in a row's menu."""
 NARROW_UNITS = 180.0
 """A panel of less width has no room for the long forms."""
 _TYPES = "types for kernels without"
@@ -301,58 +297,13 @@ def _result(state: AppState, ui: Ui) -> None:
         theme,
         result.rows,
         size=(wanted if is_wide else 0.0, 0.0),
-        menu=lambda row: _menu(ui, machine, named_by(columns, row[2])),
+        menu=lambda row: row_menu(ui, machine, named_by(columns, row[2])),
     )
     imgui.end_child()
     if event is not None:
-        _do(ui, machine, named_by(columns, event.row[2]), opened=event.kind == "open")
+        act_on_row(ui, machine, named_by(columns, event.row[2]), opened=event.kind == "open")
     if result.table.focused:
         state.own_keys |= OWN_KEYS
-
-
-def _do(ui: Ui, machine: str, named: Named, *, opened: bool) -> None:
-    """Light up what a row names, as in all other tables; opened, or where it names nothing else, go to its address."""
-    things = _things(ui, machine, named)
-    if named.addresses and (opened or not things):
-        _go(ui, machine, named, named.addresses[0])
-    elif things:
-        things[0].run()
-
-
-def _menu(ui: Ui, machine: str, named: Named) -> Sequence[MenuEntry]:
-    places = [
-        MenuEntry(
-            f"Go to {plain(address.column)} {address.value:#x}",
-            icons.ICON_FA_LOCATION_CROSSHAIRS,
-            partial(_go, ui, machine, named, address),
-        )
-        for address in named.addresses[:MOST_PLACES]
-    ]
-    return (*_things(ui, machine, named), *places)
-
-
-def _things(ui: Ui, machine: str, named: Named) -> list[MenuEntry]:
-    """What can be lit up of a row, the narrowest first."""
-    found = []
-    if named.region is not None:
-        start, end = named.region
-        found.append(
-            light_entry(ui, machine, "region", f"{named.pid},{start:#x},{end:#x}", "Light up this part of its memory")
-        )
-    if named.pid is not None:
-        found.append(light_entry(ui, machine, "process", str(named.pid), f"Light up process {named.pid}"))
-    if named.tid is not None:
-        found.append(light_entry(ui, machine, "stack", str(named.tid), f"Light up the kernel stack of {named.tid}"))
-    return found
-
-
-def _go(ui: Ui, machine: str, named: Named, address: Address) -> None:
-    if address.space == "physical":
-        ui.run("view.go_to", address=address.value, machine=machine)
-    elif address.space == "process":
-        ui.run("kernel.go_to", where=f"{address.value:#x}", pid=named.pid, machine=machine)
-    else:
-        ui.run("kernel.go_to", where=f"{address.value:#x}", machine=machine)
 
 
 def _doing(result: Result) -> str:

@@ -30,6 +30,8 @@ class TableEvent(Generic[R]):
 
     kind: Literal["choose", "open"]
     row: R
+    column: int = -1
+    """The one that was clicked; -1 after a key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +219,7 @@ class RecordTable(Generic[R]):
                 if self._row(theme, row, at, height, hovered_column, selected=selected):
                     double = imgui.is_mouse_double_clicked(0)
                     self.selected, self._position = key, at
-                    event = TableEvent("open" if double else "choose", row)
+                    event = TableEvent("open" if double else "choose", row, hovered_column)
                 if at == target:
                     imgui.set_scroll_here_y(0.5)
         imgui.pop_style_color(4)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import numpy.typing as npt
 
@@ -46,7 +44,7 @@ class PageRuns:
         self._order = order[paddrs[order] >= 0]
         self._paddrs = paddrs[self._order]
         self._subjects: dict[Subject, int] = {}
-        self._luts: dict[PageClass, tuple[object, I64]] = {}
+        self._luts: dict[PageClass, tuple[list[str], I64]] = {}
         self._before: I64 | None = None
         self._new: list[tuple[int, str, str]] = []
 
@@ -122,28 +120,12 @@ class PageRuns:
 
     def _lut(self, page_class: PageClass, details: PageDetails) -> I64:
         """(k,) the number of each subject of a class."""
-        named: Sequence[object] = {
-            PageClass.SLAB: details.caches,
-            PageClass.KERNEL_STACK: details.stacks,
-            PageClass.MODULE: details.modules,
-            PageClass.PAGE_TABLE: details.tables,
-        }.get(page_class, details.files)
         known = self._luts.get(page_class)
-        if known is not None and (known[0] is named or known[0] == named):
-            return known[1]
-        if page_class == PageClass.SLAB:
-            names = list(details.caches)
-        elif page_class == PageClass.KERNEL_STACK:
-            names = [str(task.tid) for task in details.stacks]
-        elif page_class == PageClass.MODULE:
-            names = list(details.modules)
-        elif page_class == PageClass.PAGE_TABLE:
-            names = ["kernel" if pid == KERNEL_TABLES else str(pid) for pid in details.tables]
-        else:
-            names = [file.path for file in details.files]
-        numbers = np.array([self._number((_KINDS[page_class], name)) for name in names], np.int64)
-        self._luts[page_class] = named, numbers
-        return numbers
+        names = _names(page_class, details)
+        if known is None or known[0] != names:
+            numbers = np.array([self._number((_KINDS[page_class], name)) for name in names], np.int64)
+            known = self._luts[page_class] = names, numbers
+        return known[1]
 
     def _number(self, subject: Subject) -> int:
         number = self._subjects.get(subject)
@@ -178,3 +160,18 @@ class PageRuns:
                 strict=True,
             )
         )  # fmt: skip
+
+
+def _names(page_class: PageClass, details: PageDetails) -> list[str]:
+    """What the subjects of a class are called, by their index."""
+    match page_class:
+        case PageClass.SLAB:
+            return list(details.caches)
+        case PageClass.KERNEL_STACK:
+            return [str(tid) for tid in details.stacks.tids.tolist()]
+        case PageClass.MODULE:
+            return list(details.modules)
+        case PageClass.PAGE_TABLE:
+            return ["kernel" if pid == KERNEL_TABLES else str(pid) for pid in details.tables]
+        case _:
+            return [file.path for file in details.files]

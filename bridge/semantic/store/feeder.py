@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -72,9 +72,7 @@ class _Fed:
     n_seen: int = _UNSEEN
     due_s: float = 0.0
     time_s: float = 0.0
-    kernel_id: int | None = None
-    symbols: Iterator[int] | None = None
-    symbols_asked: set[int] = field(default_factory=set)
+    problem: str = ""
 
 
 class Feeder:
@@ -98,6 +96,9 @@ class Feeder:
         self._session: OpenSession | None = None
         self._store: Store | None = None
         self._fed: dict[str, _Fed] = {}
+        self._symbols: dict[int, Iterator[int]] = {}
+        """Of kernels whose symbols are being written."""
+        self._symbols_asked: set[int] = set()
         self._wall_s = time.time() - time.monotonic()
         self.path: Path | None = None
         """The database, once there is anything in it."""
@@ -140,8 +141,9 @@ class Feeder:
             logger.warning("%s", problem)
         self.problem = problem
         for fed in self._fed.values():
-            fed.known, fed.n_seen, fed.symbols = 0, _UNSEEN, None  # whatever was not written is told again
-            fed.symbols_asked.clear()
+            fed.known, fed.n_seen = 0, _UNSEEN  # whatever was not written is told again
+        self._symbols.clear()
+        self._symbols_asked.clear()
         self._stop.wait(_PAUSE_S)
 
     def _step(self) -> None:
@@ -160,10 +162,20 @@ class Feeder:
                 asked.append((fed, name, watched.watcher.ask("census", fed.known)))
         for fed, name, number in asked:
             answer = self._answer(fed.watched.watcher, number)
-            if answer is not None and isinstance(answer.value, Census):
+            if answer is None:
+                continue
+            self._note(fed, name, answer)
+            if isinstance(answer.value, Census):
                 self._write(name, fed, answer.value, answer.took_s)
-        for fed in self._fed.values():
-            self._write_symbols(fed)
+        self._write_symbols()
+
+    def _note(self, fed: _Fed, name: str, answer: Answer) -> None:
+        """Log what could not be read, once."""
+        problems = answer.value.problems if isinstance(answer.value, Census) else ()
+        problem = " ".join((answer.problem, *problems)).strip()
+        if problem and problem != fed.problem:
+            logger.warning("Not all of %s could be written down: %s", name, problem)
+        fed.problem = problem
 
     @staticmethod
     def _is_other(watched: Watched | None, fed: _Fed) -> bool:
@@ -186,28 +198,29 @@ class Feeder:
             fed.machine_id = self._store.machine(
                 name, ram_bytes=watched.ram_bytes, is_dump=watched.is_dump, time_s=fed.time_s
             )
-        fed.kernel_id = self._store.write(fed.machine_id, census, fed.time_s)
+        kernel_id = self._store.write(fed.machine_id, census, fed.time_s)
         fed.known = census.number
         if census.n_pending:
             fed.n_seen = _UNSEEN  # the same look tells more when it is asked again
         fed.due_s = time.monotonic() + min(LATEST_S, took_s / _SHARE)
         self.problem = ""
         self.n_written += 1
-        if fed.kernel_id not in fed.symbols_asked:
-            fed.symbols_asked.add(fed.kernel_id)
-            if not self._store.has_symbols(fed.kernel_id):
-                self._ask_symbols(fed, fed.kernel_id)
+        if kernel_id not in self._symbols_asked:
+            self._symbols_asked.add(kernel_id)
+            if not self._store.has_symbols(kernel_id):
+                self._ask_symbols(fed.watched.watcher, self._store, kernel_id)
 
-    def _ask_symbols(self, fed: _Fed, kernel_id: int) -> None:
-        answer = self._answer(fed.watched.watcher, fed.watched.watcher.ask("symbol_table", 0))
-        if answer is not None and isinstance(answer.value, PackedSymbols) and self._store is not None:
-            fed.symbols = self._store.write_symbols(kernel_id, answer.value)
+    def _ask_symbols(self, watcher: Asked, store: Store, kernel_id: int) -> None:
+        answer = self._answer(watcher, watcher.ask("symbol_table", 0))
+        if answer is not None and isinstance(answer.value, PackedSymbols):
+            self._symbols[kernel_id] = store.write_symbols(kernel_id, answer.value)
 
-    def _write_symbols(self, fed: _Fed) -> None:
+    def _write_symbols(self) -> None:
         until_s = time.monotonic() + _SYMBOLS_S
-        while fed.symbols is not None and time.monotonic() < until_s and not self._stop.is_set():
-            if next(fed.symbols, None) is None:
-                fed.symbols = None
+        while self._symbols and time.monotonic() < until_s and not self._stop.is_set():
+            kernel_id, batches = next(iter(self._symbols.items()))
+            if next(batches, None) is None:
+                del self._symbols[kernel_id]
 
     def _opened(self) -> Store:
         if self._session is None:
