@@ -105,7 +105,7 @@ ORDER BY p.pid""",
 SELECT s.name, s.type, s.vaddr, s.paddr, g.class
 FROM now_symbols s JOIN pages g
   ON g.machine_id = s.machine_id AND s.paddr >= g.first_paddr AND s.paddr < g.end_paddr
-WHERE s.name IN ('linux_banner', 'init_task', 'schedule', 'swapper_pg_dir')
+WHERE s.name IN ('linux_banner', 'init_task', 'schedule', 'init_top_pgt')
 ORDER BY s.name""",
     ),
     Example(
