@@ -21,6 +21,8 @@ _LISTEN_S = 0.01
 _SAMPLES = 64
 _SAMPLE_BYTES = 1024
 _ROOM = 4096
+_AHEAD = 8
+"""Tasks a thread: on a busy machine it takes a while until this one is woken, and nobody should wait for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,7 @@ class NeedleSearch:
     def found(self, cancelled: Cancelled) -> Generator[Found]:
         """Matches as they are found, each checked once more. Raises SearchCancelled."""
         n_bytes = self._places.n_bytes
-        ahead = 2 * self._threads
+        ahead = _AHEAD * self._threads
         waiting: deque[tuple[int, Future[_Piece]]] = deque()
         firsts = iter(range(0, n_bytes, TASK_BYTES))
         pool = ThreadPoolExecutor(self._threads, "search")
