@@ -124,7 +124,8 @@ def _start(
     command = [sys.executable, "-P", "-m", "tests.bridge.kernel.campaign", "--child", str(rounds), "--dump", str(ram)]
     command += ["--first", str(first), "--seed", str(options.seed), "--limit", str(options.limit)]
     command += ["--kind", options.kind] + (["--check-bounds"] if options.check_bounds else [])
-    environment = {**os.environ, "PYTHONPATH": str(_ROOT)}
+    # Nothing of a damaged kernel is left in the user's own cache.
+    environment = {**os.environ, "PYTHONPATH": str(_ROOT), "XDG_CACHE_HOME": str(ram.parent)}
     if options.check_bounds:
         environment["NUMBA_BOUNDSCHECK"] = "1"
     return subprocess.Popen(

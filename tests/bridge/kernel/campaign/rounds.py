@@ -33,6 +33,7 @@ from bridge.kernel.page_sets import KINDS as PAGE_KINDS
 from bridge.kernel.paging import walk
 from bridge.kernel.snapshot import Introspector
 from bridge.kernel.supplied_types import load_types
+from bridge.kernel.symbol_cache import SymbolCache
 from bridge.memory.dump import Dump
 from bridge.memory.errors import GuestMemoryError
 from bridge.memory.physical import HoldsRam, PhysicalReader
@@ -91,7 +92,9 @@ class Campaign:
         self.ram = Ram(data)
         self._work, self._path, self._seed, self._limit_s = work, path, seed, limit_s
         self._held = HeldRam(data)
-        self._kernel = find_kernel(PhysicalReader(self._held))
+        (work / "symbols").mkdir(mode=0o700, exist_ok=True)
+        self._kernel = find_kernel(PhysicalReader(self._held), cache=SymbolCache(work / "symbols"))
+        self._kept = {path.name: path.read_bytes() for path in (work / "symbols").iterdir()}
         desk = Desk(Introspector(self._kernel))
         self._pids = [int(pid) for pid in desk.snapshot.processes.pids]
         own = desk.snapshot.processes.pids[desk.snapshot.processes.mms != 0]
@@ -153,8 +156,11 @@ class Campaign:
     def _find_and_ask(self, verdict: Verdict, held: HoldsRam, rng: np.random.Generator) -> None:
         found: list[Kernel] = []
         by_signature = bool(rng.random() < 0.25)
+        # What is remembered of the undamaged kernel must not be believed of this one, nor this one's of others.
+        cache = self._cache() if rng.random() < 0.5 else None
+        reader = PhysicalReader(held)
         if not self._try(
-            verdict, "find", lambda: found.append(find_kernel(PhysicalReader(held), by_signature=by_signature))
+            verdict, "find", lambda: found.append(find_kernel(reader, by_signature=by_signature, cache=cache))
         ):
             return
         kernel = found[0]
@@ -309,6 +315,15 @@ class Campaign:
         if took_s > self._limit_s:
             verdict.failures.append(f"{what}: took {took_s:.1f} s of a processor, more than {self._limit_s:g} s")
         return answered
+
+    def _cache(self) -> SymbolCache:
+        """A cache that knows the undamaged kernel."""
+        directory = self._work / "symbols"
+        cache = SymbolCache(directory)
+        cache.clear()
+        for name, content in self._kept.items():
+            (directory / name).write_bytes(content)
+        return cache
 
     # ----- files
 
