@@ -74,6 +74,19 @@ def change_words(ram: Ram, places: I64, direct_map: int, rng: np.random.Generato
     ram.put_words(chosen, values)
 
 
+def change_layouts(ram: Ram, places: I64, rng: np.random.Generator) -> None:
+    """Halves of words, as types have them: sizes and counts beyond all bounds, places of members, types of others."""
+    chosen = np.unique(rng.choice(places, int(rng.choice([1, 2, 5, 30]))))
+    for place in chosen.tolist():
+        half = place + 4 * int(rng.integers(2))
+        old = int.from_bytes(ram.data[half : half + 4].tobytes(), "little")
+        new = [
+            0, 1, 0xFFFFFFFF, 1 << 31, 1 << 24, 0x7FFFFFF8, old ^ 1 << int(rng.integers(32)), old + 64, old - 64,
+            old << 8, int(rng.integers(1 << 17)), int(rng.integers(1 << 32)),
+        ][int(rng.integers(12))]  # fmt: skip
+        ram.put(half, np.frombuffer((new & 0xFFFFFFFF).to_bytes(4, "little"), np.uint8))
+
+
 def loop_tables(ram: Ram, places: I64, rng: np.random.Generator) -> None:
     """Entries of page tables that lead to tables above, to themselves, to no RAM, or claim to be huge pages."""
     chosen = rng.choice(places, int(rng.choice([1, 8, 64, 512])))

@@ -19,6 +19,15 @@ from bridge.memory.errors import GuestMemoryError
 I64 = npt.NDArray[np.int64]
 
 
+_STRUCTS = (
+    "task_struct", "mm_struct", "vm_area_struct", "page", "slab", "kmem_cache", "kmem_cache_node", "kmem_cache_cpu",
+    "module", "mount", "vfsmount", "dentry", "inode", "file", "files_struct", "fdtable", "super_block", "socket",
+    "sock", "printk_ringbuffer", "prb_desc", "printk_info", "list_head", "signal_struct", "cred", "orc_entry",
+    "maple_node", "inactive_task_frame", "kernfs_node", "percpu_counter", "mnt_namespace", "nsproxy", "folio",
+    "address_space",
+)  # fmt: skip
+
+
 class Places:
     """What is damaged -> offsets in RAM of its words, (n,) int64, multiples of eight."""
 
@@ -97,6 +106,7 @@ class Places:
                 self.objects("symbols", [kernel.info.symbols[name]], 1024)
         if "symbols" not in self._found:
             self._span("symbols", "__start_rodata", "__end_rodata")
+        self._layouts()
         raw, at, notes = kernel.reader.bytes.tobytes(), -1, []
         while (at := raw.find(b"OSRELEASE=", at + 1)) >= 0:
             notes.append(at & ~7)
@@ -106,6 +116,20 @@ class Places:
         self._put("kernel tables", (root[:, None] + np.arange(0, 4096, 8)[None, :]).ravel())
         tables = self._desk.snapshot.page_map.kernel_mappings.tables.astype(np.int64)[:512]
         self._put("kernel tables", (tables[:, None] + np.arange(0, 4096, 8)[None, :]).ravel())
+
+    def _layouts(self) -> None:
+        """The records of the types that readers ask for: sizes, members' types and places."""
+        types, space = self._types, self._kernel.space
+        start = self._kernel.symbols.address("__start_BTF")
+        header, type_offset = (int.from_bytes(space.read(start + at, 4), "little") for at in (4, 8))
+        for name in _STRUCTS:
+            if not types.has(name):
+                continue
+            number = types.struct(name)
+            members = list(types.members(number))
+            for type_id in {number, *(member.type_id for member in members[:40])} - {0}:
+                words = 3 + (3 * len(members) if type_id == number else 1)
+                self.objects("layouts", [start + header + type_offset + 4 * int(types.starts[type_id])], 4 * words)
 
     def _files(self) -> None:
         seen, details, program = self._desk.snapshot, self._desk.details, self._program

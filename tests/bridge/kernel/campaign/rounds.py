@@ -40,6 +40,7 @@ from bridge.memory.physical import HoldsRam, PhysicalReader
 from tests.bridge.kernel.campaign.damage import (
     U8,
     Ram,
+    change_layouts,
     change_notes,
     change_pages,
     change_span,
@@ -56,7 +57,7 @@ KNOWN = (
     "unwinding", "data", "whole pages", "hostile text",
 )  # fmt: skip
 """Damage under a kernel that is known already, as when a machine goes wrong while it is watched."""
-COLD = ("notes", "symbols", "types", "kernel tables", "cut short", "zeros", "noise", "text of notes")
+COLD = ("notes", "symbols", "types", "layouts", "kernel tables", "cut short", "zeros", "noise", "text of notes")
 """Damage in which a kernel has to be found."""
 FILES = ("ELF core", "LiME", "ISF", "vmlinux")
 """Damaged files that a user may open."""
@@ -166,7 +167,7 @@ class Campaign:
         kernel = found[0]
         self._try(verdict, "still there", kernel.still_there)
         desks: list[Desk] = []
-        if verdict.kind in ("types", "symbols") and rng.random() < 0.3:
+        if verdict.kind in ("types", "symbols", "layouts") and rng.random() < 0.3:
             self._try(verdict, "ISF export", lambda: json.dumps(isf_document(kernel)).encode())
         if not self._try(verdict, "desk", lambda: desks.append(Desk(Introspector(kernel)))):
             return
@@ -218,6 +219,8 @@ class Campaign:
                 change_span(self.ram, rng, noise=kind == "noise")
             case "hostile text":
                 change_text(self.ram, self._names, self._place_of, rng)
+            case "layouts":
+                change_layouts(self.ram, self.places[kind], rng)
             case "text of notes":
                 change_notes(self.ram, self.places["notes"], rng)
             case _:
