@@ -57,6 +57,18 @@ class Tables:
         )
 
 
+@dataclass
+class Effort:
+    """What a search for tables (`kallsyms_search`) may still cost. Distribution kernels take a hundredth of it."""
+
+    matches: int = 1 << 14
+    """Places with the tokens of the digits: some 50 us each."""
+    steps: int = 1 << 29
+    """Words and names that are looked at: some nanoseconds each."""
+    tables: int = 32
+    """Tables that are given out: whoever gets them decodes them, for a second each."""
+
+
 @dataclass(frozen=True, slots=True)
 class Symbols:
     """Every symbol, ordered as the kernel orders them: by address. Parallel (n,)."""

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from bridge.kernel.btf import Btf
 from bridge.kernel.errors import BadSymbolTable, BadTypes, KernelError, NoKernelFound, NotMapped
-from bridge.kernel.kallsyms import Symbols, Tables, copy_names, decode_names, read_addresses, read_symbols
+from bridge.kernel.kallsyms import Effort, Symbols, Tables, copy_names, decode_names, read_addresses, read_symbols
 from bridge.kernel.paging import walk
 from bridge.kernel.space import KERNEL_MAP, KERNEL_MAP_END, AddressSpace, KernelSpace
 from bridge.kernel.symbol_cache import Entry, SymbolCache
@@ -31,6 +31,8 @@ _IMAGE_WINDOW = 96 << 20
 """How much RAM around a find is taken for the kernel's image: larger than any distribution's."""
 _MAX_NOTES = 32
 """Different ones that are followed: what is left of a few boots. Each may lead to symbols that have to be decoded."""
+_MAX_BANNERS = 1024
+"""That are tried. Logs hold a few; a guest may fill its memory with them."""
 _BANNER = re.compile(rb"Linux version (\d+\.\d+[^ ]{0,60}) \(")
 
 
@@ -81,11 +83,12 @@ def find_kernel(reader: PhysicalReader, *, by_signature: bool = True, cache: Sym
     find none. What is decoded is taken from `cache` where it knows the kernel, and kept there where it does not.
     """
     problems: list[str] = []
+    effort = Effort()
     for anywhere in (False, True) if by_signature else (False,):
         found: list[_Found] = []
         for info in itertools.islice(find_vmcoreinfo(reader, anywhere=anywhere), _MAX_NOTES):
             try:
-                found.append(_from_note(reader, info, cache))
+                found.append(_from_note(reader, info, cache, effort))
             except (KernelError, InvalidAddress, KeyError) as error:
                 problems.append(f"the note of {info.release} leads nowhere ({error})")
         if found:
@@ -94,7 +97,7 @@ def find_kernel(reader: PhysicalReader, *, by_signature: bool = True, cache: Sym
                 cache.keep(latest.kernel.build_id, latest.to_keep)
             return latest.kernel
     try:
-        for kernel in _by_signature(reader) if by_signature else ():
+        for kernel in _by_signature(reader, effort) if by_signature else ():
             return kernel
     except (KernelError, InvalidAddress) as error:
         problems.append(str(error))
@@ -125,7 +128,7 @@ class _Found:
     to_keep: Entry | None
 
 
-def _from_note(reader: PhysicalReader, info: VmCoreInfo, cache: SymbolCache | None) -> _Found:
+def _from_note(reader: PhysicalReader, info: VmCoreInfo, cache: SymbolCache | None, effort: Effort) -> _Found:
     root = info.symbols["swapper_pg_dir"] - KERNEL_MAP + info.phys_base
     space = KernelSpace(reader, root, 5 if info.five_level else 4, info.phys_base)
     _check_image(space, info.symbols["swapper_pg_dir"])
@@ -142,7 +145,7 @@ def _from_note(reader: PhysicalReader, info: VmCoreInfo, cache: SymbolCache | No
         ]
     else:
         start = info.symbols["_stext"] & ~0xFFF
-        candidates = _searched_tables(space, start)
+        candidates = _searched_tables(space, start, effort)
     cache = cache if info.build_id else None
     symbols, entry, recalled = _first_symbols(space, candidates, info, cache)
     kernel = _complete(space, symbols, info.release, info, entry.starts)
@@ -161,13 +164,13 @@ def _check_image(space: KernelSpace, vaddr: int) -> None:
         raise NotMapped(vaddr, "the page tables do not map the kernel where its note says")
 
 
-def _searched_tables(space: KernelSpace, start: int) -> Iterator[Tables]:
+def _searched_tables(space: KernelSpace, start: int, effort: Effort) -> Iterator[Tables]:
     """Where the symbols may be in the image that begins at `start`, for notes that do not say."""
     from bridge.kernel.kallsyms_search import find_tables  # brings a compiler along, which few kernels need
 
     offsets, ok = space.reader.offsets(np.array([space.image_paddr(start)], np.uint64))
     for window in (_IMAGE_WINDOW // 3, _IMAGE_WINDOW) if ok[0] else ():
-        yield from find_tables(space.reader.copy(int(offsets[0]), window), start)
+        yield from find_tables(space.reader.copy(int(offsets[0]), window), start, effort)
 
 
 def _first_symbols(
@@ -227,7 +230,7 @@ def _complete(
     )
 
 
-def _by_signature(reader: PhysicalReader) -> Iterator[Kernel]:
+def _by_signature(reader: PhysicalReader, effort: Effort) -> Iterator[Kernel]:
     """Kernels without VMCOREINFO: their symbol tables by signature, where they lie by the banner."""
     from bridge.kernel.kallsyms_search import find_tables
 
@@ -235,12 +238,12 @@ def _by_signature(reader: PhysicalReader) -> Iterator[Kernel]:
     banners = [
         (start + match.start(), match[1].decode("ascii", "replace"))
         for start in range(0, size, _IMAGE_WINDOW)
-        for match in _BANNER.finditer(reader.copy(start, _IMAGE_WINDOW + 4096))
-    ]
+        for match in itertools.islice(_BANNER.finditer(reader.copy(start, _IMAGE_WINDOW + 4096)), _MAX_BANNERS)
+    ][:_MAX_BANNERS]
     offsets = _PhysicalIdentity(reader)
     for start in range(0, size, _IMAGE_WINDOW // 2):
         image = reader.copy(start, _IMAGE_WINDOW)
-        for tables in find_tables(image, start):
+        for tables in find_tables(image, start, effort):
             try:
                 symbols = SymbolTable(read_symbols(offsets.read, tables))
                 if tables.relative_base is None:

@@ -21,7 +21,7 @@ _MAX_NOTE_BYTES = 16 << 10
 """The kernel's own limit is a page (VMCOREINFO_BYTES); a margin for kernels that raise it."""
 _MAX_CANDIDATES = 256
 _MAX_TRIED = 4096
-"""Pages that begin like a note: a guest may fill its memory with them."""
+"""Places that begin like a note: a guest may fill its memory with them."""
 _PAGE = 4096
 _PLACES = (0, 24)
 """Where in a page a note begins: at once, or behind Elf64_Nhdr and the name "VMCOREINFO", padded."""
@@ -129,13 +129,14 @@ def _notes_of_pages(reader: PhysicalReader) -> Iterator[str]:
 
 
 def _notes_anywhere(reader: PhysicalReader) -> Iterator[str]:
-    n_found = 0
+    n_tried, n_found = 0, 0
     for offset, length in reader.extents():
         for start in range(offset, offset + length, _CHUNK):
             step = min(_CHUNK, offset + length - start)
             chunk = reader.bytes[start : min(start + step + _MAX_NOTE_BYTES, offset + length)].tobytes()
             at = chunk.find(_START)
-            while 0 <= at < step and n_found < _MAX_CANDIDATES:
+            while 0 <= at < step and n_found < _MAX_CANDIDATES and n_tried < _MAX_TRIED:
+                n_tried += 1
                 note = _note(chunk[at : at + _MAX_NOTE_BYTES])
                 if note is not None:
                     n_found += 1

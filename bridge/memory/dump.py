@@ -108,6 +108,8 @@ class Dump:
         total = sum(p.size for p in present)
         if not total:
             raise MapFailed(path, "it holds no RAM.")
+        if total > len(mapping):  # each byte of RAM is a byte of the file: a small one must not become a huge machine
+            raise MapFailed(path, f"its parts share bytes: {total:,} bytes of RAM in a file of {len(mapping):,}.")
         if total > psutil.virtual_memory().available * 0.8:
             raise MapFailed(path, f"its {total:,} bytes of RAM do not fit the memory that is free here.")
         data = copying.allocate(total)

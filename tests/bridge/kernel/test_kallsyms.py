@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bridge.kernel.errors import BadSymbolTable, KernelError, NotMapped
-from bridge.kernel.kallsyms import Symbols, Tables, read_symbols
+from bridge.kernel.kallsyms import Effort, Symbols, Tables, read_symbols
 from bridge.kernel.kallsyms_search import find_tables
 from bridge.kernel.symbols import SymbolTable
 
@@ -143,6 +143,32 @@ def test_nothing_is_found_in_noise() -> None:
     digits = b"".join(b"%d\0" % i for i in range(10))
     assert list(find_tables(noise[:5000] + digits + noise[5000:9000], 0)) == []
     assert list(find_tables(digits, 0)) == []
+
+
+def fakes(n: int, pad: int) -> bytes:
+    """`n` token tables with their indices, each as good as a kernel's, and nothing else of one."""
+    tokens = b"".join(b"%c\0" % max(code, 1) for code in range(256))
+    index = np.arange(0, 512, 2).astype("<u2").tobytes()
+    return (bytes(8) + tokens + index).ljust(pad, b"\0") * n
+
+
+def test_a_search_among_copies_of_what_it_looks_for_ends() -> None:
+    """A guest may fill its memory with token tables, and with numbers that names could follow."""
+    effort = Effort(matches=100, steps=1 << 22)
+    names = (5000).to_bytes(4, "little") + b"\1" * 400
+    assert list(find_tables(names * 5000 + fakes(200, 2048), 0, effort)) == []
+    assert effort.steps <= 0, "each number is one that 5,000 names could follow, again and again"
+    assert effort.matches > 90, "no more of them are tried then"
+    effort = Effort(matches=100)
+    assert list(find_tables(fakes(500, 2048), 0, effort)) == []
+    assert effort.matches == 0
+
+
+def test_no_more_tables_are_given_out_than_anybody_can_try() -> None:
+    image = Image(many(5000), ORDERS[0])
+    effort = Effort(tables=2)
+    assert len(list(find_tables(bytes(image.data) * 4, BASE, effort))) == 2
+    assert list(find_tables(bytes(image.data), BASE, effort)) == []
 
 
 @given(st.data())

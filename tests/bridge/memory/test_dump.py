@@ -115,3 +115,15 @@ def test_damaged_headers_never_crash(tmp_path: Path, data: st.DataObject) -> Non
     with contextlib.suppress(GuestMemoryError):
         dump = Dump.open(tmp_path / "damaged")
         assert dump.size_bytes <= len(whole)
+
+
+def test_a_small_file_is_no_huge_machine(tmp_path: Path) -> None:
+    """Segments at different addresses that are the same bytes of the file."""
+    n = 600
+    identity = b"\x7fELF\x02\x01\x01".ljust(16, b"\0")
+    header = identity + struct.pack("<HHIQQQIHHHHHH", 4, 62, 1, 0, 64, 0, 0, 64, 56, n, 64, 0, 0)
+    at, size = 64 + 56 * n, 16 * 4096
+    segments = [struct.pack("<IIQQQQQQ", 1, 7, at, 0, index * size, size, size, 0) for index in range(n)]
+    (tmp_path / "dump").write_bytes(header + b"".join(segments) + bytes(size))
+    with pytest.raises(MapFailed, match="its parts share bytes"):
+        Dump.open(tmp_path / "dump")

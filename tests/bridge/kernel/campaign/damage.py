@@ -117,6 +117,22 @@ def change_span(ram: Ram, rng: np.random.Generator, *, noise: bool) -> None:
     ram.put(start, rng.integers(0, 256, size, np.uint8) if noise else np.zeros(size, np.uint8))
 
 
+def change_to_copies(ram: Ram, pieces: list[bytes], rng: np.random.Generator) -> None:
+    """Large parts of RAM become copies of what a kernel is recognised by: each of them could be the one."""
+    for _ in range(int(rng.integers(1, 4))):
+        piece = pieces[int(rng.integers(len(pieces)))]
+        size = int(rng.choice([1 << 16, 4 << 20, 48 << 20, len(ram.data)]))
+        start = int(rng.integers(0, max(1, len(ram.data) - size))) & ~4095
+        ram.put(start, np.frombuffer(piece * (size // len(piece)), np.uint8))
+
+
+def hide_notes(ram: Ram, places: I64) -> None:
+    """Notes that are none any more: a kernel has to be found by its looks."""
+    for place in places.tolist():
+        if ram.data[place : place + 9].tobytes() == b"OSRELEASE":
+            ram.put(place, np.frombuffer(b"X", np.uint8))
+
+
 def change_text(ram: Ram, names: list[bytes], raw: Callable[[bytes, int], int], rng: np.random.Generator) -> None:
     """Names of things become what a terminal obeys. `raw`: where some bytes are, from an offset on, or -1."""
     for name in {names[int(at)] for at in rng.integers(0, len(names), 12)} if names else ():

@@ -45,7 +45,9 @@ from tests.bridge.kernel.campaign.damage import (
     change_pages,
     change_span,
     change_text,
+    change_to_copies,
     change_words,
+    hide_notes,
     loop_tables,
 )
 from tests.bridge.kernel.campaign.places import Places
@@ -57,7 +59,18 @@ KNOWN = (
     "unwinding", "data", "whole pages", "hostile text",
 )  # fmt: skip
 """Damage under a kernel that is known already, as when a machine goes wrong while it is watched."""
-COLD = ("notes", "symbols", "types", "layouts", "kernel tables", "cut short", "zeros", "noise", "text of notes")
+COLD = (
+    "notes",
+    "symbols",
+    "types",
+    "layouts",
+    "kernel tables",
+    "cut short",
+    "zeros",
+    "noise",
+    "text of notes",
+    "copies",
+)
 """Damage in which a kernel has to be found."""
 FILES = ("ELF core", "LiME", "ISF", "vmlinux")
 """Damaged files that a user may open."""
@@ -102,6 +115,7 @@ class Campaign:
         self._users = [int(pid) for pid in own]
         self._names = [name.encode() for name in {*desk.snapshot.processes.names, *_names_of(desk)} if len(name) > 3]
         self.places = Places(desk).of
+        self._signatures = _signatures(self._kernel)
         self._files: dict[str, bytes] = {}
 
     def run(self, number: int, kind: str = "") -> Verdict:
@@ -219,6 +233,10 @@ class Campaign:
                 change_span(self.ram, rng, noise=kind == "noise")
             case "hostile text":
                 change_text(self.ram, self._names, self._place_of, rng)
+            case "copies":
+                change_to_copies(self.ram, self._signatures, rng)
+                if rng.random() < 0.7:
+                    hide_notes(self.ram, self.places["notes"])
             case "layouts":
                 change_layouts(self.ram, self.places[kind], rng)
             case "text of notes":
@@ -363,6 +381,23 @@ class Campaign:
 _VALUE = re.compile(rb': ("[^"]*"|\d+|true|false)')
 _SECOND_LIME = 32 + (2 << 20)
 _CORE_BYTES = 8 << 20
+
+
+def _signatures(kernel: Kernel) -> list[bytes]:
+    """What kernels are recognised by, and what leads on from there."""
+    found = [
+        b"OSRELEASE=6.1\n", b"OSRELEASE=6.1\nNUMBER(phys_base)=0\n\0", b"Linux version 6.1.0 (",
+        b"".join(b"%d\0" % digit for digit in range(10)), (4096).to_bytes(4, "little"), b"\1", b"\x81\1a",
+    ]  # fmt: skip
+    tokens = b"".join(b"%c\0" % max(code, 1) for code in range(256))
+    index = np.arange(0, 512, 2).astype("<u2").tobytes()
+    found.append((tokens + index).ljust(2048, b"\0"))
+    found.append((1 << 16).to_bytes(8, "little") + b"\1a" * 2048 + bytes(8) + tokens + index)
+    with contextlib.suppress(KernelError):
+        found.append(kernel.space.read(kernel.symbols.address("linux_banner"), 256))
+    if kernel.info is not None:
+        found.append(kernel.info.text.encode().ljust(4096, b"\0"))
+    return found
 
 
 def _names_of(desk: Desk) -> list[str]:
