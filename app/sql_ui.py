@@ -43,6 +43,8 @@ class SqlUi:
     text: str = EXAMPLES[0].sql
     generation: int = 0
     """Grows when the text is changed by other means than typing: a field that is being typed in keeps its own copy."""
+    refocus: bool = False
+    """Whether the editor takes the keyboard in the next frame."""
     job: Job | None = None
     """Of the query that is under way."""
     answer: Answer | None = None

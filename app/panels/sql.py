@@ -65,11 +65,15 @@ def _editor(state: AppState, ui: Ui) -> None:
     with ui.mono(), ui.style(frame_padding=(theme.px(2), theme.px(1.5))):
         keys = imgui.InputTextFlags_.enter_returns_true | imgui.InputTextFlags_.allow_tab_input
         flags = keys | imgui.InputTextFlags_.word_wrap
+        if sql.refocus:  # Ctrl+Enter ends the typing for ImGui; here it goes on
+            imgui.set_keyboard_focus_here()
+            sql.refocus = False
         entered, text = imgui.input_text_multiline(
             f"##sql{sql.generation}", sql.text, imgui.get_content_region_avail(), flags
         )
         sql.text = text[:MAX_QUERY]
     if entered:
+        sql.refocus = True
         ui.run("sql.run")
     imgui.end_child()
 

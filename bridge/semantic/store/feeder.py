@@ -204,6 +204,7 @@ class Feeder:
             fed.n_seen = _UNSEEN  # the same look tells more when it is asked again
         fed.due_s = time.monotonic() + min(LATEST_S, took_s / _SHARE)
         self.problem = ""
+        self.path = self._store.path
         self.n_written += 1
         if kernel_id not in self._symbols_asked:
             self._symbols_asked.add(kernel_id)
@@ -226,9 +227,7 @@ class Feeder:
         if self._session is None:
             remove_old(self._kept, self._folder)
             self._session = OpenSession(self._folder)
-        store = Store.open(self._session.path, self._limits)
-        self.path = self._session.path
-        return store
+        return Store.open(self._session.path, self._limits)
 
     def _now(self, fed: _Fed) -> float:
         return max(self._wall_s + time.monotonic(), fed.time_s + 1e-6)

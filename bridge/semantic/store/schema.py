@@ -318,6 +318,22 @@ THINGS: tuple[Table | View, ...] = (*TABLES, *VIEWS)
 """All that can be asked for."""
 
 
+_USUAL = (
+    ("symbols", "symbols", "150000 75000 2 1"),
+    ("symbols", "symbols_by_name", "150000 2 1"),
+    ("page_runs", "page_runs", "10000 5000 1"),
+    ("subjects", "subjects", "400 200 1"),
+    ("machines", "sqlite_autoindex_machines_1", "2 1"),
+    ("processes", "processes_now", "200 100 1"),
+    ("threads", "threads_now", "300 150 1"),
+    ("regions", "regions_now", "2000 1000 20 1"),
+    ("files", "files_now", "1000 500 10 1"),
+)
+"""Table, index, how many rows there usually are, and how many of them are alike in the first columns of the index:
+what SQLite plans joins by until it has counted.
+"""
+
+
 def statements() -> list[str]:
     """The SQL that makes an empty store."""
     made = []
@@ -338,6 +354,8 @@ def statements() -> list[str]:
             made.append(f"CREATE TABLE {table.name} ({columns}, PRIMARY KEY ({key})) {options}")
     made.append("CREATE INDEX symbols_by_name ON symbols (name, kernel_id)")
     made += [f"CREATE VIEW {view.name} AS {view.sql}" for view in VIEWS]
+    made.append("ANALYZE sqlite_schema")  # makes the table of statistics
+    made += [f"INSERT INTO sqlite_stat1 VALUES ('{name}', '{index}', '{counts}')" for name, index, counts in _USUAL]
     return made
 
 
