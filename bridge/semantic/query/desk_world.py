@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,10 +9,10 @@ import numpy as np
 
 from bridge.kernel.desk import QUESTIONS, Desk
 from bridge.kernel.errors import KernelError
-from bridge.memory.dirty import DirtyTracker
 from bridge.memory.physical import HoldsRam
 from bridge.memory.physical_map import PhysicalMap
 from bridge.memory.ram import GuestRam
+from bridge.memory.write_watch import watch_writes
 from bridge.semantic.query.model import BadQuery, Kind, Subject
 from bridge.semantic.query.names import Names, ProcessName
 from bridge.semantic.query.world import Mask, NotWatched
@@ -25,9 +24,6 @@ if TYPE_CHECKING:
 
 MAX_WATCH_S = 600.0
 """Longer, nobody waits for an answer: the window, which watches all the time, knows more."""
-_TAKE_PAGES = 4096
-_POLL_S = 0.02
-_FIRST_SWEEP_S = 60.0
 
 
 def no_rules(path: str) -> str:
@@ -76,40 +72,14 @@ class DeskWorld:
         """(n_pages,) which pages are written from now on, for so long: nobody watched before. Then the kernel is looked
         at anew. Raises NotWatched where that would take too long, GuestMemoryError.
         """
-        mask = np.zeros(self.n_pages, np.bool_)
         if self._still or not isinstance(self._ram, GuestRam):
-            return mask
+            return np.zeros(self.n_pages, np.bool_)
         if within_s > MAX_WATCH_S:
             raise NotWatched(MAX_WATCH_S)
         self._watching(within_s)
-        tracker = DirtyTracker(self._ram, core_share=1.0)
-        tracker.start()
-        try:
-            self._settle(tracker)
-            deadline = time.monotonic() + within_s
-            while (left_s := deadline - time.monotonic()) > 0 and not self._cancelled():
-                time.sleep(min(_POLL_S, left_s))
-            # What was written at the end is seen by the sweep after it.
-            sweeps = tracker.stats.sweeps
-            deadline = time.monotonic() + _FIRST_SWEEP_S
-            while tracker.stats.sweeps < sweeps + 2 and time.monotonic() < deadline and not self._cancelled():
-                mask[tracker.take(_TAKE_PAGES).pages] = True
-                time.sleep(0)
-            while len(pages := tracker.take(_TAKE_PAGES).pages):
-                mask[pages] = True
-        finally:
-            tracker.stop()
+        written = watch_writes(self._ram, within_s, self._cancelled)
         self._desk.snapshot = self._desk.introspector.look()
-        return mask
-
-    def _settle(self, tracker: DirtyTracker) -> None:
-        """Until all of RAM was seen once, and what was there from the beginning is taken."""
-        deadline = time.monotonic() + _FIRST_SWEEP_S
-        while tracker.stats.sweeps < 1 and time.monotonic() < deadline and not self._cancelled():
-            if not len(tracker.take(_TAKE_PAGES).pages):
-                time.sleep(_POLL_S)
-        while len(tracker.take(_TAKE_PAGES).pages) == _TAKE_PAGES:
-            pass
+        return written
 
     def changed_since(self, time_s: float) -> Mask:
         """Nobody watched: raises NotWatched, but of a dump, which never changes."""
