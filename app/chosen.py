@@ -1,13 +1,12 @@
 """Chosen: what the user points at in the guest (a process, a file, a class of pages …), and its pages lit up.
 
-There is one at a time. Panels choose through the action `choose.pages_of`; here its pages are asked of the kernel's
-worker again and again while it is chosen, since they come and go.
+There is one at a time. Panels choose through the action `choose.pages_of`; its pages are asked of the kernel's worker
+again and again while it is chosen (`app/lighting.py`), since they come and go.
 """
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +19,6 @@ from bridge.kernel.page_classes import CLASS_TITLES, PageClass
 from bridge.kernel.snapshot import PART_TITLES, Part
 
 if TYPE_CHECKING:
-    from app.kernels import Kernels
-    from app.stage import Stage
     from bridge.kernel.worker import Sighting
 
 KINDS: dict[str, str] = {
@@ -46,7 +43,6 @@ OF = " of "
 ASK_EVERY_S = 2.0
 MAX_TITLE = 120
 PAGE_BYTES = 4096
-_TINT = 0.15
 Pages = NDArray[np.uint32]
 
 
@@ -199,87 +195,3 @@ def seen_pages(sighting: Sighting | None, kind: str, key: Key) -> Pages | None:
         if of and sighting.processes is not None:
             mask &= np.isin(sighting.first_owner, np.flatnonzero(sighting.processes.pids == int(pid)))
     return np.flatnonzero(mask).astype(np.uint32)
-
-
-class Choosing:
-    """Keeps the pages of what is chosen known and lit. Belongs to the main thread."""
-
-    def __init__(self, stage: Stage, kernels: Kernels) -> None:
-        self._stage = stage
-        self._kernels = kernels
-        self._source: object = None  # the answer or the sighting that the pages are from
-        self._lit: tuple[object, Pages | None] | None = None  # the store, and the pages as it shows them
-        self._flies = False
-
-    def start(self, *, fly: bool) -> None:
-        """Another thing is chosen; `fly` there as soon as its pages are known."""
-        self._source, self._flies = None, fly
-
-    def update(self, chosen: Chosen | None, now_s: float) -> Chosen | None:
-        """Bring pages and light up to date; returns what is chosen with what is known of it now."""
-        if chosen is not None and chosen.machine not in self._stage.feeds:
-            chosen = None
-        if chosen is not None:
-            chosen = self._ask(chosen, now_s)
-        self._light(chosen)
-        if chosen is not None and chosen.pages is not None and self._flies:
-            self._flies = False
-            if len(chosen.pages):
-                self._stage.fly_to_pages(chosen.machine, chosen.pages, time.monotonic())
-        return chosen
-
-    def _ask(self, chosen: Chosen, now_s: float) -> Chosen:
-        sighting = self._kernels.sighting(chosen.machine)
-        pages = None
-        if sighting is not self._source or sighting is None:
-            pages = seen_pages(sighting, chosen.kind, chosen.key)
-        if pages is not None:
-            self._source = sighting
-            return self._known(chosen, pages)
-        if chosen.kind in ("class", "part", "category"):
-            problem = sighting.problem if sighting is not None and sighting.classes is None else ""
-            return replace(chosen, problem=problem) if problem != chosen.problem else chosen
-        answer = self._kernels.ask(
-            chosen.machine, "pages_of", chosen.kind, chosen.key, now_s=now_s, every_s=ASK_EVERY_S
-        )
-        if answer is None or answer is self._source:
-            return chosen
-        self._source = answer
-        if answer.problem:
-            return replace(chosen, problem=answer.problem)
-        return self._known(chosen, np.asarray(answer.value))
-
-    def _known(self, chosen: Chosen, pages: NDArray[Any]) -> Chosen:
-        n_pages = self._stage.feeds[chosen.machine].store.n_pages
-        kept = np.unique(pages[pages < n_pages]).astype(np.uint32)  # RAM may have shrunk since
-        if chosen.pages is not None and not chosen.problem and np.array_equal(chosen.pages, kept):
-            return chosen
-        return replace(chosen, pages=kept, problem="")
-
-    def _light(self, chosen: Chosen | None) -> None:
-        feed = None if chosen is None else self._stage.feeds[chosen.machine]
-        wanted = None if feed is None or chosen is None else (feed.store, chosen.pages)
-        before = self._lit
-        if before is not None and wanted is not None and before[0] is wanted[0] and before[1] is wanted[1]:
-            return
-        if before is not None and (wanted is None or before[0] is not wanted[0]):
-            for other in self._stage.feeds.values():
-                if other.store is before[0]:
-                    other.store.set_highlights(None)
-        self._lit = wanted
-        if wanted is not None and feed is not None:
-            colour = np.array([(*self._stage.accent, _TINT)])
-            feed.store.set_highlights(lit_index(wanted[1], feed.store.n_pages), colour)
-        if chosen is not None and chosen.pages is not None and len(chosen.pages):
-            self._stage.panes.outline(chosen.machine, chosen.pages, chosen.title)
-        else:
-            self._stage.panes.outline(None)
-
-
-def lit_index(pages: Pages | None, n_pages: int) -> NDArray[np.uint8] | None:
-    """(n_pages,) 1 where a page is lit, else 0; None, and nothing dims, where no page is: there is nothing to see."""
-    if pages is None or not len(pages):
-        return None
-    index = np.zeros(n_pages, np.uint8)
-    index[pages] = 1
-    return index

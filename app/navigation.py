@@ -7,7 +7,9 @@ import time
 from typing import TYPE_CHECKING
 
 from app.actions import BadArguments
-from app.chosen import Choosing, Chosen
+from app.chosen import Chosen
+from app.highlights import Highlights, shown_again
+from app.lighting import Lighting
 
 if TYPE_CHECKING:
     from app.greeting import Greeting
@@ -25,7 +27,7 @@ class Navigation:
         self._kept = kept
         self._looks = looks
         self._greeting = greeting
-        self._choosing = Choosing(state.stage, state.kernels)
+        self.lighting = Lighting(state.stage, state.kernels)
 
     def select(self, place: Place | None, *, remember: bool = True) -> None:
         """Select a byte, or nothing."""
@@ -47,8 +49,10 @@ class Navigation:
         if remember:
             state.remember()
         state.chosen = chosen
-        self._choosing.start(fly=fly and chosen is not None)
         if chosen is not None:
+            self.lighting.ask_anew(chosen)
+            if fly:
+                self.lighting.fly_when_known(chosen)
             state.current = chosen.machine
             self._greeting.end()
         self.follow_chosen()
@@ -56,15 +60,23 @@ class Navigation:
     def fly_to_chosen(self) -> None:
         """Fly to the pages that are lit up, now or as soon as they are known."""
         self._state.remember()
-        self._choosing.start(fly=True)
+        if self._state.chosen is not None:
+            self.lighting.fly_when_known(self._state.chosen)
         self.follow_chosen()
         self._greeting.end()
 
     def follow_chosen(self) -> bool:
         """Bring what is lit up to date; returns whether that changed anything."""
-        state, before = self._state, self._state.chosen
-        state.chosen = self._choosing.update(before, time.monotonic())
-        return state.chosen is not before
+        state, chosen, highlights = self._state, self._state.chosen, self._state.highlights
+        state.chosen, state.highlights = self.lighting.update(chosen, highlights, time.monotonic())
+        return state.chosen is not chosen or state.highlights is not highlights
+
+    def light(self, highlights: Highlights, *, remember: bool = True) -> None:
+        """Light these up beside what is chosen, and no others."""
+        if remember:
+            self._state.remember()
+        self._state.highlights = highlights
+        self.follow_chosen()
 
     def place_of(self, address: int, machine: str | None = None) -> Place:
         """Return the place of a guest-physical address. Raises GuestMemoryError where there is no RAM."""
@@ -109,6 +121,8 @@ class Navigation:
         state.slicings.restore(state.stage, look.slicings)
         self._kept.change(half_life_s=look.half_life_s)
         self._looks.show(look.shown, remember=False)
+        if look.highlights != state.highlights:
+            self.light(shown_again(state.highlights, look.highlights), remember=False)
         if look.chosen != state.chosen:
             self.choose(look.chosen, remember=False, fly=False)
         self._greeting.end()

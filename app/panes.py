@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, overload
 
-import numpy as np
-from numpy.typing import NDArray
-
 from app.layout import VOLUME
 from app.pane import Pane, Screen
 from app.place import Place
 from render.camera import CameraState
+from render.named_pages import NamedPages
 from render.picking import Hit
 from render.view import VolumeView
 
@@ -29,7 +27,7 @@ class Panes(Sequence[Pane]):
         self._device = device
         self._screen = screen
         self._closed: list[Pane] = []
-        self._outlined: tuple[str, NDArray[np.uint32], str] | None = None
+        self._named: tuple[NamedPages, ...] = ()
         self._together: CameraState | None = None  # where the linked cameras stood in the last frame
         self._panes = [Pane(device, VOLUME, screen)]
         self.active = self._panes[0]
@@ -77,7 +75,7 @@ class Panes(Sequence[Pane]):
         try:
             pane.view.show_like(like.view)
             self._mark_in(pane)
-            self._outline_in(pane)
+            pane.view.names.show(self._named)
         except BaseException:
             pane.close()
             raise
@@ -206,23 +204,17 @@ class Panes(Sequence[Pane]):
         for pane in self._panes:
             self._mark_in(pane)
 
-    def outline(self, machine: str | None, pages: NDArray[np.uint32] | None = None, label: str = "") -> None:
-        """Show boxes around pages (n,) of a machine in all panes, with a name; None: around nothing."""
-        self._outlined = None if machine is None or pages is None else (machine, pages, label)
+    def name_pages(self, named: Sequence[NamedPages]) -> None:
+        """Show names beside the volumes in all panes, the most important first."""
+        self._named = tuple(named)
         for pane in self._panes:
-            self._outline_in(pane)
+            pane.view.names.show(self._named)
 
     def show_marks(self) -> None:
         """Show what is marked again, in views that were made anew."""
         for pane in self._panes:
             self._mark_in(pane)
-            self._outline_in(pane)
-
-    def _outline_in(self, pane: Pane) -> None:
-        if self._outlined is not None and self._outlined[0] in pane.view.volumes:
-            pane.view.marks.outline(*self._outlined)
-        else:
-            pane.view.marks.outline(None)
+            pane.view.names.show(self._named)
 
     def _mark_in(self, pane: Pane) -> None:
         place = self.marked

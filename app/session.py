@@ -12,6 +12,7 @@ from app.actions import ActionRegistry
 from app.auditing import WINDOW, Auditor
 from app.frame_times import FrameTimes
 from app.greeting import Greeting
+from app.highlight_list import HighlightList
 from app.histograms import Histograms
 from app.jobs import Jobs
 from app.keeping import Keeping
@@ -83,6 +84,7 @@ class Session:
         self.greeting = Greeting(state, self.kept, due=options.tour and not settings.greeted)
         self.looks = Looks(state, self.kept, self.notices)
         self.navigation = Navigation(state, self.kept, self.looks, self.greeting)
+        self.highlights = HighlightList(state, self.navigation)
         self.watch = MachineWatch(state, self.notices, self.greeting)
         self.machines = MachineJobs(state, options, self.notices, self.watch, self.greeting)
         self.recorder = Recorder(state, self.notices, records=keep and settings.store)

@@ -95,12 +95,14 @@ def _machine_ram(request: ShotRequest) -> Iterator[tuple[str, GuestRam]]:
 
 def _volume_picture(label: str, ram: GuestRam, size: tuple[int, int], look: ShotLook) -> NDArray[np.uint8]:
     """Return the (height, width, 4) uint8 picture of all of `ram`, fully refined. Raises UsageError for a bad cut."""
-    from app.chosen import lit_index
+    from app.chosen import Chosen
     from app.feed import RamFeed
     from app.kernel_channels import offer_palettes, show_channels
+    from app.lighting import index_of_sets, lit_sets
     from app.shot_kernel import look_at_kernel
     from render.backdrop import DARK
     from render.device import request_device
+    from render.named_pages import NamedPages
     from render.palettes import linear_from_hex
     from render.view import VolumeView
 
@@ -117,9 +119,10 @@ def _volume_picture(label: str, ram: GuestRam, size: tuple[int, int], look: Shot
         view.set_cut(label, look.cut(feed.store.shape_voxels))
         view.camera.fit()
         if seen is not None and seen.pages is not None:
-            accent = np.array([linear_from_hex(DARK.accent)])
-            feed.store.set_highlights(lit_index(seen.pages, feed.store.n_pages), accent)
-            view.marks.outline(label, seen.pages, seen.title)
+            lit = lit_sets(label, Chosen(label, "", "", seen.title, seen.pages), (), linear_from_hex(DARK.accent))
+            index = index_of_sets([pages for pages, _ in lit], feed.store.n_pages)
+            feed.store.set_highlights(index, np.array([colour for _, colour in lit]))
+            view.names.show([NamedPages(label, label, seen.pages, seen.title, DARK.accent)])
             view.camera.fly_to_boxes(view.page_boxes(label, seen.pages), 0.0)
             view.camera.skip()
         if look.camera is not None:

@@ -109,7 +109,12 @@ class Stage:
     @property
     def accent(self) -> tuple[float, float, float]:
         """The colour of what is lit up where it has none of its own, in linear light."""
-        return linear_from_hex(BACKGROUNDS["dark" if self._theme is None else self._theme.name].accent)
+        return linear_from_hex(self.accent_hex)
+
+    @property
+    def accent_hex(self) -> str:
+        """The same as `#rrggbb`."""
+        return BACKGROUNDS["dark" if self._theme is None else self._theme.name].accent
 
     @property
     def palettes(self) -> tuple[str, ...]:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from app.actions import ActionRegistry, BadArguments
 from app.chosen import Chosen
 from app.frame_times import FrameStats, FrameTimes
+from app.highlights import Highlights
+from app.highlights_ui import HighlightsUi
 from app.histograms import Histograms
 from app.history import History
 from app.jobs import Job, Jobs
@@ -64,6 +66,7 @@ class Look:
     origins: tuple[tuple[str, Point], ...] = ()  # where the volumes stand
     slicings: tuple[tuple[str, Slicing], ...] = ()
     chosen: Chosen | None = None
+    highlights: Highlights = ()
 
 
 @dataclass(slots=True)
@@ -158,6 +161,7 @@ class AppState:
     current: str | None = None  # the machine that console, inspector and keys are about
     selection: Place | None = None
     chosen: Chosen | None = None  # whose pages are lit up; changed by Navigation.choose
+    highlights: Highlights = ()  # what else is lit up, and stays; changed by HighlightList
     hover: Place | None = None
     hover_pane: Pane | None = None  # the view in which the pointer is
     history: History[Look] = field(default_factory=History)
@@ -177,6 +181,7 @@ class AppState:
     kernel: KernelUi = field(default_factory=KernelUi)
     slices: SlicesUi = field(default_factory=SlicesUi)
     sql: SqlUi = field(default_factory=SqlUi)
+    highlights_ui: HighlightsUi = field(default_factory=HighlightsUi)
     volatility: VolatilityUi = field(default_factory=VolatilityUi)
     statistics: StatisticsUi = field(default_factory=StatisticsUi)
     menu_place: Place | None = None  # what the volume's context menu is about
@@ -228,7 +233,9 @@ class AppState:
         origins = tuple(sorted(stage.places.now().items()))
         shown, half_life_s = stage.view.look, self.settings.half_life_s
         view, slicings = stage.active.name, self.slicings.all()
-        return Look(self.selection, stage.camera, shown, half_life_s, view, origins, slicings, self.chosen)
+        return Look(
+            self.selection, stage.camera, shown, half_life_s, view, origins, slicings, self.chosen, self.highlights
+        )
 
     def remember(self) -> None:
         """Record what is looked at now, before a change to it."""

@@ -20,7 +20,10 @@ class Background:
     sheet: str
     """Zero bytes on a slice plane."""
     accent: str
-    """What is lit up: its rim, and the boxes around it."""
+    """What is lit up and has no colour of its own."""
+    plate: str
+    """What names in the picture stand on."""
+    plate_text: str
     planes: tuple[str, str, str, str]
     """The edges of the x, y, z and oblique planes."""
     light: float
@@ -40,6 +43,8 @@ DARK = Background(
     flash="#ffe2a8",
     sheet="#172036",
     accent="#7cc4ff",
+    plate="#0a0f1b",
+    plate_text="#e4eaf6",
     planes=("#ff7a70", "#45d69a", "#4cb8ff", "#f2b24c"),
     light=0.22,
     shadow=0.0,
@@ -55,6 +60,8 @@ LIGHT = Background(
     flash="#ffffff",
     sheet="#f7f9fc",
     accent="#0a5fd0",
+    plate="#ffffff",
+    plate_text="#1c2536",
     planes=("#c32b36", "#0b7d4f", "#0a66c9", "#945600"),
     light=0.06,
     shadow=0.22,

@@ -13,11 +13,11 @@ import wgpu
 from pygfx.renderers.wgpu.engine.blender import Blender
 
 from render.backdrop import Background
+from render.callout_layer import CalloutLayer
 from render.camera import OrbitCamera
 from render.frame import BoxMarker
 from render.ground import Ground
 from render.halo import Halo, Lit
-from render.outline import Outline
 from render.resource_size import resource_bytes
 from render.timing import pass_clock
 from render.volume import MatchedCamera
@@ -32,8 +32,8 @@ class Composition:
         self.selection_mark = BoxMarker(background.selection, 2.0, through=0.4)
         self.page_mark = BoxMarker(background.selection, 1.0, through=0.15)
         self.hover_mark = BoxMarker(background.hover, 1.5, through=0.1)
-        self.outline = Outline(background.accent, background.bottom)
-        self._marks = (self.selection_mark, self.page_mark, self.hover_mark, self.outline)
+        self.callouts = CalloutLayer(background.plate, background.plate_text)
+        self._marks = (self.selection_mark, self.page_mark, self.hover_mark)
         self.scene.add(*self._marks)
         self._background = background
         self._camera = MatchedCamera()
@@ -72,12 +72,13 @@ class Composition:
         self.selection_mark.set_color(background.selection)
         self.page_mark.set_color(background.selection)
         self.hover_mark.set_color(background.hover)
-        self.outline.set_color(background.accent, background.bottom)
+        self.callouts.set_colors(background.plate, background.plate_text)
 
     def set_scale(self, pixel_ratio: float) -> None:
         """Draw for a screen with this many pixels to the unit."""
         for mark in self._marks:
             mark.set_scale(pixel_ratio)
+        self.callouts.set_scale(pixel_ratio)
 
     def light_ground(self, pictures: Sequence[Lit]) -> None:
         """Draw the ground with the light that these pictures throw on it."""
@@ -98,6 +99,9 @@ class Composition:
             self._copy({"texture": self._ground.texture}, color, whole)
             self._camera.follow(camera)
             renderer.render(self.scene, self._camera, clear=False, flush=False)
+            if self.callouts.placed:
+                blender.texture_info["color"]["clear"] = False
+                renderer.render(self.callouts.scene, self.callouts.camera, clear=False, flush=False)
             renderer._renders_since_last_flush = 0
             self._copy(color, {"texture": self.texture}, whole)
 
@@ -122,3 +126,4 @@ class Composition:
         """Give the video memory back."""
         self._destroy_targets()
         self.scene.clear()
+        self.callouts.scene.clear()

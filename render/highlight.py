@@ -94,7 +94,7 @@ class Highlight:
         self.colours = np.zeros((0, 4), np.float32)
 
 
-TINT = 0.65
+TINT = 0.8
 """How far a highlight's colour takes the place of its bytes' own, unless it is said."""
 
 

@@ -1,11 +1,8 @@
-"""Marks: the selected byte and its page, the byte under the pointer, and boxes around pages, wherever volumes stand."""
+"""Marks: the selected byte and its page, and the byte under the pointer, wherever volumes stand."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-
-import numpy as np
-from numpy.typing import NDArray
 
 from render.composition import Composition
 from render.layers import Layer
@@ -19,7 +16,6 @@ class Marks:
         self._drawn = composition
         self._layers = layers
         self._selection: tuple[str, int] | None = None
-        self._outlined: tuple[str, NDArray[np.uint32], str] | None = None
         self.stale = True
         """Another picture is needed, to show them as they are now. The view sets it back."""
 
@@ -42,24 +38,9 @@ class Marks:
             self._drawn.hover_mark.mark(box)
             self.stale = True
 
-    def outline(self, key: str | None, pages: NDArray[np.uint32] | None = None, label: str = "") -> None:
-        """Draw thin boxes around pages (n,) of a volume, with a name; None: around nothing. Raises KeyError."""
-        if key is None or pages is None:
-            self._outlined, boxes = None, []
-        else:
-            self._outlined = (key, pages, label)
-            layer = self._layers[key]
-            boxes = [box for box in layer.page_boxes(pages) if box != layer.box]  # that one has its frame
-        self.stale |= self._drawn.outline.show(boxes, label if boxes else "")
-
     def follow(self, key: str) -> None:
         """Mark the same anew after a volume went elsewhere, was laid otherwise, or went away."""
         there = key in self._layers
         if self._selection is not None and self._selection[0] == key:
             self.select(*(self._selection if there else (None, None)))
-        if self._outlined is not None and self._outlined[0] == key:
-            if there:
-                self.outline(*self._outlined)
-            else:
-                self.outline(None)
         self.hover(None)

@@ -1,4 +1,4 @@
-"""Names: puts the names of volumes and of what is lit up into a picture, clear of each other, as the camera moves."""
+"""Names: puts the names of volumes into a picture, clear of each other, as the camera moves."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import numpy as np
 
 from render.labels import Named, place_labels
 from render.layers import Layer
-from render.outline import Outline
 from render.projection import Projection, corners_of
 
 _AXES_FROM_PX = 150
@@ -38,14 +37,3 @@ def lay_volume_names(layers: Iterable[Layer], projection: Projection, pixel_rati
             axes=max(right - left, bottom - top) >= _AXES_FROM_PX * pixel_ratio,
             name_at=None if at is None else (float(at[0]), float(at[1]), float(at[2])),
         )
-
-
-def lay_outline_name(outline: Outline, projection: Projection) -> None:
-    """Put the outline's name above the first of its boxes that is wholly before the eye."""
-    for box in outline.boxes:
-        found = projection.pixels_of(corners_of(box))
-        if found is not None:
-            (x, y), depth = found[0].T, found[1]
-            outline.lay_name(projection.point_at(float(x.mean()), float(y.min()), float(depth.min())))
-            return
-    outline.lay_name(None)

@@ -47,6 +47,19 @@ def boxes_of_pages(store: BrickStore, pages: NDArray[np.uint32], limit: int = MO
     return boxes_of_bricks(store.bricks_of_pages(pages), store.shape_bricks, limit) * BRICK_SIDE
 
 
+def anchor_of_pages(store: BrickStore, pages: NDArray[np.uint32]) -> NDArray[np.float64]:
+    """Where a line that leads to pages (n,), n > 0, of a store should end, (3,) in voxels.
+
+    It is the middle of one of their bricks: of that which is nearest to the middle of their largest box.
+    """
+    bricks = store.bricks_of_pages(pages).astype(np.int64)
+    low, high = boxes_of_bricks(bricks.astype(np.uint32), store.shape_bricks)[0]
+    inside = bricks[((bricks >= low) & (bricks < high)).all(axis=1)]
+    nearest = np.abs(inside + 0.5 - (low + high) / 2).sum(axis=1).argmin()
+    anchor: NDArray[np.float64] = (inside[nearest] + 0.5) * BRICK_SIDE
+    return anchor
+
+
 def boxes_of_bricks(
     bricks: NDArray[np.unsignedinteger], shape: tuple[int, int, int], limit: int = MOST_BOXES
 ) -> NDArray[np.int64]:

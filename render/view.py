@@ -30,7 +30,8 @@ from render.layers import FLASH_S, Layer
 from render.look import Look
 from render.look_table import LookTable
 from render.marks import Marks
-from render.names import lay_outline_name, lay_volume_names
+from render.named_pages import PageNames
+from render.names import lay_volume_names
 from render.palettes import is_palette, linear_from_hex, palette_names
 from render.picking import Hit, pick
 from render.pictures import Pictures
@@ -68,6 +69,7 @@ class VolumeView:
             self._composition = Composition(device, self._size, self._background)
         self.scene = self._composition.scene
         self.marks = Marks(self._composition, self._layers)
+        self.names = PageNames(self._composition.callouts, self._layers)
         self.set_background(background)
         self._write_table()
 
@@ -236,6 +238,7 @@ class VolumeView:
         self._layers[layer.key] = layer
         self.scene.add(layer.thing, layer.frame)
         self.marks.follow(layer.key)
+        self.names.follow()
         self._world_changed()
 
     def show_like(self, other: VolumeView) -> None:
@@ -251,6 +254,7 @@ class VolumeView:
         """Stop showing a store; the store itself lives on. Raises KeyError."""
         self._hide(self._layers.pop(key))
         self.marks.follow(key)
+        self.names.follow()
         self._world_changed()
 
     def _hide(self, layer: Layer) -> None:
@@ -276,6 +280,7 @@ class VolumeView:
             return
         layer.move(origin)
         self.marks.follow(key)
+        self.names.follow()
         self._world_changed()
 
     def emphasise(self, key: str | None) -> None:
@@ -334,8 +339,8 @@ class VolumeView:
         if camera_moved:
             for layer in self._layers.values():
                 layer.stale = True
-        self._dirty |= self.marks.stale
-        self.marks.stale = False
+        self._dirty |= self.marks.stale or self.names.stale
+        self.marks.stale = self.names.stale = False
         with gpu_work("draw"):
             stale = any(layer.stale for layer in self._layers.values())
             worked, changed = self._pictures.march(
@@ -348,7 +353,7 @@ class VolumeView:
                 self._composition.light_ground([Lit(one.image.targets().color, one.used) for one in shown])
             started = time.perf_counter()
             lay_volume_names(self._layers.values(), self.projection, self._pixel_ratio)
-            lay_outline_name(self._composition.outline, self.projection)
+            self.names.lay(self.projection, self._pixel_ratio)
             self._composition.draw(self.camera)
             if stale:  # what is left of a frame's budget for the next quick march
                 self._pictures.wait()

@@ -23,7 +23,7 @@ const LUMA = vec3f(0.2126, 0.7152, 0.0722);
 // `edge`: 0 to 1, how near to where it ends in the picture.
 fn lit_up(color: vec3f, group: u32, edge: f32) -> vec3f {
     let own = color_of_group(group);
-    let tinted = own.rgb * (0.1 + 1.5 * dot(color, LUMA));
+    let tinted = own.rgb * (0.12 + 1.3 * dot(color, LUMA));
     return mix(color * 1.2, tinted, own.a) + own.rgb * (0.03 + 0.3 * edge);
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from app.action_sets.chosen import chosen_actions
 from app.action_sets.dumps import dump_actions
+from app.action_sets.highlights import highlight_actions
 from app.action_sets.kernel_lists import kernel_list_actions
 from app.action_sets.kernel_looks import kernel_look_actions
 from app.action_sets.look import look_actions
@@ -32,6 +33,7 @@ def all_actions(session: Session, frame: Frame) -> list[Action]:
         slice_actions,
         look_actions,
         chosen_actions,
+        highlight_actions,
         kernel_list_actions,
         volatility_actions,
         sql_actions,

@@ -34,17 +34,19 @@ GUESS = "Guessed from the bytes alone, page by page"
 _KIND_OF = {title: kind for kind, title in KIND_TITLES.items()}
 
 
-def draw(state: AppState, ui: Ui, pane: Pane) -> None:
-    """Draw the legend over a view's picture. For within its panel."""
+def draw(state: AppState, ui: Ui, pane: Pane) -> tuple[float, float, float, float] | None:
+    """Draw the legend over a view's picture, for within its panel, and return where it lies, in logical pixels."""
     if not pane.view.volumes:
-        return
+        return None
     legend = legend_of_view(pane.view)
     width, height = _size(ui, pane, legend)
     room = width <= pane.rect[2] * LARGEST_WIDTH and height <= pane.rect[3] * LARGEST_HEIGHT
-    if state.settings.show_legend and room:
-        _card(state, ui, pane, legend, width, height)
-    else:
+    if not (state.settings.show_legend and room):
         _small_button(state, ui, pane, legend, room=room)
+        return None
+    _card(state, ui, pane, legend, width, height)
+    left, bottom = pane.rect[0] + ui.theme.px(MARGIN_UNITS), pane.rect[1] + pane.rect[3] - ui.theme.px(MARGIN_UNITS)
+    return left, bottom - height, left + width, bottom
 
 
 def legend_of_view(view: VolumeView) -> Legend:

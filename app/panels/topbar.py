@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 HEIGHT_UNITS = 12
 HINT = "Search actions, or go to an address"
-MENU_CATEGORIES = ("Machine", "View", "Look", "Selection", "Kernel", "Console", "Window", "Help")
+MENU_CATEGORIES = ("Machine", "View", "Look", "Selection", "Highlights", "Kernel", "Console", "Window", "Help")
 VISIBLE_ENTRIES = 9
 BAR_FLAGS = (
     imgui.WindowFlags_.no_decoration

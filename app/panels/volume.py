@@ -10,7 +10,7 @@ from imgui_bundle import imgui
 
 from app.curve_notes import CURVE_NOTES
 from app.pane import NOWHERE
-from app.panels import carrying, legend, pane_corner, sheets
+from app.panels import callouts, carrying, highlights, legend, pane_corner, sheets
 from app.place import Place
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def _panel(state: AppState, ui: Ui, pane: Pane) -> None:
         hovered = imgui.is_item_hovered()
         _mouse(state, ui, pane)
         _context_menu(state, ui)
-        legend.draw(state, ui, pane)
+        callouts.keep_clear(state, pane, [legend.draw(state, ui, pane), highlights.draw(state, ui, pane)])
         pane_corner.draw(state, ui, pane, hovered=hovered)
         sheets.no_planes(state, ui, pane)
         if not state.manager.machines():
@@ -85,9 +85,12 @@ def _mouse(state: AppState, ui: Ui, pane: Pane) -> None:
         hit = pane.hit(x, y)
         camera.zoom(ZOOM_PER_NOTCH**io.mouse_wheel, None if hit is None else hit.position)
         state.stage.panes.forget_rest()
+    named = callouts.named_at(state, pane, x, y) if hovered else None
     if hovered and imgui.is_mouse_released(LEFT) and not state.gesture.moved:
-        place = state.stage.pick(x, y, pane)
-        if imgui.get_io().mouse_clicked_last_count[LEFT] >= 2:
+        place = None if named is not None else state.stage.pick(x, y, pane)
+        if named is not None:
+            callouts.go(ui, named)
+        elif imgui.get_io().mouse_clicked_last_count[LEFT] >= 2:
             if place is not None:
                 ui.run("view.fly_to", machine=place.machine, offset=place.offset)
         else:
@@ -95,7 +98,9 @@ def _mouse(state: AppState, ui: Ui, pane: Pane) -> None:
     if hovered and imgui.is_mouse_released(RIGHT) and not state.gesture.moved:
         state.menu_place = state.stage.pick(x, y, pane)
         imgui.open_popup("volume menu")
-    _hover(state, ui, pane, hovered, x, y)
+    _hover(state, ui, pane, hovered and named is None, x, y)
+    if named is not None:
+        callouts.point_at(state, ui, named)
 
 
 def _drag(state: AppState, pane: Pane) -> None:
@@ -162,6 +167,7 @@ def _hover(state: AppState, ui: Ui, pane: Pane, hovered: bool, x: float, y: floa
             if len(state.stage.feeds) > 1:
                 with ui.small():
                     ui.dim(place.machine)
+            callouts.tell_lit(state, ui, place)
             imgui.end_tooltip()
 
 

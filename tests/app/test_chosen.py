@@ -17,7 +17,6 @@ from app.chosen import (
     BadKey,
     Chosen,
     key_text,
-    lit_index,
     parse_key,
     printable,
     seen_pages,
@@ -180,14 +179,6 @@ def test_it_tells_itself_in_a_line() -> None:
     }
 
 
-def test_a_mask_of_nothing_is_none() -> None:
-    assert lit_index(None, 10) is None
-    assert lit_index(np.zeros(0, np.uint32), 10) is None
-    index = lit_index(np.array([2, 5], np.uint32), 8)
-    assert index is not None
-    assert np.flatnonzero(index).tolist() == [2, 5]
-
-
 def test_what_a_look_says_needs_no_question(sighting: Sighting) -> None:
     assert sighting.classes is not None
     assert sighting.parts is not None
@@ -233,9 +224,8 @@ def test_a_process_is_lit_and_flown_to(looker: Person, sighting: Sighting) -> No
     middle = (boxes[:, 0].min(axis=0) + boxes[:, 1].max(axis=0)) / 2
     np.testing.assert_allclose(state.stage.camera.target, middle)
     assert state.stage.camera.distance != far
-    outline = state.stage.view._composition.outline
-    assert outline.label == f"allocator ({pid})"
-    assert outline.boxes
+    looker.frame(3)
+    assert [callout.key for callout in state.stage.view.names.placed] == ["chosen"]
     looker.frame(3)
     described = looker.run("window.state")
     assert isinstance(described, dict)
@@ -264,7 +254,7 @@ def test_undo_redo_and_escape(looker: Person) -> None:
     assert chosen(looker) is None, "what dims all else is left first"
     assert looker.selected() is not None
     assert lit(looker) == []
-    assert not looker.state.stage.view._composition.outline.visible
+    assert not looker.state.stage.view.names.placed
     looker.key("Escape")
     assert looker.selected() is None
     assert looker.run("choose.describe") is None
@@ -357,9 +347,7 @@ def test_it_stays_lit_along_another_curve_and_in_a_second_view(looker: Person) -
     assert lit(looker) == pages.tolist()
     looker.run("view.split")
     looker.frame(4)
-    assert all(pane.view._composition.outline.boxes for pane in state.stage.panes)
-    boxes = {pane.view._composition.outline.boxes for pane in state.stage.panes}
-    assert len(boxes) == 1
+    assert all(pane.view.names.placed for pane in state.stage.panes)
     looker.run("view.close")
     looker.run("choose.clear")
     assert lit(looker) == []
@@ -400,4 +388,4 @@ def test_it_is_lit_again_on_another_device(looker: Person) -> None:
     looker.until(lambda: "guest" in looker.state.stage.feeds, "it should be shown again", 60)
     looker.frame(6)
     assert lit(looker) == pages.tolist()
-    assert looker.state.stage.view._composition.outline.boxes
+    assert looker.state.stage.view.names.placed

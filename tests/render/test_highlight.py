@@ -19,7 +19,6 @@ from render.look_table import LookTable
 from render.march import Marcher, march_code
 from render.palettes import palette_table
 from render.slice_view import SliceView
-from render.view import VolumeView
 from tests.render import reference
 from tests.render.conftest import MakeStore, MakeView, clustered_bytes, content_of, volume_of
 
@@ -323,62 +322,3 @@ def test_flat_slices_tint_the_zero_bytes_of_lit_pages(make_store: MakeStore, dev
     assert changed.sum() == 32 * 32
     flat.destroy()
     table.destroy()
-
-
-# Boxes and names
-
-
-def is_outlined(view: VolumeView) -> bool:
-    return bool(view._composition.outline.visible)
-
-
-def test_the_outline_follows_its_volume(make_view: MakeView, make_store: MakeStore) -> None:
-    store = make_store(wall())
-    view = make_view((200, 200))
-    view.add_volume("m", store)
-    pages = front_pages(store, 0)
-    view.marks.outline("m", pages, "sshd (412)")
-    outline = view._composition.outline
-    assert outline.boxes == (((48.0, 16.0, 16.0), (64.0, 48.0, 48.0)),)
-    view.move_volume("m", (100.0, 0.0, 0.0))
-    assert outline.boxes == (((148.0, 16.0, 16.0), (164.0, 48.0, 48.0)),)
-    other = make_store(wall())
-    view.replace_volume("m", other)
-    assert is_outlined(view)
-    view.finish(0.0)
-    assert view.draw(1.0) is False, "a picture that is done stays done"
-    view.marks.outline("m", pages, "sshd (412)")
-    assert view.draw(2.0) is False
-    view.marks.outline("m", pages, "another")
-    assert view.draw(3.0) is True
-    view.marks.outline("m", np.arange(64, dtype=np.uint32), "everything")
-    assert not is_outlined(view), "all of a volume has its frame"
-    view.marks.outline("m", pages)
-    view.remove_volume("m")
-    assert not is_outlined(view)
-
-
-def test_the_outline_is_drawn_in_its_colour(make_view: MakeView, make_store: MakeStore) -> None:
-    """Thin light blue lines and letters on a volume that holds nothing, and they leave again."""
-    store = make_store(np.zeros(64 * 4096, np.uint8))
-    view = make_view((300, 300))
-    view.add_volume("m", store)
-    view.camera.state = CameraState((56, 32, 32), 160, -52, 24)
-
-    def blue(now_s: float) -> int:
-        view.finish(now_s)
-        picture = view.screenshot()[..., :3].astype(int)
-        return int(((picture[..., 2] > 150) & (picture[..., 2] - picture[..., 0] > 60)).sum())
-
-    assert blue(0.0) == 0
-    view.marks.outline("m", front_pages(store, 0), "")
-    lines = blue(1.0)
-    assert lines > 150
-    view.marks.outline("m", front_pages(store, 0), "Kernel stack of sshd")
-    assert blue(2.0) > lines + 60
-    view.camera.state = CameraState((56, 32, 32), 12, -52, 24)  # in the middle of the box
-    view.finish(3.0)
-    assert not view._composition.outline._name.visible
-    view.marks.outline(None)
-    view.camera.state = CameraState((56, 32, 32), 160, -52, 24)
-    assert blue(4.0) == 0

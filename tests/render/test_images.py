@@ -22,6 +22,7 @@ from render.curves import HILBERT
 from render.cut import Cut, Plane
 from render.device import adapter_summary
 from render.look import Look
+from render.named_pages import NamedPages
 from render.palettes import linear_from_hex
 from render.view import VolumeView
 from tests.render.conftest import MakeStore, MakeView, content_of
@@ -207,8 +208,8 @@ def test_oblique_slice_in_a_clipped_glass(make_view: MakeView, make_store: MakeS
 
 
 def test_lit_pages(make_view: MakeView, make_store: MakeStore) -> None:
-    """The stairs as dark glass; in them, bright in their own colours and each with thin light blue lines around it, a
-    bar deep inside at the left and a cube under the highest step at the right; above the one that is larger its name.
+    """The stairs as dark glass; in them, bright and blue, each with thin light blue lines along its edges, a bar deep
+    inside at the left and a cube under the highest step at the right; a line leads from the bar to its name.
     """
     store = make_store(stairs())
     bricks = store.bricks_of_pages(np.arange(64, dtype=np.uint32))
@@ -216,6 +217,6 @@ def test_lit_pages(make_view: MakeView, make_store: MakeStore) -> None:
     view = make_view(SIZE)
     view.add_volume("m", store)
     store.set_highlights(mask.astype(np.uint8), np.array([linear_from_hex("#7cc4ff")]))
-    view.marks.outline("m", np.flatnonzero(mask).astype(np.uint32), "sshd (412)")
+    view.names.show([NamedPages("1", "m", np.flatnonzero(mask).astype(np.uint32), "sshd (412)", "#7cc4ff")])
     picture = check(view, "lit-pages").astype(int)
     assert (picture.max(axis=2) > 200).mean() > 0.005

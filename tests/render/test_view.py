@@ -24,6 +24,7 @@ from render.cut import Cut, Plane
 from render.device import adapter_summary, gpu_work, replace_device, request_device
 from render.errors import DeviceLost, RenderError
 from render.look import Look, Mode
+from render.named_pages import NamedPages
 from render.picking import Hit
 from render.view import VolumeView
 from tests.render import reference
@@ -392,7 +393,7 @@ def test_a_store_that_takes_anothers_place_looks_the_same(make_view: MakeView, m
     view.pixel_ratio = 2.0
     view.set_cut("a", Cut((Plane("x", 20.0),), clip=((0.0, 0.0, 0.0), (64.0, 64.0, 40.0))))
     view.marks.select("a", 5)
-    view.marks.outline("a", np.array([3], np.uint32), "three")
+    view.names.show([NamedPages("3", "a", np.array([3], np.uint32), "three", "#b4460a")])
     view.finish(0.0)
     before = view.screenshot()
     view.replace_volume("a", make_store(SOLID))
@@ -418,18 +419,17 @@ def test_a_view_shows_what_another_shows(make_view: MakeView, make_store: MakeSt
 
 def test_marks_go_with_their_volume(make_view: MakeView, make_store: MakeStore) -> None:
     view = make_view((400, 300))
-    drawn, third = view._composition, np.array([3], np.uint32)
+    drawn = view._composition
 
     def marked() -> tuple[object, ...]:
-        return drawn.selection_mark.box, drawn.page_mark.box, *drawn.outline.boxes
+        return drawn.selection_mark.box, drawn.page_mark.box
 
     for key in "ab":
         view.add_volume(key, make_store(SOLID), label=key)
     view.marks.select("a", 5)
-    view.marks.outline("a", third, "three")
     view.move_volume("a", (0.0, 0.0, 512.0))
     view.remove_volume("b")
-    assert marked() == (view.byte_box("a", 5), view.page_box("a", 5), *view.page_boxes("a", third))
+    assert marked() == (view.byte_box("a", 5), view.page_box("a", 5))
     view.remove_volume("a")
     assert marked() == (None, None)
 
