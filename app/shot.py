@@ -112,7 +112,7 @@ def _volume_picture(label: str, ram: GuestRam, size: tuple[int, int], look: Shot
         view.add_volume(label, feed.store, label=label)
         seen = None
         if look.asks_kernel:
-            seen = look_at_kernel(ram, look.highlight)
+            seen = look_at_kernel(ram, look.highlight, look.find, label)
             offer_palettes()
             show_channels(feed.store, seen.sighting)
         view.look = look.look(view.look)

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from app.chosen import KINDS, BadKey, Key, Pages, parse_key, seen_pages, title_of
+from app.chosen import KINDS, MAX_TITLE, BadKey, Key, Pages, parse_key, seen_pages, title_of
 from app.failures import CommandFailed
 from bridge.kernel.desk import Question
 from bridge.kernel.worker import Assignment, Watch
 
 if TYPE_CHECKING:
+    from bridge.kernel.desk import Desk
     from bridge.kernel.worker import Sighting
     from bridge.memory.ram import GuestRam
 
@@ -45,13 +46,21 @@ class KernelLook:
     """(n,) to be lit up."""
 
 
-def look_at_kernel(ram: GuestRam, highlighted: Highlighted | None) -> KernelLook:
-    """Look once. Raises CommandFailed where no kernel is found, or what is to be lit up has no pages."""
+def look_at_kernel(
+    ram: GuestRam, highlighted: Highlighted | None, asked: str | None = None, label: str = ""
+) -> KernelLook:
+    """Look once, and answer what is asked of the machine of that name, if anything is.
+
+    Raises CommandFailed where no kernel is found, or what is to be lit up has no pages; UsageError for a question that
+    is not understood.
+    """
     watch = Watch(Assignment(ram.path, ram.physical_map, 0.0, 1.0))
     try:
         sighting = watch.look()
         if sighting.problem:
             raise CommandFailed(sighting.problem)
+        if asked is not None and watch.desk is not None:
+            return _answered(watch.desk, watch.ram, sighting, asked, label)
         if highlighted is None:
             return KernelLook(sighting)
         kind, key = highlighted.kind, highlighted.key
@@ -67,3 +76,13 @@ def look_at_kernel(ram: GuestRam, highlighted: Highlighted | None) -> KernelLook
         return KernelLook(sighting, title, pages)
     finally:
         watch.ram.close()
+
+
+def _answered(desk: Desk, ram: GuestRam, sighting: Sighting, asked: str, label: str) -> KernelLook:
+    from app.commands.find import answered  # it loads what answers questions
+
+    result, _ = answered(desk, ram, asked, label, still=False)
+    title = str(result.query).removeprefix("show ")
+    if not len(result.pages):
+        raise CommandFailed(" ".join([f"{title} has no pages in memory.", *result.notes]))
+    return KernelLook(sighting, title if len(title) <= MAX_TITLE else title[: MAX_TITLE - 1] + "…", result.pages)

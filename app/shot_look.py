@@ -62,11 +62,13 @@ class ShotLook:
     clip: ClipText | None = None
     camera: CameraText | None = None
     highlight: Highlighted | None = None
+    find: str | None = None
+    """A question whose answer is lit up; see docs/queries.md."""
 
     @property
     def asks_kernel(self) -> bool:
         """Whether the guest's kernel has to be looked at for the picture."""
-        return self.highlight is not None or self.channel in CHANNEL_TRANSFERS
+        return self.highlight is not None or self.find is not None or self.channel in CHANNEL_TRANSFERS
 
     def look(self, before: Look) -> Look:
         """How bytes are shown. Another channel than before begins with its own palette."""
@@ -149,6 +151,9 @@ def add_look_options(parser: argparse.ArgumentParser) -> None:
         type=_highlight,
         help=f"light up the pages of something in the guest, and look there: {HIGHLIGHT_FORM}",
     )
+    group.add_argument(
+        "--find", metavar="QUERY", help='light up what a question finds, such as "heap of sshd", and look there'
+    )
     group.add_argument("--clip", metavar="BOX", type=_clip, help=CLIP_FORM.replace("%", "%%"))
     group.add_argument(
         "--camera", metavar="AZ,EL,DIST", type=_camera, help=f"{CAMERA_FORM}; a negative one as --camera=-30,20"
@@ -167,6 +172,8 @@ def look_from_options(options: argparse.Namespace) -> ShotLook:
         raise UsageError(f"--slice: there can be one plane along {twice}, not {axes.count(twice)}")
     if options.mode == "slice" and not planes:
         raise UsageError(f"--mode slice shows slice planes alone: name one by --slice, such as {PLANE_FORMS}")
+    if options.find is not None and options.highlight is not None:
+        raise UsageError("--find and --highlight both say what is lit up: give one of them")
     _one_of("--channel", options.channel, _CHANNELS)
     _one_of("--palette", options.palette, (*palette_names(), *CHANNEL_PALETTES.get(options.channel, ())))
     name = _one_of("--transfer", options.transfer, presets.names())
@@ -180,6 +187,7 @@ def look_from_options(options: argparse.Namespace) -> ShotLook:
         clip=options.clip,
         camera=options.camera,
         highlight=options.highlight,
+        find=options.find,
     )
 
 

@@ -9,6 +9,7 @@ from app.failures import CommandFailed, UsageError
 from app.kernel_source import KernelSource, add_source_arguments, kernel_source
 from app.output import format_bytes, format_table, print_json, print_note, print_text
 from bridge.kernel.desk import Desk
+from bridge.memory.physical import HoldsRam
 from bridge.semantic.query.answering import answer_query
 from bridge.semantic.query.desk_world import DeskWorld, names_of
 from bridge.semantic.query.model import MAX_RULES, BadQuery, NotUnderstood, Query, Understood, Verb
@@ -45,11 +46,16 @@ def find(source: KernelSource, text: str) -> tuple[Result, tuple[str, ...]]:
     """The answer to a question, and what was assumed. Raises UsageError, KernelError."""
     desk = Desk(source.introspector())
     desk.snapshot = desk.introspector.look(frozen=source.still)
-    understood = understood_text(desk, text, source.name)
+    return answered(desk, source.kernel.reader.ram, text, source.name, still=source.still)
+
+
+def answered(desk: Desk, ram: HoldsRam, text: str, machine: str, *, still: bool) -> tuple[Result, tuple[str, ...]]:
+    """The same, of a machine that was looked at."""
+    understood = understood_text(desk, text, machine)
     world = DeskWorld(
         desk,
-        source.kernel.reader.ram,
-        still=source.still,
+        ram,
+        still=still,
         rules=rules_of,
         watching=lambda seconds: print_note(f"watching for {seconds:g} s"),
     )

@@ -221,6 +221,25 @@ def test_one_look_at_a_kernel_is_enough(guest_ram: GuestRam) -> None:
         look_at_kernel(guest_ram, Highlighted("category", "Heaps of 99999"))
 
 
+def test_the_answer_to_a_question_is_lit_up(guest_ram: GuestRam) -> None:
+    seen = look_at_kernel(guest_ram, None, "slab dentry", "demo")
+    assert seen.title == 'slab "dentry"'
+    expected = look_at_kernel(guest_ram, Highlighted("slab", "dentry")).pages
+    assert seen.pages is not None
+    assert expected is not None
+    assert seen.pages.tolist() == expected.tolist()
+    with pytest.raises(UsageError, match="Nothing here is called"):
+        look_at_kernel(guest_ram, None, "nobodyknowsthis", "demo")
+    with pytest.raises(CommandFailed, match=r"has no pages in memory\. There is no process 99999 now"):
+        look_at_kernel(guest_ram, None, "process 99999", "demo")
+
+
+def test_what_is_lit_up_is_said_once() -> None:
+    assert parse("--find", "kernel stacks").asks_kernel
+    with pytest.raises(UsageError, match="give one of them"):
+        parse("--find", "kernel stacks", "--highlight", "slab=dentry")
+
+
 def test_no_kernel_is_said(tmp_path: Path) -> None:
     (tmp_path / "empty.ram").write_bytes(bytes(1 << 20))
     ram = GuestRam.open(tmp_path / "empty.ram")
