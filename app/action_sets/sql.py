@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from app.jobs import Job, JobState
 from app.layout import SQL
 from app.notices import describe
 from app.session import Session
+from app.settings import BadSettings, settings_from_json
 from app.sql_text import csv_of, document_of
 from app.sql_ui import Answer, answer_of
 from app.toasts import ToastLevel
@@ -26,6 +28,14 @@ MAX_ROWS = 100_000
 TIME_LIMIT_S = 60.0
 """A query can be ended by hand, so it may take longer than one of a script."""
 SCRIPT_ROWS = 1000
+LIMITS = {
+    "store": "whether what is seen is written down at all",
+    "store_mib": "MiB that one window's database may take",
+    "store_minutes": "minutes that it goes back",
+    "sessions_kept": "how many databases are kept",
+    "sessions_mib": "MiB that all of them may take",
+}
+"""Settings, and what they say."""
 
 
 def sql_actions(session: Session) -> list[Action]:
@@ -119,6 +129,15 @@ def sql_actions(session: Session) -> list[Action]:
             document |= _document(ui.answer, ui.path, max(0, min(limit, MAX_ROWS)))
         return document
 
+    def limits(**wanted: Any) -> dict[str, Any]:
+        document = {**asdict(state.settings), **wanted}
+        try:
+            settings_from_json(json.loads(json.dumps(document)))
+        except BadSettings as error:
+            raise BadArguments(str(error)) from None
+        session.kept.change(**wanted)
+        return {name: getattr(state.settings, name) for name in LIMITS}
+
     return [
         Action(
             id="sql.show",
@@ -174,6 +193,16 @@ def sql_actions(session: Session) -> list[Action]:
             help="What is shown, in this order",
         ),
         Action(
+            id="sql.limits",
+            title="Set how much is written down…",
+            category=CATEGORY,
+            run=limits,
+            params=tuple(map(_limit, LIMITS)),
+            icon=icons.ICON_FA_DATABASE,
+            help="From the next window on",
+            keywords="database size history sessions keep store",
+        ),
+        Action(
             id="sql.rows",
             title="Say what the SQL table holds",
             category=CATEGORY,
@@ -182,6 +211,10 @@ def sql_actions(session: Session) -> list[Action]:
             in_palette=False,
         ),
     ]
+
+
+def _limit(name: str) -> Param:
+    return Param(name, "flag" if name == "store" else "integer", help=LIMITS[name])
 
 
 def _document(answer: Answer, path: Path, limit: int) -> dict[str, Any]:

@@ -32,6 +32,9 @@ def shown(demo_dump: Path) -> Iterator[Person]:
     """A window that shows a dump, all of which is written down."""
     with dump_window(demo_dump, SIZE) as someone:
         someone.until(lambda: someone.state.sql.path is not None, "it should be written down", 60)
+        someone.frame(30)  # a first layout puts the console in front when it has settled
+        someone.run("sql.show")
+        someone.frame(4)
         yield someone
 
 
@@ -137,6 +140,34 @@ def test_keys_run_what_is_typed(shown: Person) -> None:
     assert "-- six" in shown.state.sql.text
 
 
+def test_examples_and_the_file_to_save_to_are_chosen_by_hand(shown: Person, tmp_path: Path) -> None:
+    done(shown, shown.run("sql.run", "SELECT 7 AS seven"))
+    window = imgui.internal.find_window_by_name("SQL")
+    shown.click(window.pos.x + 176, window.pos.y + 50)
+    shown.frame(3)
+    choices = imgui.internal.find_window_by_name("##Combo_00")
+    assert choices.active
+    shown.click(choices.pos.x + 30, choices.pos.y + 20)
+    shown.until(lambda: shown.state.sql.text == EXAMPLES[0].sql, "the first should be chosen")
+    shown.until(lambda: answer(shown).sql == EXAMPLES[0].sql, "and asked", 60)
+    shown.frame(3)
+    shown.state.sql.export_path = str(tmp_path / "by hand.csv")
+    shown.click(window.pos.x + window.size.x - 32, window.pos.y + 50)
+    shown.frame(4)
+    assert shown.popup_open()
+    shown.key("Enter")
+    shown.until((tmp_path / "by hand.csv").is_file, "it should be saved")
+    shown.frame(2)
+    assert not shown.popup_open()
+    # A click on a row of the table itself.
+    shown.click(window.pos.x + window.size.x - 250, window.pos.y + 115)
+    shown.until(lambda: shown.state.chosen is not None, "its process should be lit up")
+    chosen = shown.state.chosen
+    assert chosen is not None
+    assert chosen.kind == "process"
+    shown.run("choose.clear")
+
+
 def act(person: Person, columns: tuple[str, ...], cells: tuple[Any, ...], column: int = -1) -> list[tuple[str, Any]]:
     """What a click on a cell of a row runs."""
     ran: list[tuple[str, Any]] = []
@@ -240,6 +271,22 @@ def test_a_window_that_writes_nothing_down_says_so(homes: Path) -> None:
         assert offscreen.window.session.recorder.path is None
         with pytest.raises(ActionDisabled, match="setting “store” is off"):
             someone.run("sql.run")
+
+
+def test_how_much_is_written_down_can_be_set(person: Person) -> None:
+    told: Any = person.run("sql.limits", store_mib=512, sessions_kept=3)
+    assert told == {
+        "store": True,
+        "store_mib": 512,
+        "store_minutes": 60,
+        "sessions_kept": 3,
+        "sessions_mib": 1024,
+    }
+    assert person.state.settings.store_mib == 512
+    for wrong in ({"store_mib": 1}, {"sessions_kept": 0}, {"store_minutes": 10**9}, {"sessions_mib": -1}):
+        with pytest.raises(BadArguments, match=next(iter(wrong))):
+            person.run("sql.limits", **wrong)
+    assert person.run("sql.limits", store=False)["store"] is False  # type: ignore[index]
 
 
 def test_trouble_is_told_once(person: Person) -> None:

@@ -11,7 +11,7 @@ from bridge.kernel.census.region_rows import PART_NAMES
 from bridge.kernel.kernel import Kernel
 from bridge.kernel.page_classes import CLASS_TITLES, PageClass
 from bridge.kernel.page_details import KERNEL_TABLES, PageDetails
-from bridge.kernel.snapshot import Part, SemanticSnapshot
+from bridge.kernel.snapshot import SemanticSnapshot
 
 I64 = npt.NDArray[np.int64]
 Subject = tuple[str, str]
@@ -19,6 +19,7 @@ Subject = tuple[str, str]
 MAX_SUBJECTS = 200_000
 """That are remembered; after so many the census begins anew."""
 _NONE = -1
+_TITLES = {int(page_class): title for page_class, title in CLASS_TITLES.items()}
 _KINDS: dict[PageClass, str] = {
     PageClass.SLAB: "slab cache",
     PageClass.FILE: "file",
@@ -147,8 +148,8 @@ class PageRuns:
                 end,
                 vaddr,
                 length,
-                CLASS_TITLES[PageClass(page_class)],
-                PART_NAMES[Part(part)],
+                _TITLES[page_class],
+                PART_NAMES[part],
                 pid if count else None,
                 uaddr if count else None,
                 count,

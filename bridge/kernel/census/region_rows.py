@@ -18,7 +18,7 @@ from bridge.kernel.snapshot import Introspector, Part, SemanticSnapshot, find_vm
 
 U64 = npt.NDArray[np.uint64]
 
-PART_NAMES = {
+_NAMES = {
     Part.NONE: "",
     Part.CODE: "code",
     Part.STACK: "stack",
@@ -26,6 +26,8 @@ PART_NAMES = {
     Part.DATA: "data",
     Part.OTHER: "other",
 }
+PART_NAMES = tuple(_NAMES[part] for part in sorted(Part))
+"""By the number of the Part."""
 _NAME_BYTES = 256
 _LETTERS = {
     bits: "".join(
@@ -81,7 +83,7 @@ class RegionRows:
                 signed(vmas.ends - vmas.starts),
                 self._resident_bytes(seen).tolist(),
                 [_LETTERS[bits] for bits in letters.tolist()],
-                [PART_NAMES[Part(kind)] for kind in kinds.tolist()],
+                [PART_NAMES[kind] for kind in kinds.tolist()],
                 self._paths(seen, budget),
                 signed(offsets),
                 *places(space, vmas.addresses),

@@ -22,9 +22,6 @@ from bridge.kernel.page_classes import CLASS_TITLES, PageClass
 from bridge.kernel.snapshot import Introspector, SemanticSnapshot
 from bridge.kernel.tasks import Tasks
 
-Rows = dict[Row, Row]
-"""By key."""
-
 
 class CensusTaker:
     """Takes the censuses of one kernel, for one who writes them down. Raises MissingType for one without types."""
@@ -41,7 +38,7 @@ class CensusTaker:
         self._runs = PageRuns(kernel)
         self._lines = Remembered(self._read_command_line)
         self._processes: Tasks | None = None
-        self._before: dict[str, Rows] = {}
+        self._before: dict[str, list[Row]] = {}
         self._number = 0
         self._taken_s = -1.0
         self._n_pending = 0
@@ -121,11 +118,16 @@ class CensusTaker:
 
     def _changed(self, name: str, rows: list[Row]) -> TableChange:
         n_key = FORMS[name].n_key
-        now = {row[:n_key]: row for row in rows}
-        before = self._before.get(name, {})
-        self._before[name] = now
-        gone = tuple(key for key in before if key not in now)
-        return TableChange(tuple(row for key, row in now.items() if before.get(key) != row), gone)
+        before = self._before.get(name, [])
+        self._before[name] = rows
+        if len(before) == len(rows):
+            changed = [(row, old) for row, old in zip(rows, before, strict=True) if row != old]
+            if all(row[:n_key] == old[:n_key] for row, old in changed):  # the same things in the same order, as mostly
+                return TableChange(tuple(row for row, _ in changed))
+        known = {row[:n_key]: row for row in before}
+        now = {row[:n_key] for row in rows}
+        gone = tuple(key for key in known if key not in now)
+        return TableChange(tuple(row for row in rows if known.get(row[:n_key]) != row), gone)
 
     def _command_lines(self, processes: Tasks, budget: Budget) -> list[str]:
         # What exec replaces has another mm.

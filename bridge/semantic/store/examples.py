@@ -96,7 +96,9 @@ ORDER BY n_mappings DESC, first_paddr""",
         """\
 SELECT p.pid, p.name, p.task_vaddr, p.task_paddr, g.class, g.subject
 FROM now_processes p JOIN pages g
-  ON g.machine_id = p.machine_id AND p.task_paddr >= g.first_paddr AND p.task_paddr < g.end_paddr
+  ON g.machine_id = p.machine_id
+  AND g.first_paddr = (SELECT max(first_paddr) FROM page_runs
+                       WHERE machine_id = p.machine_id AND first_paddr <= p.task_paddr)
 ORDER BY p.pid""",
     ),
     Example(

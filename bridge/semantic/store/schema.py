@@ -277,7 +277,8 @@ VIEWS: tuple[View, ...] = (
     View(
         "pages",
         "What every page of RAM is now: runs of pages that are alike. A physical address p lies in the run with"
-        " first_paddr <= p AND p < end_paddr; an address of the direct map is compared with first_vaddr and end_vaddr.",
+        " first_paddr <= p AND p < end_paddr (for many addresses at once, the example of task_structs is faster); an"
+        " address of the direct map is compared with first_vaddr and end_vaddr.",
         (
             _MACHINE_NAME,
             _MACHINE,
