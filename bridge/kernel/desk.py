@@ -14,7 +14,7 @@ from bridge.kernel.census.records import Census
 from bridge.kernel.census.taker import CensusTaker
 from bridge.kernel.details import Details
 from bridge.kernel.errors import KernelError
-from bridge.kernel.owned import Glance, Owned, glance, owned
+from bridge.kernel.owned import Glance, Owned, glance, mapped, owned
 from bridge.kernel.packed_symbols import PackedSymbols, pack
 from bridge.kernel.page_sets import pages_of
 from bridge.kernel.records import (
@@ -128,6 +128,10 @@ class Desk:
         """What some processes map (None: all), or only one Part of them. Raises KernelError."""
         return owned(self.introspector, self.snapshot, pids, part)
 
+    def mapped(self, pages: npt.NDArray[np.uint32] | None) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.uint32]]:
+        """Which processes map some pages, or any; see `owned.mapped`."""
+        return mapped(self.snapshot, pages)
+
     def places(self, vaddrs: tuple[int, ...]) -> tuple[str, ...]:
         """What each kernel address is called, `schedule + 0x1c`; empty where nothing is known."""
         symbols = self.introspector.kernel.symbols
@@ -213,6 +217,7 @@ QUESTIONS: dict[str, Callable[..., Any]] = {
     "symbol_range": Desk.symbol_range,
     "glance": Desk.glance,
     "owned": Desk.owned,
+    "mapped": Desk.mapped,
     "places": Desk.places,
     "where": Desk.where,
     "kernel_vaddr": Desk.kernel_vaddr,

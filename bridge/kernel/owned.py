@@ -42,13 +42,11 @@ class Owned:
     parts: npt.NDArray[np.uint8]
     """(v,) Part of each region."""
     regions: npt.NDArray[np.int32]
-    """(m,) which region each mapped page lies in; -1 where the memory map has no such place. All of a process stands
-    together, and of a region, by address.
-    """
+    """(m,) which region each mapped page lies in; -1 where the memory map has no such place."""
     processes: npt.NDArray[np.int32]
     """(m,) whose mapping it is: an index into the processes of the look."""
     pages: U32
-    """(m,) pages of the RAM file."""
+    """(m,) pages of the RAM file, ascending."""
     vaddrs: U64
     """(m,)"""
 
@@ -90,12 +88,27 @@ def owned(
         wanted = wanted & (kinds == part)
     number = np.cumsum(wanted) - 1
     region = np.where(region >= 0, number[np.maximum(region, 0)], -1) if len(number) else region
-    order = np.lexsort((vaddrs, region, who))
     return Owned(
         vmas.only(wanted),
         kinds[wanted],
-        region[order].astype(np.int32),
-        who[order].astype(np.int32),
-        pages[order].astype(np.uint32),
-        vaddrs[order],
+        region.astype(np.int32),
+        who.astype(np.int32),
+        pages.astype(np.uint32),
+        vaddrs,
+    )
+
+
+def mapped(snapshot: SemanticSnapshot, pages: U32 | None) -> tuple[npt.NDArray[np.int32], U32]:
+    """Which processes map some pages (None: all): (m,) indices into the processes of the look, and (m,) the page that
+    each maps, ascending.
+    """
+    owners = snapshot.owners
+    if pages is None:
+        return owners.processes.astype(np.int32), owners.pages.astype(np.uint32)
+    chosen = np.zeros(len(owners.starts) - 1, np.bool_)
+    chosen[pages[pages < len(chosen)]] = True
+    counts = owners.counts()
+    inside = np.repeat(chosen, counts)
+    return owners.processes[inside].astype(np.int32), np.repeat(np.flatnonzero(chosen), counts[chosen]).astype(
+        np.uint32
     )

@@ -170,16 +170,22 @@ class Finder:
         """All that each process maps; of a thread of the kernel its stack, which is all it has to itself."""
         processes = self.look.processes
         pids = processes.pids[indices].tolist()
-        owned: Owned = self._world.ask("owned", tuple(pids), None)
-        mapped = _split(owned.processes, owned.pages)
+        mapped = self._mapped(indices)
         stacks = self._by_subject((PageClass.KERNEL_STACK,))
         kernel_threads = {task.tid: at for at, task in enumerate(self.look.details.stacks)}
         for index, pid in zip(indices.tolist(), pids, strict=True):
             if processes.mms[index]:
-                pages = np.unique(mapped.get(index, NO_PAGES))
+                pages = mapped.get(index, NO_PAGES)
             else:
                 pages = stacks.get(kernel_threads.get(pid, -1), NO_PAGES)
             yield Found(self.namer.process(pid), "process", pid, pages)
+
+    def _mapped(self, indices: npt.NDArray[np.int64]) -> dict[int, U32]:
+        """The pages that each of some processes maps."""
+        if len(indices) > _FEW:
+            return _split(*self._world.ask("mapped", None))
+        owned: Owned = self._world.ask("owned", tuple(self.look.processes.pids[indices].tolist()), None)
+        return _split(owned.processes, owned.pages)
 
     def _regions(self, pids: tuple[int, ...], part: Part | None) -> Iterator[Found]:
         owned: Owned = self._world.ask("owned", pids, None if part is None else int(part))
@@ -191,9 +197,7 @@ class Finder:
             what = PART_TITLES[Part(kind)].lower()
             path = paths.get((pid, starts[at]), "")
             label = f"{self.namer.process(pid)} {what} {starts[at]:#x}-{ends[at]:#x}" + (f" {path}" if path else "")
-            yield Found(
-                label, "region" if part is None else what, pid, np.unique(own.get(at, NO_PAGES)), None, part is None
-            )
+            yield Found(label, "region" if part is None else what, pid, own.get(at, NO_PAGES), None, part is None)
         lost = own.get(-1, NO_PAGES)
         if len(lost):
             self.note(f"{len(lost):,} mapped pages are in no region of a memory map: it changed while it was read.")
@@ -280,14 +284,12 @@ class Finder:
     def _owners(self, subject: Subject) -> Iterator[Found]:
         """The processes that map any page of something; where none does, what the pages are."""
         pages = self.scope(Target(subject))
-        owned: Owned = self._world.ask("owned", None, None)
-        inside = np.isin(owned.pages, pages)
-        by_process = _split(owned.processes[inside], owned.pages[inside])
+        processes, theirs_all = self._world.ask("mapped", pages)
+        by_process = _split(processes, theirs_all)
         for index, own in sorted(by_process.items()):
             pid = int(self.look.processes.pids[index])
-            theirs = np.unique(own)
-            yield Found(f"{self.namer.process(pid)} maps {len(theirs):,} of {_pages(len(pages))}", "owner", pid, theirs)
-        nobody = np.setdiff1d(pages, owned.pages[inside])
+            yield Found(f"{self.namer.process(pid)} maps {len(own):,} of {_pages(len(pages))}", "owner", pid, own)
+        nobody = np.setdiff1d(pages, theirs_all)
         if by_process and len(nobody):
             self.note(f"{_pages(len(nobody))} of it no process maps.")
         elif len(nobody):
@@ -532,13 +534,17 @@ def _found(named: Named) -> Found:
 
 
 def _split(keys: npt.NDArray[Any], pages: U32) -> dict[int, U32]:
-    """Pages (m,) by their keys (m,)."""
+    """Pages (m,), ascending, by their keys (m,); of each key ascending, each once."""
     if not len(keys):
         return {}
     order = np.argsort(keys, kind="stable")
-    ordered = keys[order]
-    first = np.flatnonzero(np.diff(ordered, prepend=ordered[0] - 1))
-    return dict(zip(ordered[first].tolist(), np.split(pages[order], first[1:]), strict=True))
+    keys, pages = keys[order], pages[order]
+    # A process may map a page at two places.
+    once = np.concatenate([[True], (np.diff(keys) != 0) | (np.diff(pages) != 0)])
+    keys, pages = keys[once], pages[once]
+    first = np.flatnonzero(np.concatenate([[True], np.diff(keys) != 0]))
+    ends = [*first[1:].tolist(), len(keys)]
+    return {key: pages[start:end] for key, start, end in zip(keys[first].tolist(), first.tolist(), ends, strict=True)}
 
 
 def _pages(count: int) -> str:

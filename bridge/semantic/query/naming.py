@@ -23,6 +23,10 @@ _SUBJECTS = (PageClass.SLAB, PageClass.KERNEL_STACK, PageClass.MODULE, PageClass
 """Classes whose pages are told apart by what they are of."""
 
 
+_FEW = 32
+"""Pages that are put together one by one: for so few, arrays take longer."""
+
+
 @dataclass(frozen=True, slots=True)
 class Named:
     """Some pages that go by one name."""
@@ -41,24 +45,37 @@ class Namer:
         self._map = physical_map
         self._pids = glance.processes.pids
         self._by_pid = dict(zip(self._pids.tolist(), glance.processes.names, strict=True))
+        self._called_so: dict[int, str] = {}
+        self._paddrs: I64 | None = None
+        """(n_pages,) where each page lies for the guest, -1 for nowhere; made when it is first needed."""
 
     def process(self, pid: int) -> str:
         """`sshd (412)`."""
-        return f"{shown(self._by_pid[pid], 60)} ({pid})" if pid in self._by_pid else f"process {pid}"
+        called = self._called_so.get(pid)
+        if called is None:
+            called = f"{shown(self._by_pid[pid], 60)} ({pid})" if pid in self._by_pid else f"process {pid}"
+            self._called_so[pid] = called
+        return called
 
     def class_of(self, pages: U32) -> str:
         """The title of the class that pages have, or that they have several."""
         if not len(pages):
             return ""
-        # Of ten thousand hits, each in a page: a set is made only of several.
-        kinds = self.glance.classes[pages] if len(pages) == 1 else np.unique(self.glance.classes[pages])
-        return CLASS_TITLES[PageClass(int(kinds[0]))] if len(kinds) == 1 else SEVERAL
+        # An answer has thousands of matches, most of few pages: no set is made of those.
+        kinds = self.glance.classes[pages]
+        first = int(kinds[0])
+        return CLASS_TITLES[PageClass(first)] if len(kinds) == 1 or not (kinds != first).any() else SEVERAL
 
     def ranges(self, pages: U32) -> Ranges:
         """(n, 2) where pages lie for the guest: start and length, those that touch as one, by address."""
         if not len(pages):
             return NO_RANGES
-        paddrs = self._map.paddr_from_offset(pages.astype(np.uint64) * np.uint64(PAGE_BYTES))
+        if self._paddrs is None:
+            offsets = np.arange(len(self.glance.classes), dtype=np.uint64) * np.uint64(PAGE_BYTES)
+            self._paddrs = self._map.paddr_from_offset(offsets)
+        paddrs = self._paddrs[pages]
+        if len(paddrs) <= _FEW:
+            return _joined(sorted(paddrs.tolist()))
         paddrs = np.sort(paddrs[paddrs >= 0])
         first = np.flatnonzero(np.diff(paddrs, prepend=-2 * PAGE_BYTES) != PAGE_BYTES)
         counts = np.diff(np.append(first, len(paddrs)))
@@ -114,3 +131,14 @@ class Namer:
     def tables(self, pid: int) -> str:
         """Whose page tables."""
         return "page tables of the kernel" if pid == KERNEL_TABLES else f"page tables of {self.process(pid)}"
+
+
+def _joined(paddrs: list[int]) -> Ranges:
+    """(n, 2) the same of a few pages, ascending."""
+    found: list[list[int]] = []
+    for paddr in paddrs:
+        if found and found[-1][0] + found[-1][1] == paddr:
+            found[-1][1] += PAGE_BYTES
+        elif paddr >= 0:
+            found.append([paddr, PAGE_BYTES])
+    return np.array(found, np.int64).reshape(-1, 2)
