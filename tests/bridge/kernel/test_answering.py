@@ -1,4 +1,4 @@
-"""Answers to queries that the cookbook does not ask: of a guest's kernel, of addresses, in time, and what is missing."""
+"""Answers that the cookbook does not ask for: of the kernel, of addresses, in time, and of what is missing."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ class Watched(DeskWorld):
     """A machine of which somebody knows what was written: every second page."""
 
     def written(self, within_s: float) -> npt.NDArray[np.bool_]:
-        return np.arange(self.n_pages) % 2 == 0
+        every_second: npt.NDArray[np.bool_] = np.arange(self.n_pages) % 2 == 0
+        return every_second
 
     def changed_since(self, time_s: float) -> npt.NDArray[np.bool_]:
         return self.written(0.0)
