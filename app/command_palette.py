@@ -27,7 +27,8 @@ class Entry:
     shortcut: str = ""
     disabled: str | None = None  # why it cannot be run now
     matched: tuple[int, ...] = ()  # positions in `title` to set off
-    fills: str = ""  # instead of running, put this into the search box, so that the argument can be typed
+    fills: str = ""  # instead of running, put this into the search box, so that it can go on there
+    completes: bool = False  # Tab takes it
 
 
 def fuzzy_match(needle: str, text: str) -> tuple[float, tuple[int, ...]] | None:

@@ -244,7 +244,9 @@ def free_name(highlights: Iterable[Highlight], machine: str, name: str) -> str:
 
 def of_chosen(chosen: Chosen, name: str, colour: str) -> Highlight:
     """What is chosen, as a highlight that stays."""
-    return Highlight(chosen.machine, name, colour, chosen.kind, chosen.key, pages=chosen.pages, problem=chosen.problem)
+    key, query = ("", str(chosen.key)) if chosen.kind == QUERY else (chosen.key, "")
+    machine, pages, problem = chosen.machine, chosen.pages, chosen.problem
+    return Highlight(machine, name, colour, chosen.kind, key, query, pages=pages, problem=problem)
 
 
 def replaced(highlights: Highlights, old: Highlight, new: Highlight | None) -> Highlights:

@@ -23,6 +23,7 @@ KERNEL = "Kernel"
 STATISTICS = "Statistics"
 VOLATILITY = "Volatility"
 SQL = "SQL"
+RESULTS = "Results"
 SIDES: dict[str, Literal["left", "below left", "right", "bottom"]] = {
     MACHINES: "left",
     INSPECTOR: "right",
@@ -33,6 +34,7 @@ SIDES: dict[str, Literal["left", "below left", "right", "bottom"]] = {
     STATISTICS: "bottom",
     VOLATILITY: "bottom",
     SQL: "bottom",
+    RESULTS: "bottom",
     PERFORMANCE: "below left",
     PROCESSES: "below left",
     MEMORY_MAP: "bottom",

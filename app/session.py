@@ -9,6 +9,7 @@ from typing import Any
 
 from app import people
 from app.actions import ActionRegistry
+from app.answers import Answers
 from app.auditing import WINDOW, Auditor
 from app.frame_times import FrameTimes
 from app.greeting import Greeting
@@ -24,6 +25,8 @@ from app.machine_jobs import MachineJobs
 from app.machine_watch import MachineWatch
 from app.navigation import Navigation
 from app.notices import Notices
+from app.queries import Queries
+from app.readings import Readings
 from app.recorder import Recorder
 from app.settings import load_settings
 from app.slicings import Slicings
@@ -62,6 +65,8 @@ class Session:
         stage = Stage()
         jobs = Jobs()
         self._auditor = Auditor()
+        kernels = Kernels()
+        queries = Queries(jobs, stage, kernels)
         self.state = state = AppState(
             settings=settings,
             manager=MachineManager(),
@@ -73,7 +78,9 @@ class Session:
             frames=FrameTimes(),
             stage=stage,
             slicings=Slicings(folder, keep=keep),
-            kernels=Kernels(),
+            kernels=kernels,
+            queries=queries,
+            readings=Readings(jobs, queries),
             presets=TransferPresets(folder),
             run=self.run,
             is_software=stage.adapter.is_software,
@@ -85,6 +92,7 @@ class Session:
         self.looks = Looks(state, self.kept, self.notices)
         self.navigation = Navigation(state, self.kept, self.looks, self.greeting)
         self.highlights = HighlightList(state, self.navigation)
+        self.answers = Answers(state, self.navigation, self.highlights, self.kept)
         self.watch = MachineWatch(state, self.notices, self.greeting)
         self.machines = MachineJobs(state, options, self.notices, self.watch, self.greeting)
         self.recorder = Recorder(state, self.notices, records=keep and settings.store)

@@ -79,6 +79,7 @@ class Settings:
     show_statistics: bool = False
     show_volatility: bool = False
     show_sql: bool = False
+    show_results: bool = False
     show_processes: bool = True
     show_memory_map: bool = False
     show_files: bool = False

@@ -22,6 +22,9 @@ from app.log import LogRing
 from app.pass_times import PassFigures, PassTimes
 from app.people import People
 from app.place import Place
+from app.queries import Queries
+from app.readings import Readings
+from app.results_ui import ResultsUi
 from app.settings import Settings
 from app.slices_ui import SlicesUi
 from app.slicing import Slicing
@@ -37,6 +40,7 @@ from app.volatility_ui import VolatilityUi
 from bridge.machine.manager import AnyMachine, MachineManager
 
 if TYPE_CHECKING:
+    from app.command_palette import Entry
     from app.file_list import Listing
     from app.pane import Pane
     from app.stage import Stage
@@ -103,6 +107,11 @@ class SearchBox:
 
     text: str = ""
     open: bool = False
+    entries: Sequence[Entry] = ()  # what it offered last
+    put: str | None = None  # what is to stand in the field in its place
+    asked: str | None = None  # Enter was pressed on this text before it was understood
+    asked_s: float = 0.0  # when
+    recalled: int = 0  # how many questions back the text is from; 0: it was typed
     focus: bool = False  # take the keyboard in the next frame
     leave: bool = False  # give it back, and forget the text
     chosen: int = 0
@@ -145,6 +154,8 @@ class AppState:
     stage: Stage
     slicings: Slicings
     kernels: Kernels
+    queries: Queries
+    readings: Readings
     people: People = field(default_factory=People)
     presets: TransferPresets
     histograms: Histograms
@@ -183,6 +194,7 @@ class AppState:
     sql: SqlUi = field(default_factory=SqlUi)
     highlights_ui: HighlightsUi = field(default_factory=HighlightsUi)
     volatility: VolatilityUi = field(default_factory=VolatilityUi)
+    results: ResultsUi = field(default_factory=ResultsUi)
     statistics: StatisticsUi = field(default_factory=StatisticsUi)
     menu_place: Place | None = None  # what the volume's context menu is about
     hints: Hints = field(default_factory=Hints)

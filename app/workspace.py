@@ -34,6 +34,7 @@ from app.panels import (
     open_dump,
     performance,
     processes,
+    results,
     slices,
     sql,
     stack,
@@ -70,6 +71,7 @@ PANELS: Mapping[str, ModuleType] = {
     "show_statistics": statistics,
     "show_volatility": volatility,
     "show_sql": sql,
+    "show_results": results,
     "show_slices": slices,
 }
 """By the setting that shows it; in the order in which they are drawn."""

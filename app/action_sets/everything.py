@@ -11,6 +11,7 @@ from app.action_sets.look import look_actions
 from app.action_sets.machines import machine_actions
 from app.action_sets.panes import pane_actions
 from app.action_sets.processes import process_actions
+from app.action_sets.queries import query_actions
 from app.action_sets.slices import slice_actions
 from app.action_sets.sql import sql_actions
 from app.action_sets.views import view_actions
@@ -33,6 +34,7 @@ def all_actions(session: Session, frame: Frame) -> list[Action]:
         slice_actions,
         look_actions,
         chosen_actions,
+        query_actions,
         highlight_actions,
         kernel_list_actions,
         volatility_actions,

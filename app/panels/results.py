@@ -1,0 +1,311 @@
+"""Results panel: what was asked, how it was understood, and a table of what was found."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from imgui_bundle import icons_fontawesome_6 as icons
+from imgui_bundle import imgui
+
+from app.answers import shown_title
+from app.found_rows import NOWHERE, FoundRow, holding
+from app.layout import RESULTS
+from app.output import format_bytes, format_duration
+from app.panels.kernel_notes import note
+from app.theme import Rgba, u32
+from app.widgets.record_table import OWN_KEYS, MenuEntry
+from bridge.semantic.query.model import Verb
+
+if TYPE_CHECKING:
+    from app.queries import Asked
+    from app.state import AppState
+    from app.ui import Ui
+    from bridge.semantic.query.results import Comparison, Result
+
+EXAMPLES = (
+    "every process",
+    "kernel stacks",
+    "page tables of the kernel",
+    "how much memory is free",
+    "what was written in the last 5 s",
+    'text "root:"',
+)
+"""For whom has not asked yet: they mean something in any guest."""
+FILTER_UNITS, NARROW_UNITS = 34.0, 150.0
+_TOOLS = 6
+MOST_RECENT = 12
+
+
+def draw(state: AppState, ui: Ui) -> None:
+    """Draw the panel."""
+    with ui.panel(RESULTS, flags=imgui.WindowFlags_.no_scrollbar) as visible:
+        if not visible:
+            return
+        asked = state.queries.shown
+        if asked is None:
+            _unasked(state, ui)
+        elif asked.running:
+            _running(ui, asked)
+        elif asked.result is None:
+            _unanswered(state, ui, asked)
+        else:
+            _answer(state, ui, asked, asked.result)
+
+
+# Without an answer
+
+
+def _unasked(state: AppState, ui: Ui) -> None:
+    why_not = state.actions.get("query.ask").why_not()
+    _middle(ui, 34 if why_not is None else 20)
+    _say(ui, icons.ICON_FA_CIRCLE_QUESTION, "Ask, and what is meant lights up", why_not or "Ctrl+K, or begin with one")
+    if why_not is None:
+        ui.gap(4)
+        _chips(ui, EXAMPLES)
+
+
+def _running(ui: Ui, asked: Asked) -> None:
+    theme = ui.theme
+    _middle(ui, 24)
+    ui.centred(asked.title[:200], theme.text_dim)
+    ui.gap(3)
+    width = min(theme.px(60), imgui.get_content_region_avail().x)
+    _centre(width)
+    ui.progress(None, width, theme.px(0.75))
+    ui.gap(3)
+    _centre(theme.px(24))
+    if ui.button(f"{icons.ICON_FA_STOP}  Stop", width=theme.px(24)):
+        ui.run("query.cancel")
+
+
+def _unanswered(state: AppState, ui: Ui, asked: Asked) -> None:
+    theme = ui.theme
+    _line(state, ui, asked, "")
+    _middle(ui, 34 if asked.nearest else 22)
+    understood = asked.query is not None
+    icon = icons.ICON_FA_TRIANGLE_EXCLAMATION if understood else icons.ICON_FA_CIRCLE_QUESTION
+    _say(ui, icon, asked.problem, "" if understood or not asked.nearest else "Nearest to it", theme.warn)
+    if asked.nearest:
+        ui.gap(3)
+        _chips(ui, asked.nearest)
+
+
+def _say(ui: Ui, icon: str, title: str, detail: str, colour: Rgba | None = None) -> None:
+    with ui.font(None, ui.theme.title_size * 1.1):
+        ui.centred(icon, colour or ui.theme.text_faint)
+    ui.gap(2)
+    for line in _broken(title, min(imgui.get_content_region_avail().x, ui.theme.px(150))):
+        ui.centred(line, ui.theme.text_dim)
+    if detail:
+        with ui.small():
+            ui.centred(detail, ui.theme.text_faint)
+
+
+def _broken(text: str, width: float) -> list[str]:
+    from app.panels.kernel_notes import broken
+
+    return broken(text, width, lambda part: imgui.calc_text_size(part).x)
+
+
+def _chips(ui: Ui, questions: Sequence[str]) -> None:
+    """Draw questions as buttons in centred lines; a click asks one."""
+    theme = ui.theme
+    gap, room = theme.px(2), imgui.get_content_region_avail().x
+    lines: list[list[tuple[str, float]]] = [[]]
+    for question in questions:
+        width = min(imgui.calc_text_size(question).x + theme.px(5), room)
+        if lines[-1] and sum(w + gap for _, w in lines[-1]) + width > min(room, theme.px(200)):
+            lines.append([])
+        lines[-1].append((question, width))
+    with ui.style(item_spacing=(gap, theme.px(1.5)), frame_rounding=theme.px(3.5)):
+        for line in lines:
+            _centre(sum(width for _, width in line) + gap * (len(line) - 1))
+            for index, (question, width) in enumerate(line):
+                if index:
+                    imgui.same_line(0, gap)
+                if ui.button(question, width=width, small=True):
+                    ui.run("query.ask", text=question)
+
+
+def _middle(ui: Ui, units: float) -> None:
+    """Leave room above so that something of a height stands a little over the middle."""
+    imgui.dummy(imgui.ImVec2(0, max(0.0, (imgui.get_content_region_avail().y - ui.theme.px(units)) * 0.4)))
+
+
+def _centre(width: float) -> None:
+    room = imgui.get_content_region_avail().x - width
+    imgui.set_cursor_pos_x(imgui.get_cursor_pos_x() + max(0.0, round(room / 2)))
+
+
+# With one
+
+
+def _answer(state: AppState, ui: Ui, asked: Asked, result: Result) -> None:
+    _line(state, ui, asked, told(result))
+    _notes(ui, asked, result)
+    if result.comparison is not None:
+        _comparison(ui, result.comparison)
+    if not asked.rows:
+        title = "Nothing of the kind was found" if result.complete else "Nothing was found before it was stopped"
+        note(ui, icons.ICON_FA_CIRCLE_CHECK, title)
+        return
+    _table(state, ui, asked)
+
+
+def told(result: Result) -> str:
+    """How much was found, in a line: `12 matches · 3.2 MiB, 812 pages · 14 ms`."""
+    count = f"{result.count:,} {'match' if result.count == 1 else 'matches'}"
+    size = sum(int(match.ranges[:, 1].sum()) for match in result.matches) if result.count <= 64 else None
+    pages = f"{len(result.pages):,} {'page' if len(result.pages) == 1 else 'pages'}"
+    whole = (
+        format_bytes(len(result.pages) * 4096)
+        if size is None or size >= len(result.pages) * 4096
+        else format_bytes(size)
+    )
+    parts = [count, f"{whole}, {pages}", format_duration(result.elapsed_s)]
+    return "  ·  ".join(parts)
+
+
+def _line(state: AppState, ui: Ui, asked: Asked, said: str) -> None:
+    """Draw what was asked, how much was found, and what can be done with it."""
+    theme = ui.theme
+    room = imgui.get_content_region_avail().x
+    filtering = FILTER_UNITS if asked.rows and room > theme.px(NARROW_UNITS) else 0.0
+    tools = theme.px(_TOOLS * 8 + filtering)
+    result = asked.result
+    with ui.style(item_spacing=(theme.px(1), theme.px(1))):
+        imgui.align_text_to_frame_padding()
+        if result is not None and result.query.verb is Verb.COUNT:
+            with ui.bold():
+                ui.text(f"{result.count:,}", theme.accent)
+            imgui.same_line(0, theme.px(3))
+        left = imgui.get_content_region_avail().x - tools - theme.px(3)
+        with ui.small():
+            wanted = imgui.calc_text_size(said).x + theme.px(4)
+        with ui.bold():
+            ui.elided(shown_title(asked), max(theme.px(16), left - (wanted if left - wanted > theme.px(24) else 0)))
+        if said and left - wanted > theme.px(24):
+            imgui.same_line(0, theme.px(4))
+            with ui.small():
+                imgui.align_text_to_frame_padding()
+                ui.faint(said)
+        ui.right(tools)
+        if filtering:
+            state.results.table.filter_box(theme.px(filtering), f"Filter {len(asked.rows):,}")
+            imgui.same_line(0, theme.px(1))
+        for action in ("query.again", "query.light", "query.keep", "bookmark.add", "query.copy"):
+            if action in state.actions:
+                ui.action_icon(action, {})
+                imgui.same_line(0, theme.px(1))
+        _history(state, ui)
+
+
+def _history(state: AppState, ui: Ui) -> None:
+    theme, queries = ui.theme, state.queries
+    if ui.icon_button(icons.ICON_FA_CLOCK_ROTATE_LEFT, "Earlier questions", enabled=len(queries.history) > 1):
+        imgui.open_popup("earlier questions")
+    with ui.style(window_padding=(theme.px(2), theme.px(2)), item_spacing=(theme.px(2), theme.px(2))):
+        if imgui.begin_popup("earlier questions"):
+            for one in list(reversed(queries.history))[:MOST_RECENT]:
+                count = "" if one.result is None else f"{one.result.count:,}"
+                label = f"{shown_title(one)[:80]}##{one.number}"
+                icon = icons.ICON_FA_CIRCLE_QUESTION if one.result is None else icons.ICON_FA_CHECK
+                if imgui.internal.menu_item_ex(label, icon, count, one is queries.latest):
+                    ui.run("query.show", number=one.number)
+            imgui.end_popup()
+
+
+def _notes(ui: Ui, asked: Asked, result: Result) -> None:
+    """Draw what was taken for what, and what else should be known."""
+    theme = ui.theme
+    said = [(one, theme.text_faint) for one in asked.assumed]
+    said += [(one, theme.text_dim if result.complete else theme.warn) for one in result.notes]
+    if not result.complete and not result.notes:
+        said.append(("There is more than this.", theme.warn))
+    if not said:
+        ui.gap(0.5)
+        return
+    with ui.small(), ui.style(item_spacing=(theme.px(3), theme.px(0.5))):
+        for index, (sentence, colour) in enumerate(said[:4]):
+            room = imgui.get_content_region_avail().x
+            if index:
+                after = imgui.get_item_rect_max().x + theme.px(4) + imgui.calc_text_size(sentence).x
+                if after < imgui.get_cursor_screen_pos().x + room:
+                    imgui.same_line(0, theme.px(4))
+            ui.elided(sentence, imgui.get_content_region_avail().x, colour)
+    ui.gap(1.5)
+
+
+def _comparison(ui: Ui, compared: Comparison) -> None:
+    """Draw the two sides as bars of one scale; what both hold is drawn stronger, from the left."""
+    theme = ui.theme
+    sides = ((compared.left, compared.left_pages), (compared.right, compared.right_pages))
+    most = max(1, *(pages for _, pages in sides))
+    room = imgui.get_content_region_avail().x
+    names = min(max(imgui.calc_text_size(name).x for name, _ in sides) + theme.px(4), room * 0.4)
+    figures = max(imgui.calc_text_size(_figure(pages)).x for _, pages in sides) + theme.px(4)
+    bar = max(theme.px(10), min(room - names - figures, theme.px(220)))
+    draw, height = imgui.get_window_draw_list(), theme.px(3)
+    for name, pages in sides:
+        at = imgui.get_cursor_screen_pos()
+        line = imgui.get_text_line_height()
+        ui.elided(name, names - theme.px(3))
+        left, top = at.x + names, at.y + (line - height) / 2
+        full, both = bar * pages / most, bar * compared.both_pages / most
+        draw.add_rect_filled((left, top), (left + bar, top + height), u32(theme.border), theme.px(1))
+        draw.add_rect_filled((left, top), (left + full, top + height), u32(theme.accent.alpha(0.45)), theme.px(1))
+        draw.add_rect_filled((left, top), (left + both, top + height), u32(theme.accent), theme.px(1))
+        draw.add_text((left + bar + theme.px(3), at.y), u32(theme.text_dim), _figure(pages))
+    with ui.small():
+        imgui.set_cursor_pos_x(imgui.get_cursor_pos_x() + names)
+        ui.faint(f"{compared.both_pages:,} pages are of both")
+    ui.gap(2)
+
+
+def _figure(pages: int) -> str:
+    return f"{format_bytes(pages * 4096)}, {pages:,} pages"
+
+
+def _table(state: AppState, ui: Ui, asked: Asked) -> None:
+    table, shown = state.results.table, state.results
+    if shown.number != asked.number:
+        shown.number, table.selected = asked.number, None
+        table.set_filter("")
+    if state.selection != shown.followed:
+        shown.followed = place = state.selection
+        if place is not None and place.machine == asked.machine:
+            row = holding(asked.rows, place.offset // 4096)
+            if row is not None and row.index != table.selected:
+                table.show(row.index)
+
+    def menu(row: FoundRow) -> list[MenuEntry]:
+        nowhere = "" if row.first != NOWHERE else "It is not in memory"
+        return [
+            MenuEntry(
+                *("Light it up and fly there", icons.ICON_FA_HIGHLIGHTER),
+                lambda: ui.run("query.light", index=row.index),
+            ),
+            MenuEntry(
+                *("Go to its first byte", icons.ICON_FA_LOCATION_CROSSHAIRS),
+                lambda: ui.run("query.go", index=row.index),
+                nowhere,
+            ),
+            MenuEntry(*("Keep it lit", icons.ICON_FA_THUMBTACK), lambda: ui.run("query.keep", index=row.index)),
+            MenuEntry(*("Light all of it up again", icons.ICON_FA_LAYER_GROUP), lambda: ui.run("query.light")),
+            MenuEntry(
+                *("Copy its ranges of addresses", icons.ICON_FA_COPY),
+                lambda: ui.run("query.copy", index=row.index),
+                nowhere,
+            ),
+        ]
+
+    event = table.draw(ui.theme, asked.rows, menu=menu)
+    if table.focused:
+        state.own_keys |= OWN_KEYS
+    if event is None:
+        return
+    if event.kind == "open" and event.row.first != NOWHERE:
+        ui.run("query.go", index=event.row.index)
+    else:
+        ui.run("query.light", index=event.row.index)
