@@ -1,4 +1,4 @@
-"""Answers: what is done with what a question found: it lights up, is gone to, kept lit, or left out, as its verb says."""
+"""Answers: what is done with what a question found: it lights up, is gone to, kept lit or left out, as its verb says."""
 
 from __future__ import annotations
 

@@ -11,15 +11,21 @@ from imgui_bundle import imgui
 from app.command_palette import Entry, entries_for
 from app.layout import VOLUME
 from app.panels import look
+from app.question_entries import ghost_of, in_order, problem_of, question_entries, recent_entries
 from app.theme import u32
+from app.ui import fit_text
 
 if TYPE_CHECKING:
-    from app.state import AppState
+    from app.state import AppState, SearchBox
     from app.ui import Ui
 
 HEIGHT_UNITS = 12
-HINT = "Search actions, or go to an address"
-MENU_CATEGORIES = ("Machine", "View", "Look", "Selection", "Highlights", "Kernel", "Console", "Window", "Help")
+HINT = "Search, ask, or go to an address"
+WAIT_S = 1.5
+"""Enter waits at most so long for what was typed to be understood."""
+MENU_CATEGORIES = (
+    *("Machine", "View", "Look", "Selection", "Highlights", "Questions", "Kernel", "Console", "Window", "Help"),
+)
 VISIBLE_ENTRIES = 9
 BAR_FLAGS = (
     imgui.WindowFlags_.no_decoration
@@ -123,13 +129,18 @@ def _search_box(state: AppState, ui: Ui, width: float) -> bool:
     ):
         imgui.set_next_item_width(width)
         flags = imgui.InputTextFlags_.enter_returns_true | imgui.InputTextFlags_.escape_clears_all
+        flags |= imgui.InputTextFlags_.callback_completion | imgui.InputTextFlags_.callback_always
         before = search.text
-        entered, search.text = imgui.input_text_with_hint(f"##search{search.generation}", HINT, search.text, flags)
+        entered, search.text = imgui.input_text_with_hint(
+            f"##search{search.generation}", HINT, search.text, flags, lambda data: _edited(search, data)
+        )
     if search.text != before:
-        search.chosen = 0
+        search.chosen, search.asked = 0, None
     if imgui.is_item_activated():
         search.open = True
     active = imgui.is_item_active()
+    if active and search.open:
+        _ghost(ui, search, at, width, pad)
     box_height = imgui.get_item_rect_size().y
     lines = imgui.get_window_draw_list()
     middle = at.y + (box_height - imgui.get_text_line_height()) / 2
@@ -153,11 +164,85 @@ def _search_box(state: AppState, ui: Ui, width: float) -> bool:
     return entered
 
 
+def _edited(search: SearchBox, data: imgui.InputTextCallbackData) -> int:
+    """Change the text in the field itself: Tab takes what is offered, and other parts put what they like."""
+    if data.event_flag == imgui.InputTextFlags_.callback_completion:
+        offered = [entry for entry in search.entries if entry.completes]
+        at = search.chosen
+        if 0 < at < len(search.entries) and search.entries[at].fills:
+            search.put = search.entries[at].fills
+        elif offered:
+            search.put = offered[0].fills
+    if search.put is not None:
+        data.delete_chars(0, data.buf_text_len)
+        data.insert_chars(0, search.put)
+        data.cursor_pos = data.selection_start = data.selection_end = data.buf_text_len
+        search.put = None
+    return 0
+
+
+def _ghost(ui: Ui, search: SearchBox, at: imgui.ImVec2, width: float, pad: float) -> None:
+    """Draw faintly what Tab would add behind what was typed."""
+    ghost = ghost_of(search.text, search.entries)
+    left = at.x + pad + imgui.calc_text_size(search.text).x
+    room = at.x + width - ui.theme.px(3) - left
+    if ghost and room > ui.theme.px(6):
+        top = at.y + (imgui.get_item_rect_size().y - imgui.get_text_line_height()) / 2
+        imgui.get_window_draw_list().add_text(
+            imgui.ImVec2(left, top), u32(ui.theme.text_faint.alpha(0.75)), fit_text(ghost, room)
+        )
+
+
+def _entries(state: AppState) -> tuple[list[Entry], str]:
+    """What the text could mean now, the likeliest first; and why it is no question, where that should be said."""
+    text, machine = state.search.text, state.current
+    others = entries_for(text, state.actions, can_go=state.actions.get("view.go_to").why_not())
+    if machine is None or machine not in state.stage.feeds:
+        return others, ""
+    if not text.strip():
+        return [*recent_entries(one.text for one in reversed(state.queries.history)), *others], ""
+    reading = state.readings.of(text, machine)
+    found = in_order(text, question_entries(text, reading), others, reading)
+    weak = all(not entry.matched for entry in others) and all(entry.fills for entry in found)
+    return found, problem_of(text, reading) if weak else ""
+
+
+def _is_read(state: AppState) -> bool:
+    """Whether what was typed is known to be a question, or to be none."""
+    search, machine = state.search, state.current
+    if machine is None or machine not in state.stage.feeds or not search.text.strip():
+        return True
+    reading = state.readings.of(search.text, machine)
+    return (reading is not None and reading.text == search.text) or state.now_s - search.asked_s > WAIT_S
+
+
+def _recall(state: AppState) -> bool:
+    """Fill in earlier questions by Up in an empty field, as a shell does; whether a key was taken for it."""
+    search = state.search
+    texts = list(dict.fromkeys(one.text for one in reversed(state.queries.history)))
+    is_recalled = 0 < search.recalled <= len(texts) and search.text == texts[search.recalled - 1]
+    if not is_recalled:
+        search.recalled = 0
+    if not texts or (search.text.strip() and not is_recalled) or search.chosen:
+        return False
+    step = imgui.is_key_pressed(imgui.Key.up_arrow) - (imgui.is_key_pressed(imgui.Key.down_arrow) and is_recalled)
+    if step:
+        search.recalled = min(max(search.recalled + step, 0), len(texts))
+        search.put = search.text = texts[search.recalled - 1] if search.recalled else ""
+    return bool(step)
+
+
 def _results(state: AppState, ui: Ui, left: float, top: float, width: float, entered: bool) -> None:
     theme, search = ui.theme, state.search
-    reason = state.actions.get("view.go_to").why_not()
-    entries = entries_for(search.text, state.actions, can_go=reason)
-    if entries:
+    recalled = _recall(state)
+    search.entries, problem = _entries(state)
+    entries = search.entries
+    if entered and search.asked is None:
+        search.asked, search.asked_s = search.text, state.now_s
+    entered = search.asked is not None and (search.chosen > 0 or _is_read(state))
+    if entered:
+        search.asked = None
+    if entries and not recalled:
         step = imgui.is_key_pressed(imgui.Key.down_arrow) - imgui.is_key_pressed(imgui.Key.up_arrow)
         search.chosen = (search.chosen + step) % len(entries)
     line = theme.px(9)
@@ -178,14 +263,15 @@ def _results(state: AppState, ui: Ui, left: float, top: float, width: float, ent
         run: Callable[[], None] | None = None
         if not entries:
             imgui.set_cursor_pos_y(theme.px(2))
-            ui.faint(f"  Nothing is called “{search.text.strip()[:40]}”. Addresses look like 0x7c00, 31744 or 16M.")
+            nothing = f"  Nothing is called “{search.text.strip()[:40]}”. Addresses look like 0x7c00, 31744 or 16M."
+            ui.elided(problem or nothing, imgui.get_content_region_avail().x - theme.px(2), theme.text_faint)
         for index, entry in enumerate(entries):
             if _line(ui, entry, index, line, chosen=index == search.chosen, scroll=entered or _moved()):
                 run = lambda entry=entry: _choose(state, entry)  # noqa: E731
         if entered and entries:
             run = lambda: _choose(state, entries[search.chosen])  # noqa: E731
         imgui.end_child()
-        _footer(ui)
+        _footer(ui, problem, tab=any(entry.completes for entry in entries))
         held = imgui.HoveredFlags_.allow_when_blocked_by_active_item
         search.hovered = imgui.is_window_hovered(imgui.HoveredFlags_.root_and_child_windows | held)
         imgui.end()
@@ -198,9 +284,10 @@ def _moved() -> bool:
 
 
 def _choose(state: AppState, entry: Entry) -> None:
+    search = state.search
     if entry.fills:
-        state.search.text = entry.fills
-        state.search.focus = True
+        search.text = search.put = entry.fills
+        search.focus = True
         return
     state.search.leave = True
     state.run(entry.action, entry.args)
@@ -242,17 +329,19 @@ def _line(ui: Ui, entry: Entry, index: int, height: float, *, chosen: bool, scro
     return bool(clicked)
 
 
-def _footer(ui: Ui) -> None:
+def _footer(ui: Ui, problem: str, *, tab: bool) -> None:
     theme = ui.theme
     at = imgui.get_cursor_screen_pos()
+    room = imgui.get_content_region_avail().x
     imgui.get_window_draw_list().add_line(
-        imgui.ImVec2(at.x, at.y + theme.px(1)),
-        imgui.ImVec2(at.x + imgui.get_content_region_avail().x, at.y + theme.px(1)),
-        u32(theme.border),
+        imgui.ImVec2(at.x, at.y + theme.px(1)), imgui.ImVec2(at.x + room, at.y + theme.px(1)), u32(theme.border)
     )
     imgui.set_cursor_pos(imgui.ImVec2(imgui.get_cursor_pos_x() + theme.px(2), imgui.get_cursor_pos_y() + theme.px(2.5)))
     with ui.small():
-        ui.faint("Up, Down choose  ·  Enter runs  ·  Escape leaves  ·  an address goes there")
+        if problem:
+            ui.elided(problem, room - theme.px(4), theme.warn)
+        else:
+            ui.faint(f"{'Tab completes  ·  ' if tab else ''}Up, Down choose  ·  Enter runs  ·  Escape leaves")
 
 
 def _right_width(state: AppState, ui: Ui, width: float) -> float:
