@@ -1,4 +1,4 @@
-"""Answers: what is done with what a question found: it lights up, is gone to, kept lit or left out, as its verb says."""
+"""Answers: what is done with what a question found: it lights up, is gone to, kept lit or left out; its verb says."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Answers:
         """Bring the results to the front."""
         if not self._state.settings.show_results:
             self._kept.change(show_results=True)
-        self._state.focus_panel = RESULTS
+        self._state.front_panel = RESULTS
 
     def highlight(self, text: str, machine: str, name: str = "", colour: str = "", *, fly: bool = True) -> Job:
         """Ask for a program, and keep what is found lit under a name; the job's result describes the highlight."""

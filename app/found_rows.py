@@ -36,34 +36,34 @@ def rows_of(result: Result) -> tuple[FoundRow, ...]:
 
 COLUMNS = (
     Column[FoundRow]("What", lambda row: row.match.label),
-    Column[FoundRow]("Kind", lambda row: row.match.kind, width=22, tone="dim"),
+    Column[FoundRow]("Kind", lambda row: row.match.kind, width=19, tone="dim"),
     Column[FoundRow](
         "PID",
         lambda row: -1 if row.match.pid is None else row.match.pid,
         lambda row: "" if row.match.pid is None else str(row.match.pid),
-        14,
+        12,
         right=True,
         tone="dim",
         tip="The process whose it is",
     ),
     Column[FoundRow](
-        "Pages", lambda row: len(row.match.pages), width=17, right=True, descends=True, tip="Pages of 4 KiB in memory"
+        "Pages", lambda row: len(row.match.pages), width=14, right=True, descends=True, tip="Pages of 4 KiB in memory"
     ),
     Column[FoundRow](
         "Size",
         lambda row: row.size_bytes,
         lambda row: format_bytes(row.size_bytes),
-        20,
+        17,
         right=True,
         descends=True,
         exact=True,
     ),
-    Column[FoundRow]("Class", lambda row: row.match.page_class, width=36, tone="dim", tip="What its pages hold"),
+    Column[FoundRow]("Class", lambda row: row.match.page_class, width=29, tone="dim", tip="What its pages hold"),
     Column[FoundRow](
         "First address",
         lambda row: row.first,
         lambda row: "" if row.first == NOWHERE else f"{row.first:#x}",
-        30,
+        26,
         right=True,
         mono=True,
         tip="Guest-physical; a double click goes there",

@@ -116,6 +116,22 @@ def lies_in_dock_space() -> bool:
     return node is not None and bool(imgui.internal.dock_node_get_root_node(node).is_dock_space())
 
 
+def bring_to_front() -> bool:
+    """Choose the tab of the current window without giving it the keyboard; False where it has no tab yet."""
+    window = imgui.internal.get_current_window()
+    node: imgui.internal.DockNode | None = window.dock_node
+    if node is None:
+        imgui.internal.bring_window_to_display_front(window)
+        return bool(window.was_active)  # one that has just appeared is docked in the next frame
+    bar: imgui.internal.TabBar | None = node.tab_bar
+    if bar is None:
+        return bool(window.was_active)  # alone in its place
+    if not any(tab.id_ == window.tab_id for tab in bar.tabs):
+        return False
+    bar.next_selected_tab_id = window.tab_id
+    return True
+
+
 def dock_ids(ini: str) -> dict[str, int]:
     """Return where in a saved layout (ImGui's ini text) each window is docked; 0 for one that floats."""
     found: dict[str, int] = {}

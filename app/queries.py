@@ -19,7 +19,7 @@ from bridge.memory.errors import GuestMemoryError
 from bridge.semantic.query.answering import Result, answer_query
 from bridge.semantic.query.desk_world import no_rules
 from bridge.semantic.query.model import MAX_RULES, BadQuery, NotUnderstood, Query
-from bridge.semantic.query.names import Names
+from bridge.semantic.query.names import NO_NAMES, Names
 from bridge.semantic.query.parser import understand
 from bridge.semantic.search.pattern import BadPattern
 
@@ -196,10 +196,8 @@ class Queries:
 
             def end(job: Job) -> None:
                 self._naming = None
-                if isinstance(job.result, Names):
-                    self._names[machine] = time.monotonic(), job.result
-                elif known is not None:
-                    self._names[machine] = time.monotonic(), known[1]
+                found = job.result if isinstance(job.result, Names) else NO_NAMES if known is None else known[1]
+                self._names[machine] = time.monotonic(), found
 
             self._naming = self._jobs.start(
                 "Finding names", lambda _job: names_of_machine(ask, self._shown()), on_end=end, quiet=True
@@ -209,7 +207,7 @@ class Queries:
     def names_for_job(self, machine: str) -> Callable[[], Names]:
         """What tells a job's thread what there is in a machine: at once where it is known. Raises KernelError there."""
         known_s, known = self._names.get(machine, (-math.inf, None))
-        if known is not None and time.monotonic() - known_s <= NAMES_FRESH_S:
+        if known is not None and known is not NO_NAMES and time.monotonic() - known_s <= NAMES_FRESH_S:
             return lambda: known
         ask, machines = self._asker(machine), self._shown()
         return lambda: names_of_machine(ask, machines)

@@ -80,22 +80,42 @@ def recent_entries(asked: Iterable[str]) -> list[Entry]:
 def in_order(text: str, questions: Sequence[Entry], others: Sequence[Entry], reading: Reading | None) -> list[Entry]:
     """Both kinds together, the likeliest first.
 
-    Addresses come first, but for bytes in groups; so do actions whose names begin as the text does; then questions.
+    Addresses come first, but for bytes in groups. An action whose name begins as the text does comes before a question
+    of one word, and behind one of several.
     """
     typed = text.strip().casefold()
     if not typed:
         return [*questions, *others][:MAX_ENTRIES]
-    going = [entry for entry in others if entry.action == "view.go_to" and entry.args]
-    rest = [entry for entry in others if entry not in going]
-    meant = [entry for entry in rest if entry.title.casefold().startswith(typed)][:FIRST_ACTIONS]
-    rest = [entry for entry in rest if entry not in meant]
+    going = [entry for entry in others if _goes(entry)]
+    meant = [entry for entry in others if _named(entry, typed)][:FIRST_ACTIONS]
+    rest = [entry for entry in others if entry not in going and entry not in meant]
     asks = [entry for entry in questions if not entry.fills]
     further = [entry for entry in questions if entry.fills and entry.completes]
     nearest = [entry for entry in questions if entry.fills and not entry.completes]
-    is_bytes = bool(_BYTES.fullmatch(text.strip())) and _kind(reading) is Kind.BYTES
-    head = [*asks, *going] if is_bytes else [*going, *meant, *asks]
-    tail = [*meant, *further] if is_bytes else further
-    return [*head, *tail, *rest, *nearest][:MAX_ENTRIES]
+    if _BYTES.fullmatch(text.strip()) and _kind(reading) is Kind.BYTES:
+        head = [*asks, *going, *meant]
+    elif comes_first(text, others):
+        head = [*going, *meant, *asks]
+    else:
+        head = [*asks, *meant]  # several words are rather a question than the beginning of a name
+    return [*head, *further, *rest, *nearest][:MAX_ENTRIES]
+
+
+def comes_first(text: str, others: Sequence[Entry]) -> bool:
+    """Whether an address or an action is what is meant, whatever question the text may be."""
+    typed = text.strip().casefold()
+    if _BYTES.fullmatch(text.strip()):
+        return False
+    named = [entry.title.casefold() for entry in others if _named(entry, typed)]
+    return any(_goes(entry) for entry in others) or typed in named or (bool(named) and " " not in typed)
+
+
+def _named(entry: Entry, typed: str) -> bool:
+    return entry.title.casefold().startswith(typed) and entry.disabled is None
+
+
+def _goes(entry: Entry) -> bool:
+    return entry.action == "view.go_to" and "address" in entry.args
 
 
 def _kind(reading: Reading | None) -> Kind | None:

@@ -203,7 +203,8 @@ class AppState:
     disassemblies: dict[str, DisassemblyView] = field(default_factory=dict)
     docked: set[str] = field(default_factory=set)  # panels that lie in the dock space, not floating
     to_dock: list[tuple[str, str, bool]] = field(default_factory=list)  # panels to dock beside another; True: below it
-    focus_panel: str | None = None  # bring this panel to the front in the next frame
+    focus_panel: str | None = None  # bring this panel to the front in the next frame, and give it the keyboard
+    front_panel: str | None = None  # the same, but the keyboard stays where it is
     keyboard_taken: bool = False  # a text field or the terminal has the keys
     swallow: tuple[str, int] = ("", 0)  # a typed character that was an action, and for how many frames it may come
     volume_rect: tuple[float, float, float, float] = (

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from imgui_bundle import imgui
 
 from app.actions import Action
-from app.layout import home_of, lies_in_dock_space
+from app.layout import bring_to_front, home_of, lies_in_dock_space
 from app.theme import Rgba, Theme, u32, vec4
 
 if TYPE_CHECKING:
@@ -100,6 +100,8 @@ class Ui:
         with self.style(window_padding=inner):
             flags |= imgui.WindowFlags_.no_collapse | imgui.WindowFlags_.no_focus_on_appearing
             visible, _ = imgui.begin(name, None, flags)
+        if state.front_panel == name and bring_to_front():
+            state.front_panel = None
         (state.docked.add if lies_in_dock_space() else state.docked.discard)(name)
         try:
             yield visible

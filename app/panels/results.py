@@ -33,7 +33,9 @@ EXAMPLES = (
 )
 """For whom has not asked yet: they mean something in any guest."""
 FILTER_UNITS, NARROW_UNITS = 34.0, 150.0
-_TOOLS = 6
+_ACTIONS = ("query.again", "query.light", "query.keep", "bookmark.add", "query.copy")
+ICON_LEAST_UNITS = 38.0
+"""A panel of less height has no room for an icon above what it says."""
 MOST_RECENT = 12
 
 
@@ -81,20 +83,21 @@ def _running(ui: Ui, asked: Asked) -> None:
 
 def _unanswered(state: AppState, ui: Ui, asked: Asked) -> None:
     theme = ui.theme
-    _line(state, ui, asked, "")
-    _middle(ui, 34 if asked.nearest else 22)
+    _line(state, ui, asked)
     understood = asked.query is not None
     icon = icons.ICON_FA_TRIANGLE_EXCLAMATION if understood else icons.ICON_FA_CIRCLE_QUESTION
+    _middle(ui, 34 if asked.nearest else 22)
     _say(ui, icon, asked.problem, "" if understood or not asked.nearest else "Nearest to it", theme.warn)
     if asked.nearest:
         ui.gap(3)
-        _chips(ui, asked.nearest)
+        _chips(ui, [one.removeprefix(f"{Verb.SHOW} ") for one in asked.nearest])
 
 
 def _say(ui: Ui, icon: str, title: str, detail: str, colour: Rgba | None = None) -> None:
-    with ui.font(None, ui.theme.title_size * 1.1):
-        ui.centred(icon, colour or ui.theme.text_faint)
-    ui.gap(2)
+    if imgui.get_content_region_avail().y > ui.theme.px(ICON_LEAST_UNITS):
+        with ui.font(None, ui.theme.title_size * 1.1):
+            ui.centred(icon, colour or ui.theme.text_faint)
+        ui.gap(2)
     for line in _broken(title, min(imgui.get_content_region_avail().x, ui.theme.px(150))):
         ui.centred(line, ui.theme.text_dim)
     if detail:
@@ -142,7 +145,7 @@ def _centre(width: float) -> None:
 
 
 def _answer(state: AppState, ui: Ui, asked: Asked, result: Result) -> None:
-    _line(state, ui, asked, told(result))
+    _line(state, ui, asked)
     _notes(ui, asked, result)
     if result.comparison is not None:
         _comparison(ui, result.comparison)
@@ -156,23 +159,17 @@ def _answer(state: AppState, ui: Ui, asked: Asked, result: Result) -> None:
 def told(result: Result) -> str:
     """How much was found, in a line: `12 matches · 3.2 MiB, 812 pages · 14 ms`."""
     count = f"{result.count:,} {'match' if result.count == 1 else 'matches'}"
-    size = sum(int(match.ranges[:, 1].sum()) for match in result.matches) if result.count <= 64 else None
     pages = f"{len(result.pages):,} {'page' if len(result.pages) == 1 else 'pages'}"
-    whole = (
-        format_bytes(len(result.pages) * 4096)
-        if size is None or size >= len(result.pages) * 4096
-        else format_bytes(size)
-    )
-    parts = [count, f"{whole}, {pages}", format_duration(result.elapsed_s)]
-    return "  ·  ".join(parts)
+    return f"{count}  ·  {format_bytes(len(result.pages) * 4096)}, {pages}  ·  {format_duration(result.elapsed_s)}"
 
 
-def _line(state: AppState, ui: Ui, asked: Asked, said: str) -> None:
-    """Draw what was asked, how much was found, and what can be done with it."""
+def _line(state: AppState, ui: Ui, asked: Asked) -> None:
+    """Draw what was asked, and what can be done with the answer."""
     theme = ui.theme
     room = imgui.get_content_region_avail().x
     filtering = FILTER_UNITS if asked.rows and room > theme.px(NARROW_UNITS) else 0.0
-    tools = theme.px(_TOOLS * 8 + filtering)
+    shown = [action for action in _ACTIONS if action in state.actions]
+    tools = theme.px((len(shown) + 1) * 8 + filtering)
     result = asked.result
     with ui.style(item_spacing=(theme.px(1), theme.px(1))):
         imgui.align_text_to_frame_padding()
@@ -180,24 +177,15 @@ def _line(state: AppState, ui: Ui, asked: Asked, said: str) -> None:
             with ui.bold():
                 ui.text(f"{result.count:,}", theme.accent)
             imgui.same_line(0, theme.px(3))
-        left = imgui.get_content_region_avail().x - tools - theme.px(3)
-        with ui.small():
-            wanted = imgui.calc_text_size(said).x + theme.px(4)
         with ui.bold():
-            ui.elided(shown_title(asked), max(theme.px(16), left - (wanted if left - wanted > theme.px(24) else 0)))
-        if said and left - wanted > theme.px(24):
-            imgui.same_line(0, theme.px(4))
-            with ui.small():
-                imgui.align_text_to_frame_padding()
-                ui.faint(said)
+            ui.elided(shown_title(asked), max(theme.px(16), imgui.get_content_region_avail().x - tools - theme.px(3)))
         ui.right(tools)
         if filtering:
             state.results.table.filter_box(theme.px(filtering), f"Filter {len(asked.rows):,}")
             imgui.same_line(0, theme.px(1))
-        for action in ("query.again", "query.light", "query.keep", "bookmark.add", "query.copy"):
-            if action in state.actions:
-                ui.action_icon(action, {})
-                imgui.same_line(0, theme.px(1))
+        for action in shown:
+            ui.action_icon(action, {})
+            imgui.same_line(0, theme.px(1))
         _history(state, ui)
 
 
@@ -217,15 +205,12 @@ def _history(state: AppState, ui: Ui) -> None:
 
 
 def _notes(ui: Ui, asked: Asked, result: Result) -> None:
-    """Draw what was taken for what, and what else should be known."""
+    """Draw how much was found, what was taken for what, and what else should be known."""
     theme = ui.theme
-    said = [(one, theme.text_faint) for one in asked.assumed]
+    said = [(told(result), theme.text_dim), *((one, theme.text_faint) for one in asked.assumed)]
     said += [(one, theme.text_dim if result.complete else theme.warn) for one in result.notes]
     if not result.complete and not result.notes:
         said.append(("There is more than this.", theme.warn))
-    if not said:
-        ui.gap(0.5)
-        return
     with ui.small(), ui.style(item_spacing=(theme.px(3), theme.px(0.5))):
         for index, (sentence, colour) in enumerate(said[:4]):
             room = imgui.get_content_region_avail().x

@@ -11,7 +11,7 @@ from imgui_bundle import imgui
 from app.command_palette import Entry, entries_for
 from app.layout import VOLUME
 from app.panels import look
-from app.question_entries import ghost_of, in_order, problem_of, question_entries, recent_entries
+from app.question_entries import comes_first, ghost_of, in_order, problem_of, question_entries, recent_entries
 from app.theme import u32
 from app.ui import fit_text
 
@@ -208,9 +208,11 @@ def _entries(state: AppState) -> tuple[list[Entry], str]:
 
 
 def _is_read(state: AppState) -> bool:
-    """Whether what was typed is known to be a question, or to be none."""
+    """Whether what was typed is known to be a question or none, or that makes no difference."""
     search, machine = state.search, state.current
     if machine is None or machine not in state.stage.feeds or not search.text.strip():
+        return True
+    if comes_first(search.text, [entry for entry in search.entries if entry.action != "query.ask"]):
         return True
     reading = state.readings.of(search.text, machine)
     return (reading is not None and reading.text == search.text) or state.now_s - search.asked_s > WAIT_S
