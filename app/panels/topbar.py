@@ -197,7 +197,7 @@ def _entries(state: AppState) -> tuple[list[Entry], str]:
     """What the text could mean now, the likeliest first; and why it is no question, where that should be said."""
     text, machine = state.search.text, state.current
     others = entries_for(text, state.actions, can_go=state.actions.get("view.go_to").why_not())
-    if machine is None or machine not in state.stage.feeds:
+    if machine is None or not _can_ask(state):
         return others, ""
     if not text.strip():
         return [*recent_entries(one.text for one in reversed(state.queries.history)), *others], ""
@@ -207,10 +207,16 @@ def _entries(state: AppState) -> tuple[list[Entry], str]:
     return found, problem_of(text, reading) if weak else ""
 
 
+def _can_ask(state: AppState) -> bool:
+    """Whether the current machine's kernel can be asked at all."""
+    sighting = None if state.current is None else state.kernels.sighting(state.current)
+    return sighting is not None and not sighting.problem
+
+
 def _is_read(state: AppState) -> bool:
     """Whether what was typed is known to be a question or none, or that makes no difference."""
     search, machine = state.search, state.current
-    if machine is None or machine not in state.stage.feeds or not search.text.strip():
+    if machine is None or not _can_ask(state) or not search.text.strip():
         return True
     if comes_first(search.text, [entry for entry in search.entries if entry.action != "query.ask"]):
         return True
