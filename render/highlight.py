@@ -13,7 +13,6 @@ from render.errors import BadPages
 Index = NDArray[np.uint8]
 Colours = NDArray[np.float32]
 MOST_HIGHLIGHTS = 255
-BESIDE = 255
 _BRICKS_A_BLOCK = BLOCK_SIDE // BRICK_SIDE
 
 
@@ -33,7 +32,7 @@ class Highlight:
         self.colours: Colours = np.zeros((0, 4), np.float32)
         """(n, 4), not to be written to: each highlight's colour in linear light, and how far it tints its bytes."""
         self.texture: wgpu.GPUTexture | None = None
-        """rg8unorm, a texel a brick: the index of its page, and BESIDE where any page of its block is lit, else 0."""
+        """r32uint, a texel a brick: see `brick_words`."""
         self.colour_texture: wgpu.GPUTexture | None = None
         """rgba32float, 256 x 1 x 1: `colours`, by index; what is not lit has none."""
 
@@ -53,7 +52,7 @@ class Highlight:
             return False
         if self.texture is None or self.colour_texture is None:
             usage = wgpu.TextureUsage.COPY_DST | wgpu.TextureUsage.COPY_SRC
-            self.texture = self._resources.volume("lit pages", self._shape, "rg8unorm", usage)
+            self.texture = self._resources.volume("lit pages", self._shape, "r32uint", usage)
             self.colour_texture = self._resources.volume("colours of highlights", (256, 1, 1), "rgba32float", usage)
         if not same:
             kept = index.copy()
@@ -61,7 +60,7 @@ class Highlight:
             x, y, z = self._shape
             lit = np.zeros((z, y, x), np.uint8)
             lit[self._where] = kept
-            self._resources.write(self.texture, _texels(lit))
+            self._resources.write(self.texture, brick_words(lit))
             self.index = kept
         if not np.array_equal(self.colours, table):
             texels = np.zeros((1, 1, 256, 4), np.float32)
@@ -98,11 +97,40 @@ TINT = 0.8
 """How far a highlight's colour takes the place of its bytes' own, unless it is said."""
 
 
-def _texels(lit: Index) -> NDArray[np.uint8]:
-    """What the texture holds of bricks (z, y, x): a ray that looks for lit pages can pass whole blocks without any."""
+def brick_words(lit: Index) -> NDArray[np.uint32]:
+    """What the texture holds of bricks (z, y, x), each with its highlight's number: (z, y, x) uint32, of bits
+
+    - 0 to 7: the number; 8: whether any page of its block is lit, so that rays can pass whole blocks without any;
+    - 9 to 14: whether the brick beside it is of the same highlight: at low x, high x, low y …;
+    - 16 to 27: whether two faces of what the highlight's bricks fill together meet at its edge: of the faces x and y,
+      then x and z, then y and z, four each, in the order low low, high low, low high, high high.
+    """
+    words = lit.astype(np.uint32)
     side = _BRICKS_A_BLOCK
     z, y, x = lit.shape
-    blocks = np.zeros((-(-z // side), -(-y // side), -(-x // side)), np.uint8)
-    blocks[tuple(axis // side for axis in np.nonzero(lit))] = BESIDE
-    beside = blocks.repeat(side, 0)[:z].repeat(side, 1)[:, :y].repeat(side, 2)[:, :, :x]
-    return np.stack([lit, beside], axis=3)
+    blocks = np.zeros((-(-z // side), -(-y // side), -(-x // side)), np.uint32)
+    blocks[tuple(axis // side for axis in np.nonzero(lit))] = 1
+    words |= blocks.repeat(side, 0)[:z].repeat(side, 1)[:, :y].repeat(side, 2)[:, :, :x] << np.uint32(8)
+    padded = np.pad(lit, 1)
+
+    def same(*steps: int) -> NDArray[np.bool_]:
+        """Whether the brick that is so many steps along x, y and z is of the same highlight as each."""
+        inside = tuple(slice(1 + step, 1 + step + n) for step, n in zip(steps[::-1], lit.shape, strict=True))
+        return np.asarray((padded[inside] == lit) & (lit > 0))
+
+    beside = {}
+    for axis in range(3):
+        for which, step in enumerate((-1, 1)):
+            beside[axis, step] = same(*(step * (other == axis) for other in range(3)))
+            words |= beside[axis, step].astype(np.uint32) << np.uint32(9 + 2 * axis + which)
+    for pair, (first, second) in enumerate(((0, 1), (0, 2), (1, 2))):
+        for which in range(4):
+            steps = [0, 0, 0]
+            steps[first], steps[second] = 2 * (which & 1) - 1, 2 * (which >> 1) - 1
+            one, other = beside[first, steps[first]], beside[second, steps[second]]
+            # Of the four bricks around an edge this one is of the highlight. The face is flat where one beside it is,
+            # too, and no other; where all are there is none.
+            flat = (one ^ other) & ~same(*steps)
+            edge = (lit > 0) & ~flat & ~(one & other & same(*steps))
+            words |= edge.astype(np.uint32) << np.uint32(16 + 4 * pair + which)
+    return words

@@ -90,8 +90,11 @@ class Marcher:
         usage = wgpu.BufferUsage
         self._uniform = self.device.create_buffer(size=UNIFORM.itemsize, usage=usage.UNIFORM | usage.COPY_DST)
         self._sampler = self.device.create_sampler(mag_filter="linear", min_filter="linear")
-        self._blank = self.device.create_texture(
-            size=(1, 1, 1), format="r8unorm", dimension="3d", usage=wgpu.TextureUsage.TEXTURE_BINDING
+        self._blank, self._blank_words = (
+            self.device.create_texture(
+                size=(1, 1, 1), format=texture_format, dimension="3d", usage=wgpu.TextureUsage.TEXTURE_BINDING
+            )
+            for texture_format in ("r8unorm", "r32uint")
         )
         self._bound: tuple[object, ...] = ()
         self._pipelines: dict[Switches, wgpu.GPURenderPipeline] = {}
@@ -102,7 +105,8 @@ class Marcher:
         attribute = self._blank  # where the channel is no attribute of this volume: all are zero
         if table.look.channel in store.attributes:
             attribute = store.attribute(table.look.channel).texture
-        lit, colours = store.highlight.texture or self._blank, store.highlight.colour_texture or self._blank
+        lit = store.highlight.texture or self._blank_words
+        colours = store.highlight.colour_texture or self._blank
         if self._bound == (table.texture, attribute, lit, colours, *store.parts):
             return
         self._bound = (table.texture, attribute, lit, colours, *store.parts)
@@ -115,7 +119,7 @@ class Marcher:
             (_texture("unfilterable-float", "2d"), table.texture.create_view()),
             ({"sampler": {"type": "filtering"}}, self._sampler),
             (_texture("float"), attribute.create_view()),
-            (_texture("float"), lit.create_view()),
+            (_texture("uint"), lit.create_view()),
             (_texture("unfilterable-float"), colours.create_view()),
         ]
         if store.layout == "linear":

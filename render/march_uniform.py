@@ -112,9 +112,8 @@ def uniform_data(
     data["hidden_kinds"] = sum(1 << kind for kind in look.hidden_kinds)
     data["half_life_s"] = store.half_life_s
     data["dim"] = look.dim
-    # As wide on the screen as it is meant to be, but a pixel of this picture at least, which the shader sees to. A pick
-    # goes through outlines.
-    data["outline_voxels"] = 2 * eye.half_extent[1] * shine.outline if detail else 0.0
+    if detail and shine.outline:  # a pick goes through outlines; what is drawn is a pixel wide at least
+        data["outline_voxels"] = 2 * eye.half_extent[1] * max(shine.outline, 1 / pixel_height)
     data["sheet_ground"], data["n_sheets"] = shine.sheet_ground, len(eye.planes)
     for index, plane in enumerate(eye.planes):
         data["sheets"][0, index] = _sheet(plane, store.shape_voxels, eye)

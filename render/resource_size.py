@@ -6,7 +6,6 @@ import wgpu
 
 TEXEL_BYTES = {
     "r8unorm": 1,
-    "rg8unorm": 2,
     "r32uint": 4,
     "r32float": 4,
     "rgba8unorm": 4,

@@ -70,7 +70,7 @@ struct March {
 @group(0) @binding(5) var palette: texture_2d<f32>;  // scalar across, kind of content down; linear light and opacity
 @group(0) @binding(6) var smooth_sampler: sampler;
 @group(0) @binding(7) var page_values: texture_3d<f32>;
-@group(0) @binding(8) var lit_pages: texture_3d<f32>; // its page's highlight, 0 for none; whether any of its block is lit
+@group(0) @binding(8) var lit_pages: texture_3d<u32>; // see render/highlight.py
 @group(0) @binding(9) var highlight_colors: texture_3d<f32>;
 $$ if layout == "texture"
 $$ for part in range(n_parts)
@@ -284,6 +284,7 @@ struct Page {
 $$ if lit
     lit: bool,     // up
     group: u32,    // by which highlight, from one on; 0: by none
+    lit_bits: u32, // what `lit_pages` says of it
     alone: bool,   // no page of its block is lit up
 $$ endif
 }
@@ -295,10 +296,10 @@ $$ endif
 fn page_at(brick: vec3i) -> Page {
     var page: Page;
 $$ if lit
-    let light = textureLoad(lit_pages, brick, 0).rg;
-    page.group = u32(light.r * 255.0 + 0.5);
+    page.lit_bits = textureLoad(lit_pages, brick, 0).r;
+    page.group = page.lit_bits & 255u;
     page.lit = page.group != 0u;
-    page.alone = light.g == 0.0;
+    page.alone = page.lit_bits == 0u;
 $$ endif
     page.packed = textureLoad(bricks, brick, 0).rg;
     page.shown = page.packed.r != 0u;

@@ -10,7 +10,7 @@ fn group_of(brick: vec3i) -> u32 {
     if (any(brick < (march.clip_low >> vec3u(4u))) || any(brick > ((march.clip_high - 1) >> vec3u(4u)))) {
         return 0u;
     }
-    return u32(textureLoad(lit_pages, brick, 0).r * 255.0 + 0.5);
+    return textureLoad(lit_pages, brick, 0).r & 255u;
 }
 
 // Linear light, and how far it tints.
@@ -42,82 +42,89 @@ fn share_left() -> f32 {
 struct Outlines {
     light: vec4f,
     depth: f32,    // of the nearest
-    brick: vec3i,  // the brick that the ray is in …
-    group: u32,    // … and its highlight
+    lit: u32,      // what `lit_pages` says of the brick that the ray is in
 }
 
 var<private> outlines: Outlines;
 
-// How much of a pixel is covered by outlines on a brick's face, at the point where a ray goes through it.
-// `normal`: out of the brick.
-fn cover_of_outlines(ray: Ray, depth: f32, brick: vec3i, group: u32, normal: vec3i) -> f32 {
-    let at = march.camera_part + ray.direction * depth - vec3f(brick * 16 - march.camera_voxel);
-    let towards = dot(ray.direction, vec3f(normal));
-    let pixel = march.pixel_voxels * depth;
-    let width = max(march.outline_voxels * depth, pixel);
-    var cover = 0.0;
-    for (var i = 0; i < 3; i++) {
-        var axis = vec3i(select(0, 1, i == 0), select(0, 1, i == 1), select(0, 1, i == 2));
-        if (any((axis & normal) != vec3i(0))) {
-            continue;
-        }
-        let place = dot(at, vec3f(axis));
-        // Of the face's two edges along the third axis the nearer one.
-        let from_edge = max(min(place, 16.0 - place), 0.0);
-        axis = select(axis, -axis, place < 8.0);
-        let along = dot(ray.direction, vec3f(axis));
-        // As far as the ray passes it by, in space.
-        let passes = from_edge * abs(towards) * inverseSqrt(max(towards * towards + along * along, 1e-12));
-        if (passes > width + 0.5 * pixel) {
-            continue;
-        }
-        // The other face that meets this one at the edge: the same brick's, or that of one which stands on the next.
-        var other = axis;
-        if (group_of(brick + axis) == group) {
-            if (group_of(brick + axis + normal) != group) {
-                continue;
+// Where a ray goes through a face between two bricks, seen along two axes of the face.
+struct Crossing {
+    normal: u32,        // the face's axis: 0 to 2
+    sides: vec2u,       // of the face's two edges along either axis the nearer one: 1 for the higher
+    passes: vec2f,      // how far the ray passes those by, in space
+    forwards: vec2<bool>,
+    towards: bool,      // forwards along the normal
+    width: f32,
+    pixel: f32,
+}
+
+// How much of a pixel outlines cover, of a brick on one side of a face: 1 for the side that is higher along its axis.
+fn cover_of_outlines(at: Crossing, lit: u32, side: u32) -> f32 {
+    // A face of the brick looks out of it, so its sign is that of the other side.
+    let sign = 1u - side;
+    let axes = select(select(vec2u(0u, 1u), vec2u(0u, 2u), at.normal == 1u), vec2u(1u, 2u), at.normal == 0u);
+    let lower = vec2<bool>(at.normal < axes.x, at.normal < axes.y);
+    let edges = 4u * (axes + at.normal - 1u) + select(at.sides + 2u * sign, sign + 2u * at.sides, lower);
+    let is_edge = ((vec2u(lit) >> (edges + 16u)) & vec2u(1u)) != vec2u(0u);
+    // The other face that meets this one there: the same brick's, or one that stands on the next brick and looks back.
+    let goes_on = ((vec2u(lit) >> (9u + 2u * axes + at.sides)) & vec2u(1u)) != vec2u(0u);
+    let other_seen = (at.sides == vec2u(1u)) != goes_on;
+    // A face is seen from outside where the ray goes against the way that it looks.
+    let from_outside = at.towards != (sign == 1u);
+    let other_from_outside = at.forwards != other_seen;
+    // Where both are seen, each has half of the line.
+    let limits = select(vec2f(at.width), vec2f(0.5 * at.width), other_from_outside == vec2<bool>(from_outside));
+    let covers = clamp((limits - at.passes) / at.pixel + 0.5, vec2f(0.0), vec2f(1.0));
+    let shown = select(vec2f(0.0), covers, is_edge);
+    return max(shown.x, shown.y);
+}
+
+fn add_outline(depth: f32, group: u32, alpha: f32) {
+    if (outlines.light.a == 0.0) {
+        outlines.depth = depth;
+    }
+    outlines.light += (1.0 - outlines.light.a) * alpha * vec4f(color_of_group(group).rgb, 1.0);
+}
+
+// A ray goes over into a brick of which `lit_pages` says `lit`. `share`: of its light that comes through to the eye.
+fn cross_outlines(ray: Ray, walk: Walk, brick: vec3i, lit: u32, share: f32) {
+    let before = outlines.lit;
+    outlines.lit = lit;
+    if (((lit ^ before) & 255u) == 0u || march.outline_voxels <= 0.0 || outlines.light.a > 0.97 || !any(walk.faces)) {
+        return;
+    }
+    // Through a corner a ray crosses several faces at once: any of them does.
+    let x = walk.faces.x;
+    let y = walk.faces.y && !x;
+    let point = march.camera_part + ray.direction * walk.depth - vec3f(brick * 16 - march.camera_voxel);
+    let at = select(select(point.xy, point.xz, y), point.yz, x);
+    let along = select(select(ray.direction.xy, ray.direction.xz, y), ray.direction.yz, x);
+    let toward = select(select(ray.direction.z, ray.direction.y, y), ray.direction.x, x);
+    let from_edge = max(min(at, 16.0 - at), vec2f(0.0));
+    let scaled = from_edge * abs(toward);
+    let lengths = along * along + toward * toward;
+    let reach = (march.outline_voxels + 0.5 * march.pixel_voxels) * walk.depth;
+    if (all(scaled * scaled > reach * reach * lengths) || !is_shown(walk.voxel)) {
+        return;
+    }
+    let passes = scaled * inverseSqrt(lengths);
+    let width = march.outline_voxels * walk.depth;
+    let pixel = march.pixel_voxels * walk.depth;
+    let normal = select(select(2u, 1u, y), 0u, x);
+    let sides = select(vec2u(0u), vec2u(1u), at > vec2f(8.0));
+    let crossing = Crossing(normal, sides, passes, along > vec2f(0.0), toward > 0.0, width, pixel);
+    // Bricks of a few pixels would be nothing but lines.
+    let strength = share * mix(0.4, 0.9, smoothstep(3.0, 12.0, 16.0 / pixel));
+    let side = u32(toward > 0.0);
+    for (var i = 0u; i < 2u; i++) {
+        let of_brick = select(lit, before, i == 1u);
+        if ((of_brick & 255u) != 0u) {
+            let cover = cover_of_outlines(crossing, of_brick, select(1u - side, side, i == 0u));
+            if (cover > 0.0) {
+                add_outline(walk.depth, of_brick & 255u, cover * strength);
             }
-            other = -axis;
-        }
-        // Where both are seen, each has half of the line.
-        let both = (dot(ray.direction, vec3f(other)) < 0.0) == (towards < 0.0);
-        let limit = select(width, 0.5 * width, both);
-        cover = max(cover, 1.0 - smoothstep(limit - 0.5 * pixel, limit + 0.5 * pixel, passes));
-    }
-    return cover;
-}
-
-fn add_outline(ray: Ray, walk: Walk, brick: vec3i, group: u32, normal: vec3i, share: f32) {
-    let cover = cover_of_outlines(ray, walk.depth, brick, group, normal);
-    if (cover > 0.0 && is_shown(walk.voxel)) {
-        // Bricks of a few pixels would be nothing but lines.
-        let pixels = 16.0 / (march.pixel_voxels * walk.depth);
-        let alpha = cover * share * mix(0.4, 0.9, smoothstep(3.0, 12.0, pixels));
-        if (outlines.light.a == 0.0) {
-            outlines.depth = walk.depth;
-        }
-        outlines.light += (1.0 - outlines.light.a) * alpha * vec4f(color_of_group(group).rgb, 1.0);
-    }
-}
-
-// A ray goes over into a brick of highlight `group`, 0 for none. `share`: of the light that comes through to the eye.
-fn cross_outlines(ray: Ray, walk: Walk, brick: vec3i, group: u32, share: f32) {
-    let before = outlines.group;
-    if (group != before && march.outline_voxels > 0.0 && any(walk.faces)) {
-        // Through a corner a ray crosses several faces at once: any of them does.
-        let x = walk.faces.x;
-        let y = walk.faces.y && !x;
-        let forwards = vec3i(select(vec3f(-1.0), vec3f(1.0), ray.forwards));
-        let normal = -forwards * vec3i(select(0, 1, x), select(0, 1, y), select(1, 0, x || y));
-        if (group != 0u) {
-            add_outline(ray, walk, brick, group, normal, share);
-        }
-        if (before != 0u) {
-            add_outline(ray, walk, outlines.brick, before, -normal, share);
         }
     }
-    outlines.brick = brick;
-    outlines.group = group;
 }
 
 // Outlines over what a march found behind and between them.

@@ -56,7 +56,7 @@ $$ endif
             cell = vec3i(-1);
             page = page_at(brick);
 $$ if lit
-            cross_outlines(ray, walk, brick, page.group, select(1.0, 0.5, best >= LIT_RANK));
+            cross_outlines(ray, walk, brick, page.lit_bits, select(1.0, 0.5, best >= LIT_RANK));
 $$ endif
             bound = select(NOTHING, bound_of(page), page.shown);
 $$ if lit

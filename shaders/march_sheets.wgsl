@@ -38,7 +38,7 @@ $$ if lit
 fn ends_on_sheet(ray: Ray, sheet: SheetHit, group: u32) -> bool {
     let normal = march.sheets[sheet.index].normal;
     let right = normalize(cross(select(vec3f(0.0, 0.0, 1.0), vec3f(1.0, 0.0, 0.0), abs(normal.z) > 0.9), normal));
-    let reach = max(march.outline_voxels, march.pixel_voxels) * sheet.depth;
+    let reach = march.outline_voxels * sheet.depth;
     let layered = vec3<bool>(sheet.axis == 0, sheet.axis == 1, sheet.axis == 2);
     let at = march.camera_part + ray.direction * sheet.depth;
     var ends = false;

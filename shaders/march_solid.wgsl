@@ -35,7 +35,7 @@ $$ endif
         page = page_at(brick);
         var span = 16;
 $$ if lit
-        cross_outlines(ray, walk, brick, page.group, select(1.0, 0.5, glass_scalar >= 0));
+        cross_outlines(ray, walk, brick, page.lit_bits, select(1.0, 0.5, glass_scalar >= 0));
 $$ endif
 $$ if lit
         if (page.shown && (page.lit || glass_scalar < 0)) {

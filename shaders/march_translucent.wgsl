@@ -57,7 +57,7 @@ fn march_ray(ray: Ray, start: Walk, end: f32) -> Result {
         var page = page_at(brick);
         var span = 16;
 $$ if lit
-        cross_outlines(ray, walk, brick, page.group, max(light.passed, 0.3));
+        cross_outlines(ray, walk, brick, page.lit_bits, max(light.passed, 0.3));
 $$ endif
         var side = 0;
         if (page.shown) {

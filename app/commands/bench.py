@@ -5,7 +5,9 @@ import importlib
 
 from app.output import print_json, print_text
 
-_BENCHMARKS = {name: f"app.benchmarks.{name}" for name in ("memory", "render", "window", "introspect", "ask", "search")}
+_BENCHMARKS = {
+    name: f"app.benchmarks.{name}" for name in ("memory", "render", "window", "introspect", "ask", "search", "overlay")
+}
 
 
 def configure(parser: argparse.ArgumentParser, _command: str) -> None:

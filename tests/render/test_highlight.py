@@ -150,14 +150,15 @@ def test_the_mask_lies_where_the_pages_do_and_is_counted(make_store: MakeStore, 
     assert store.vram_bytes >= before + x * y * z
     texture = store.highlight.texture
     assert texture is not None
-    raw = device.queue.read_texture({"texture": texture}, {"bytes_per_row": 2 * x, "rows_per_image": y}, (x, y, z))
-    texels, beside = np.moveaxis(np.frombuffer(raw, np.uint8).reshape(z, y, x, 2), 3, 0)
+    raw = device.queue.read_texture({"texture": texture}, {"bytes_per_row": 4 * x, "rows_per_image": y}, (x, y, z))
+    words = np.frombuffer(raw, np.uint32).reshape(z, y, x)
+    texels, beside = words & 255, words >> 8 & 1
     bx, by, bz = store.bricks_of_pages(np.arange(700, dtype=np.uint32)).T
     np.testing.assert_array_equal(texels[bz, by, bx], mask)
     assert texels.sum() == mask.sum(), "and nowhere else"
     blocks = {(bx[page] // 4, by[page] // 4, bz[page] // 4) for page in np.flatnonzero(mask)}
     for at in np.ndindex(z, y, x):
-        assert beside[at] == (255 if (at[2] // 4, at[1] // 4, at[0] // 4) in blocks else 0)
+        assert beside[at] == ((at[2] // 4, at[1] // 4, at[0] // 4) in blocks)
     mask[:] = False  # the caller's own: it was copied
     light_up(store, random_mask(700, 7, 0.01))
     assert store.revision == revision + 1, "the same again is no change"

@@ -15,6 +15,7 @@ from render.bricks import BrickStore
 from render.camera import CameraState, basis_of
 from render.cut import Plane
 from render.eye import Eye, Shine
+from render.highlight import brick_words
 from render.look import Look, Mode
 from render.look_table import LookTable
 from render.march import TARGET_FORMATS, Marcher, Targets
@@ -118,6 +119,29 @@ def passes_through(lit: NDArray[np.bool_], eye: Eye, pixels: NDArray[np.int64]) 
     near = Eye(replace(eye.basis, position=eye.basis.position / 16), eye.half_extent, 0.0)
     directions = [reference.ray_direction(near, (x + 0.5, y + 0.5), SIZE) for y, x in pixels.tolist()]
     return np.array([any(lit[s.voxel] for s in reference.walk(lit.shape, near, way)) for way in directions], np.bool_)
+
+
+def test_words_tell_what_is_beside_and_which_edges_there_are() -> None:
+    """Of every brick against the four bricks around each of its edges, looked up one by one."""
+    rng = np.random.default_rng(9)
+    lit = (rng.integers(0, 3, (5, 6, 7)) * (rng.random((5, 6, 7)) < 0.7)).astype(np.uint8)
+    words, padded = brick_words(lit), np.pad(lit, 1)
+    for at in np.ndindex(lit.shape):
+        number = int(lit[at])
+
+        def same(step: NDArray[Any], at: tuple[int, ...] = at, number: int = number) -> bool:
+            """Whether the brick so many steps (x, y, z) on is of this highlight."""
+            return bool(number) and bool(padded[tuple(np.array(at) + 1 + step[::-1])] == number)
+
+        assert words[at] & 255 == number
+        for axis, which in product(range(3), range(2)):
+            assert bool(words[at] >> (9 + 2 * axis + which) & 1) == same(AXES[axis] * (2 * which - 1))
+        for pair, (first, second) in enumerate(((0, 1), (0, 2), (1, 2))):
+            for which in range(4):
+                a, b = AXES[first] * (2 * (which & 1) - 1), AXES[second] * (2 * (which >> 1) - 1)
+                four = [bool(number), same(a), same(b), same(a + b)]
+                two_faces = sum(four) in (1, 3) or (sum(four) == 2 and same(a + b))
+                assert bool(words[at] >> (16 + 4 * pair + which) & 1) == (bool(number) and two_faces)
 
 
 @pytest.mark.parametrize("mode", ["solid", "translucent", "mip"])
