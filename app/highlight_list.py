@@ -75,7 +75,7 @@ class HighlightList:
             raise BadArguments(f"a query of {len(query):,} characters is too long")
         try:
             kind, meant = (QUERY, "") if pages is not None else (kind, checked_key(kind, key, query))
-            colour = checked_colour(colour) if colour else next_colour(state.highlights)
+            colour = checked_colour(colour) if colour else self._colour(machine, kind, meant)
         except BadHighlight as error:
             raise BadArguments(str(error)) from None
         title = name or query or self._title(machine, kind, meant)
@@ -87,6 +87,12 @@ class HighlightList:
         self._navigation.light((*state.highlights, new))
         state.current = machine
         return self.named(new.name, machine)
+
+    def _colour(self, machine: str, kind: str, key: Key) -> str:
+        """What it has unless another is asked for: a process its own colour, all else one that fewest have."""
+        listed = self._state.highlights
+        own = self._state.kernels.process_colour(machine, key) if kind == "process" and isinstance(key, int) else None
+        return next_colour(listed) if own is None or own in [one.colour for one in listed] else own
 
     def _title(self, machine: str, kind: str, key: Key) -> str:
         if kind == RANGES:
@@ -103,7 +109,7 @@ class HighlightList:
         if len(state.highlights) >= MOST_HIGHLIGHTS:
             raise BadArguments(f"there are {MOST_HIGHLIGHTS} highlights already; take some away")
         try:
-            colour = checked_colour(colour) if colour else next_colour(state.highlights)
+            colour = checked_colour(colour) if colour else self._colour(chosen.machine, chosen.kind, chosen.key)
         except BadHighlight as error:
             raise BadArguments(str(error)) from None
         new = of_chosen(chosen, free_name(state.highlights, chosen.machine, name or chosen.title), colour)

@@ -8,18 +8,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from app.process_colours import ProcessColours, process_palette
 from bridge.kernel.page_classes import PageClass
 from bridge.kernel.snapshot import Part
 from bridge.kernel.worker import Sighting
-from render.palettes import CATEGORICAL, add_categories, palette_table, srgb_from_linear
+from render.palettes import add_categories
 from render.transfer import Transfer
 
 if TYPE_CHECKING:
     from render.bricks import BrickStore
 
 CLASS_CHANNEL, PROCESS_CHANNEL = "class", "process"
-MAX_PROCESSES = 254
-"""Categories that the process channel has left for processes: 256 less "nobody" and "others"."""
 _NOBODY, _OTHERS = 0, 255
 CLASS_PALETTE, PROCESS_PALETTE = "classes", "processes"
 SAFE_PALETTE = "colour-blind safe classes"
@@ -113,8 +112,8 @@ _OF_USERS = np.isin(np.arange(len(PageClass)), (PageClass.ANONYMOUS, PageClass.F
 
 def offer_palettes() -> None:
     """Make the colours of page classes and of processes known to the picture."""
-    others = srgb_from_linear(palette_table(CATEGORICAL[0])[0, :255].astype(np.float64))
-    add_categories(PROCESS_PALETTE, np.concatenate([[[0.3, 0.33, 0.39]], np.clip(others, 0.0, 1.0)]))
+    nobody, others = [[0.3, 0.33, 0.39]], [[0.55, 0.57, 0.62]]
+    add_categories(PROCESS_PALETTE, np.concatenate([nobody, process_palette(), others]))
     for palette, of_labels in ((CLASS_PALETTE, _COLORS), (SAFE_PALETTE, _SAFE_COLORS)):
         colors = [[int(of_labels[label][at : at + 2], 16) / 255 for at in (1, 3, 5)] for label in CLASS_LABELS]
         add_categories(palette, np.array(colors))
@@ -132,8 +131,11 @@ CHANNEL_TRANSFERS: dict[str, Transfer] = {
 """How opaque the channels' categories are unless the user says otherwise."""
 
 
-def show_channels(store: BrickStore, sighting: Sighting) -> None:
-    """Set the channels of classes and of processes as a sighting says."""
+def show_channels(store: BrickStore, sighting: Sighting, colours: ProcessColours | None = None) -> None:
+    """Set the channels of classes and of processes as a sighting says.
+
+    `colours`: which process had which colour before; without, as if none had been seen.
+    """
     if sighting.classes is None or sighting.processes is None or sighting.parts is None:
         # Not taken away: a view may be drawing them. Nothing is known of any page.
         for channel in {CLASS_CHANNEL, PROCESS_CHANNEL} & set(store.attributes):
@@ -143,7 +145,7 @@ def show_channels(store: BrickStore, sighting: Sighting) -> None:
     shown = shown_classes(sighting)
     if CLASS_CHANNEL not in store.attributes or (store.attribute(CLASS_CHANNEL).values != shown).any():
         _set(store, CLASS_CHANNEL, shown, dict(enumerate(CLASS_LABELS)))
-    owners, labels = shown_processes(sighting)
+    owners, labels = shown_processes(sighting, colours)
     before = store.attribute(PROCESS_CHANNEL) if PROCESS_CHANNEL in store.attributes else None
     if before is None or before.labels != labels or (before.values != owners).any():
         _set(store, PROCESS_CHANNEL, owners, labels)
@@ -163,19 +165,25 @@ def shown_classes(sighting: Sighting) -> NDArray[np.uint8]:
     return np.where(_OF_USERS[sighting.classes] & (parts != 255), parts, shown)
 
 
-def shown_processes(sighting: Sighting) -> tuple[NDArray[np.uint8], dict[int, str]]:
-    """(n_pages,) whose each page is, as a category, and what the categories are called: the largest process first."""
+def shown_processes(
+    sighting: Sighting, colours: ProcessColours | None = None
+) -> tuple[NDArray[np.uint8], dict[int, str]]:
+    """(n_pages,) whose each page is, as a category, and what the categories are called: the largest process first.
+
+    A process keeps its category, and so its colour, as long as `colours` is told of it.
+    """
     assert sighting.processes is not None
     assert sighting.first_owner is not None
     tasks = sighting.processes
-    order = np.argsort(-tasks.rss_bytes, kind="stable")[:MAX_PROCESSES]
-    order = order[tasks.rss_bytes[order] > 0]
+    places = (colours or ProcessColours()).follow(tasks)
     category = np.full(len(tasks) + 1, _OTHERS, np.uint8)  # one more, so that -1 is nobody
-    category[order] = np.arange(1, len(order) + 1)
     category[-1] = _NOBODY
-    labels = {_NOBODY: "Nobody"} | {
-        place: f"{tasks.names[i]} ({tasks.pids[i]})" for place, i in enumerate(order.tolist(), start=1)
-    }
+    labels = {_NOBODY: "Nobody"}
+    for i in np.argsort(-tasks.rss_bytes, kind="stable").tolist():
+        place = places.get(int(tasks.pids[i]))
+        if place is not None:
+            category[i] = place + 1
+            labels[place + 1] = f"{tasks.names[i]} ({tasks.pids[i]})"
     owners: NDArray[np.uint8] = category[sighting.first_owner]
     if (owners == _OTHERS).any():
         labels[_OTHERS] = "Others"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from app.frozen_looks import FrozenLooks
 from app.kernel_channels import offer_palettes, show_channels
+from app.process_colours import ProcessColours
 from bridge.kernel.desk import Answer
 from bridge.kernel.errors import KernelError
 from bridge.kernel.frozen import Freezer
@@ -48,6 +49,7 @@ class _Watched:
     sighting: Sighting | None = None
     n_answered: int = 0
     asked: dict[tuple[Any, ...], Asked] = field(default_factory=dict)
+    colours: ProcessColours = field(default_factory=ProcessColours)
 
 
 class Kernels:
@@ -98,7 +100,7 @@ class Kernels:
             self.answered |= _problem(before) != _problem(watched.sighting)
             news = True
             if watched.sighting is not None:
-                show_channels(stores[name], watched.sighting)
+                show_channels(stores[name], watched.sighting, watched.colours)
         return news or self.answered
 
     def hold(self, freezers: Mapping[str, Freezer], now_s: float, *, always: bool) -> None:
@@ -117,6 +119,11 @@ class Kernels:
         """The watcher of a machine's kernel, where it is watched."""
         watched = self._watched.get(machine)
         return None if watched is None else watched.watcher
+
+    def process_colour(self, machine: str, pid: int) -> str | None:
+        """The colour that a process has as long as it lives, `#rrggbb`; None where it has no memory of its own."""
+        watched = self._watched.get(machine)
+        return None if watched is None else watched.colours.colour_of(pid)
 
     def sighting(self, machine: str) -> Sighting | None:
         """The latest look at a machine's kernel; None before the first."""

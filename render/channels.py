@@ -39,6 +39,8 @@ class ChannelInfo:
     per_page: bool = True
     labels: tuple[str, ...] = ()
     """Of a categorical channel, the categories' names in order."""
+    order: tuple[int, ...] = ()
+    """The categories that a legend names, one after another; empty: all."""
     ticks: tuple[tuple[float, str], ...] = ()
     """Places on the scale, 0..1, and what stands there."""
     palette: str = ""
@@ -76,6 +78,8 @@ def info_of_attribute(attribute: PageAttribute) -> ChannelInfo:
         )
     numbers = [*attribute.labels, int(attribute.values.max(initial=0))]
     labels = tuple(attribute.labels.get(number, str(number)) for number in range(max(numbers) + 1))
+    # Where all that there is has a name, numbers between are nobody's: a legend leaves them out.
+    order = tuple(attribute.labels) if max(attribute.labels, default=-1) == max(numbers) else ()
     return ChannelInfo(
         attribute.title,
         attribute.unit,
@@ -83,6 +87,7 @@ def info_of_attribute(attribute: PageAttribute) -> ChannelInfo:
         0.0,
         float(max(numbers)),
         labels=labels,
+        order=order,
         palette=attribute.palette,
     )
 
@@ -138,8 +143,8 @@ def legend_of(look: Look, info: ChannelInfo) -> Legend:
     if info.kind == "categorical":
         opacities = look.transfer.opacities()
         entries = tuple(
-            LegendEntry(label, _srgb(colors[0, scalar]), bool(opacities[scalar] <= 0))
-            for scalar, label in enumerate(info.labels[:256])
+            LegendEntry(info.labels[scalar], _srgb(colors[0, scalar]), bool(opacities[scalar] <= 0))
+            for scalar in (info.order or range(len(info.labels)))[:256]
         )
         return Legend(info.title, info.unit, None, entries, info.low, info.high, ())
     gradient = np.round(srgb_from_linear(colors[0].astype(np.float64)) * 255).astype(np.uint8)

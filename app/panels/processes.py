@@ -10,6 +10,7 @@ from imgui_bundle import imgui
 from app import people
 from app.layout import PROCESSES
 from app.output import format_bytes
+from app.panels.highlights import rgba_of
 from app.panels.kernel_notes import no_kernel
 from app.process_list import STATE_WORDS, Line, ProcessRow, SortColumn
 from app.theme import Rgba, u32
@@ -217,6 +218,12 @@ def _name(ui: Ui, line: Line, corner: imgui.ImVec2, height: float) -> bool:
     colour = state_colour(ui, row)
     draw.add_circle_filled(imgui.ImVec2(x + theme.px(0.75), middle), theme.unit * 0.75, u32(colour))
     x += theme.px(3)
+    own = ui.state.kernels.process_colour(ui.state.current or "", row.pid)
+    if own is not None:  # the one that it has in the volume
+        upper = imgui.ImVec2(round(x), round(middle - theme.px(1.25)))
+        lower = imgui.ImVec2(upper.x + theme.px(2.5), upper.y + theme.px(2.5))
+        draw.add_rect_filled(upper, lower, u32(rgba_of(own)), theme.px(0.5))
+        x += theme.px(4)
     note = f"+{line.n_below}" if line.folded else ""
     with ui.small():
         room = corner.x + imgui.get_content_region_avail().x - x

@@ -111,7 +111,8 @@ def test_pages_are_shown_by_process(sighting: Sighting) -> None:
     number = next(number for number, label in labels.items() if label.startswith("allocator ("))
     np.testing.assert_array_equal(owners == number, sighting.first_owner == index)
     assert ((owners == 0) == (sighting.first_owner == -1)).all()
-    rss = [int(sighting.processes.rss_bytes[sighting.processes.names.index(labels[i].split(" (")[0])]) for i in (1, 2)]
+    names = [label.split(" (")[0] for label in list(labels.values())[1:3]]
+    rss = [int(sighting.processes.rss_bytes[sighting.processes.names.index(name)]) for name in names]
     assert rss[0] >= rss[1], "the largest come first"
 
 
@@ -126,10 +127,13 @@ def test_more_processes_than_categories_are_others(sighting: Sighting) -> None:
         names=("many",) * n,
         rss_bytes=np.arange(n, 0, -1),
         addresses=np.arange(n, dtype=np.uint64),
+        start_ns=np.arange(n),
     )
     seen = dataclasses.replace(sighting, processes=many, first_owner=np.array([-1, 0, 253, 254, 299], np.int32))
     owners, labels = shown_processes(seen)
-    assert owners.tolist() == [0, 1, 254, 255, 255]
+    assert owners[[0, 3, 4]].tolist() == [0, 255, 255]
+    assert 0 < owners[1] != owners[2] > 0
+    assert sorted(labels) == list(range(256)), "as many as there are colours"
     assert labels[255] == "Others"
 
 
