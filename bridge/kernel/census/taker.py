@@ -119,6 +119,9 @@ class CensusTaker:
     def _changed(self, name: str, rows: list[Row]) -> TableChange:
         n_key = FORMS[name].n_key
         before = self._before.get(name, [])
+        # Damaged lists may lead to one thing twice.
+        told_once = {row[:n_key]: row for row in rows}
+        rows = rows if len(told_once) == len(rows) else list(told_once.values())
         self._before[name] = rows
         if len(before) == len(rows):
             changed = [(row, old) for row, old in zip(rows, before, strict=True) if row != old]

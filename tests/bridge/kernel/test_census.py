@@ -261,6 +261,15 @@ def test_a_table_that_cannot_be_read_is_left_out_and_said(desk: Desk, monkeypatc
     assert census.tables["processes"].rows
 
 
+def test_what_a_damaged_list_names_twice_is_told_once(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    taker, twice = CensusTaker(desk.introspector), taking.thread_rows
+    monkeypatch.setattr(taking, "thread_rows", lambda *arguments: twice(*arguments) * 2)
+    census = taker.take(desk.snapshot, 0, whole=True)
+    assert census is not None
+    tids = [tid for (tid,) in columns(census, "threads", "tid")]
+    assert tids == desk.snapshot.threads.pids.tolist()
+
+
 def test_the_desk_answers_with_censuses(desk: Desk) -> None:
     reply = answer(desk, Question(1, "census", (0,)), "")
     assert reply.problem == ""
