@@ -12,6 +12,7 @@ from bridge.kernel.census import taker as taking
 from bridge.kernel.census.records import FORMS, Cell, Census, Row
 from bridge.kernel.census.remembered import Budget, Remembered
 from bridge.kernel.census.taker import CensusTaker
+from bridge.kernel.census.task_rows import thread_rows
 from bridge.kernel.desk import Desk, Question, answer
 from bridge.kernel.errors import KernelError
 from bridge.kernel.kernel import find_kernel
@@ -262,8 +263,8 @@ def test_a_table_that_cannot_be_read_is_left_out_and_said(desk: Desk, monkeypatc
 
 
 def test_what_a_damaged_list_names_twice_is_told_once(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    taker, twice = CensusTaker(desk.introspector), taking.thread_rows
-    monkeypatch.setattr(taking, "thread_rows", lambda *arguments: twice(*arguments) * 2)
+    taker, once = CensusTaker(desk.introspector), thread_rows
+    monkeypatch.setattr(taking, "thread_rows", lambda *arguments: once(*arguments) * 2)
     census = taker.take(desk.snapshot, 0, whole=True)
     assert census is not None
     tids = [tid for (tid,) in columns(census, "threads", "tid")]
