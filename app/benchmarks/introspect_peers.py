@@ -34,7 +34,11 @@ from bridge.memory.physical import PhysicalReader
 from bridge.memory.ram import GuestRam
 
 _VOLATILITY_LIMIT_S = 120.0
-_VOLATILITY = "import sys; sys.argv[0] = 'vol'; from volatility3.cli import main; sys.exit(main())"
+# Without jsonschema, which Volatility does not need but uses where it is there: it then checks each type for minutes.
+_VOLATILITY = (
+    "import sys; sys.argv[0] = 'vol'; sys.modules['jsonschema'] = None;"
+    " from volatility3.cli import main; sys.exit(main())"
+)
 _LEAST_RUNS = 1  # besides the first, which fills caches
 
 
