@@ -59,7 +59,10 @@ def stock(kernel: Kernel, dump: np.ndarray, tmp_path_factory: pytest.TempPathFac
     dump.tofile(folder / "guest.raw")
     save_isf(kernel, folder / "symbols/linux/kernel.json.xz")
     # Without jsonschema, which it does not need but uses where it is there: it then checks each type for minutes.
-    vol = "import sys; sys.modules['jsonschema'] = None; from volatility3.cli import main; sys.exit(main())"
+    vol = (
+        "import sys; sys.argv[0] = 'vol'; sys.modules['jsonschema'] = None;"
+        " from volatility3.cli import main; sys.exit(main())"
+    )
     command = [sys.executable, "-c", vol, "-q", "-r", "json", "--offline"]
     command += ["--cache-path", str(folder / "cache"), "-s", str(folder / "symbols"), "-f", str(folder / "guest.raw")]
 
