@@ -1,10 +1,13 @@
 """Pictures: the volume of a machine, or the whole window, drawn off-screen and saved as PNG."""
 
+from __future__ import annotations
+
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from time import monotonic, sleep
+from time import sleep
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +15,7 @@ from numpy.typing import NDArray
 from app.failures import CommandFailed
 from app.output import progress_printer
 from app.shot_look import ShotLook
+from app.volume_picture import draw_volume
 from app.waiting import LOOK_AFTER_READY_S, READY_LIMIT_S
 from app.window_options import WindowOptions
 from bridge.machine.catalogue import find_guest
@@ -20,7 +24,9 @@ from bridge.machine.manager import MachineManager
 from bridge.memory.dump_ram import open_dump_ram
 from bridge.memory.ram import GuestRam
 
-SETTLE_LIMIT_S = 20.0
+if TYPE_CHECKING:
+    from app.feed import RamFeed
+    from render.view import VolumeView
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,20 +102,14 @@ def _machine_ram(request: ShotRequest) -> Iterator[tuple[str, GuestRam]]:
 def _volume_picture(label: str, ram: GuestRam, size: tuple[int, int], look: ShotLook) -> NDArray[np.uint8]:
     """Return the (height, width, 4) uint8 picture of all of `ram`, fully refined. Raises UsageError for a bad cut."""
     from app.chosen import Chosen
-    from app.feed import RamFeed
     from app.kernel_channels import offer_palettes, show_channels
     from app.lighting import index_of_sets, lit_sets
     from app.shot_kernel import look_at_kernel
     from render.backdrop import DARK
-    from render.device import request_device
     from render.named_pages import NamedPages
     from render.palettes import linear_from_hex
-    from render.view import VolumeView
 
-    device, _summary = request_device()
-    view = VolumeView(device, size_px=size)
-    with RamFeed(ram, device, curve=look.curve or "hilbert") as feed:
-        view.add_volume(label, feed.store, label=label)
+    def prepare(view: VolumeView, feed: RamFeed) -> None:
         seen = None
         if look.asks_kernel:
             seen = look_at_kernel(ram, look.highlight, look.find, label)
@@ -117,7 +117,6 @@ def _volume_picture(label: str, ram: GuestRam, size: tuple[int, int], look: Shot
             show_channels(feed.store, seen.sighting)
         view.look = look.look(view.look)
         view.set_cut(label, look.cut(feed.store.shape_voxels))
-        view.camera.fit()
         if seen is not None and seen.pages is not None:
             lit = lit_sets(label, Chosen(label, "", "", seen.title, seen.pages), (), linear_from_hex(DARK.accent))
             index = index_of_sets([pages for pages, _ in lit], feed.store.n_pages)
@@ -127,13 +126,5 @@ def _volume_picture(label: str, ram: GuestRam, size: tuple[int, int], look: Shot
             view.camera.skip()
         if look.camera is not None:
             view.camera.state = look.camera.state(view.camera.state)
-        deadline = monotonic() + SETTLE_LIMIT_S
-        while feed.tracker.stats.sweeps < 1 and monotonic() < deadline:
-            if feed.pump(0.1) == 0:
-                sleep(0.005)
-        while feed.pump(1.0) and monotonic() < deadline:
-            pass
-        view.finish(monotonic())
-        picture = view.screenshot()
-        view.remove_volume(label)
-    return picture
+
+    return draw_volume(label, ram, size, prepare, curve=look.curve or "hilbert")

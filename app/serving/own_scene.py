@@ -47,7 +47,7 @@ class OwnScene:
         with self._lock:
             if len(self._lit) >= MOST_HIGHLIGHTS:
                 raise SceneError(f"There are {MOST_HIGHLIGHTS} highlights already: remove some.")
-            wanted = name or str(result.query)[:60]
+            wanted = name or str(result.query).removeprefix("show ")[:60]
             made_name, count = wanted, 1
             while made_name in self._lit:
                 count += 1
@@ -106,10 +106,10 @@ class OwnScene:
         sighting = self._access.sighting(machine)
         with self._access.ram(machine) as shared:
             ram = GuestRam.open(shared.path, shared.physical_map)  # others may ask while it is drawn
-        lit = [(one.highlight.name, one.highlight.colour, one.pages) for one in shown]
+        lit = [(one.highlight, one.pages) for one in shown]
         try:
             with self._drawing:
-                picture, used = draw(ram, size, sighting, lit, camera)
+                picture, used = draw(machine, ram, size, sighting, lit, camera)
         finally:
             ram.close()
         with self._lock:
