@@ -34,9 +34,9 @@ class Answers:
     def __init__(self, state: AppState, navigation: Navigation, highlights: HighlightList, kept: Keeping) -> None:
         self._state, self._navigation, self._highlights, self._kept = state, navigation, highlights, kept
 
-    def ask(self, text: str, machine: str) -> Job:
-        """Ask, show what is found, and do what the verb says. Raises BadArguments."""
-        job = self._state.queries.ask(text, machine, self._do)
+    def ask(self, text: str, machine: str, *, fly: bool = True) -> Job:
+        """Ask, show what is found, and do what the verb says; `fly` there. Raises BadArguments."""
+        job = self._state.queries.ask(text, machine, lambda asked: self._do(asked, fly=fly))
         self.show_panel()
         return job
 
@@ -92,7 +92,7 @@ class Answers:
             raise BadArguments(f"{row.match.label} is not in memory")
         self._navigation.go_to(row.first, asked.machine)
 
-    def _do(self, asked: Asked) -> None:
+    def _do(self, asked: Asked, *, fly: bool) -> None:
         result = asked.result
         if result is None or asked.machine not in self._state.stage.feeds or not len(result.pages):
             return
@@ -105,9 +105,10 @@ class Answers:
             self._navigation.choose(Chosen(asked.machine, QUERY, asked.title, title, rest), fly=False)
         elif verb is Verb.HIGHLIGHT:
             self.keep(asked)
-            self._highlights.fly(self._state.highlights[-1].name, asked.machine)
+            if fly:
+                self._highlights.fly(self._state.highlights[-1].name, asked.machine)
         elif verb is not Verb.COUNT:
-            self.light_all(asked)
+            self.light_all(asked, fly=fly)
 
 
 def shown_title(asked: Asked) -> str:

@@ -14,6 +14,8 @@ AUDITED = frozenset(
     {
         *(f"machine.{verb}" for verb in ("launch", "attach", "open_dump", "toggle", "pause", "resume", "reset")),
         *(f"machine.{verb}" for verb in ("stop", "detach", "adopt", "stop_orphan")),
+        *("query.ask", "query.again", "query.highlight", "query.consult", "llm.use", "llm.off"),
+        *("session.save", "session.open", "bookmark.go", "bookmark.paste"),
         *("choose.pages_of", "kernel.look_frozen", "kernel.use_types"),
         *("sql.run", "sql.export", "volatility.run", "volatility.export", "console.send", "window.screenshot"),
     }

@@ -178,12 +178,12 @@ class HighlightList:
             self._navigation.light(())
         return n
 
-    def restore(self, highlights: Sequence[Highlight]) -> None:
+    def restore(self, highlights: Sequence[Highlight], *, remember: bool = True) -> None:
         """Have these and no others, as a session file tells of them."""
         unique: list[Highlight] = []
         for one in highlights[:MOST_HIGHLIGHTS]:
             unique.append(replace(one, name=free_name(unique, one.machine, one.name)))
-        self._navigation.light(tuple(unique))
+        self._navigation.light(tuple(unique), remember=remember)
 
     def fly(self, name: str, machine: str | None = None) -> None:
         """Fly to one, now or as soon as its pages are known."""

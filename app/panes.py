@@ -210,6 +210,11 @@ class Panes(Sequence[Pane]):
         for pane in self._panes:
             pane.view.names.show(self._named)
 
+    @property
+    def named_pages(self) -> tuple[NamedPages, ...]:
+        """What is named beside the volumes."""
+        return self._named
+
     def show_marks(self) -> None:
         """Show what is marked again, in views that were made anew."""
         for pane in self._panes:

@@ -15,6 +15,8 @@ from bridge.semantic.query.model import Kind, Understood, Verb
 MOST_COMPLETIONS, MOST_NEAREST, MOST_RECENT = 5, 3, 6
 FIRST_ACTIONS = 3
 """Of those whose names begin with what was typed: they stand before a question."""
+MODEL_AT = 3
+"""How far down the language model is offered at most."""
 LEAST = 3
 """Characters of what is taken for a question that is not understood."""
 STARTERS = ("every process", "kernel stacks", "what was written in the last 5 s")
@@ -99,6 +101,22 @@ def in_order(text: str, questions: Sequence[Entry], others: Sequence[Entry], rea
     else:
         head = [*asks, *meant]  # several words are rather a question than the beginning of a name
     return [*head, *further, *rest, *nearest][:MAX_ENTRIES]
+
+
+def with_model(found: Sequence[Entry], text: str, model: str) -> list[Entry]:
+    """The entries, and one that asks the language model: behind what is known to be meant, before what is a guess."""
+    typed = text.strip()
+    at = next((i for i, entry in enumerate(found) if entry.fills and not entry.completes), len(found))
+    at = min(at, MODEL_AT)
+    title = f"Ask the model: {printable(typed)}"
+    asks = Entry(title, printable(model), "query.consult", {"question": typed}, icons.ICON_FA_COMMENT_DOTS)
+    return [*found[:at], asks, *found[at:]]
+
+
+def paste_entry(text: str) -> Entry:
+    """What a bookmark that was pasted into the search box offers."""
+    icon = icons.ICON_FA_BOOKMARK
+    return Entry("Take in this bookmark", "nothing of it is asked yet", "bookmark.paste", {"text": text}, icon)
 
 
 def comes_first(text: str, others: Sequence[Entry]) -> bool:

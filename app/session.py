@@ -11,6 +11,8 @@ from app import people
 from app.actions import ActionRegistry
 from app.answers import Answers
 from app.auditing import WINDOW, Auditor
+from app.bookmarks import BookmarkList
+from app.consulting import Consultant
 from app.frame_times import FrameTimes
 from app.greeting import Greeting
 from app.highlight_list import HighlightList
@@ -93,12 +95,15 @@ class Session:
         self.navigation = Navigation(state, self.kept, self.looks, self.greeting)
         self.highlights = HighlightList(state, self.navigation)
         self.answers = Answers(state, self.navigation, self.highlights, self.kept)
+        self.consultant = Consultant(state, queries, self.answers, self._auditor)
+        self.bookmarks = BookmarkList(state, self.kept, self.looks, self.notices, self.highlights, self.answers)
         self.watch = MachineWatch(state, self.notices, self.greeting)
         self.machines = MachineJobs(state, options, self.notices, self.watch, self.greeting)
         self.recorder = Recorder(state, self.notices, records=keep and settings.store)
         self._next_vitals_s = 0.0
         self._next_figures_s = 0.0
         self.looks.refresh_palettes()
+        self.bookmarks.load()
         self.kept.restore_views()
         self.kept.apply()
         if problem:
@@ -107,7 +112,7 @@ class Session:
             self.notices.warn("Your transfer functions were set aside", problem)
 
     def start(self) -> None:
-        """Do what the options ask for: launch, attach, or open dumps."""
+        """Do what the options ask for: launch, attach, open dumps or a session."""
         options, machines = self.options, self.machines
         for path in options.dumps:
             self._begun("open_dump", path)
@@ -119,6 +124,8 @@ class Session:
         elif guest is not None:
             self._begun("launch", guest)
             machines.launch(guest)
+        if options.session is not None:
+            self.run("session.open", {"path": str(options.session)})
 
     def _begun(self, verb: str, what: object) -> None:
         self._auditor.tell(WINDOW, f"machine.{verb}", {"asked": str(what)}, "begun")
@@ -158,6 +165,8 @@ class Session:
         changed |= state.volatility.pump()
         self.recorder.follow()
         changed |= self.navigation.follow_chosen()
+        self.bookmarks.follow()
+        self.consultant.pump()
         changed |= stage.feeds.pump(UPLOAD_BUDGET_S) > 0
         changed |= self.greeting.turn()
         self.kept.save_rested()

@@ -64,6 +64,8 @@ class Settings:
     store_minutes: int = 60  # how far back it goes
     sessions_kept: int = 10  # the newest databases
     sessions_mib: int = 1024  # of all of them together
+    llm_url: str = ""  # of an OpenAI-compatible endpoint; empty: no model is ever asked
+    llm_model: str = ""
     bits: int = 64  # how the inspector decodes instructions
     greeted: bool = False  # the first-start tour and hints were shown
     window_width: int = 0  # 0: not known yet
@@ -110,6 +112,8 @@ _CHECKS: dict[str, Callable[[Any], bool]] = {
     "store_minutes": lambda v: 1 <= v <= 7 * 24 * 60,
     "sessions_kept": lambda v: 1 <= v <= 10_000,
     "sessions_mib": lambda v: MIN_STORE_MIB <= v <= 1 << 22,
+    "llm_url": lambda v: len(v) <= 500 and v.isprintable(),
+    "llm_model": lambda v: len(v) <= 200 and v.isprintable(),
     "bits": lambda v: v in (16, 32, 64),
     "window_width": lambda v: v == 0 or MIN_WIDTH <= v <= 16384,
     "window_height": lambda v: v == 0 or MIN_HEIGHT <= v <= 16384,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from app.actions import ActionRegistry, BadArguments
 from app.chosen import Chosen
+from app.consulting import Consulting
 from app.frame_times import FrameStats, FrameTimes
 from app.highlights import Highlights
 from app.highlights_ui import HighlightsUi
@@ -25,6 +26,7 @@ from app.place import Place
 from app.queries import Queries
 from app.readings import Readings
 from app.results_ui import ResultsUi
+from app.session_file import Bookmark
 from app.settings import Settings
 from app.slices_ui import SlicesUi
 from app.slicing import Slicing
@@ -55,7 +57,7 @@ if TYPE_CHECKING:
 
 SAMPLES = 60  # one a second: the sparkline is the last minute
 
-Overlay = Literal["keys", "about", "launch", "attach", "dump"]
+Overlay = Literal["keys", "about", "launch", "attach", "dump", "model"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +101,15 @@ class DumpForm:
 
     path: str = ""
     listing: Listing | None = None
+
+
+@dataclass(slots=True)
+class ModelForm:
+    """What is typed in the dialog for the language model."""
+
+    url: str = ""
+    model: str = ""
+    problem: str = ""
 
 
 @dataclass(slots=True)
@@ -171,6 +182,9 @@ class AppState:
     is_software: bool = False
     current: str | None = None  # the machine that console, inspector and keys are about
     selection: Place | None = None
+    bookmarks: tuple[Bookmark, ...] = ()  # changed by BookmarkList
+    consulting: Consulting | None = None  # the last question to a language model
+    model_form: ModelForm = field(default_factory=ModelForm)
     chosen: Chosen | None = None  # whose pages are lit up; changed by Navigation.choose
     highlights: Highlights = ()  # what else is lit up, and stays; changed by HighlightList
     hover: Place | None = None

@@ -20,6 +20,8 @@ class WindowOptions:
     network: bool = False
     dumps: tuple[Path, ...] = ()
     """RAM dumps to look at like paused machines, beside what else is opened."""
+    session: Path | None = None
+    """A saved session to open; nothing is started for it."""
     attach: Path | None = None
     """QMP socket of a QEMU that someone else started."""
     size: tuple[int, int] = (1440, 900)

@@ -31,6 +31,7 @@ from app.panels import (
     log,
     machines,
     memory_map,
+    model_dialog,
     open_dump,
     performance,
     processes,
@@ -79,6 +80,7 @@ OVERLAYS: Mapping[str, Draw] = {
     "launch": dialogs.draw_launch,
     "attach": dialogs.draw_attach,
     "dump": open_dump.draw,
+    "model": model_dialog.draw,
     "keys": help_overlays.draw_keys,
     "about": help_overlays.draw_about,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from app.action_sets.bookmarks import bookmark_actions
 from app.action_sets.chosen import chosen_actions
 from app.action_sets.dumps import dump_actions
 from app.action_sets.highlights import highlight_actions
@@ -35,6 +36,7 @@ def all_actions(session: Session, frame: Frame) -> list[Action]:
         look_actions,
         chosen_actions,
         query_actions,
+        bookmark_actions,
         highlight_actions,
         kernel_list_actions,
         volatility_actions,

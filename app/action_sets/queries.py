@@ -8,6 +8,7 @@ from imgui_bundle import icons_fontawesome_6 as icons
 from imgui_bundle import imgui
 
 from app.actions import Action, BadArguments, Param
+from app.consulting import LOCAL_URL, checked_endpoint
 from app.found_rows import FoundRow, ranges_text
 from app.jobs import Job
 from app.queries import Asked
@@ -100,6 +101,34 @@ def query_actions(session: Session) -> list[Action]:
         name = named(machine)
         names = queries.names_for_job(name)
         return state.jobs.start("Reading", lambda _job: read(text, name, names()).describe(), quiet=True)
+
+    def needs_model() -> str | None:
+        if not state.settings.llm_url:
+            return "No language model is set up; see “Set up a language model…”"
+        return needs_volume()
+
+    def consult(question: str, machine: str | None = None) -> Job:
+        return session.consultant.ask(question, named(machine))
+
+    def stop_consulting() -> None:
+        session.consultant.cancel()
+
+    def set_up() -> None:
+        form, settings = state.model_form, state.settings
+        form.url, form.model, form.problem = settings.llm_url or LOCAL_URL, settings.llm_model, ""
+        state.show_overlay("model")
+
+    def use_model(url: str, model: str) -> None:
+        url, model = checked_endpoint(url, model)
+        session.kept.change(llm_url=url, llm_model=model)
+
+    def use_none() -> None:
+        session.consultant.cancel()
+        session.kept.change(llm_url="")
+
+    def edit(text: str) -> None:
+        state.search.text = state.search.put = text
+        state.search.focus = True
 
     machine = Param("machine", "choice", choices=lambda: list(state.stage.feeds))
     text = Param("text", required=True, help="such as: heap of sshd")
@@ -200,6 +229,67 @@ def query_actions(session: Session) -> list[Action]:
             why_not=needs_latest,
             icon=icons.ICON_FA_CLOCK_ROTATE_LEFT,
             in_palette=False,
+        ),
+        Action(
+            id="query.edit",
+            title="Put a question into the search box",
+            category=QUESTIONS,
+            run=edit,
+            params=(text,),
+            icon=icons.ICON_FA_PEN,
+            in_palette=False,
+        ),
+        Action(
+            id="query.consult",
+            title="Ask the language model…",
+            category=QUESTIONS,
+            run=consult,
+            params=(Param("question", required=True, help="in your own words"), machine),
+            why_not=needs_model,
+            icon=icons.ICON_FA_COMMENT_DOTS,
+            in_palette=False,  # the search box offers it
+            help="It answers by questions of the query language, which are shown; nothing else is reached",
+        ),
+        Action(
+            id="query.consult_stop",
+            title="Stop the language model",
+            category=QUESTIONS,
+            run=stop_consulting,
+            why_not=lambda: None if state.consulting is not None and state.consulting.running else "None is asked",
+            icon=icons.ICON_FA_STOP,
+        ),
+        Action(
+            id="query.consulted",
+            title="Say what the language model asked and said",
+            category=QUESTIONS,
+            run=lambda: None if state.consulting is None else state.consulting.describe(),
+            in_palette=False,
+        ),
+        Action(
+            id="llm.set_up",
+            title="Set up a language model…",
+            category=QUESTIONS,
+            run=set_up,
+            icon=icons.ICON_FA_GEAR,
+            help="Any OpenAI-compatible endpoint, such as a local one; none is asked until you do",
+            keywords="llm ai gpt ollama endpoint",
+        ),
+        Action(
+            id="llm.use",
+            title="Use a language model",
+            category=QUESTIONS,
+            run=use_model,
+            params=(Param("url", required=True, help=f"such as {LOCAL_URL}"), Param("model", required=True)),
+            in_palette=False,
+        ),
+        Action(
+            id="llm.off",
+            title="Use no language model",
+            category=QUESTIONS,
+            run=use_none,
+            why_not=lambda: None if state.settings.llm_url else "None is set up",
+            icon=icons.ICON_FA_XMARK,
+            keywords="llm ai off",
         ),
         Action(
             id="query.describe",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from imgui_bundle import icons_fontawesome_6 as icons
@@ -14,11 +15,14 @@ from app.actions import Action, BadArguments, Param
 from app.layout import INSPECTOR
 from app.place import Place
 from app.session import Session
+from app.volume_picture import save_picture, volume_picture
 from render.camera import AXIS_VIEWS, CameraState
 
 VIEW, SELECTION = "View", "Selection"
 STEP_DEGREES = 7.5
 ZOOM_STEP = 1.25
+FARTHEST = 1 << 20
+MOST_PIXELS = 4096
 AXIS_KEYS = dict(zip(("+x", "-x", "+y", "-y", "+z", "-z"), "123456", strict=True))
 
 
@@ -110,20 +114,45 @@ def view_actions(session: Session) -> list[Action]:
         return text
 
     def camera(
-        azimuth: float | None = None, elevation: float | None = None, distance: float | None = None
+        azimuth: float | None = None,
+        elevation: float | None = None,
+        distance: float | None = None,
+        x: float | None = None,
+        y: float | None = None,
+        z: float | None = None,
     ) -> dict[str, Any]:
-        if (azimuth, elevation, distance) != (None, None, None):
+        given = (azimuth, elevation, distance, x, y, z)
+        if any(one is not None for one in given):
+            if any(one is not None and abs(one) > FARTHEST for one in given):
+                raise BadArguments(f"no number may be greater than {FARTHEST:,}")
             now: CameraState = stage.camera
+            at = [float(b) if a is None else a for a, b in zip((x, y, z), now.target, strict=True)]
             state.remember()
             stage.view.camera.skip()
             stage.view.camera.state = dataclasses.replace(
                 now,
+                target=(at[0], at[1], at[2]),
                 azimuth_degrees=now.azimuth_degrees if azimuth is None else azimuth,
                 elevation_degrees=now.elevation_degrees if elevation is None else max(-90.0, min(90.0, elevation)),
                 distance=now.distance if distance is None else max(1.0, distance),
             )
             moved()
         return dataclasses.asdict(stage.camera)
+
+    def picture(
+        path: str, width: int | None = None, height: int | None = None, machine: str | None = None
+    ) -> dict[str, Any]:
+        target = Path(path).expanduser().absolute()
+        if target.suffix.lower() != ".png":
+            raise BadArguments("path: a picture's name ends in .png")
+        if not target.parent.is_dir():
+            raise BadArguments(f"path: {target.parent} is no directory")
+        as_shown = stage.view.size_px
+        size = (width or as_shown[0], height or as_shown[1])
+        if not (16 <= size[0] <= MOST_PIXELS and 16 <= size[1] <= MOST_PIXELS):
+            raise BadArguments(f"width and height lie between 16 and {MOST_PIXELS:,}")
+        save_picture(volume_picture(stage, size, machine), target)
+        return {"path": str(target), "width": size[0], "height": size[1]}
 
     machine = Param("machine", "choice", choices=lambda: list(stage.feeds))
     address = Param("address", "address", required=True)
@@ -324,8 +353,26 @@ def view_actions(session: Session) -> list[Action]:
             title="Say or set where the camera stands",
             category=VIEW,
             run=camera,
-            params=(Param("azimuth", "number"), Param("elevation", "number"), Param("distance", "number")),
+            params=(
+                *(Param("azimuth", "number"), Param("elevation", "number"), Param("distance", "number")),
+                *(Param(axis, "number", help="of the point that is looked at, in voxels") for axis in "xyz"),
+            ),
             in_palette=False,
+        ),
+        Action(
+            id="view.picture",
+            title="Save a picture of the volume…",
+            category=VIEW,
+            run=picture,
+            params=(
+                Param("path", required=True, help="a file that ends in .png"),
+                Param("width", "integer", help="in pixels; as the view is unless it is said"),
+                Param("height", "integer"),
+                Param("machine", "choice", choices=lambda: list(stage.feeds), help="alone; all unless it is said"),
+            ),
+            why_not=needs_volume,
+            icon=icons.ICON_FA_CAMERA,
+            help="What the view shows, without panels, as sharp as it gets",
         ),
     ]
 

@@ -25,6 +25,9 @@ def configure(parser: argparse.ArgumentParser, _command: str) -> None:
         metavar="FILE",
         help="look at a RAM dump (raw, ELF core or LiME) as at a paused machine; may be given several times",
     )
+    parser.add_argument(
+        "--session", type=Path, metavar="FILE", help="open a saved session; nothing is started for it by itself"
+    )
     parser.add_argument("--size", type=picture_size, default=(1440, 900), metavar="WxH", help="window size (1440x900)")
 
 
@@ -33,10 +36,12 @@ def run(options: argparse.Namespace) -> int:
     own = has_own_media(options)
     if own and options.guest is not None:
         raise UsageError("give --guest or --kernel, --disk … of your own, not both")
+    without_demo = bool(options.dump) or options.session is not None
     window = WindowOptions(
         guest=resolve_guest(options, None) if own else None,
-        guest_name=None if own or options.guest == "none" else options.guest or (None if options.dump else "demo"),
+        guest_name=None if own or options.guest == "none" else options.guest or (None if without_demo else "demo"),
         dumps=tuple(path.absolute() for path in options.dump),
+        session=None if options.session is None else options.session.absolute(),
         machine_name=options.name,
         ram_bytes=options.ram,
         cold=options.cold,

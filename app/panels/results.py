@@ -12,6 +12,7 @@ from app.answers import shown_title
 from app.found_rows import NOWHERE, FoundRow, holding
 from app.layout import RESULTS
 from app.output import format_bytes, format_duration
+from app.panels import consult_band
 from app.panels.kernel_notes import note
 from app.theme import Rgba, u32
 from app.widgets.record_table import OWN_KEYS, MenuEntry
@@ -45,6 +46,7 @@ def draw(state: AppState, ui: Ui) -> None:
         if not visible:
             return
         asked = state.queries.shown
+        consult_band.draw(state, ui)
         if asked is None:
             _unasked(state, ui)
         elif asked.running:

@@ -11,7 +11,17 @@ from imgui_bundle import imgui
 from app.command_palette import Entry, entries_for
 from app.layout import VOLUME
 from app.panels import look
-from app.question_entries import comes_first, ghost_of, in_order, problem_of, question_entries, recent_entries
+from app.question_entries import (
+    comes_first,
+    ghost_of,
+    in_order,
+    paste_entry,
+    problem_of,
+    question_entries,
+    recent_entries,
+    with_model,
+)
+from app.session_file import SCHEME
 from app.theme import u32
 from app.ui import fit_text
 
@@ -24,7 +34,19 @@ HINT = "Search, ask, or go to an address"
 WAIT_S = 1.5
 """Enter waits at most so long for what was typed to be understood."""
 MENU_CATEGORIES = (
-    *("Machine", "View", "Look", "Selection", "Highlights", "Questions", "Kernel", "Console", "Window", "Help"),
+    *(
+        "Machine",
+        "View",
+        "Look",
+        "Selection",
+        "Highlights",
+        "Questions",
+        "Bookmarks",
+        "Kernel",
+        "Console",
+        "Window",
+        "Help",
+    ),
 )
 VISIBLE_ENTRIES = 9
 BAR_FLAGS = (
@@ -197,12 +219,16 @@ def _entries(state: AppState) -> tuple[list[Entry], str]:
     """What the text could mean now, the likeliest first; and why it is no question, where that should be said."""
     text, machine = state.search.text, state.current
     others = entries_for(text, state.actions, can_go=state.actions.get("view.go_to").why_not())
+    if text.strip().startswith(SCHEME):
+        return [paste_entry(text.strip())], ""
     if machine is None or not _can_ask(state):
         return others, ""
     if not text.strip():
         return [*recent_entries(one.text for one in reversed(state.queries.history)), *others], ""
     reading = state.readings.of(text, machine)
     found = in_order(text, question_entries(text, reading), others, reading)
+    if state.settings.llm_url:
+        found = with_model(found, text, state.settings.llm_model)
     weak = all(not entry.matched for entry in others) and all(entry.fills for entry in found)
     return found, problem_of(text, reading) if weak else ""
 
