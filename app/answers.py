@@ -113,7 +113,10 @@ class Answers:
 
 def shown_title(asked: Asked) -> str:
     """What a question is called on the screen: `heap of process "dropbear"`."""
-    return printable(asked.title.removeprefix(f"{Verb.SHOW} "))
+    title = asked.title
+    for verb in (Verb.SHOW, Verb.HIGHLIGHT, Verb.GO_TO):
+        title = title.removeprefix(f"{verb} ")
+    return printable(title)
 
 
 def chosen_of(asked: Asked, row: FoundRow) -> Chosen:

@@ -15,7 +15,7 @@ from app.actions import Action, BadArguments, Param
 from app.layout import INSPECTOR
 from app.place import Place
 from app.session import Session
-from app.volume_picture import save_picture, volume_picture
+from app.view_picture import save_picture, view_picture
 from render.camera import AXIS_VIEWS, CameraState
 
 VIEW, SELECTION = "View", "Selection"
@@ -151,7 +151,7 @@ def view_actions(session: Session) -> list[Action]:
         size = (width or as_shown[0], height or as_shown[1])
         if not (16 <= size[0] <= MOST_PIXELS and 16 <= size[1] <= MOST_PIXELS):
             raise BadArguments(f"width and height lie between 16 and {MOST_PIXELS:,}")
-        save_picture(volume_picture(stage, size, machine), target)
+        save_picture(view_picture(stage, size, machine), target)
         return {"path": str(target), "width": size[0], "height": size[1]}
 
     machine = Param("machine", "choice", choices=lambda: list(stage.feeds))

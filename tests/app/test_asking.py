@@ -395,7 +395,7 @@ def test_a_bookmark_brings_question_camera_look_and_highlights_back(asker: Perso
     asker.run("bookmark.rename", "tables", "  of the kernel ")
     asker.run("bookmark.go", "of the kernel")
     asked = answered(asker)
-    assert asked.title == "show page tables of the kernel"
+    assert asked.title == "show page tables of kernel"
     assert asker.state.stage.camera == before
     assert asker.state.stage.view.look.mode == "translucent"
     asker.until(lambda: all(one.pages is not None for one in asker.state.highlights), "its highlights' pages")
