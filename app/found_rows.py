@@ -36,34 +36,34 @@ def rows_of(result: Result) -> tuple[FoundRow, ...]:
 
 COLUMNS = (
     Column[FoundRow]("What", lambda row: row.match.label),
-    Column[FoundRow]("Kind", lambda row: row.match.kind, width=19, tone="dim"),
+    Column[FoundRow]("Kind", lambda row: row.match.kind, width=16, tone="dim"),
     Column[FoundRow](
         "PID",
         lambda row: -1 if row.match.pid is None else row.match.pid,
         lambda row: "" if row.match.pid is None else str(row.match.pid),
-        12,
+        10,
         right=True,
         tone="dim",
         tip="The process whose it is",
     ),
     Column[FoundRow](
-        "Pages", lambda row: len(row.match.pages), width=14, right=True, descends=True, tip="Pages of 4 KiB in memory"
+        "Pages", lambda row: len(row.match.pages), width=12, right=True, descends=True, tip="Pages of 4 KiB in memory"
     ),
     Column[FoundRow](
         "Size",
         lambda row: row.size_bytes,
         lambda row: format_bytes(row.size_bytes),
-        17,
+        15,
         right=True,
         descends=True,
         exact=True,
     ),
-    Column[FoundRow]("Class", lambda row: row.match.page_class, width=29, tone="dim", tip="What its pages hold"),
+    Column[FoundRow]("Class", lambda row: row.match.page_class, width=25, tone="dim", tip="What its pages hold"),
     Column[FoundRow](
         "First address",
         lambda row: row.first,
         lambda row: "" if row.first == NOWHERE else f"{row.first:#x}",
-        26,
+        22,
         right=True,
         mono=True,
         tip="Guest-physical; a double click goes there",

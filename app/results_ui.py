@@ -16,5 +16,7 @@ class ResultsUi:
     table: RecordTable[FoundRow] = field(default_factory=found_table)
     number: int = 0
     """Of the question whose answer was drawn last."""
+    renamed: str = ""
+    """What is typed as a bookmark's other name."""
     followed: Place | None = None
     """The selected byte when that was last looked at."""

@@ -37,7 +37,12 @@ FILTER_UNITS, NARROW_UNITS = 34.0, 150.0
 _ACTIONS = ("query.again", "query.light", "query.keep", "bookmark.add", "query.copy")
 ICON_LEAST_UNITS = 38.0
 """A panel of less height has no room for an icon above what it says."""
-MOST_RECENT = 12
+MOST_RECENT, MOST_LISTED = 12, 30
+_BOOKMARK_WORDS = {
+    "bookmark.go": "Go there",
+    "bookmark.copy": "Copy as text",
+    "bookmark.remove": "Remove",
+}
 
 
 def draw(state: AppState, ui: Ui) -> None:
@@ -162,7 +167,9 @@ def told(result: Result) -> str:
     """How much was found, in a line: `12 matches · 3.2 MiB, 812 pages · 14 ms`."""
     count = f"{result.count:,} {'match' if result.count == 1 else 'matches'}"
     pages = f"{len(result.pages):,} {'page' if len(result.pages) == 1 else 'pages'}"
-    return f"{count}  ·  {format_bytes(len(result.pages) * 4096)}, {pages}  ·  {format_duration(result.elapsed_s)}"
+    took = f"{max(result.elapsed_s * 1e3, 1):.0f} ms" if result.elapsed_s < 1 else format_duration(result.elapsed_s)
+    both = "" if result.comparison is None else f", {result.comparison.both_pages:,} of both"
+    return f"{count}  ·  {format_bytes(len(result.pages) * 4096)}, {pages}{both}  ·  {took}"
 
 
 def _line(state: AppState, ui: Ui, asked: Asked) -> None:
@@ -171,7 +178,7 @@ def _line(state: AppState, ui: Ui, asked: Asked) -> None:
     room = imgui.get_content_region_avail().x
     filtering = FILTER_UNITS if asked.rows and room > theme.px(NARROW_UNITS) else 0.0
     shown = [action for action in _ACTIONS if action in state.actions]
-    tools = theme.px((len(shown) + 1) * 8 + filtering)
+    tools = theme.px((len(shown) + 2) * 8 + filtering)
     result = asked.result
     with ui.style(item_spacing=(theme.px(1), theme.px(1))):
         imgui.align_text_to_frame_padding()
@@ -188,7 +195,36 @@ def _line(state: AppState, ui: Ui, asked: Asked) -> None:
         for action in shown:
             ui.action_icon(action, {})
             imgui.same_line(0, theme.px(1))
+        _bookmarks(state, ui)
+        imgui.same_line(0, theme.px(1))
         _history(state, ui)
+
+
+def _bookmarks(state: AppState, ui: Ui) -> None:
+    """Draw the button whose menu lists what is bookmarked, and what can be done with each."""
+    theme, shown = ui.theme, state.results
+    if ui.icon_button(icons.ICON_FA_BOOK_BOOKMARK, "Bookmarks", enabled=bool(state.bookmarks)):
+        imgui.open_popup("bookmarks")
+    with ui.style(window_padding=(theme.px(2), theme.px(2)), item_spacing=(theme.px(2), theme.px(2))):
+        if not imgui.begin_popup("bookmarks"):
+            return
+        for one in state.bookmarks[-MOST_LISTED:]:
+            imgui.push_id(one.name)
+            if imgui.internal.begin_menu_ex(f"{one.name}###bookmark", icons.ICON_FA_BOOKMARK):
+                if imgui.is_window_appearing():
+                    shown.renamed = one.name
+                for action in ("bookmark.go", "bookmark.copy", "bookmark.remove"):
+                    ui.menu_item(state.actions.get(action), {"name": one.name}, _BOOKMARK_WORDS[action])
+                flags = imgui.InputTextFlags_.enter_returns_true
+                imgui.set_next_item_width(theme.px(50))
+                entered, shown.renamed = imgui.input_text("##rename", shown.renamed, flags)
+                ui.tooltip("Another name; Enter gives it")
+                if entered and shown.renamed.strip():
+                    ui.run("bookmark.rename", name=one.name, to=shown.renamed)
+                    imgui.close_current_popup()
+                imgui.end_menu()
+            imgui.pop_id()
+        imgui.end_popup()
 
 
 def _history(state: AppState, ui: Ui) -> None:
@@ -244,10 +280,7 @@ def _comparison(ui: Ui, compared: Comparison) -> None:
         draw.add_rect_filled((left, top), (left + full, top + height), u32(theme.accent.alpha(0.45)), theme.px(1))
         draw.add_rect_filled((left, top), (left + both, top + height), u32(theme.accent), theme.px(1))
         draw.add_text((left + bar + theme.px(3), at.y), u32(theme.text_dim), _figure(pages))
-    with ui.small():
-        imgui.set_cursor_pos_x(imgui.get_cursor_pos_x() + names)
-        ui.faint(f"{compared.both_pages:,} pages are of both")
-    ui.gap(2)
+    ui.gap(1)
 
 
 def _figure(pages: int) -> str:
