@@ -56,7 +56,8 @@ class Answers:
                 return
             pages = asked.result.pages
             try:
-                made = self._highlights.add(machine, name, query=asked.title, pages=pages, colour=colour, fly=fly)
+                title = name or shown_title(asked)
+                made = self._highlights.add(machine, title, query=asked.title, pages=pages, colour=colour, fly=fly)
             except BadArguments as error:
                 job.state, job.error = JobState.FAILED, error
                 return
