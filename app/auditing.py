@@ -17,7 +17,8 @@ AUDITED = frozenset(
         *("query.ask", "query.again", "query.highlight", "query.consult", "llm.use", "llm.off"),
         *("session.save", "session.open", "bookmark.go", "bookmark.paste"),
         *("choose.pages_of", "kernel.look_frozen", "kernel.use_types"),
-        *("sql.run", "sql.export", "volatility.run", "volatility.export", "console.send", "window.screenshot"),
+        *("sql.run", "sql.export", "volatility.run", "volatility.export"),
+        *("server.start", "server.stop", "console.send", "window.screenshot"),
     }
 )
 """Actions that ask something of a guest, change a machine, or carry out what was seen; not what moves the view only."""

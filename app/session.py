@@ -30,6 +30,7 @@ from app.notices import Notices
 from app.queries import Queries
 from app.readings import Readings
 from app.recorder import Recorder
+from app.serving.window_server import WindowServer
 from app.settings import load_settings
 from app.slicings import Slicings
 from app.stage import Stage
@@ -88,6 +89,7 @@ class Session:
             is_software=stage.adapter.is_software,
             device_label=stage.device_label,
         )
+        self.server = WindowServer()
         self.notices = Notices(state.toasts)
         self.kept = Keeping(state, self.notices, folder, keeps=keep)
         self.greeting = Greeting(state, self.kept, due=options.tour and not settings.greeted)
@@ -215,6 +217,7 @@ class Session:
         self.recorder.close()
         state.kernels.close()
         state.volatility.worker.close()
+        self.server.stop()
         state.stage.close()
         self.kept.close()
         self._auditor.close()

@@ -13,6 +13,7 @@ from app.action_sets.machines import machine_actions
 from app.action_sets.panes import pane_actions
 from app.action_sets.processes import process_actions
 from app.action_sets.queries import query_actions
+from app.action_sets.serving import serving_actions
 from app.action_sets.slices import slice_actions
 from app.action_sets.sql import sql_actions
 from app.action_sets.views import view_actions
@@ -42,5 +43,6 @@ def all_actions(session: Session, frame: Frame) -> list[Action]:
         volatility_actions,
         sql_actions,
         kernel_look_actions,
+        serving_actions,
     )
     return [*(action for actions in sets for action in actions(session)), *window_actions(session, frame)]

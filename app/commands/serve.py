@@ -2,6 +2,10 @@
 
 import argparse
 import contextlib
+import os
+import signal
+import sys
+import threading
 from pathlib import Path
 
 from app.output import print_json, print_note, print_text
@@ -15,6 +19,7 @@ def configure(parser: argparse.ArgumentParser, _command: str) -> None:
     parser.add_argument("--port", type=int, default=DEFAULT_PORT, help="0: any that is free (%(default)s)")
     parser.add_argument("--dump", type=Path, action="append", default=[], metavar="FILE", help="serve a RAM dump too")
     parser.add_argument("--types", type=Path, metavar="FILE", help="an ISF or vmlinux, for kernels that carry no types")
+    parser.add_argument("--follow-input", action="store_true", help="end when standard input does")
     parser.add_argument("--json", action="store_true", help="print address and token's file as one JSON object")
 
 
@@ -39,7 +44,16 @@ def run(options: argparse.Namespace) -> int:
             else:
                 print_text(f"{url}  (its description: /openapi.json)\nThe token is in {path}")
                 print_note(f'try: curl -H "Authorization: Bearer $(cat {path})" {url}/machines')
+            if options.follow_input:
+                threading.Thread(target=_follow_input, name="standard input", daemon=True).start()
             with contextlib.suppress(KeyboardInterrupt):  # the usual way to end it
                 serve(make_service(access, asking, scene, AuditLog(), {token: "token"}), listener)
     access.close()
     return 0
+
+
+def _follow_input() -> None:
+    """Ask this process to end once its standard input has: whoever holds it is gone."""
+    while sys.stdin.buffer.read(1 << 16):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -18,6 +19,7 @@ import pytest
 from mcp import Client, StdioServerParameters
 from PIL import Image
 
+from app.actions import BadArguments
 from app.cli import main
 from app.exit_codes import ExitCode
 from app.failures import UsageError
@@ -28,7 +30,7 @@ from bridge.semantic.access import Access
 from bridge.semantic.asking import Asking
 from bridge.semantic.audit import records, verify
 from bridge.semantic.scene import NoSuchHighlight, SceneError
-from tests.app.conftest import own_homes
+from tests.app.conftest import SIZE, Person, dump_window, own_homes
 
 ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENT_LIMIT_S = 60
@@ -104,8 +106,6 @@ def test_a_port_that_is_taken_and_dumps_of_one_name_are_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with own_homes():
-        import socket
-
         with socket.socket() as taken:
             taken.bind(("127.0.0.1", 0))
             taken.listen()
@@ -189,3 +189,32 @@ def test_a_scene_of_its_own_keeps_highlights_apart(demo_dump: Path, tmp_path: Pa
     with pytest.raises(SceneError, match="remove some"):
         scene.add("guest", "0x1000", name=None, colour=None)
     access.close()
+
+
+def test_a_window_lets_programs_ask_and_takes_that_back(demo_dump: Path) -> None:
+    with dump_window(demo_dump, SIZE) as person:
+        assert person.state.actions.get("server.stop").why_not() == "Nothing is served"
+        with pytest.raises(BadArguments, match="port"):
+            person.run("server.start", 1 << 20)
+        person.run("server.start")
+        server = person.window.session.server
+        person.until(lambda: server.serves, "programs should be let in", 90)
+        told = server.describe()
+        headers = {"authorization": f"Bearer {Path(told['token_file']).read_text().strip()}"}
+        with httpx.Client(base_url=told["url"], headers=headers, timeout=60, trust_env=False) as client:
+            assert [one["name"] for one in client.get("/machines").json()] == ["guest"]
+            assert client.get("/machines/guest/processes").status_code == 200
+        assert person.state.actions.get("server.start").why_not() == "It is served already"
+        person.run("server.stop")
+        person.until(lambda: not server.serves and not Path(told["token_file"]).exists(), "it should end", 30)
+        assert person.run("server.describe") == {"url": "", "token_file": ""}
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            taken.listen()
+            person.run("server.start", taken.getsockname()[1])
+            person.until(lambda: any("cannot be listened at" in t for t in _said(person)), "why not", 90)
+        assert not server.serves
+
+
+def _said(person: Person) -> list[str]:
+    return [f"{toast.title} {toast.detail}" for toast in person.state.toasts.shown()]
