@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import re
 import time
@@ -9,6 +10,8 @@ import time
 import numpy as np
 import pytest
 
+from bridge.kernel.details import Details
+from bridge.kernel.errors import KernelError
 from bridge.kernel.maps import VM_EXEC, VM_READ, VM_SHARED, VM_WRITE
 from bridge.kernel.page_classes import PageClass
 from bridge.kernel.snapshot import Introspector, Part, SemanticSnapshot, find_vmas
@@ -106,14 +109,30 @@ def test_memory_maps_equal_the_guests_own(live: LiveGuest, introspector: Introsp
 def looked(live: LiveGuest, introspector: Introspector) -> tuple[SemanticSnapshot, np.ndarray, np.ndarray]:
     """One look, and the guest's own flags and counts of every page beside it."""
     live.shell.run("dd if=/dev/zero of=/run/flags bs=1M count=1; cp /run/flags /run/counts; sleep 1")
-    live.shell.run("awk 'BEGIN { for (i = 0; i < 50000; i++) a[i] = i; system(\"sleep 1000\") }' & sleep 2")
+    live.shell.run("awk 'BEGIN { for (i = 0; i < 50000; i++) a[i] = i; system(\"exec sleep 1000\") }' & true")
+    live.shell.run("until pidof sleep; do true; done; sleep 1")  # it has all its memory
     # What is asked must not change the answer: into files that have their pages already, by processes that stay.
     for what in ("flags", "counts"):
         source = f"/proc/kpage{what.removesuffix('s') if what == 'counts' else what}"
         live.shell.run(f"tail -c +1 -f {source} 1<>/run/{what} & true")
-        time.sleep(1.5)  # here, not in the guest: a process that waits there would be gone when we look
+        # Seen from here: a process that waits in the guest would be gone when we look.
+        until_written(introspector, f"/run/{what}", 8 * live.ram.n_pages)
     snapshot = introspector.look()
     return snapshot, live.words("/run/flags"), live.words("/run/counts")
+
+
+def until_written(introspector: Introspector, path: str, size: int) -> None:
+    """Wait until the guest's process `tail` has written a file that it holds open, as its own kernel's records say."""
+    deadline_s = time.monotonic() + 60
+    while time.monotonic() < deadline_s:
+        tasks = introspector.tasks.processes()
+        details = Details(introspector)
+        for pid in [int(pid) for pid, name in zip(tasks.pids, tasks.names, strict=True) if name == "tail"]:
+            with contextlib.suppress(KernelError):
+                if any(file.path == path and file.position >= size for file in details.files(pid)):
+                    return
+        time.sleep(0.1)
+    raise AssertionError(f"the guest never wrote {path}")
 
 
 def precision_and_recall(ours: np.ndarray, theirs: np.ndarray) -> tuple[float, float]:
