@@ -5,6 +5,7 @@ import os
 import pty
 import select
 import shutil
+import signal
 import struct
 import subprocess
 import time
@@ -75,6 +76,14 @@ class _Session:
                 except OSError:  # the program ended
                     time.sleep(0.01)
             self.harness.frame()
+
+
+@pytest.fixture(autouse=True)
+def _interrupts() -> Iterator[None]:
+    """Programs can be interrupted, also where these tests were started in the background: there SIGINT is ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture
