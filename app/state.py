@@ -124,6 +124,7 @@ class SearchBox:
     asked_s: float = 0.0  # when
     recalled: int = 0  # how many questions back the text is from; 0: it was typed
     focus: bool = False  # take the keyboard in the next frame
+    coming: int = 0  # for how many frames more the keyboard may be on its way
     leave: bool = False  # give it back, and forget the text
     chosen: int = 0
     generation: int = 0

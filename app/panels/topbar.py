@@ -49,6 +49,8 @@ MENU_CATEGORIES = (
     ),
 )
 VISIBLE_ENTRIES = 9
+COMING_FRAMES = 3
+"""How many frames the box may take to get the keyboard: what is typed meanwhile is for it."""
 BAR_FLAGS = (
     imgui.WindowFlags_.no_decoration
     | imgui.WindowFlags_.no_docking
@@ -137,11 +139,14 @@ def _search_box(state: AppState, ui: Ui, width: float) -> bool:
         # A field that was active writes its own copy of the text back when it ends, unless it is another one by then.
         search.generation += 1
         imgui.internal.clear_active_id()
-        imgui.set_window_focus(VOLUME)
+        if not search.focus:  # it was asked for again before it had left
+            imgui.set_window_focus(VOLUME)
+    search.coming = max(0, search.coming - 1)
     if search.focus:
         imgui.set_keyboard_focus_here()
         search.focus = False
         search.open = True
+        search.coming = COMING_FRAMES
         search.chosen = 0
     at = imgui.get_cursor_screen_pos()
     pad = theme.px(8)
@@ -181,7 +186,7 @@ def _search_box(state: AppState, ui: Ui, width: float) -> bool:
         search.hovered = False
     if search.open and imgui.is_key_pressed(imgui.Key.escape, False):
         search.leave = True
-    elif search.open and not active and not entered and not imgui.is_item_deactivated() and not search.focus:
+    elif search.open and not (active or entered or search.coming or imgui.is_item_deactivated()):
         search.open = search.hovered  # the keyboard went elsewhere; but a click on a result takes two frames
     return entered
 
