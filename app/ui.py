@@ -154,6 +154,25 @@ class Ui:
         imgui.set_cursor_pos_x(imgui.get_cursor_pos_x() + max(0.0, round((avail.x - lines.x) / 2)))
         self.wrapped(text, self.theme.text_dim, width)
 
+    def save_popup(self, name: str, path: str, suggested: str) -> tuple[str, bool]:
+        """Draw the popup `name`, where it is open, that asks where a table goes; its path, and whether to save now."""
+        theme = self.theme
+        with self.style(window_padding=(theme.px(3), theme.px(3)), item_spacing=(theme.px(2), theme.px(2))):
+            if not imgui.begin_popup(name):
+                return path, False
+            self.dim("Save the table as CSV or JSON")
+            if imgui.is_window_appearing():
+                imgui.set_keyboard_focus_here()
+                path = path or suggested
+            imgui.set_next_item_width(theme.px(90))
+            entered, path = imgui.input_text(f"##{name}", path, imgui.InputTextFlags_.enter_returns_true)
+            imgui.same_line()
+            save = self.button("Save", kind="primary", enabled=bool(path.strip())) or entered
+            if save:
+                imgui.close_current_popup()
+            imgui.end_popup()
+        return path, save
+
     def tooltip(self, text: str, *, shortcut: str = "", note: str = "") -> None:
         """Explain the last item while the pointer rests on it."""
         if not imgui.is_item_hovered(imgui.HoveredFlags_.for_tooltip | imgui.HoveredFlags_.allow_when_disabled):

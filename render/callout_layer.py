@@ -20,6 +20,15 @@ _LINE_PX = 1.3
 _END_PX = 7.0
 _STUB_PX = 12.0
 LONGEST_NAME = 44
+_FLAT = {
+    "color_mode": "vertex",
+    "aa": True,
+    "alpha_mode": "blend",
+    "depth_test": False,
+    "depth_write": False,
+    "pick_write": False,
+}
+"""Of what is drawn over the picture and hides behind nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,33 +157,12 @@ def _shortened(text: str) -> str:
 
 
 def _segments(queue: int, n: int) -> gfx.Line:
-    material = gfx.LineSegmentMaterial(
-        thickness=1.0,
-        thickness_space="screen",
-        color_mode="vertex",
-        aa=True,
-        alpha_mode="blend",
-        depth_test=False,
-        depth_write=False,
-        pick_write=False,
-        render_queue=queue,
-    )
+    material = gfx.LineSegmentMaterial(thickness=1.0, thickness_space="screen", render_queue=queue, **_FLAT)
     return gfx.Line(_room(2 * n), material)
 
 
 def _points(queue: int, n: int) -> gfx.Points:
-    material = gfx.PointsMaterial(
-        size=1.0,
-        size_space="screen",
-        color_mode="vertex",
-        aa=True,
-        alpha_mode="blend",
-        depth_test=False,
-        depth_write=False,
-        pick_write=False,
-        render_queue=queue,
-    )
-    return gfx.Points(_room(n), material)
+    return gfx.Points(_room(n), gfx.PointsMaterial(size=1.0, size_space="screen", render_queue=queue, **_FLAT))
 
 
 def _room(n: int) -> gfx.Geometry:

@@ -142,21 +142,10 @@ def _said(failure: str, *, running: bool, answer: Answer) -> str:
 
 
 def _save_popup(state: AppState, ui: Ui) -> None:
-    theme, sql = ui.theme, state.sql
-    with ui.style(window_padding=(theme.px(3), theme.px(3)), item_spacing=(theme.px(2), theme.px(2))):
-        if not imgui.begin_popup("save answer"):
-            return
-        ui.dim("Save the table as CSV or JSON")
-        if imgui.is_window_appearing():
-            imgui.set_keyboard_focus_here()
-            sql.export_path = sql.export_path or "~/answer.csv"
-        imgui.set_next_item_width(theme.px(90))
-        entered, sql.export_path = imgui.input_text("##save", sql.export_path, imgui.InputTextFlags_.enter_returns_true)
-        imgui.same_line()
-        if ui.button("Save", kind="primary", enabled=bool(sql.export_path.strip())) or entered:
-            ui.run("sql.export", path=sql.export_path.strip())
-            imgui.close_current_popup()
-        imgui.end_popup()
+    sql = state.sql
+    sql.export_path, save = ui.save_popup("save answer", sql.export_path, "~/answer.csv")
+    if save:
+        ui.run("sql.export", path=sql.export_path.strip())
 
 
 def _table(state: AppState, ui: Ui, answer: Answer) -> None:

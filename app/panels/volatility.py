@@ -174,21 +174,10 @@ def _tools(state: AppState, ui: Ui, filter_width: float) -> None:
 
 
 def _save_popup(state: AppState, ui: Ui) -> None:
-    theme, vol = ui.theme, state.volatility
-    with ui.style(window_padding=(theme.px(3), theme.px(3)), item_spacing=(theme.px(2), theme.px(2))):
-        if not imgui.begin_popup("save table"):
-            return
-        ui.dim("Save the table as CSV or JSON")
-        if imgui.is_window_appearing():
-            imgui.set_keyboard_focus_here()
-            vol.save_path = vol.save_path or f"~/{vol.plugin}.csv"
-        imgui.set_next_item_width(theme.px(90))
-        entered, vol.save_path = imgui.input_text("##save", vol.save_path, imgui.InputTextFlags_.enter_returns_true)
-        imgui.same_line()
-        if ui.button("Save", kind="primary", enabled=bool(vol.save_path.strip())) or entered:
-            ui.run("volatility.export", path=vol.save_path.strip())
-            imgui.close_current_popup()
-        imgui.end_popup()
+    vol = state.volatility
+    vol.save_path, save = ui.save_popup("save table", vol.save_path, f"~/{vol.plugin}.csv")
+    if save:
+        ui.run("volatility.export", path=vol.save_path.strip())
 
 
 def _types_popup(state: AppState, ui: Ui) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -81,13 +82,18 @@ def test_a_query_is_run_and_its_table_kept(shown: Person, tmp_path: Path) -> Non
 
 def test_every_example_is_answered(shown: Person) -> None:
     for example in EXAMPLES:
-        shown.run("sql.example", example.title)
-        assert shown.state.sql.text == example.sql
-        shown.until(lambda: shown.state.sql.job is None, "it should be answered", 60)
-        shown.frame(2)
-        assert shown.state.sql.failure == ""
-        assert answer(shown).sql == example.sql
-        assert answer(shown).rows
+        deadline_s = time.monotonic() + 60
+        while True:
+            shown.run("sql.example", example.title)
+            assert shown.state.sql.text == example.sql
+            shown.until(lambda: shown.state.sql.job is None, "it should be answered", 60)
+            shown.frame(2)
+            assert shown.state.sql.failure == ""
+            assert answer(shown).sql == example.sql
+            # Symbols and pages are written a slice at a time: a person who sees nothing yet asks once more.
+            if answer(shown).rows:
+                break
+            assert time.monotonic() < deadline_s, f"{example.title}: never a row"
 
 
 def test_what_cannot_be_answered_is_said_and_the_last_table_stays(shown: Person) -> None:

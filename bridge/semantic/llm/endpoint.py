@@ -7,8 +7,6 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-import httpx
-
 MAX_REPLY_BYTES = 1 << 20
 MAX_CALLS = 8
 """Of tools in one reply; the rest is passed over."""
@@ -57,6 +55,8 @@ def exchange(endpoint: Endpoint, messages: list[Message], tools: list[dict[str, 
 
     Raises ModelError.
     """
+    import httpx  # a tenth of a second, which a window without a model need not spend
+
     body = {"model": endpoint.model, "messages": messages, "tools": tools, "temperature": 0, "stream": False}
     headers = {"authorization": f"Bearer {endpoint.key}"} if endpoint.key else {}
     left_s = deadline_s - time.monotonic()

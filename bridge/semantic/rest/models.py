@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -199,12 +199,3 @@ class CameraChange(_Strict):
     azimuth_degrees: _Number | None = None
     elevation_degrees: Annotated[float, Field(ge=-90, le=90, allow_inf_nan=False)] | None = None
     distance: Annotated[float, Field(ge=1, le=1e6, allow_inf_nan=False)] | None = None
-
-
-class Event(BaseModel):
-    """Something that changed, as a server-sent event carries it."""
-
-    kind: Literal["machine", "process", "highlight", "problem"]
-    what: str
-    machine: str
-    detail: dict[str, Any]

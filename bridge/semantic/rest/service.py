@@ -353,7 +353,12 @@ def _events(app: FastAPI, streams: Streams) -> None:
     @app.get(
         "/events",
         response_class=StreamingResponse,
-        responses={200: {"content": {"text/event-stream": {}}, "description": "See Event"}},
+        responses={
+            200: {
+                "content": {"text/event-stream": {}},
+                "description": "`data` is an object: kind, what, machine, detail",
+            }
+        },
         tags=["events"],
     )
     def events(

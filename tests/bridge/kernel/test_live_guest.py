@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import re
-import time
 
 import numpy as np
 import pytest
 
-from bridge.kernel.details import Details
-from bridge.kernel.errors import KernelError
 from bridge.kernel.maps import VM_EXEC, VM_READ, VM_SHARED, VM_WRITE
 from bridge.kernel.page_classes import PageClass
-from bridge.kernel.snapshot import Introspector, Part, SemanticSnapshot, find_vmas
+from bridge.kernel.snapshot import Introspector, Part, find_vmas
 from tests.bridge.kernel.conftest import LiveGuest
-
-KPF_LRU, KPF_SLAB, KPF_BUDDY, KPF_ANON, KPF_NOPAGE, KPF_PGTABLE = 5, 7, 10, 12, 20, 26
+from tests.bridge.kernel.guest_account import Account, account_around, assert_classes_agree, assert_mapped_agree
 
 
 @pytest.fixture(scope="module")
@@ -106,84 +101,24 @@ def test_memory_maps_equal_the_guests_own(live: LiveGuest, introspector: Introsp
 
 
 @pytest.fixture(scope="module")
-def looked(live: LiveGuest, introspector: Introspector) -> tuple[SemanticSnapshot, np.ndarray, np.ndarray]:
+def account(live: LiveGuest, introspector: Introspector) -> Account:
     """One look, and the guest's own flags and counts of every page beside it."""
-    live.shell.run("dd if=/dev/zero of=/run/flags bs=1M count=1; cp /run/flags /run/counts; sleep 1")
     live.shell.run("awk 'BEGIN { for (i = 0; i < 50000; i++) a[i] = i; system(\"exec sleep 1000\") }' & true")
     live.shell.run("until pidof sleep; do true; done; sleep 1")  # it has all its memory
-    # What is asked must not change the answer: into files that have their pages already, by processes that stay.
-    for what in ("flags", "counts"):
-        source = f"/proc/kpage{what.removesuffix('s') if what == 'counts' else what}"
-        live.shell.run(f"tail -c +1 -f {source} 1<>/run/{what} & true")
-        # Seen from here: a process that waits in the guest would be gone when we look.
-        until_written(introspector, f"/run/{what}", 8 * live.ram.n_pages)
-    snapshot = introspector.look()
-    return snapshot, live.words("/run/flags"), live.words("/run/counts")
+    return account_around(live, introspector)
 
 
-def until_written(introspector: Introspector, path: str, size: int) -> None:
-    """Wait until the guest's process `tail` has written a file that it holds open, as its own kernel's records say."""
-    deadline_s = time.monotonic() + 60
-    while time.monotonic() < deadline_s:
-        tasks = introspector.tasks.processes()
-        details = Details(introspector)
-        for pid in [int(pid) for pid, name in zip(tasks.pids, tasks.names, strict=True) if name == "tail"]:
-            with contextlib.suppress(KernelError):
-                if any(file.path == path and file.position >= size for file in details.files(pid)):
-                    return
-        time.sleep(0.1)
-    raise AssertionError(f"the guest never wrote {path}")
+def test_page_classes_agree_with_the_guests_flags(account: Account) -> None:
+    assert_classes_agree(account)
+    assert account.snapshot.page_map.definite >= 0.97
 
 
-def precision_and_recall(ours: np.ndarray, theirs: np.ndarray) -> tuple[float, float]:
-    both = int((ours & theirs).sum())
-    return both / max(1, int(ours.sum())), both / max(1, int(theirs.sum()))
+def test_mapped_pages_agree_with_the_guests_counts(account: Account) -> None:
+    assert_mapped_agree(account)
 
 
-def test_page_classes_agree_with_the_guests_flags(
-    looked: tuple[SemanticSnapshot, np.ndarray, np.ndarray],
-) -> None:
-    snapshot, flags, _ = looked
-    classes = snapshot.page_map.classes
-    flags = flags[: len(classes)]
-
-    def has(bit: int) -> np.ndarray:
-        found: np.ndarray = (flags >> np.uint64(bit)) & np.uint64(1) != 0
-        return found
-
-    # In a slab's record, what is the mapping in others is a list: some kernels say of slabs that they are anonymous.
-    anonymous = has(KPF_ANON) & ~has(KPF_SLAB)
-    files = (classes == PageClass.FILE) | (classes == PageClass.SHARED_MEMORY)
-    for what, ours, theirs in (
-        ("free", classes == PageClass.FREE, has(KPF_BUDDY)),
-        ("slab", classes == PageClass.SLAB, has(KPF_SLAB)),
-        ("anonymous", classes == PageClass.ANONYMOUS, anonymous),
-        ("file", files, has(KPF_LRU) & ~anonymous),
-    ):
-        precision, recall = precision_and_recall(ours, theirs)
-        assert precision >= 0.99, f"{what}: precision {precision}"
-        assert recall >= 0.99, f"{what}: recall {recall}"
-        assert int(theirs.sum()) > 50, what
-    # The guest marks only what it took for tables at run time; ours are also those that it booted with.
-    assert (classes[has(KPF_PGTABLE)] == PageClass.PAGE_TABLE).mean() >= 0.99
-    assert snapshot.page_map.definite >= 0.97
-    assert not (classes == PageClass.HOLE)[~has(KPF_NOPAGE)].any()
-
-
-def test_mapped_pages_agree_with_the_guests_counts(
-    looked: tuple[SemanticSnapshot, np.ndarray, np.ndarray],
-) -> None:
-    snapshot, _, counts = looked
-    ours = snapshot.owners.counts() > 0
-    # The zero page and the vDSO's pages are mapped but not counted: they belong to the kernel.
-    ours &= np.isin(snapshot.page_map.classes, (PageClass.ANONYMOUS, PageClass.FILE, PageClass.SHARED_MEMORY))
-    precision, recall = precision_and_recall(ours, counts[: len(ours)] > 0)
-    assert precision >= 0.99
-    assert recall >= 0.99
-
-
-def test_owners_and_parts_hang_together(looked: tuple[SemanticSnapshot, np.ndarray, np.ndarray]) -> None:
-    snapshot, _, _ = looked
+def test_owners_and_parts_hang_together(account: Account) -> None:
+    snapshot = account.snapshot
     owners, vmas = snapshot.owners, snapshot.vmas
     assert (np.diff(owners.pages) >= 0).all()
     index = snapshot.processes.names.index("allocator")
@@ -201,9 +136,9 @@ def test_owners_and_parts_hang_together(looked: tuple[SemanticSnapshot, np.ndarr
     assert {Part.NONE, Part.CODE, Part.STACK, Part.HEAP, Part.DATA} <= kinds
 
 
-def test_kernel_memory_is_where_its_symbols_say(looked: tuple[SemanticSnapshot, np.ndarray, np.ndarray]) -> None:
+def test_kernel_memory_is_where_its_symbols_say(account: Account) -> None:
     """Code in the image is never written: the pages of the kernel's text hold what its symbols point at."""
-    snapshot, _, _ = looked
+    snapshot = account.snapshot
     count = snapshot.page_map.count
     for kind in (PageClass.KERNEL_TEXT, PageClass.KERNEL_RODATA, PageClass.KERNEL_DATA, PageClass.KERNEL_BSS):
         assert count(kind) > 100, kind

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 
 from bridge.kernel.details import Details
@@ -25,7 +24,7 @@ from bridge.kernel.kernel import Kernel, find_kernel
 from bridge.kernel.maps import VM_EXEC, VM_READ, VM_SHARED, VM_WRITE
 from bridge.kernel.page_classes import PageClass
 from bridge.kernel.page_sets import pages_of
-from bridge.kernel.snapshot import Introspector, SemanticSnapshot
+from bridge.kernel.snapshot import Introspector
 from bridge.kernel.symbol_cache import SymbolCache
 from bridge.kernel.volatility_engine.records import Job, Target
 from bridge.kernel.volatility_engine.service import Run
@@ -35,13 +34,10 @@ from bridge.memory.errors import GuestMemoryError
 from bridge.memory.physical import PhysicalReader
 from bridge.memory.ram import GuestRam
 from tests.bridge.kernel.conftest import HeldRam, LiveGuest
+from tests.bridge.kernel.guest_account import Account, account_around, assert_classes_agree, assert_mapped_agree
 from tests.bridge.kernel.other_kernels import Wanted, have_kernel
 from tests.bridge.kernel.test_symbol_cache import assert_same_kernel, nothing_is_decoded
 from tests.bridge.machine.serial_guest import start_guest
-
-# Bits of /proc/kpageflags (include/uapi/linux/kernel-page-flags.h).
-KPF_LRU, KPF_SLAB, KPF_BUDDY, KPF_ANON, KPF_PGTABLE, KPF_ZERO_PAGE = 5, 7, 10, 12, 26, 24
-_OURS = (PageClass.ANONYMOUS, PageClass.FILE, PageClass.SHARED_MEMORY)
 
 
 @dataclass(frozen=True)
@@ -73,11 +69,7 @@ class Looked:
     case: Case
     live: LiveGuest
     introspector: Introspector
-    snapshot: SemanticSnapshot
-    flags: npt.NDArray[np.uint64]
-    counts: npt.NDArray[np.uint64]
-    still: npt.NDArray[np.bool_]
-    """(n_pages,) pages of which the guest said the same before the look and after it."""
+    account: Account
 
 
 @pytest.fixture(scope="module", params=list(CASES))
@@ -93,38 +85,18 @@ def looked(
         shell.wait_for(guest.ready_marker)
         shell.run("until pidof dropbear; do sleep 0.2; done; sleep 1")
         shell.run("killall -STOP counter allocator journal compressor; true")
-        # Some memory of programs, and files that have their pages before the guest's account is written to them.
-        shell.run("awk 'BEGIN { for (i = 0; i < 150000; i++) a[i] = i; system(\"sleep 1000\") }' & sleep 1")
-        kib = case.ram_mib * 2
-        names = ("flags", "counts", "flags_after", "counts_after")
-        shell.run("; ".join(f"dd if=/dev/zero of=/run/{name} bs=1k count={kib}" for name in names))
+        shell.run("awk 'BEGIN { for (i = 0; i < 150000; i++) a[i] = i; system(\"exec sleep 1000\") }' & true")
+        shell.run("until pidof sleep; do true; done; sleep 1")  # it has all its memory
         ram = GuestRam.open(shell.ram)
         live = LiveGuest(shell, ram, find_kernel(PhysicalReader(ram)))
         introspector = Introspector(live.kernel)
-        # What is asked must not change the answer: the first account is written by processes that stay. We wait here,
-        # not in the guest: a process that waits there would be gone when we look.
-        for what in ("flags", "count"):
-            shell.run(f"tail -c +1 -f /proc/kpage{what} 1<>/run/{what.rstrip('s')}s & true")
-            time.sleep(1)
-        snapshot = introspector.look()
-        for what in ("flags", "count"):
-            shell.run(f"dd if=/proc/kpage{what} of=/run/{what.rstrip('s')}s_after bs=64k conv=notrunc")
-        flags, counts, flags_after, counts_after = (
-            live.words(f"/run/{name}")[: len(snapshot.page_map.classes)] for name in names
-        )
-        still = (flags == flags_after) & (counts == counts_after)
-        yield Looked(case, live, introspector, snapshot, flags, counts, still)
+        yield Looked(case, live, introspector, account_around(live, introspector))
         ram.close()
 
 
 @pytest.fixture(scope="module")
 def details(looked: Looked) -> Details:
     return Details(looked.introspector)
-
-
-def precision_and_recall(ours: npt.NDArray[np.bool_], theirs: npt.NDArray[np.bool_]) -> tuple[float, float]:
-    both = int((ours & theirs).sum())
-    return both / max(1, int(ours.sum())), both / max(1, int(theirs.sum()))
 
 
 def test_the_kernel_is_the_one_that_was_started(looked: Looked) -> None:
@@ -201,43 +173,16 @@ def test_memory_maps_equal_the_guests_own(looked: Looked) -> None:
 
 
 def test_page_classes_agree_with_the_guests_flags(looked: Looked) -> None:
-    classes, still = looked.snapshot.page_map.classes, looked.still
-
-    def has(bit: int) -> npt.NDArray[np.bool_]:
-        found: npt.NDArray[np.bool_] = (looked.flags >> np.uint64(bit)) & np.uint64(1) != 0
-        return found
-
-    assert still.mean() > 0.8, "pages that a processor keeps go back to the others now and then"
-    files = (classes == PageClass.FILE) | (classes == PageClass.SHARED_MEMORY)
-    # In a slab's record, what is the mapping in others is a list: some kernels say of slabs that they are anonymous.
-    anonymous = has(KPF_ANON) & ~has(KPF_SLAB)
-    for what, ours, theirs in (
-        ("free", classes == PageClass.FREE, has(KPF_BUDDY)),
-        ("slab", classes == PageClass.SLAB, has(KPF_SLAB)),
-        ("anonymous", classes == PageClass.ANONYMOUS, anonymous),
-        ("file", files, has(KPF_LRU) & ~anonymous),
-    ):
-        precision, recall = precision_and_recall(ours[still], theirs[still])
-        assert precision >= 0.99, f"{what}: precision {precision}"
-        assert recall >= 0.99, f"{what}: recall {recall}"
-        assert int(theirs.sum()) > 50, what
-    # The guest marks only what it took for tables at run time; ours are also those that it booted with.
-    tables = has(KPF_PGTABLE) & still
-    assert (classes[tables] == PageClass.PAGE_TABLE).mean() >= 0.99
-    assert not (has(KPF_LRU) | has(KPF_SLAB) | has(KPF_BUDDY))[still & (classes == PageClass.PAGE_TABLE)].any()
-    assert looked.snapshot.page_map.definite >= looked.case.definite
+    assert_classes_agree(looked.account)
+    assert looked.account.snapshot.page_map.definite >= looked.case.definite
 
 
 def test_mapped_pages_agree_with_the_guests_counts(looked: Looked) -> None:
-    # The zero page and the vDSO's pages are mapped but belong to the kernel.
-    ours = (looked.snapshot.owners.counts() > 0) & np.isin(looked.snapshot.page_map.classes, _OURS)
-    theirs = (looked.counts > 0) & ((looked.flags >> np.uint64(KPF_ZERO_PAGE)) & np.uint64(1) == 0)
-    precision, recall = precision_and_recall(ours[looked.still], theirs[looked.still])
-    assert precision >= 0.99
-    assert recall >= 0.99
+    account = looked.account
+    assert_mapped_agree(account)
     # Not only whether: how often each anonymous page is mapped.
-    anonymous = looked.still & (looked.snapshot.page_map.classes == PageClass.ANONYMOUS)
-    assert (looked.snapshot.owners.counts()[anonymous] == looked.counts[anonymous]).mean() >= 0.99
+    anonymous = account.still & (account.snapshot.page_map.classes == PageClass.ANONYMOUS)
+    assert (account.snapshot.owners.counts()[anonymous] == account.counts[anonymous]).mean() >= 0.99
 
 
 def test_it_is_found_without_its_note_as_well(looked: Looked) -> None:
