@@ -50,7 +50,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> bool | None:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=280,
+        timeout=880,
         check=False,
     )
     passed = child.returncode == 0 and "1 passed" in child.stdout

@@ -25,7 +25,7 @@ class SerialGuest:
         self._position = 0
         self._commands = 0
 
-    def wait_for(self, wanted: bytes, timeout_s: float = 60) -> bytes:
+    def wait_for(self, wanted: bytes, timeout_s: float = 240) -> bytes:
         """What the guest prints up to and including ``wanted``."""
         assert self.process.stdout is not None
         deadline_s = time.monotonic() + timeout_s
@@ -39,7 +39,7 @@ class SerialGuest:
         self._position = found + len(wanted)
         return text
 
-    def run(self, command: str, timeout_s: float = 60) -> str:
+    def run(self, command: str, timeout_s: float = 240) -> str:
         """The output of a shell command, when it is done; fails when it does."""
         assert self.process.stdin is not None
         self._commands += 1
