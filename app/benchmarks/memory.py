@@ -5,29 +5,21 @@ What is compared runs in turns in the same loop, since the speed of memory chang
 """
 
 import itertools
-import mmap
 import os
 import statistics
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from time import monotonic, perf_counter, sleep, thread_time
 
 import numpy as np
 import numpy.typing as npt
-import psutil
 
 from app.benchmarks.pixel_latency import changed_pixel_latency
+from app.benchmarks.ram_sizes import MIB, random_ram, sizes_that_fit
 from app.benchmarks.report import Report, Result, at_least, at_most
 from app.benchmarks.turns import in_turns, percentile
-from app.output import format_bytes
 from bridge.memory import scan
 from bridge.memory.dirty import DirtyTracker
-from bridge.memory.physical_map import PAGE_BYTES
 from bridge.memory.ram import GuestRam
 from bridge.memory.shadow import create_shadow
-
-MIB = 1 << 20
 
 # RAM, its shadow, a copy of it, and the copies that are compared.
 _COPIES_NEEDED = 4.5
@@ -42,12 +34,7 @@ def run(*, sizes_mib: tuple[int, ...] = (64, 1024), seconds_each: float = 6.0, w
         "RAM is a file of random bytes in memory; figures are medians of turns taken in one loop.",
         "Scan and numpy copy run in one thread and are timed in processor seconds, so that other load does not count.",
     ]
-    for size_mib in sizes_mib:
-        available = psutil.virtual_memory().available
-        if available < size_mib * MIB * _COPIES_NEEDED:
-            notes.append(f"{size_mib} MiB left out: only {format_bytes(available)} of memory are free.")
-            continue
-        label = f"{size_mib // 1024}gib" if size_mib % 1024 == 0 else f"{size_mib}mib"
+    for size_mib, label in sizes_that_fit(sizes_mib, _COPIES_NEEDED, notes):
         with random_ram(size_mib * MIB) as (ram, guest_pages):
             results += _scan_results(ram, label, seconds_each)
             results += _snapshot_results(ram, label, seconds_each)
@@ -58,23 +45,6 @@ def run(*, sizes_mib: tuple[int, ...] = (64, 1024), seconds_each: float = 6.0, w
         results.append(Result("dirty_page_to_changed_pixel_p50", statistics.median(latencies_s) * 1e3, "ms"))
         results.append(Result("dirty_page_to_changed_pixel_p99", percentile(latencies_s, 99) * 1e3, "ms"))
     return Report("memory", tuple(results), notes=tuple(notes))
-
-
-@contextmanager
-def random_ram(size_bytes: int) -> Iterator[tuple[GuestRam, npt.NDArray[np.uint8]]]:
-    """A RAM file full of random bytes, and the guest's writable view of its pages."""
-    fd = os.memfd_create("glassbox bench")
-    try:
-        os.ftruncate(fd, size_bytes)
-        pages = np.frombuffer(mmap.mmap(fd, size_bytes), np.uint8).reshape(-1, PAGE_BYTES)
-        rng = np.random.default_rng(0)
-        for start in range(0, len(pages), 4096):
-            part = pages[start : start + 4096]
-            part[:] = rng.integers(0, 256, part.shape, np.uint8)
-        with GuestRam.open(Path(f"/proc/self/fd/{fd}")) as ram:
-            yield ram, pages
-    finally:
-        os.close(fd)
 
 
 def _scan_results(ram: GuestRam, label: str, seconds: float) -> list[Result]:

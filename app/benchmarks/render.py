@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import psutil
 import wgpu
 
 from app.benchmarks.frames import moving_results, still_results
 from app.benchmarks.guest_ram import MIXTURE, guest_like_ram
 from app.benchmarks.peers import peer_results
+from app.benchmarks.ram_sizes import MIB, sizes_that_fit
 from app.benchmarks.report import Report, Result
 from app.benchmarks.scene import SIZE_PX, gpu_bytes, shown
 from app.benchmarks.uploads import upload_results, video_memory_results
-from app.output import format_bytes
 from render.curves import PAGE_SIZE
 from render.device import adapter_summary, request_device
-
-MIB = 1 << 20
 
 # RAM's content, its copy in space, and both once more as the GPU's (which is memory too, in software).
 _COPIES_NEEDED = 5.0
@@ -35,21 +32,16 @@ def run(
         "medians of whole frames, each waited for; what is compared is drawn in turns.",
         f"RAM is made from a seed, in runs of pages as in a Linux guest: {MIXTURE}.",
     ]
-    for size_mib in sizes_mib:
-        available = psutil.virtual_memory().available
-        if available < size_mib * MIB * _COPIES_NEEDED:
-            notes.append(f"{size_mib} MiB left out: only {format_bytes(available)} of memory are free.")
-            continue
-        found, said = _of_one_size(device, size_mib, seconds_each, size_px)
+    for size_mib, label in sizes_that_fit(sizes_mib, _COPIES_NEEDED, notes):
+        found, said = _of_one_size(device, size_mib, label, seconds_each, size_px)
         results += found
         notes += said
     return Report("render", tuple(results), notes=tuple(dict.fromkeys(notes)))
 
 
 def _of_one_size(
-    device: wgpu.GPUDevice, size_mib: int, seconds: float, size_px: tuple[int, int]
+    device: wgpu.GPUDevice, size_mib: int, label: str, seconds: float, size_px: tuple[int, int]
 ) -> tuple[list[Result], list[str]]:
-    label = f"{size_mib // 1024}gib" if size_mib % 1024 == 0 else f"{size_mib}mib"
     is_software = adapter_summary(device).is_software
     pages = guest_like_ram(size_mib * MIB // PAGE_SIZE)
     before = gpu_bytes()

@@ -12,18 +12,15 @@ from collections.abc import Callable
 from time import perf_counter, process_time
 
 import numpy as np
-import psutil
 
-from app.benchmarks.memory import random_ram
+from app.benchmarks.ram_sizes import MIB, random_ram, sizes_that_fit
 from app.benchmarks.report import Report, Result, at_least, at_most
 from app.benchmarks.turns import in_turns, percentile
-from app.output import format_bytes
 from bridge.memory.ram import GuestRam
 from bridge.semantic.search.pattern import Pattern, PatternKind, parse_pattern
 from bridge.semantic.search.places import VirtualPages
 from bridge.semantic.search.searcher import Searcher
 
-MIB = 1 << 20
 _COPIES_NEEDED = 2.5
 _SPEED_BAR = at_least(2.0)
 _CANCEL_BAR = at_most(50.0)
@@ -48,12 +45,7 @@ def run(*, sizes_mib: tuple[int, ...] = (128, 1024), seconds_each: float = 6.0) 
         "Those called processor are in processor seconds of all threads together: what one core can do, whatever else "
         "the machine does. The others are by the clock, with as many threads as there are cores, four at most.",
     ]
-    for size_mib in sizes_mib:
-        available = psutil.virtual_memory().available
-        if available < size_mib * MIB * _COPIES_NEEDED:
-            notes.append(f"{size_mib} MiB left out: only {format_bytes(available)} of memory are free.")
-            continue
-        label = f"{size_mib // 1024}gib" if size_mib % 1024 == 0 else f"{size_mib}mib"
+    for size_mib, label in sizes_that_fit(sizes_mib, _COPIES_NEEDED, notes):
         with random_ram(size_mib * MIB) as (ram, _):
             results += _peer_results(ram, label, seconds_each)
             results += _kind_results(ram, label, seconds_each)
