@@ -183,7 +183,7 @@ class Target:
 
     def __post_init__(self) -> None:
         if self.relation not in _OF.get(self.subject.kind, _OF_OTHERS):
-            raise BadQuery(f"There are no {self.relation} of {self.subject}.")
+            raise BadQuery(f"There is no such thing as the {self.relation} of {self.subject}.")
         if (self.relation is Relation.SHARED) != (self.other is not None):
             raise BadQuery("What is shared is shared between two.")
         if self.other is not None and self.other.kind is not Kind.PROCESS:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
 
 from rapidfuzz import fuzz, process
 
@@ -11,9 +10,8 @@ from bridge.semantic.query.model import Kind
 from bridge.semantic.query.names import Names
 from bridge.semantic.query.resolving import near
 from bridge.semantic.query.texts import quote
-
-if TYPE_CHECKING:
-    from bridge.semantic.query.tokens import Token
+from bridge.semantic.query.tokens import Token, Type
+from bridge.semantic.query.vocabulary import PHRASES
 
 EXAMPLES = (
     "heap of process 1",
@@ -59,6 +57,8 @@ def nearest(text: str, names: Names, token: Token | None = None) -> tuple[str, .
         for name in _alike(token.text, names):
             with contextlib.suppress(ValueError):
                 found.append(str(read_query(text[: token.start] + name + text[token.end :], names).query))
+        if token.type is Type.WORD and (token.word,) not in PHRASES:
+            found.append(f"show text {quote(token.text)}")
     like = process.extract(text[:300], EXAMPLES, scorer=fuzz.WRatio, limit=_MANY)
     found += [example for example, _, _ in like]
     return tuple(dict.fromkeys(found))[:_MANY]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from bridge.semantic.query.cannot import excuse
 from bridge.semantic.query.model import (
     PATTERNS,
     BadQuery,
@@ -50,10 +51,11 @@ def understand(text: str, names: Names) -> Understood | NotUnderstood:
         return read_query(text, names)
     except Unclosed as problem:
         return NotUnderstood(str(problem), nearest(text[: problem.at], names))
-    except NotClear as problem:
-        return NotUnderstood(str(problem), nearest(text, names, problem.token))
-    except BadQuery as problem:
-        return NotUnderstood(str(problem), nearest(text, names))
+    except (NotClear, BadQuery) as problem:
+        told = excuse(tokens_of(text)) if isinstance(problem, NotClear) else None
+        if told is not None:
+            return NotUnderstood(told.problem, told.nearest)
+        return NotUnderstood(str(problem), nearest(text, names, getattr(problem, "token", None)))
 
 
 def read_query(text: str, names: Names) -> Understood:
@@ -87,6 +89,8 @@ class _Parser:
         reader = Reader(rest)
         verb, searching = self._verb(reader)
         rest = rest[reader.at :]
+        if verb is Verb.SHOW and any(token.word in _VERSUS for token in rest):
+            verb = Verb.COMPARE
         if verb is Verb.COMPARE:
             target, against = self._two(rest)
             return self._told(Query(target, verb, None, against, when, machine))
@@ -144,10 +148,14 @@ class _Parser:
     def _scoped(self, tokens: list[Token], searching: bool) -> tuple[Target, Target | None]:
         """A target, and the one `in` which it is looked for."""
         before = len(self._assumed)
+        if (having := self._having(tokens)) is not None:
+            return having
         try:
             return self._target(tokens, searching), None
         except (NotClear, BadQuery) as error:
             problem: Exception = error
+        if (holding := self._holding(tokens)) is not None:
+            return holding
         for at in [i for i, token in enumerate(tokens) if 0 < i < len(tokens) - 1 and token.word in _INSIDE]:
             del self._assumed[before:]
             try:
@@ -161,6 +169,45 @@ class _Parser:
                 return target, within
         raise problem
 
+    def _having(self, tokens: list[Token]) -> tuple[Target, Target | None] | None:
+        """`who has FILE open`, `which process has FILE mapped`; None where it does not begin so."""
+        reader = Reader(tokens)
+        reader.skip()
+        if reader.take(Concept.HAVING) is None:
+            return None
+        target = self._target(tokens[reader.at :], searching=False)
+        if target.relation is not Relation.MEMORY or target.subject.kind in PATTERNS:
+            return target, None
+        if tokens[-1].word in ("open", "opened"):
+            return Target(Subject(Kind.PROCESS), Relation.FILES), target
+        return Target(target.subject, Relation.OWNERS), None
+
+    def _holding(self, tokens: list[Token]) -> tuple[Target, Target | None] | None:
+        """`pages of X that contain TEXT`, `which process contains TEXT`: what is looked for, and where; None where
+        nothing contains anything.
+        """
+        at = next((at for at, token in enumerate(tokens) if token.word in _CONTAIN), None)
+        if not at:
+            return None
+        before, sought = len(self._assumed), tokens[at + 1 :]
+        reader = Reader(sought)
+        reader.skip()
+        bare = reader.token is not None and reader.token.type in (Type.STRING, Type.WORD, Type.PATH)
+        if bare and reader.meaning(Concept.KIND) is None:
+            named = replace(sought[reader.at], type=Type.STRING)
+            sought = [replace(tokens[at], text="text"), named, *sought[reader.at + 1 :]]
+        try:
+            within = self._target(tokens[:at], searching=False)
+            target = self._target(sought, searching=True)
+        except (NotClear, BadQuery):
+            del self._assumed[before:]
+            return None
+        if target.subject.kind not in PATTERNS:
+            del self._assumed[before:]
+            return None
+        everywhere = within.subject.kind is Kind.EVERYTHING and within.relation is Relation.MEMORY
+        return target, None if everywhere else within
+
     def _target(self, tokens: Sequence[Token], searching: bool) -> Target:
         """One target out of all of these tokens. Raises NotClear, BadQuery."""
         reader = Reader(tokens)
@@ -173,7 +220,10 @@ class _Parser:
         return target
 
     def _head(self, reader: Reader, subjects: SubjectReader) -> Target:
-        reader.skip()
+        reader.take_any(Concept.OF)
+        if reader.token is not None and reader.token.word in ("in", "inside"):
+            reader.at += 1  # what is in …
+            reader.skip()
         if reader.token is None:
             raise NotClear("Of what?")
         if reader.take(Concept.OWNERS) is not None:
@@ -189,13 +239,15 @@ class _Parser:
         if relation is not None:
             return self._of(relation, reader, subjects)
         subject = subjects.read()
-        reader.skip()
-        if reader.take(Concept.SHARED) is not None:
-            return self._shared(reader, subjects, subject)
+        if subject.kind is Kind.EVERYTHING and not reader.done and not _at_place(reader):
+            return self._head(reader, subjects)  # everything that X has
+        if (both := self._both(reader, subjects, subject)) is not None:
+            return both
         found = reader.take(Concept.RELATION)
         if found is not None:
             assert isinstance(found.value, Relation)
-            return Target(subject, found.value)
+            _refuse_two(reader)
+            return Target(subject, _meant(found.value, subject))
         return Target(subject)
 
     def _relation(self, reader: Reader, subjects: SubjectReader) -> Relation | None:
@@ -204,7 +256,7 @@ class _Parser:
         reader.take(Concept.EVERY)
         reader.skip()
         meaning = reader.meaning(Concept.RELATION)
-        if meaning is None or subjects.begins_pattern():
+        if meaning is None or subjects.begins_pattern() or subjects.begins_frame():
             reader.at = before
             return None
         reader.take(Concept.RELATION)
@@ -213,10 +265,14 @@ class _Parser:
 
     def _of(self, relation: Relation, reader: Reader, subjects: SubjectReader) -> Target:
         said = reader.tokens[reader.at - 1].word
+        reader.skip()
+        _refuse_two(reader)
         reader.take_any(Concept.OF, Concept.BETWEEN)
         if reader.token is not None and reader.token.word in ("in", "inside"):
             reader.at += 1
         if reader.done:
+            if relation is Relation.MEMORY and any(token.word in _USED for token in reader.tokens):
+                raise NotClear("Used by whom?")
             if relation in (Relation.MEMORY, Relation.PAGE_TABLES):
                 return Target(Subject(Kind.EVERYTHING), relation)
             if relation in _WHOSE:
@@ -224,11 +280,28 @@ class _Parser:
             if relation is Relation.FILES and said == "files" and reader.at == 1:
                 return Target(Subject(Kind.FILE))
             return Target(Subject(Kind.PROCESS), relation)
+        if relation is Relation.MEMORY and reader.meaning(Concept.RELATION) is not None:
+            return self._head(reader, subjects)  # pages of the heap of X
         subject = subjects.read(None if relation is Relation.MEMORY else Kind.PROCESS)
+        if relation is Relation.MEMORY and (both := self._both(reader, subjects, subject)) is not None:
+            return both
         reader.skip()
-        if relation is Relation.MEMORY and reader.take(Concept.SHARED) is not None:
+        return Target(subject, _meant(relation, subject))
+
+    def _both(self, reader: Reader, subjects: SubjectReader, subject: Subject) -> Target | None:
+        """`… shares with B`, `… and B share`, behind a subject; None where that is not said, and nothing is passed."""
+        reader.skip()
+        if reader.take(Concept.SHARED) is not None:
             return self._shared(reader, subjects, subject)
-        return Target(subject, relation)
+        before = reader.at
+        if reader.token is not None and reader.token.word in ("and", "&"):
+            reader.at += 1
+            other = subjects.read()
+            reader.skip()
+            if reader.take(Concept.SHARED) is not None:
+                return Target(subject, Relation.SHARED, other)
+        reader.at = before
+        return None
 
     def _shared(self, reader: Reader, subjects: SubjectReader, subject: Subject) -> Target:
         """Behind the first of two that share: `with B`, `and B`."""
@@ -238,6 +311,33 @@ class _Parser:
         return Target(subject, Relation.SHARED, subjects.read())
 
 
+def _meant(relation: Relation, subject: Subject) -> Relation:
+    """The kernel's stacks are kernel stacks."""
+    return Relation.KERNEL_STACK if subject.kind is Kind.KERNEL and relation is Relation.STACK else relation
+
+
+def _refuse_two(reader: Reader) -> None:
+    """`heap and stack of X` are two questions. Raises NotClear."""
+    before = reader.at
+    if reader.token is not None and reader.token.word in ("and", "&", "or"):
+        reader.at += 1
+        reader.skip()
+        if reader.meaning(Concept.RELATION) is not None:
+            raise NotClear("One question asks for one thing: first for the one, then for the other.")
+    reader.at = before
+
+
+def _at_place(reader: Reader) -> bool:
+    """Whether it goes on with where to look."""
+    return reader.token is not None and (
+        reader.token.word in _INSIDE - {"of"} or reader.meaning(Concept.RELATION) is not None
+    )
+
+
+_USED = frozenset({"use", "used", "taken", "occupied"})
+"""Words that change nothing where it is said by whom, and leave out what is free where it is not."""
+_VERSUS = frozenset({"vs", "versus"})
+_CONTAIN = frozenset({"containing", "contain", "contains", "contained"})
 _BETWEEN_TWO = frozenset({"with", "and", "to", "against", "versus", "vs"})
 _INSIDE = frozenset({"in", "inside", "within", "of", "among"})
 _PLACED = PATTERNS | {Kind.ADDRESS, Kind.CLASS}

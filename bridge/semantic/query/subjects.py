@@ -18,9 +18,11 @@ _HEX_PAIR = re.compile(r"[0-9a-fA-F?]{2}")
 _NUMBER = re.compile(r"0[xX][0-9a-fA-F]{3,16}")
 """Too long for one byte that is written so."""
 _HEX_RUN = re.compile(r"(?:0x|\\x)?(?:[0-9a-fA-F?]{2})+|0x[0-9a-fA-F]{1,40}|(?:\\x[0-9a-fA-F]{2})+")
+_HEX_LONG = re.compile(r"(?=.*[0-9])(?:[0-9a-fA-F]{2})+")
 _SIZES = {"byte": 1, "bytes": 1, "b": 1, "kib": 1 << 10, "kb": 1 << 10, "k": 1 << 10, "mib": 1 << 20, "mb": 1 << 20}
 _SIZES |= {"page": 4096, "pages": 4096, "gib": 1 << 30, "gb": 1 << 30}
 _PFN = frozenset({"pfn", "frame", "page"})
+_NUMBERED = frozenset({"frame", "number", "no", "nr"})
 _PLACES = frozenset({"in", "inside", "within"})
 _MAX_NAME_WORDS = 4
 _TEXTUAL = (Type.STRING, Type.WORD, Type.PATH, Type.NUMBER, Type.ADDRESS)
@@ -57,6 +59,14 @@ class SubjectReader:
         if after.type is Type.WORD:
             return after.word not in ("of", "in", "from", "for") and by_name(after.text, self._names) is None
         return after.type in (Type.STRING, Type.PATH)
+
+    def begins_frame(self) -> bool:
+        """Whether `page` here is one of a number: `page 4660`, `page frame 4660`, `page 0x1234000`."""
+        tokens, at = self._reader.tokens, self._reader.at
+        if tokens[at].word != "page":
+            return False
+        following = next((token for token in tokens[at + 1 :] if token.word not in _NUMBERED), None)
+        return following is not None and following.type in (Type.NUMBER, Type.ADDRESS)
 
     def read(self, kind: Kind | None = None) -> Subject:
         """The subject here; `kind`: what a bare name can only be of. Raises NotClear, BadQuery."""
@@ -146,15 +156,24 @@ class SubjectReader:
         return Subject(Kind.PROCESS, token.number)
 
     def _frame(self) -> Subject | None:
-        """`pfn 42`: the page of that number."""
+        """`pfn 42`, `page frame 42`, `page 42`: the page of that number. `page 0x1234000`: the page at that address."""
         reader = self._reader
         token = reader.token
-        if token is None or token.word not in _PFN or reader.at + 1 >= len(reader.tokens):
+        if token is None or token.word not in _PFN:
             return None
-        number = reader.tokens[reader.at + 1]
-        if number.type not in (Type.NUMBER, Type.ADDRESS):
+        before, by_number = reader.at, token.word != "page"
+        reader.at += 1
+        while reader.token is not None and reader.token.word in _NUMBERED:
+            by_number = True
+            reader.at += 1
+        number = reader.value(Type.NUMBER, Type.ADDRESS)
+        if number is None or number.span != 1:
+            reader.at = before
             return None
-        reader.at += 2
+        if not by_number and number.type is Type.ADDRESS:
+            return Subject(Kind.ADDRESS, (number.number & ~4095, 4096))
+        if not by_number:
+            self._assumed.append(f"{number.number} is taken for the number of a page frame.")
         return Subject(Kind.ADDRESS, (number.number * 4096, 4096))
 
     def _quoted(self, token: Token) -> Subject:
@@ -318,6 +337,8 @@ class SubjectReader:
             raise NotClear(
                 "Of what?" if token is None else f"{quote(shown(token.text, 40))} is not understood here.", token
             )
+        if kind is None and (told := self._named_before_kind(run)) is not None:
+            return told
         for count in range(len(run), 0, -1):
             words = [token.text for token in run[:count]]
             for spoken in dict.fromkeys((" ".join(words), "-".join(words), "_".join(words))):
@@ -326,6 +347,8 @@ class SubjectReader:
                 if found is not None:
                     reader.at += count
                     return self._taken(found)
+        if kind is None and (pattern := self._long_bytes(run[0])) is not None:
+            return pattern
         if kind is not None and not knows(kind, self._names):
             reader.at += 1
             return Subject(kind, run[0].text)
@@ -336,6 +359,43 @@ class SubjectReader:
             return Subject(Kind.TEXT, text)
         what = "Nothing" if kind is None else f"No {kind}"
         raise NotClear(f"{what} here is called {quote(shown(run[0].text, 60))}.", run[0])
+
+    def _named_before_kind(self, run: list[Token]) -> Subject | None:
+        """`the dentry cache`, `the ext4 module`: a name, then what it is of. None where that is not said."""
+        reader = self._reader
+        before, rest = reader.at, run
+        reader.at += len(run)
+        meaning = reader.take(Concept.KIND)
+        if (
+            meaning is not None
+            and isinstance(meaning.value, Kind)
+            and meaning.value in _KINDS
+            and (reader.done or reader.token is None)
+        ):
+            kind: Kind = meaning.value
+        elif len(run) > 1 and run[-1].word == "cache":
+            kind, rest = Kind.SLAB, run[:-1]
+        else:
+            reader.at = before
+            return None
+        after = reader.at if rest is run else before + len(run)
+        for words in (run, rest):
+            text = [token.text for token in words]
+            for spoken in dict.fromkeys((" ".join(text), "-".join(text), "_".join(text))):
+                if (found := by_name(spoken, self._names, (kind,), nearly=words is rest)) is not None:
+                    reader.at = after
+                    return self._taken(found)
+        reader.at = before
+        return None
+
+    def _long_bytes(self, token: Token) -> Subject | None:
+        """`7f454c46`: pairs of digits written together, where nothing has that name."""
+        if len(token.text) < 8 or not _HEX_LONG.fullmatch(token.text):
+            return None
+        self._reader.at += 1
+        value = " ".join(token.text.lower()[i : i + 2] for i in range(0, len(token.text), 2))
+        self._assumed.append(f"{token.text} is taken for bytes, in this order.")
+        return Subject(Kind.BYTES, value)
 
     def _run(self, kind: Kind | None) -> list[Token]:
         """The words here that may be a name: those that mean nothing else, and behind a kind the first in any case."""

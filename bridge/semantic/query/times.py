@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from bridge.semantic.query.model import Changing, When
+from bridge.semantic.query.model import BadQuery, Changing, When
 from bridge.semantic.query.tokens import Token, Type
 from bridge.semantic.query.vocabulary import WRITING, phrases_of
 
@@ -35,7 +35,7 @@ _COUNTS = {
     )
 } | {"a": 1.0, "an": 1.0, "half": 0.5, "few": 5.0, "couple": 2.0, "fifteen": 15.0, "twenty": 20.0, "thirty": 30.0}
 _TOGETHER = re.compile(r"(\d{1,9}(?:\.\d{1,9})?|\.\d{1,9})([a-z]+)")
-_CLOCK = re.compile(r"(\d{1,2}):(\d{2})(?::(\d{2}))?")
+_CLOCK = re.compile(r"(\d{1,2}):(\d{2})(?::(\d{2}))?([ap]m)?")
 _LEADING = frozenset({"in", "within", "during", "over", "for", "the", "last", "past", "previous", "since"})
 _WRITING = frozenset(phrases_of(WRITING))
 _RECENTLY = frozenset({"recently", "lately"})
@@ -61,6 +61,8 @@ def take_time(tokens: Sequence[Token]) -> tuple[When | None, list[Token], str]:
         when = When(Changing.WRITTEN, ASSUMED_S)
         assumed = f"No time was said: the last {ASSUMED_S:g} s are meant."
     gone = set(written)
+    # What is written to is what is asked about.
+    gone |= {at + 1 for at in written if at + 1 < len(rest) and rest[at + 1].word in ("to", "into")}
     rest = [token for at, token in enumerate(rest) if at not in gone and token.word not in _RECENTLY]
     return when, rest, assumed
 
@@ -96,8 +98,15 @@ def _clock(tokens: Sequence[Token], at: int) -> tuple[When, int, int] | None:
     clock = _CLOCK.fullmatch(tokens[at].word)
     if clock is None or not at or tokens[at - 1].word not in ("since", "after"):
         return None
-    time = f"{int(clock[1]):02d}:{clock[2]}:{clock[3] or '00'}"
-    return When(Changing.CHANGED, since=time), _with_writing(tokens, at - 1), at + 1
+    hour, half, end = int(clock[1]), clock[4], at + 1
+    if half is None and end < len(tokens) and tokens[end].word in ("am", "pm"):
+        half, end = tokens[end].word, end + 1
+    if half is not None:
+        if not 1 <= hour <= 12:
+            raise BadQuery("Changed since takes a time of day, such as 14:05:00 or 2:05 pm.")
+        hour = hour % 12 + 12 * (half == "pm")
+    time = f"{hour:02d}:{clock[2]}:{clock[3] or '00'}"
+    return When(Changing.CHANGED, since=time), _with_writing(tokens, at - 1), end
 
 
 def _with_writing(tokens: Sequence[Token], first: int) -> int:

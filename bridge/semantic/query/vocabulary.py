@@ -14,7 +14,7 @@ from bridge.semantic.query.model import Kind, Relation, Verb
 VERBS: dict[Verb, str] = {
     Verb.SHOW: "show | show me | display | list | give me | tell me | print | see | let me see | what is | "
     "what are | "
-    "which are | which is | where is | where are | inspect | view",
+    "which are | which is | where is | where are | inspect | view | translate | whats | wheres",
     Verb.HIGHLIGHT: "highlight | light up | mark | outline | colour | color",
     Verb.HIDE: "hide | dim | leave out | without | remove | exclude",
     Verb.COUNT: "count | how many | how much | number of | how big is | how big are | how large is | how large are | "
@@ -34,26 +34,31 @@ RELATIONS: dict[Relation, str] = {
     Relation.DATA: "data | data segment | file data | mapped files | mapped data",
     Relation.OTHER: "other memory | anonymous mappings | mmaps | mmapped memory",
     Relation.REGIONS: "regions | region | mappings | maps | memory map | memory maps | vmas | vma | address space | "
-    "memory regions",
+    "memory regions | memory layout",
     Relation.KERNEL_STACK: "kernel stack | kernel stacks | kstack | kstacks",
     Relation.PAGE_TABLES: "page tables | page table | pagetables | pagetable | page-tables | page directory | ptes | "
     "paging structures | page table pages",
     Relation.THREADS: "threads | thread | tasks",
-    Relation.CHILDREN: "children | child | child processes | subprocesses | descendants",
+    Relation.CHILDREN: "children | child | child processes | subprocesses | descendants | processes started by | "
+    "programs started by",
     Relation.FILES: "files | open files | file descriptors | descriptors | fds | opened files | file handles",
     Relation.SOCKETS: "sockets | socket | connections | connection | ports | open ports | listening sockets | "
-    "network connections | open sockets | who is listening | who listens | listeners | listening ports",
+    "network connections | open sockets | who is listening | who listens | what is listening | listeners | "
+    "listening ports",
 }
 OWNERS = (
     "owners of | owner of | owners | owner | who owns | who own | who maps | who uses | who has mapped | "
     "which process owns | which processes own | which process maps | which processes map | which processes use | "
     "which process uses | processes mapping | processes that map | processes using | process that owns | users of | "
-    "whose is | whose page is | belongs to whom | mapped by whom | who is using"
+    "whose is | whose page is | whose memory is | whose memory is at | belongs to whom | mapped by whom | "
+    "who is using | process that uses | process that maps | process using | process mapping | programs using | "
+    "what uses | what maps | which process does | which processes does"
 )
 SHARED = (
     "shared between | shared by | shared with | shared among | in common between | in common with | common to | "
     "share | "
-    "shares | shared | memory shared between | memory shared by | memory shared with | sharing | in common"
+    "shares | shared | memory shared between | memory shared by | memory shared with | sharing | in common | "
+    "shared memory of | shared memory between | shared pages | common pages | common memory"
 )
 
 KINDS: dict[Kind, str] = {
@@ -76,8 +81,10 @@ KINDS: dict[Kind, str] = {
     "any memory | anything | every page | whole ram | the machine | total memory",
 }
 PLURALS: dict[Kind, str] = {
-    Kind.PROCESS: "processes | programs | tasks running | running processes | all processes | procs | ps | pids",
-    Kind.FILE: "cached files | page cache files | files in memory | files in the page cache",
+    Kind.PROCESS: "processes | programs | tasks running | running processes | all processes | procs | ps | pids | "
+    "what is running | whats running | what runs",
+    Kind.FILE: "cached files | page cache files | files in memory | files in the page cache | files are cached | "
+    "files are in memory | files are in the page cache",
     Kind.MODULE: "modules | kernel modules | drivers | loaded modules | lsmod",
     Kind.SLAB: "slabs | slab caches | kmem caches | slabinfo",
 }
@@ -86,9 +93,9 @@ EVERY = "every | all | each | any | all the | all of the | every single"
 CLASSES: dict[str, str] = {
     "free": "free | free memory | unused memory | unused pages | unused | available memory | free pages | free ram",
     "free per cpu": "free per cpu | free per-cpu | per-cpu free lists | pcp | pages kept by a cpu",
-    "kernel text": "kernel code | kernel text | code of the kernel",
+    "kernel text": "kernel code | kernel text | code of the kernel | kernel code section | kernel text section",
     "kernel rodata": "kernel constants | kernel rodata | read-only kernel data | rodata",
-    "kernel data": "kernel data | data of the kernel | kernel variables",
+    "kernel data": "kernel data | data of the kernel | kernel variables | kernel data section",
     "kernel bss": "kernel bss | bss | kernel zeroed data",
     "module": "module memory | module pages | module code",
     "per cpu": "per cpu | per-cpu | per-cpu data | percpu | percpu data | per cpu data",
@@ -160,6 +167,8 @@ ROLES: dict[str, tuple[str, ...]] = {
     "message bus | dbus": ("dbus-daemon", "dbus-broker"),
 }
 """What people call a program by what it does, and the names that it may have, the likeliest first."""
+HAVING = "who has | who have | which process has | which processes have | which program has"
+"""Whose something is, where it stands between: `who has /etc/passwd open`."""
 INIT = "init | init process | first process | the init process | pid one"
 """Process 1, whatever it is called."""
 
@@ -176,7 +185,9 @@ STOP = (
     "live | loaded | open | opened | held | hold | holds | holding | stored | kept | lie | lies | mapped | take | "
     "takes | "
     "taken | occupied | occupy | occupies | just | out | on screen | exactly | still | listening | where | how | "
-    "physical | virtual | resident | exist | exists | works | any of"
+    "physical | virtual | resident | exist | exists | works | any of | keep | keeps | cached | up | "
+    "look like | looks like | belong to | belongs to | occurrences of | instances of | is anything | is anyone | "
+    "is anybody | does anything"
 )
 """Words that change nothing."""
 WRITING = "write | writes | wrote | written | writing | change | changes | changed | changing | modify | modified | "
@@ -198,6 +209,7 @@ class Concept(Enum):
     CLASS = auto()
     ROLE = auto()
     INIT = auto()
+    HAVING = auto()
     OF = auto()
     WITH = auto()
     BETWEEN = auto()
@@ -243,6 +255,7 @@ def _table() -> dict[tuple[str, ...], tuple[Meaning, ...]]:
         (SHARED, Concept.SHARED),
         (EVERY, Concept.EVERY),
         (INIT, Concept.INIT),
+        (HAVING, Concept.HAVING),
         (WITH, Concept.WITH),
         (BETWEEN, Concept.BETWEEN),
         (OF, Concept.OF),

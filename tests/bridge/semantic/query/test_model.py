@@ -41,7 +41,7 @@ ONE = Subject(Kind.PROCESS, 1)
         (lambda: Subject(Kind.BYTES, "?? ??"), "Bytes are written as"),
         (lambda: Subject(Kind.REGEX, "a\\"), "cannot end in a single backslash"),
         (lambda: Subject(Kind.CLASS, "purple"), "Pages have no class"),
-        (lambda: Target(Subject(Kind.FILE, "/a"), Relation.HEAP), "There are no heap of file"),
+        (lambda: Target(Subject(Kind.FILE, "/a"), Relation.HEAP), "no such thing as the heap of file"),
         (lambda: Target(ONE, Relation.SHARED), "shared between two"),
         (lambda: Target(ONE, Relation.SHARED, Subject(Kind.KERNEL)), "not with kernel"),
         (lambda: When(Changing.WRITTEN), "takes a number of seconds"),

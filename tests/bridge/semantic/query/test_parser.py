@@ -169,7 +169,7 @@ def test_what_was_assumed_is_said(text: str, assumed: tuple[str, ...]) -> None:
         ('text ""', "Which text?"),
         ('process ""', "stands nothing"),
         ("heap of nobodyatall", 'No process here is called "nobodyatall".'),
-        ("heap of /etc/passwd", "There are no heap of file"),
+        ("heap of /etc/passwd", "no such thing as the heap of file"),
         ("the mail server", "No mail server (master, exim4, sendmail, opensmtpd) runs in this machine now."),
         ("children", "Whose children?"),
         ("memory shared between counter", "shares memory with whom?"),
