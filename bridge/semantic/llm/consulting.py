@@ -104,7 +104,7 @@ def consult(
     for _ in range(MAX_ROUNDS):
         if cancelled():
             raise ModelError("It was cancelled.")
-        reply = exchange(endpoint, messages, [_TOOL], began_s + limit_s)
+        reply = exchange(endpoint, messages, [_TOOL], began_s + limit_s, cancelled)
         said = reply.text or said
         if not reply.calls:
             break
@@ -158,8 +158,14 @@ def _echo(text: str, calls: tuple[Call, ...]) -> Message:
             {
                 "id": call.identity,
                 "type": "function",
-                "function": {"name": call.tool, "arguments": json.dumps(call.arguments)},
+                "function": {"name": call.tool, "arguments": json.dumps(_understood(call))},
             }
             for call in calls
         ],
     }
+
+
+def _understood(call: Call) -> dict[str, str]:
+    """Of the arguments of a call, what there is a use for: the rest may be deeper than anybody reads."""
+    text = call.arguments.get("text")
+    return {"text": text} if isinstance(text, str) else {}

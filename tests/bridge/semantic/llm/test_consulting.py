@@ -3,6 +3,7 @@
 No model runs here: a server on this machine speaks the protocol, and says what each test wants said.
 """
 
+import gzip
 import json
 import threading
 import time
@@ -201,6 +202,94 @@ def test_who_does_not_answer_is_not_waited_for(model: Model) -> None:
         consult(model.endpoint, "?", _answer, limit_s=0)
     with pytest.raises(ModelError, match="cancelled"):
         consult(model.endpoint, "?", _answer, cancelled=lambda: True)
+
+
+def _until_nobody_listens(handler: BaseHTTPRequestHandler, piece: bytes, gone: threading.Event) -> None:
+    try:
+        while True:
+            handler.wfile.write(piece)
+            handler.wfile.flush()
+            time.sleep(0.02)
+    except OSError:
+        gone.set()
+
+
+@pytest.mark.parametrize("piece", [b"x", b"HTTP/1.1 100 Continue\r\n\r\n"], ids=["a header", "interim answers"])
+def test_an_answer_that_never_begins_is_ended_by_time_and_by_the_user(model: Model, piece: bytes) -> None:
+    gone, waiting = threading.Event(), threading.Event()
+
+    def never(handler: BaseHTTPRequestHandler) -> None:
+        waiting.set()
+        if piece == b"x":
+            handler.wfile.write(b"HTTP/1.1 200 OK\r\n")
+        _until_nobody_listens(handler, piece, gone)
+
+    with pytest.raises(ModelError, match="too long"):
+        _ask(model, never, limit_s=0.5)
+    assert gone.wait(60)
+    gone.clear()
+    waiting.clear()
+    model.says[:] = [never]
+    with pytest.raises(ModelError, match="cancelled"):
+        consult(model.endpoint, "?", _answer, limit_s=600, cancelled=waiting.is_set)
+    assert gone.wait(60)
+
+
+def test_a_packed_answer_is_not_unpacked(model: Model) -> None:
+    packed = gzip.compress(gzip.compress(bytes(16 << 20)))
+
+    def says(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(200)
+        handler.send_header("content-encoding", "gzip, gzip")
+        handler.send_header("content-length", str(len(packed)))
+        handler.end_headers()
+        handler.wfile.write(packed)
+
+    with pytest.raises(ModelError, match="a form that it was not asked for"):
+        _ask(model, says)
+    assert model.headers[0]["accept-encoding"] == "identity"
+
+
+def test_the_key_goes_nowhere_else_and_is_not_shown(model: Model) -> None:
+    key = "sk-secret-of-this-user"
+    endpoint = Endpoint(model.endpoint.url, "tiny", key)
+    assert key not in repr(endpoint)
+    model.says[:] = [(401, {"error": {"message": f"The key {key} is wrong"}})]
+    with pytest.raises(ModelError, match=r"The key \(the key\) is wrong"):
+        consult(endpoint, "?", _answer)
+    model.says[:] = [_words(f"Your key is {key}.")]
+    with pytest.raises(ModelError) as caught:
+        consult(endpoint, "?", _answer)
+    assert key not in str(caught.value)
+    assert {sent["authorization"] for sent in model.headers} == {f"Bearer {key}"}
+    model.sent.clear()
+
+    def elsewhere(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(307)
+        handler.send_header("location", f"http://localhost:{model.server.server_port}/elsewhere")
+        handler.send_header("content-length", "0")
+        handler.end_headers()
+
+    model.says[:] = [elsewhere]
+    with pytest.raises(ModelError, match="status 307"):
+        consult(endpoint, "?", _answer)
+    assert len(model.sent) == 1
+
+
+def test_what_is_no_character_and_what_is_too_deep_comes_to_nothing(model: Model) -> None:
+    deep = '{"text": "heap of init", "x": ' + "[" * 900 + "]" * 900 + "}"
+    odd = json.dumps({"text": "heap \ud800"})
+    calls = [
+        {"id": "\ud800", "type": "function", "function": {"name": name, "arguments": arguments}}
+        for name, arguments in (("query", odd), ("\udfff", odd), ("query", deep))
+    ]
+    found = _ask(model, {"choices": [{"message": {"content": "\ud800", "tool_calls": calls}}]}, _words("There."))
+    assert found.queries == ('show heap of process "init"',)
+    echoed = model.sent[1]["messages"][2]
+    assert "\ud800" not in echoed["content"] + echoed["tool_calls"][0]["id"]
+    assert [json.loads(call["function"]["arguments"]) for call in echoed["tool_calls"]][2] == {"text": "heap of init"}
+    model.says[:] = [_calls("heap of init"), _words("There.")]
+    assert consult(model.endpoint, "what of \udcff?", _answer).queries
 
 
 _KEYS = ("choices", "message", "tool_calls", "content", "id", "function", "name", "arguments", "text")
