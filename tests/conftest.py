@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from hypothesis import settings
 from bridge.machine.catalogue import find_guest
 from bridge.machine.guest import Guest
 from tests.bridge.machine.serial_guest import start_guest
+from tests.measured import drop_damaged
 
 # The user's own, before any test points it elsewhere: the demo guest's packages are downloaded once, not per run.
 _USERS_CACHE = os.environ.get("XDG_CACHE_HOME", str(Path.home() / ".cache"))
@@ -68,6 +69,15 @@ def pytest_runtest_protocol(item: pytest.Item) -> bool | None:
     item.ihook.pytest_runtest_logreport(report=report)
     item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
     return True
+
+
+@pytest.hookimpl(wrapper=True, trylast=True)
+def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, object]:
+    """Before pytest-cov adds up what was measured, take out what cannot be read: trylast is within its own wrapper."""
+    result = yield
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        drop_damaged(session.config.rootpath)
+    return result
 
 
 @pytest.fixture(autouse=True)
