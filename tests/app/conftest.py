@@ -30,6 +30,8 @@ BOOT_SECTOR = bytes.fromhex(
 PATTERN_ADDRESS, COUNTER_ADDRESS = 0x20000, 0x30000
 PATTERN = bytes((7 * i + 1) & 255 for i in range(4096))
 MIB = 1 << 20
+PATIENCE_S = 120
+"""How long what has to happen is waited for: with other tests and machines beside, seconds become a minute."""
 SIZE = (960, 560)
 HOMES = {
     "XDG_RUNTIME_DIR": "run",
@@ -73,7 +75,7 @@ class Person:
     def frame(self, count: int = 2) -> None:
         self.offscreen.frame(count)
 
-    def until(self, done: Callable[[], bool], what: str, limit_s: float = 20) -> None:
+    def until(self, done: Callable[[], bool], what: str, limit_s: float = PATIENCE_S) -> None:
         """Draw every frame, asked for or not, until `done`."""
         deadline = time.monotonic() + limit_s
         while not done():
@@ -187,7 +189,7 @@ def dump_window(dump: Path, size: tuple[int, int]) -> Iterator[Person]:
         offscreen.window.session.start()
         kernels, feeds = someone.state.kernels, someone.state.stage.feeds
         someone.until(lambda: kernels.sighting(dump.stem) is not None, "its kernel should be seen", 90)
-        someone.until(lambda: feeds[dump.stem].stats.scan.sweeps >= 1, "its memory should be shown", 60)
+        someone.until(lambda: feeds[dump.stem].stats.scan.sweeps >= 1, "its memory should be shown")
         sighting = kernels.sighting(dump.stem)
         assert sighting is not None
         assert not sighting.problem
@@ -259,7 +261,7 @@ def _start_tiny(person: Person, folder: Path) -> None:
     assert machine is not None
     person.until(lambda: machine.ready, "the guest should be up")
     # The first scan of a process compiles it, where no compiled one is cached.
-    person.until(lambda: _swept(person), "its memory should be shown", 60)
+    person.until(lambda: _swept(person), "its memory should be shown")
     person.until(lambda: bool(person.state.log.entries(needle="tiny is up")), "that should be said")
     person.state.toasts.dismiss()
     person.frame(4)

@@ -305,7 +305,7 @@ def in_thread(person: Person, work: Callable[[], T]) -> T:
 
     thread = threading.Thread(target=run)
     thread.start()
-    person.until(lambda: not thread.is_alive(), "the program to end", 60)
+    person.until(lambda: not thread.is_alive(), "the program to end")
     good, value = result[0]
     if not good:
         raise value
@@ -479,7 +479,7 @@ def model() -> Iterator[Model]:
 
 def consulted(person: Person, question: str) -> Any:
     job: Any = person.run("query.consult", question)
-    person.until(lambda: job.wait(0), "the model's answer", 40)
+    person.until(lambda: job.wait(0), "the model's answer")
     person.frame(3)
     return person.run("query.consulted")
 

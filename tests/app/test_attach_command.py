@@ -26,7 +26,7 @@ def theirs(homes: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     ]
     with subprocess.Popen(command) as qemu:
         try:
-            deadline = time.monotonic() + 20
+            deadline = time.monotonic() + 60
             while not path.exists():
                 assert time.monotonic() < deadline
                 time.sleep(0.02)

@@ -219,7 +219,7 @@ def test_a_process_is_lit_and_flown_to(looker: Person, sighting: Sighting) -> No
     assert sighting.first_owner is not None
     index = sighting.processes.pids.tolist().index(pid)
     assert set(np.flatnonzero(sighting.first_owner == index).tolist()) <= set(lit(looker))
-    looker.until(lambda: not state.stage.view.camera.flying, "the flight should end", 5)
+    looker.until(lambda: not state.stage.view.camera.flying, "the flight should end")
     boxes = np.array(state.stage.view.page_boxes("guest", one.pages))
     middle = (boxes[:, 0].min(axis=0) + boxes[:, 1].max(axis=0)) / 2
     np.testing.assert_allclose(state.stage.camera.target, middle)
@@ -267,7 +267,7 @@ def test_it_can_be_chosen_without_a_flight_and_flown_to_later(looker: Person) ->
     looker.frame(5)
     assert looker.state.stage.camera == before
     looker.run("choose.fly")
-    looker.until(lambda: not looker.state.stage.view.camera.flying, "the flight should end", 5)
+    looker.until(lambda: not looker.state.stage.view.camera.flying, "the flight should end")
     assert looker.state.stage.camera != before
     looker.run("choose.clear")
     assert chosen(looker) is None
@@ -342,7 +342,7 @@ def test_it_stays_lit_along_another_curve_and_in_a_second_view(looker: Person) -
     assert pages is not None
     old = state.stage.feeds["guest"].store
     looker.run("view.curve", "linear")
-    looker.until(lambda: state.stage.feeds["guest"].store is not old, "it should be laid anew", 60)
+    looker.until(lambda: state.stage.feeds["guest"].store is not old, "it should be laid anew")
     looker.frame(3)
     assert lit(looker) == pages.tolist()
     looker.run("view.split")
@@ -367,7 +367,7 @@ def test_it_leaves_with_its_machine(looker: Person, demo_dump: Path, tmp_path: P
     other = tmp_path / "again.raw"
     shutil.copyfile(demo_dump, other)
     looker.run("machine.open_dump", str(other), "again")
-    looker.until(lambda: "again" in looker.state.stage.feeds, "it should be shown", 60)
+    looker.until(lambda: "again" in looker.state.stage.feeds, "it should be shown")
     looker.run("choose.pages_of", "class", "slab", "again", None, False)
     known(looker)
     assert looker.state.current == "again"
@@ -385,7 +385,7 @@ def test_it_is_lit_again_on_another_device(looker: Person) -> None:
     assert pages is not None
     looker.window._lose_device(RuntimeError("for a test"))
     looker.frame(3)
-    looker.until(lambda: "guest" in looker.state.stage.feeds, "it should be shown again", 60)
+    looker.until(lambda: "guest" in looker.state.stage.feeds, "it should be shown again")
     looker.frame(6)
     assert lit(looker) == pages.tolist()
     assert looker.state.stage.view.names.placed

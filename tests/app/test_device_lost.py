@@ -17,9 +17,9 @@ def test_a_lost_gpu_is_replaced(own_host: Person) -> None:
 def _lose_and_return(host: Person) -> None:
     camera, old = host.state.stage.camera, host.state.stage.device
     old.destroy()
-    host.until(lambda: host.state.stage.device is not old, "a new device should be opened", 10)
+    host.until(lambda: host.state.stage.device is not old, "a new device should be opened")
     assert "The GPU was lost and is back" in host.toasts()
-    host.until(lambda: host.state.stage.feeds["tiny"].stats.uploaded_pages > 0, "memory should be shown again", 10)
+    host.until(lambda: host.state.stage.feeds["tiny"].stats.uploaded_pages > 0, "memory should be shown again")
     assert host.state.stage.camera == camera
     assert host.state.stage.view.look.mode == "translucent"
     host.until(

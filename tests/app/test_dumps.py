@@ -39,7 +39,7 @@ def shown(person: Person, name: str) -> bool:
 
 def test_a_dump_is_looked_into_and_closed(person: Person, dump: Path) -> None:
     person.run("machine.open_dump", str(dump))
-    person.until(lambda: shown(person, "small"), "its memory should be shown", 60)
+    person.until(lambda: shown(person, "small"), "its memory should be shown")
     assert person.state.current == "small"
     person.run("view.go_to", "0x1234")
     place = person.selected()
@@ -69,7 +69,7 @@ def test_a_dump_is_looked_into_and_closed(person: Person, dump: Path) -> None:
 def test_copied_dumps_are_shown_too(person: Person, tmp_path: Path) -> None:
     (tmp_path / "core").write_bytes(elf_core(PARTS)[:-PAGE])
     person.run("machine.open_dump", str(tmp_path / "core"), "mine")
-    person.until(lambda: shown(person, "mine"), "its memory should be shown", 60)
+    person.until(lambda: shown(person, "mine"), "its memory should be shown")
     machine = person.state.machine("mine")
     assert machine is not None
     assert machine.info.dump == "ELF core"
@@ -84,7 +84,7 @@ def test_the_kernel_in_a_copied_dump_is_found(person: Person, demo_dump: Path, t
         with demo_dump.open("rb") as raw:
             shutil.copyfileobj(raw, lime)
     person.run("machine.open_dump", str(tmp_path / "demo.lime"))
-    person.until(lambda: person.state.kernels.sighting("demo") is not None, "the kernel should be seen", 60)
+    person.until(lambda: person.state.kernels.sighting("demo") is not None, "the kernel should be seen")
     seen = person.state.kernels.sighting("demo")
     assert seen is not None
     assert not seen.problem, "the process that looks at the kernel maps the copy too"
@@ -132,7 +132,7 @@ def test_the_dialog_goes_through_folders_and_opens(person: Person, dump: Path, t
     assert person.state.dump_form.path == str(dump)
     person.click(x, y + 6 + 13 + 52, times=2)
     assert person.overlay() is None
-    person.until(lambda: shown(person, "small"), "its memory should be shown", 60)
+    person.until(lambda: shown(person, "small"), "its memory should be shown")
     person.key("o", "Control")
     person.frame(3)
     person.key("Escape")

@@ -31,7 +31,7 @@ def feed(ram_file: Path) -> Iterator[RamFeed]:
     ram.close()
 
 
-def _pump_until_shown(feed: RamFeed, expected: np.ndarray, pages: list[int], limit_s: float = 30) -> None:
+def _pump_until_shown(feed: RamFeed, expected: np.ndarray, pages: list[int], limit_s: float = 120) -> None:
     """Pump until the GPU holds `expected` (n_pages, 4096) in all `pages`; fail when it does not come to that."""
     deadline = monotonic() + limit_s
     waiting = set(pages)
@@ -73,7 +73,7 @@ def test_a_quiet_guest_uploads_nothing(feed: RamFeed, ram_file: Path) -> None:
 def test_a_budget_of_nothing_still_makes_progress(feed: RamFeed, ram_file: Path) -> None:
     writable = np.memmap(ram_file, np.uint8, "r+").reshape(N_PAGES, PAGE)
     writable[:] = 3
-    deadline = monotonic() + 30
+    deadline = monotonic() + 120
     while feed.stats.uploaded_pages < N_PAGES and monotonic() < deadline:
         assert feed.pump(0.0) <= N_PAGES
     assert np.array_equal(feed.store.read_page(N_PAGES - 1), writable[N_PAGES - 1])
@@ -86,7 +86,7 @@ def test_a_long_backlog_is_carried_faster_than_a_short_one(tmp_path: Path) -> No
     np.full(n_pages * PAGE, 7, np.uint8).tofile(path)
     ram = GuestRam.open(path)
     with RamFeed(ram, request_device()[0]) as feed:
-        deadline = monotonic() + 60
+        deadline = monotonic() + 120
         while feed.tracker.stats.pending_pages < n_pages:
             assert monotonic() < deadline
             sleep(0.005)
@@ -102,7 +102,7 @@ def test_pages_that_come_near_the_eye_become_sharp(tmp_path: Path) -> None:
     content.tofile(path)
     ram = GuestRam.open(path)
     with RamFeed(ram, request_device()[0], budget_bytes=5 << 20) as feed:
-        deadline = monotonic() + 60
+        deadline = monotonic() + 120
         while feed.stats.uploaded_pages < n_pages:
             feed.pump(0.05)
             assert monotonic() < deadline

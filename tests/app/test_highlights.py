@@ -342,7 +342,7 @@ def test_they_are_renamed_recoloured_removed_and_flown_to(looker: Person) -> Non
     assert looker.run("highlight.toggle", "a") is True
     before = looker.state.stage.camera
     looker.run("highlight.fly", "a")
-    looker.until(lambda: not looker.state.stage.view.camera.flying, "the flight should end", 5)
+    looker.until(lambda: not looker.state.stage.view.camera.flying, "the flight should end")
     assert looker.state.stage.camera != before
     looker.run("highlight.remove", "a")
     assert names(looker) == ["a 2"]
@@ -466,4 +466,4 @@ def test_the_card_lists_them_and_its_buttons_work(looker: Person) -> None:
     looker.run("highlight.toggle", "Stacks of the kernel", True)
     before = looker.state.stage.camera
     looker.click(left + 20 * unit, row(0))
-    looker.until(lambda: looker.state.stage.camera != before, "the flight", 5)
+    looker.until(lambda: looker.state.stage.camera != before, "the flight")

@@ -76,7 +76,7 @@ def test_memory_that_does_not_exist_yet_counts_for_nothing(tmp_path: Path) -> No
 
 
 def ask(histograms: Histograms, feeds: dict[str, RamFeed], channel: str, jobs: Jobs) -> Histogram:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     while True:
         jobs.pump()
         found = histograms.of(feeds, channel)
@@ -88,7 +88,7 @@ def ask(histograms: Histograms, feeds: dict[str, RamFeed], channel: str, jobs: J
 
 def filled_feed(ram: GuestRam, device: wgpu.GPUDevice) -> RamFeed:
     feed = RamFeed(ram, device)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while feed.tracker.stats.sweeps < 1 or feed.tracker.stats.pending_pages:
         feed.pump(1.0)
         assert time.monotonic() < deadline
@@ -142,7 +142,7 @@ def test_samples_add_up_to_a_bounded_number(
     histograms = Histograms(jobs)
     with RamFeed(ram, device) as feed:
         most = f"sample of {SAMPLE_PAGES * KEPT_SAMPLES:,} pages"
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while ask(histograms, {"one": feed}, "value", jobs).note != most:
             assert time.monotonic() < deadline
             time.sleep(0.005)  # the samples are taken by another thread, which must get its turn

@@ -212,12 +212,12 @@ def test_the_hover_label_looks_again_after_a_flight(alone: Person) -> None:
         if pane.hit(px, py) is not None and pane.hit(px + 3, py) is not None
     )
     alone.move(*point)
-    alone.until(lambda: alone.state.hover is not None, "the byte under the pointer should be found", 5)
+    alone.until(lambda: alone.state.hover is not None, "the byte under the pointer should be found")
     place = alone.state.hover
     assert place is not None
     alone.run("view.fly_to", "tiny", place.offset)
-    alone.until(lambda: not pane.view.camera.flying, "the flight should end", 5)
-    alone.until(lambda: not alone.state.stage.panes.will_look(), "it should be looked at anew", 5)
+    alone.until(lambda: not pane.view.camera.flying, "the flight should end")
+    alone.until(lambda: not alone.state.stage.panes.will_look(), "it should be looked at anew")
     alone.frame(2)
     assert alone.state.hover == alone.state.stage.pick(point[0] - x, point[1] - y)
 
@@ -253,7 +253,7 @@ def test_memory_laid_along_another_curve_is_the_same_memory(alone: Person) -> No
         assert stage.feeds["tiny"].store is old or not stage.feeds.laying, (
             "the old picture stays until the new one is ready"
         )
-        alone.until(lambda: not stage.feeds.laying, "the volume should be laid", 30)
+        alone.until(lambda: not stage.feeds.laying, "the volume should be laid")
         store = stage.feeds["tiny"].store
         assert store is not old
         assert store.curve.name == curve
@@ -278,29 +278,29 @@ def test_memory_laid_along_another_curve_is_the_same_memory(alone: Person) -> No
 def test_a_page_that_was_laid_open_is_found_again(alone: Person) -> None:
     stage = alone.state.stage
     alone.run("view.go_to", hex(PATTERN_ADDRESS + 5))
-    alone.until(lambda: not stage.view.camera.flying, "the flight should end", 5)
+    alone.until(lambda: not stage.view.camera.flying, "the flight should end")
     stage.view.camera.fly_to(stage.view.page_box("tiny", PATTERN_ADDRESS), time.monotonic(), open_up=True)
     stage.view.camera.skip()
     alone.run("view.curve", "morton")
-    alone.until(lambda: not stage.feeds.laying, "the volume should be laid", 30)
-    alone.until(lambda: not stage.view.camera.flying, "the flight should end", 5)
+    alone.until(lambda: not stage.feeds.laying, "the volume should be laid")
+    alone.until(lambda: not stage.view.camera.flying, "the flight should end")
     low, high = stage.view.page_box("tiny", PATTERN_ADDRESS)
     assert stage.camera.target == pytest.approx([(a + b) / 2 for a, b in zip(low, high, strict=True)])
     alone.run("view.curve", "hilbert")
-    alone.until(lambda: not stage.feeds.laying, "the volume should be laid", 30)
+    alone.until(lambda: not stage.feeds.laying, "the volume should be laid")
 
 
 def test_another_wish_before_the_first_is_done_wins(alone: Person) -> None:
     stage = alone.state.stage
     alone.window.session.kept.change(curve="morton")
     alone.window.session.kept.change(curve="linear")
-    alone.until(lambda: not stage.feeds.laying, "the volume should be laid", 30)
+    alone.until(lambda: not stage.feeds.laying, "the volume should be laid")
     assert stage.feeds["tiny"].store.curve.name == "linear"
     alone.window.session.kept.change(curve="morton")
     alone.window.session.kept.change(curve="linear")
     assert stage.feeds.laying == (), "it is laid so already"
     alone.run("view.curve", "hilbert")
-    alone.until(lambda: not stage.feeds.laying, "the volume should be laid", 30)
+    alone.until(lambda: not stage.feeds.laying, "the volume should be laid")
 
 
 def test_where_there_is_no_room_for_two_the_new_one_fills_before_ones_eyes(alone: Person) -> None:
@@ -312,7 +312,7 @@ def test_where_there_is_no_room_for_two_the_new_one_fills_before_ones_eyes(alone
         alone.run("view.curve", "linear")
         assert stage.feeds.laying == ()
         assert stage.feeds["tiny"].store.curve.name == "linear"
-        alone.until(lambda: stage.feeds["tiny"].caught_up, "it should fill", 30)
+        alone.until(lambda: stage.feeds["tiny"].caught_up, "it should fill")
         alone.frame(2)
     finally:
         stage.feeds._usual_budget_bytes = usual
@@ -320,7 +320,7 @@ def test_where_there_is_no_room_for_two_the_new_one_fills_before_ones_eyes(alone
     assert stage.view.volume_box("tiny") == box
     assert stage.camera.target == camera.target
     alone.run("view.curve", "hilbert")
-    alone.until(lambda: not stage.feeds.laying, "the volume should be laid", 30)
+    alone.until(lambda: not stage.feeds.laying, "the volume should be laid")
 
 
 # Volumes
@@ -331,7 +331,7 @@ def test_a_volume_is_carried_by_alt_and_a_drag(own_host: Person, homes: Path) ->
     job = host.window.session.machines.launch(make_guest(homes, "other", ram_bytes=2 * MIB))
     host.until(lambda: job.wait(0), "the launch should end")
     host.until(lambda: len(stage.feeds) == 2, "both should be shown")
-    host.until(lambda: not stage.view.camera.flying, "the flight should end", 5)
+    host.until(lambda: not stage.view.camera.flying, "the flight should end")
     machine = host.state.machine("other")
     assert machine is not None
     host.until(lambda: machine.ready, "it should be up")
@@ -385,7 +385,7 @@ def _check_actions_on_volumes(host: Person) -> None:
     arranged = host.run("view.arrange")
     assert arranged == host.run("view.volumes")
     assert stage.places.kept == {}
-    host.until(lambda: not stage.view.camera.flying, "the flight should end", 5)
+    host.until(lambda: not stage.view.camera.flying, "the flight should end")
     assert not overlap(stage.view.volume_box("tiny"), stage.view.volume_box("other"))
     # A machine that comes back stands where it was put.
     host.run("view.move_volume", "other", 1000, -1000)
@@ -435,7 +435,7 @@ def test_views_that_cannot_be_written_are_said_once(homes: Path) -> None:
         person.run("view.split")
         folder = person.window.session.kept.folder
         (folder / FILE).mkdir()
-        person.until(lambda: "The views could not be saved" in person.toasts(), "that should be said", 10)
+        person.until(lambda: "The views could not be saved" in person.toasts(), "that should be said")
         count = len(person.toasts())
         time.sleep(1.2)
         person.frame(3)
@@ -503,12 +503,12 @@ def test_a_budget_that_is_too_small_keeps_the_volume_and_gives_memory_back(alone
     box, voxels = stage.view.volume_box("tiny"), stage.feeds.memory_use().by_kind()["voxels"]
     stage.feeds.set_memory_budget(2 << 20)
     assert stage.feeds["tiny"].store.curve.name == "hilbert"
-    alone.until(lambda: stage.feeds["tiny"].caught_up, "it should fill", 30)
+    alone.until(lambda: stage.feeds["tiny"].caught_up, "it should fill")
     alone.frame(4)
     assert stage.view.volume_box("tiny") == box
     assert stage.feeds.memory_use().by_kind()["voxels"] <= voxels
     stage.feeds.set_memory_budget(0)
-    alone.until(lambda: not stage.feeds.laying and stage.feeds["tiny"].caught_up, "it should be whole again", 30)
+    alone.until(lambda: not stage.feeds.laying and stage.feeds["tiny"].caught_up, "it should be whole again")
     assert not stage.feeds["tiny"].store.is_pooled
     assert bytes(stage.feeds["tiny"].store.read_page(PATTERN_ADDRESS // 4096)) == PATTERN
 
@@ -519,8 +519,8 @@ def test_the_performance_panel_shows_passes_memory_and_budgets(alone: Person) ->
     alone.run("window.show", "Performance")
     for _ in range(12):
         alone.run("volume.orbit", 7)
-    alone.until(lambda: state.pass_figures.total is not None, "the GPU's figures should come", 10)
-    alone.until(lambda: state.memory_use.total > 0, "the memory's too", 5)
+    alone.until(lambda: state.pass_figures.total is not None, "the GPU's figures should come")
+    alone.until(lambda: state.memory_use.total > 0, "the memory's too")
     assert {row.name for row in state.pass_figures.rows} >= {"march", "compose"}
     window = imgui.internal.find_window_by_name("Performance")
     left, top, right = window.pos.x + px(3), window.pos.y, window.pos.x + window.size.x - px(3)
@@ -542,7 +542,7 @@ def test_the_performance_panel_shows_passes_memory_and_budgets(alone: Person) ->
 
 
 def test_the_status_bar_tells_what_the_gpu_holds_and_leads_to_the_panel(alone: Person) -> None:
-    alone.until(lambda: alone.state.memory_use.total > 0, "it should be known", 5)
+    alone.until(lambda: alone.state.memory_use.total > 0, "it should be known")
     assert "Performance" not in alone.state.docked or not alone.state.settings.show_performance
     alone.click(SIZE[0] - 40, SIZE[1] - 12)
     alone.frame(2)

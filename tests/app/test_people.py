@@ -179,7 +179,7 @@ def test_command_lines_come_and_are_asked_once(guest: Person) -> None:
 def test_hovering_tells_and_a_right_click_offers(guest: Person) -> None:
     x, y = line_middle(guest, "counter")
     guest.move(x, y)
-    guest.until(lambda: any("##Tooltip" in w.name for w in imgui.get_current_context().windows if w.active), "a tip", 5)
+    guest.until(lambda: any("##Tooltip" in w.name for w in imgui.get_current_context().windows if w.active), "a tip")
     guest.click(x, y, button=2)
     guest.frame(3)
     assert guest.popup_open()

@@ -206,7 +206,7 @@ def test_a_window_lets_programs_ask_and_takes_that_back(demo_dump: Path) -> None
             assert client.get("/machines/guest/processes").status_code == 200
         assert person.state.actions.get("server.start").why_not() == "It is served already"
         person.run("server.stop")
-        person.until(lambda: not server.serves and not Path(told["token_file"]).exists(), "it should end", 30)
+        person.until(lambda: not server.serves and not Path(told["token_file"]).exists(), "it should end")
         assert person.run("server.describe") == {"url": "", "token_file": ""}
         with socket.socket() as taken:
             taken.bind(("127.0.0.1", 0))

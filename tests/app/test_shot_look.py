@@ -269,7 +269,7 @@ def test_a_windows_picture_lights_up_what_was_asked_for(person: Person, demo_dum
     look = parse("--channel", "class", "--palette", SAFE_PALETTE, "--mode", "mip", "--highlight", "slab=dentry")
     look.prepare(person.window.session)
     person.run("machine.open_dump", str(demo_dump), "guest")
-    person.until(lambda: "guest" in person.state.stage.feeds, "it should be shown", 60)
+    person.until(lambda: "guest" in person.state.stage.feeds, "it should be shown")
     person.offscreen.meet_kernels(60.0)
     look.arrange(person.window.session)
     person.offscreen.light_up(60.0)

@@ -194,7 +194,7 @@ def test_the_flat_picture_says_and_selects_what_it_shows(host: Person) -> None:
     host.frame(3)
     far = host.state.stage.camera.distance
     host.click(x, y, times=2)
-    host.until(lambda: not host.state.stage.view.camera.flying, "the flight should end", 5)
+    host.until(lambda: not host.state.stage.view.camera.flying, "the flight should end")
     assert host.selected() == expected
     assert host.state.stage.camera.distance < far
     host.click(x, y, button=2)

@@ -247,7 +247,7 @@ def test_it_says_what_it_waits_for(person: Person) -> None:
 
 def test_a_guest_without_a_kernel_is_no_error(host: Person) -> None:
     host.run("window.show", STATISTICS)
-    host.until(lambda: host.state.kernels.sighting("tiny") is not None, "a kernel should be looked for", 30)
+    host.until(lambda: host.state.kernels.sighting("tiny") is not None, "a kernel should be looked for")
     host.frame(6)
     assert not host.state.toasts.shown()
     with pytest.raises(BadArguments, match="No running Linux kernel"):

@@ -214,7 +214,7 @@ def test_the_histogram_of_every_channel_is_drawn(editor: Editor, channel: str, t
     host.run("view.channel", channel)
     host.state.transfer.selected = 0
     feeds = host.state.stage.feeds
-    host.until(lambda: host.state.histograms.of(feeds, channel) is not None, "its values should be counted", 10)
+    host.until(lambda: host.state.histograms.of(feeds, channel) is not None, "its values should be counted")
     host.move(*editor.at(0.5, 0.5))
     host.frame(3)
     with_bars = _plot(editor)

@@ -57,7 +57,7 @@ def test_the_launched_guest_is_shown_as_it_is(host: Person) -> None:
     assert selected["value"] == PATTERN[5]
     page = state.stage.feeds["tiny"].store.read_page(PATTERN_ADDRESS // 4096)
     assert bytes(page) == PATTERN  # what the GPU holds is what the guest wrote
-    host.until(lambda: "tiny" in state.vitals and len(state.vitals["tiny"].cpu) > 0, "its load should be measured", 5)
+    host.until(lambda: "tiny" in state.vitals and len(state.vitals["tiny"].cpu) > 0, "its load should be measured")
 
 
 def test_dragging_orbits_pans_and_is_undone(host: Person) -> None:
@@ -124,7 +124,7 @@ def test_a_double_click_flies_there(host: Person) -> None:
     host.click(*point, times=2)
     place = host.selected()
     assert place is not None
-    host.until(lambda: not host.state.stage.view.camera.flying, "the flight should end", 5)
+    host.until(lambda: not host.state.stage.view.camera.flying, "the flight should end")
     assert host.state.stage.camera.distance < far / 3
     box = host.state.stage.view.page_box("tiny", place.offset)
     assert host.state.stage.camera.target == pytest.approx([(a + b) / 2 for a, b in zip(*box, strict=True)])
@@ -133,7 +133,7 @@ def test_a_double_click_flies_there(host: Person) -> None:
 def test_hover_says_the_address_after_a_rest(host: Person) -> None:
     point = _somewhere_on_the_volume(host)
     host.move(*point)
-    host.until(lambda: host.state.hover is not None, "the byte under the pointer should be found", 5)
+    host.until(lambda: host.state.hover is not None, "the byte under the pointer should be found")
     x, y = host.state.volume_rect[:2]
     assert host.state.hover == host.state.stage.pick(point[0] - x, point[1] - y)
     state = host.run("window.state")
@@ -172,7 +172,7 @@ def test_right_click_offers_what_can_be_done(host: Person) -> None:
 
 def test_keys_turn_fit_and_look_along_axes(host: Person) -> None:
     host.key("f", text="f")
-    host.until(lambda: not host.state.stage.view.camera.flying, "the flight should end", 5)
+    host.until(lambda: not host.state.stage.view.camera.flying, "the flight should end")
     start = host.state.stage.camera
     host.key("ArrowLeft")
     assert host.state.stage.camera.azimuth_degrees == pytest.approx(start.azimuth_degrees - 7.5)
@@ -190,13 +190,13 @@ def test_keys_turn_fit_and_look_along_axes(host: Person) -> None:
         "6": (-90, -90),
     }.items():
         host.key(key, text=key)
-        host.until(lambda: not host.state.stage.view.camera.flying, "the flight should end", 5)
+        host.until(lambda: not host.state.stage.view.camera.flying, "the flight should end")
         now = host.state.stage.camera
         assert (abs(now.azimuth_degrees) if key == "2" else now.azimuth_degrees) == pytest.approx(angles[0], abs=1e-6)
         assert now.elevation_degrees == pytest.approx(angles[1])
     host.run("volume.zoom", 4)
     host.key("f", text="f")
-    host.until(lambda: not host.state.stage.view.camera.flying, "the flight should end", 5)
+    host.until(lambda: not host.state.stage.view.camera.flying, "the flight should end")
     low, high = host.state.stage.view.volume_box("tiny")
     assert host.state.stage.camera.target == pytest.approx([(a + b) / 2 for a, b in zip(low, high, strict=True)])
     assert host.state.stage.camera.distance > start.distance / 2
@@ -204,13 +204,16 @@ def test_keys_turn_fit_and_look_along_axes(host: Person) -> None:
 
 def test_a_held_key_turns_evenly(host: Person) -> None:
     start = host.state.stage.camera.azimuth_degrees
-    host.offscreen.send({"event_type": "key_down", "key": "d"})
+
+    def turned() -> float:
+        return (host.state.stage.camera.azimuth_degrees - start) % 360
+
     began = time.monotonic()
-    while time.monotonic() - began < 0.8:
-        host.frame(1)
+    host.offscreen.send({"event_type": "key_down", "key": "d"})
+    host.until(lambda: 20 < turned() < 180, "it should turn")
     host.offscreen.send({"event_type": "key_up", "key": "d"})
-    turned = (host.state.stage.camera.azimuth_degrees - start) % 360
-    assert 20 < turned < 90
+    host.frame(1)
+    assert turned() / (time.monotonic() - began) < 112
 
 
 def test_space_pauses_and_resumes(host: Person) -> None:
@@ -218,10 +221,10 @@ def test_space_pauses_and_resumes(host: Person) -> None:
     assert machine is not None
     for expected in (MachineState.PAUSED, MachineState.RUNNING):
         host.key(" ", text=" ")
-        host.until(lambda want=expected: machine.info.state is want, f"it should be {expected}", 5)  # type: ignore[misc]
+        host.until(lambda want=expected: machine.info.state is want, f"it should be {expected}")  # type: ignore[misc]
     for action, expected in (("machine.pause", MachineState.PAUSED), ("machine.resume", MachineState.RUNNING)):
         host.run(action)
-        host.until(lambda want=expected: machine.info.state is want, f"it should be {expected}", 5)  # type: ignore[misc]
+        host.until(lambda want=expected: machine.info.state is want, f"it should be {expected}")  # type: ignore[misc]
 
 
 def test_search_goes_to_an_address_and_runs_actions(host: Person) -> None:
@@ -236,7 +239,7 @@ def test_search_goes_to_an_address_and_runs_actions(host: Person) -> None:
     host.key("/", text="/")
     assert host.searching()
     assert host.searched() == ""  # the slash opened it and is not in it
-    host.until(lambda: not host.state.stage.view.camera.flying, "the flight should end", 5)
+    host.until(lambda: not host.state.stage.view.camera.flying, "the flight should end")
     camera = host.state.stage.camera
     host.type("fw")  # letters that are keys elsewhere
     assert host.searched() == "fw"
@@ -288,7 +291,7 @@ def test_typing_in_the_console_reaches_the_guest_alone(host: Person) -> None:
     host.frame(4)
     assert host.console_typing()
     host.type("fw2")
-    host.until(lambda: machine.console.read_since(0)[1].endswith(b"$ fw2"), "the guest should echo", 5)
+    host.until(lambda: machine.console.read_since(0)[1].endswith(b"$ fw2"), "the guest should echo")
     assert host.state.stage.camera == camera
     assert b"test guest\r\nREADY" in machine.console.read_since(0)[1]
     assert "fw2" in str(host.run("console.text"))
@@ -296,7 +299,7 @@ def test_typing_in_the_console_reaches_the_guest_alone(host: Person) -> None:
     host.frame(3)
     assert not host.console_typing()
     host.run("console.send", "xyz")
-    host.until(lambda: machine.console.read_since(0)[1].endswith(b"fw2xyz"), "the guest should echo", 5)
+    host.until(lambda: machine.console.read_since(0)[1].endswith(b"fw2xyz"), "the guest should echo")
 
 
 def test_the_inspector_takes_an_address_and_follows_hex_clicks(host: Person) -> None:
@@ -450,8 +453,8 @@ def test_a_machine_that_is_killed_is_said_and_can_be_launched_again(own_host: Pe
     assert machine.info.pid is not None
     host.run("view.select", "0x20000")
     os.kill(machine.info.pid, signal.SIGKILL)
-    host.until(lambda: machine.info.state is MachineState.CRASHED, "the death should be noticed", 5)
-    host.until(lambda: bool(host.toasts()), "the death should be said", 5)
+    host.until(lambda: machine.info.state is MachineState.CRASHED, "the death should be noticed")
+    host.until(lambda: bool(host.toasts()), "the death should be said")
     assert host.toasts() == ["tiny ended unexpectedly"]
     assert [w.action for w in host.state.toasts.shown()[0].ways] == ["machine.launch", "window.show"]
     host.frame(3)
@@ -471,7 +474,7 @@ def test_stop_takes_it_off_the_list(own_host: Person) -> None:
     ram_path, pid = machine.record.ram_path, machine.info.pid
     assert ram_path.exists()
     host.run("machine.stop", "tiny")
-    host.until(lambda: not host.state.manager.machines(), "the machine should end", 8)
+    host.until(lambda: not host.state.manager.machines(), "the machine should end")
     assert host.state.current is None
     assert host.state.vitals == {}
     assert host.state.terminals == {}
@@ -491,13 +494,13 @@ def test_two_machines_stand_side_by_side(own_host: Person, homes: Path) -> None:
     host.run("machine.select", "tiny")
     assert host.state.current == "tiny"
     host.run("view.fit", "other")
-    host.until(lambda: not host.state.stage.view.camera.flying, "the flight should end", 5)
+    host.until(lambda: not host.state.stage.view.camera.flying, "the flight should end")
     listed = host.run("machine.list")
     assert isinstance(listed, list)
     assert [m["name"] for m in listed] == ["tiny", "other"]
     host.run("machine.reset", "other")
     host.run("machine.toggle", "other")
-    host.until(lambda: not host.state.jobs.running(), "the jobs should end", 5)
+    host.until(lambda: not host.state.jobs.running(), "the jobs should end")
 
 
 def test_a_cancelled_launch_leaves_nothing(person: Person, homes: Path) -> None:
@@ -520,7 +523,7 @@ def test_closing_while_it_boots_leaves_nothing(homes: Path) -> None:
     with OffscreenWindow(WindowOptions(guest=make_guest(homes), size=(800, 600))) as offscreen:
         offscreen.window.session.start()
         offscreen.frame(2)
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 60
     assert discover() == ()
     assert {p.pid for p in psutil.Process().children(recursive=True)} <= before
     assert not list((homes / "run" / "glassbox").glob("tiny*"))
@@ -644,7 +647,7 @@ def test_the_greeting_turns_once_and_yields_to_the_user(homes: Path) -> None:
         offscreen.window.session.start()
         someone.until(lambda: offscreen.window.session.greeting.touring, "the greeting should begin")
         start = someone.state.stage.camera.azimuth_degrees
-        someone.until(lambda: someone.state.stage.camera.azimuth_degrees != start, "the camera should turn", 5)
+        someone.until(lambda: someone.state.stage.camera.azimuth_degrees != start, "the camera should turn")
         assert someone.hinted()
         someone.key("Escape")
         assert not offscreen.window.session.greeting.touring
@@ -689,18 +692,18 @@ def orphan(homes: Path) -> Iterator[str]:
 
 
 def test_orphans_are_offered_and_adopted(orphan: str, person: Person) -> None:
-    person.until(lambda: bool(person.state.orphans), "the orphan should be found", 15)
+    person.until(lambda: bool(person.state.orphans), "the orphan should be found")
     person.frame(3)
     job = person.state.actions.run("machine.adopt", [orphan])
     person.until(lambda: job.wait(0), "the adoption should end")
     assert job.state is JobState.DONE
     person.until(lambda: orphan in person.state.stage.feeds, "its memory should be shown")
     assert person.state.current == orphan
-    person.until(lambda: not person.state.orphans, "it is no orphan any more", 15)
+    person.until(lambda: not person.state.orphans, "it is no orphan any more")
     detached = person.state.actions.run("machine.detach", [orphan])
     person.until(lambda: detached.wait(0), "it should be let go")
     assert person.toasts()[-1] == "lost was let go"
-    person.until(lambda: bool(person.state.orphans), "it runs without a window again", 15)
+    person.until(lambda: bool(person.state.orphans), "it runs without a window again")
     stopped = person.state.actions.run("machine.stop_orphan", [orphan])
     person.until(lambda: stopped.wait(0), "it should end")
     assert discover() == ()
@@ -709,22 +712,22 @@ def test_orphans_are_offered_and_adopted(orphan: str, person: Person) -> None:
 def test_an_orphan_without_its_ram_file_can_still_be_stopped(orphan: str, person: Person) -> None:
     (record,) = discover()
     record.ram_path.unlink()
-    person.until(lambda: bool(person.state.orphans), "the orphan should be found", 15)
+    person.until(lambda: bool(person.state.orphans), "the orphan should be found")
     adopted = person.state.actions.run("machine.adopt", [orphan])
-    person.until(lambda: adopted.wait(0), "the adoption should fail", 15)
+    person.until(lambda: adopted.wait(0), "the adoption should fail")
     assert adopted.state is JobState.FAILED
     stopped = person.state.actions.run("machine.stop_orphan", [orphan])
-    person.until(lambda: stopped.wait(0), "it should end", 15)
+    person.until(lambda: stopped.wait(0), "it should end")
     assert stopped.state is JobState.DONE
     assert discover() == ()
 
 
 def test_adopting_what_is_not_there_fails_in_words(person: Person) -> None:
     person.window.session.machines.adopt("nobody")
-    person.until(lambda: bool(person.toasts()), "the failure should be said", 5)
+    person.until(lambda: bool(person.toasts()), "the failure should be said")
     assert person.toasts() == ["nobody could not be adopted"]
     person.window.session.machines.stop_orphan("nobody")
-    person.until(lambda: len(person.toasts()) == 2, "the failure should be said", 5)
+    person.until(lambda: len(person.toasts()) == 2, "the failure should be said")
     with pytest.raises(NoSuchMachine):
         person.window.session.state.require_machine("nobody")
 
@@ -739,7 +742,7 @@ def test_attach_and_let_go(person: Person, homes: Path) -> None:
     ]
     with subprocess.Popen(command) as qemu:
         try:
-            person.until(path.exists, "QEMU should listen", 10)
+            person.until(path.exists, "QEMU should listen")
             job = person.state.actions.run("machine.attach", [str(path), "theirs"])
             person.until(lambda: job.wait(0), "the attaching should end")
             assert job.state is JobState.DONE, job.error
@@ -749,7 +752,7 @@ def test_attach_and_let_go(person: Person, homes: Path) -> None:
             assert machine.info.attached
             person.frame(5)
             person.run("machine.stop", "theirs")  # for an attached one: let it go
-            person.until(lambda: not person.state.manager.machines(), "it should be let go", 8)
+            person.until(lambda: not person.state.manager.machines(), "it should be let go")
             assert qemu.poll() is None
         finally:
             qemu.kill()
@@ -760,7 +763,7 @@ def test_attaching_to_nothing_fails_in_words(person: Person, tmp_path: Path) -> 
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(silent))
         person.window.session.machines.attach(silent)
-        person.until(lambda: bool(person.toasts()), "the failure should be said", 15)
+        person.until(lambda: bool(person.toasts()), "the failure should be said")
     assert "could not be attached to" in person.toasts()[0]
 
 
@@ -787,7 +790,7 @@ def test_letters_typed_before_the_box_has_the_keyboard_are_not_lost(host: Person
         send({"event_type": "char", "data": letter})
         host.frame(1)
         send({"event_type": "key_up", "key": letter})
-    host.until(lambda: len(host.state.search.text) >= 3, "the letters should come to the box", 5)
+    host.until(lambda: len(host.state.search.text) >= 3, "the letters should come to the box")
     assert host.state.search.text == "fit"
     assert host.state.stage.camera == camera, "a letter meant for the box did something else"
     host.key("Escape")

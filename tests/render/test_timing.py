@@ -147,7 +147,7 @@ def test_a_view_tells_what_its_passes_took(device: wgpu.GPUDevice) -> None:
     clock = pass_clock(device)
     clock.take()
     seen: set[str] = set()
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     wanted = {"upload", "summarise", "march/guest", "march", "halo", "compose"}
     while not wanted <= seen:
         assert time.monotonic() < deadline, seen

@@ -26,7 +26,7 @@ def test_three_machines_run_and_render_at_once(tmp_path: Path, monkeypatch: pyte
         try:
             assert stage.sync(manager.machines()) == []
             assert stage.view.volumes == NAMES
-            deadline = monotonic() + 60
+            deadline = monotonic() + 120
             page = boot_sector.COUNTER_PAGE_ADDRESS // PAGE
             # The counter ticks in each machine at its own time: what is drawn must come from that machine's RAM.
             machines[1].pause()

@@ -67,7 +67,7 @@ class _Session:
         return "\n".join(line.text().rstrip() for line in self.terminal.screen.lines)
 
     def until(self, seen: Callable[[], bool], what: str) -> None:
-        deadline_s = time.monotonic() + 30
+        deadline_s = time.monotonic() + 120
         while not seen():
             assert time.monotonic() < deadline_s, f"never saw {what}; the screen is\n{self.screen}"
             if select.select([self._main], [], [], 0.02)[0]:

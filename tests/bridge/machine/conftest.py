@@ -125,8 +125,8 @@ def boot_time_of(machine: Machine) -> int:
     return int.from_bytes(machine.ram.read_physical(BOOT_TIME_ADDRESS, 8), "little")
 
 
-def wait_until(condition: Callable[[], bool], timeout_s: float = 5) -> None:
-    """Wait for something that has to happen."""
+def wait_until(condition: Callable[[], bool], timeout_s: float = 60) -> None:
+    """Wait for something that has to happen, also on a machine that has much else to do."""
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
@@ -197,6 +197,7 @@ def shared_memory() -> Iterator[Path]:
 @pytest.fixture
 def manager(private_directories: Path, shared_memory: Path) -> Iterator[MachineManager]:
     """A manager; afterwards no process, file, socket, thread or descriptor of it is left."""
+    gc.collect()  # what earlier tests left to it must not be closed meanwhile
     before = everything_of_ours(private_directories, shared_memory)
     with MachineManager(shared_memory=shared_memory) as manager:
         yield manager

@@ -126,7 +126,7 @@ def test_guest_that_does_not_read_is_told_of_not_waited_for(manager: MachineMana
     assert written >= 200 << 10
     os.kill(machine.info.pid, signal.SIGCONT)
     # Nothing that was accepted is lost, once the guest reads again.
-    wait_until(lambda: machine.console.position - start >= 8_000, timeout_s=20)
+    wait_until(lambda: machine.console.position - start >= 8_000)
     _, data = machine.console.read_since(start)
     assert set(data) == {ord("a")}
 
@@ -147,6 +147,6 @@ def test_many_readers_and_writers(manager: MachineManager, tmp_path: Path) -> No
         thread.join()
     # QEMU hands over a byte at a time, each way through its global lock, for which the guest's polling and QEMU's own
     # loop compete: 16 ms for all on a quiet machine, 0.6 s beside four busy programs on two cores, more beside more.
-    wait_until(lambda: machine.console.position == start + 400, 30)
+    wait_until(lambda: machine.console.position == start + 400)
     _, data = machine.console.read_since(start)
     assert sorted(data) == sorted(b"abcd" * 100)

@@ -30,7 +30,7 @@ def demo() -> Guest:
 def answer_of_shell(machine: Machine, command: bytes, expected: bytes) -> None:
     position = machine.console.position
     machine.console.write(command + b"\n")
-    wait_until(lambda: expected in machine.console.read_since(position)[1], timeout_s=20)
+    wait_until(lambda: expected in machine.console.read_since(position)[1])
 
 
 def test_demo_boots_is_kept_and_resumed(demo: Guest, manager: MachineManager) -> None:
@@ -41,7 +41,7 @@ def test_demo_boots_is_kept_and_resumed(demo: Guest, manager: MachineManager) ->
     assert cold.wait_ready(COLD_LIMIT_S), cold.console.read_since(0)[1][-500:]
     cold_s = time.monotonic() - begin
     assert not cold.info.warm
-    wait_until(lambda: any(event.kind == "SAVED" for event in events), timeout_s=20)
+    wait_until(lambda: any(event.kind == "SAVED" for event in events))
     answer_of_shell(cold, b"echo $((6*7))-$(cat /proc/sys/kernel/random/boot_id)", b"\r\n42-")
     cold.stop()
 

@@ -132,13 +132,13 @@ def test_a_deleted_ram_file_is_told_by_the_list_and_by_the_owner(manager: Machin
     [summary] = discovery.summarise_machines()
     assert summary.state == "running"
     assert f"RAM file {machine.record.ram_path} was deleted" in summary.message
-    wait_until(lambda: machine.info.message == summary.message, 10)
+    wait_until(lambda: machine.info.message == summary.message)
     machine.pause()
     machine.resume()  # which clears what was said of the pause, but not this for long
-    wait_until(lambda: machine.info.message == summary.message, 10)
+    wait_until(lambda: machine.info.message == summary.message)
     assert machine.ram is not None
     before = bytes(machine.ram.read_physical(COUNTER_ADDRESS, 4))
-    wait_until(lambda: machine.ram is not None and bytes(machine.ram.read_physical(COUNTER_ADDRESS, 4)) != before, 10)
+    wait_until(lambda: machine.ram is not None and bytes(machine.ram.read_physical(COUNTER_ADDRESS, 4)) != before)
 
 
 def test_stopping_a_machine_of_another_owner(other: OtherGlassbox) -> None:
@@ -243,7 +243,7 @@ def test_qemu_that_hangs_is_killed(other: OtherGlassbox, monkeypatch: pytest.Mon
             manager.adopt("counter")
         assert manager.machines() == ()
     discovery.stop_machine("counter", timeout_s=0.2)
-    assert time.monotonic() - begin < 3
+    assert time.monotonic() - begin < 30
     assert discovery.discover() == ()
     assert not (runtime_dir() / "counter").exists()
 

@@ -66,7 +66,7 @@ def test_the_counter_counts_timer_ticks(shared_memory: Path) -> None:
         machine.wait_for(BANNER)
         first, started_s = _ticks(machine), time.monotonic()
         while _ticks(machine) < first + 9:
-            assert time.monotonic() < started_s + 10
+            assert time.monotonic() < started_s + 60
             time.sleep(0.01)
         # 18.2 a second: nine ticks take half a second, or longer on a machine that is busy.
         assert time.monotonic() - started_s > 0.3

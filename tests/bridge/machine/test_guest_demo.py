@@ -57,7 +57,7 @@ def test_the_shell_works_as_a_terminal_does(machine: SerialGuest) -> None:
     time.sleep(0.5)
     machine.process.stdin.write(b"\x03")  # Ctrl+C reaches what runs in front
     machine.process.stdin.flush()
-    assert "alive" in machine.run("echo alive", timeout_s=20)
+    assert "alive" in machine.run("echo alive")
 
 
 def test_the_workloads_run_under_their_names(machine: SerialGuest) -> None:
@@ -72,9 +72,11 @@ def test_the_counter_page_is_where_the_guest_says(machine: SerialGuest) -> None:
     address = int(match[1], 16)
     assert address % 4096 == 0
     assert machine.read_ram(address, 16) == b"GLASSBOX COUNTER"
-    first = int.from_bytes(machine.read_ram(address + 16, 8), "little")
-    time.sleep(1)
-    assert 1 <= int.from_bytes(machine.read_ram(address + 16, 8), "little") - first <= 40
+    first, started_s = int.from_bytes(machine.read_ram(address + 16, 8), "little"), time.monotonic()
+    while (count := int.from_bytes(machine.read_ram(address + 16, 8), "little")) < first + 10:
+        assert time.monotonic() < started_s + 60
+        time.sleep(0.01)
+    assert count - first <= 40 * (time.monotonic() - started_s), "it counts slowly, for people"
 
 
 def test_a_pattern_lies_where_the_guest_says_and_nowhere_else(machine: SerialGuest) -> None:
@@ -103,7 +105,7 @@ def test_the_journal_and_its_archive_change(machine: SerialGuest) -> None:
     before = machine.run("md5sum </tmp/journal.log")
     text = machine.run("gzip -cd /tmp/journal.log.gz | head -2")
     assert "the quick guest writes its journal" in text
-    time.sleep(0.6)
+    _wait_in_guest(machine, f'[ "$(md5sum </tmp/journal.log)" != "{before.strip()}" ]')
     assert machine.run("md5sum </tmp/journal.log") != before
 
 

@@ -95,7 +95,7 @@ def test_a_download_can_be_stopped_at_any_moment(mirror: Mirror, tmp_path: Path)
 
     with pytest.raises(GuestCancelled, match="kept for the next time"):
         fetch(packages, tmp_path, progress=progress, cancelled=stop.is_set)
-    assert time.monotonic() < started_s + 30
+    assert time.monotonic() < started_s + 120
     mirror.slow.clear()
     mirror.stop.set()
     assert set(fetch(packages, tmp_path)) == {"tool", "libone"}

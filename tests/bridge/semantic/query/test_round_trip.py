@@ -17,7 +17,7 @@ machines = st.builds(
 )
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(queries(), machines)
 def test_the_text_of_a_query_means_that_query(query: Query, names: Names) -> None:
     text = str(query)
@@ -29,7 +29,7 @@ def test_the_text_of_a_query_means_that_query(query: Query, names: Names) -> Non
     assert understood.assumed == ()
 
 
-@settings(max_examples=150)
+@settings(max_examples=80)
 @given(st.one_of(st.text(max_size=200), st.lists(texts, max_size=12).map(" ".join)), machines)
 def test_any_text_is_answered_by_a_query_or_a_sentence(text: str, names: Names) -> None:
     understood = understand(text, names)
