@@ -1,9 +1,10 @@
 """The process in which regular expressions and YARA rules run: it is given bytes, and says what matches in them.
 
 Run as `python -c "from bridge.semantic.search.expression_child import main; main()" SOCKET WINDOW BYTES`, with the two
-descriptors inherited: a socket, and memory that is shared with who asks. It opens nothing, and ends when the socket
-does. A pattern may take all the time and memory that this process has: it is ended from outside then. So no pattern is
-looked at, not even compiled, before the limits stand, and answers are plain JSON, which can do nothing to who reads it.
+descriptors inherited: a socket, and memory that is shared with who asks. It opens nothing else, and ends when the
+socket does. A pattern may take all the time and memory that this process has: it is ended from outside then. So no
+pattern is looked at, not even compiled, before the limits stand, and answers are plain JSON, which can do nothing to
+who reads it.
 
 Expressions are Python's `re`: what people know, without one more library to keep. Its matcher backtracks, but one that
 takes linear time would need limits of memory all the same, and would refuse what many write (look-around, references
@@ -16,6 +17,7 @@ from __future__ import annotations
 import ctypes
 import json
 import mmap
+import os
 import re
 import resource
 import signal
@@ -45,12 +47,12 @@ def main() -> None:
     memory = memoryview(mmap.mmap(window, n_bytes, prot=mmap.PROT_READ))
     with Connection(socket) as connection:
         try:
-            _serve(connection, memory)
+            _serve(connection, memory, window)
         except (EOFError, BrokenPipeError, ConnectionResetError):
             return  # who asked has gone
 
 
-def _serve(connection: Connection, memory: memoryview) -> None:
+def _serve(connection: Connection, memory: memoryview, window: int) -> None:
     def receive() -> Any:
         return json.loads(connection.recv_bytes())
 
@@ -59,7 +61,7 @@ def _serve(connection: Connection, memory: memoryview) -> None:
 
     job = receive()
     try:
-        search = (_Regex if job["kind"] == "regex" else _Yara)(job)
+        search = _Regex(job) if job["kind"] == "regex" else _Yara(job, window)
     except _Refused as refusal:
         send({"refused": str(refusal)})
         return
@@ -138,9 +140,14 @@ class _Regex:
 
 
 class _Yara:
-    """Finds the strings of YARA rules that match."""
+    """Finds the strings of YARA rules that match.
 
-    def __init__(self, job: dict[str, Any]) -> None:
+    A rule's condition speaks of all that is searched, so all of it is given to YARA at once: as the file behind the
+    shared memory, which needs no copy.
+    """
+
+    def __init__(self, job: dict[str, Any], window: int) -> None:
+        self._window = window
         try:
             import yara_x
         except ImportError as error:
@@ -157,16 +164,20 @@ class _Yara:
         self._names: dict[str, int] = {}
 
     def run(self, memory: memoryview, spans: list[list[int]], limit: int) -> dict[str, Any]:
-        """Matches in one span, each (place in memory, length, name), and the rules that match without a string."""
-        ((low, _, _, high),) = spans
+        """Matches in the one span, which begins where memory does: each (place in memory, length, name), and the rules
+        that match without a string.
+        """
+        ((_, _, _, high),) = spans
+        if high < len(memory):
+            os.ftruncate(self._window, high)  # the last window: nobody looks beyond it any more
         self._scanner.max_matches_per_pattern(limit)
         hits: list[tuple[int, int, int]] = []
         bare: list[str] = []
-        for rule in self._scanner.scan(bytes(memory[low:high])).matching_rules:
+        for rule in self._scanner.scan_file(f"/proc/self/fd/{self._window}").matching_rules:
             before = len(hits)
             for pattern in rule.patterns:
                 which = self._names.setdefault(f"{rule.identifier}:{pattern.identifier}", len(self._names))
-                hits.extend((low + match.offset, match.length, which) for match in pattern.matches)
+                hits.extend((match.offset, match.length, which) for match in pattern.matches)
             if len(hits) == before:
                 bare.append(rule.identifier)
         return {"hits": hits, "end": 0, "names": list(self._names), "bare": bare}

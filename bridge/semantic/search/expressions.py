@@ -30,6 +30,7 @@ _ROOT = Path(__file__).resolve().parents[3]
 _LISTEN_S = 0.01
 _END_S = 0.5
 _FILL_BYTES = 4 << 20
+_LARGE_BYTES = 64 << 20
 _MAX_ANSWER_BYTES = 1 << 28
 _MOST_RULES_SAID = 10
 
@@ -41,15 +42,15 @@ class Limits:
     start_s: float = 20.0
     """For a process to start and to compile the pattern."""
     window_s: float = 5.0
-    """For one window: a thousand times what an ordinary expression takes."""
+    """For one window, and of a large one for each 64 MiB: a thousand times what an ordinary expression takes."""
     total_s: float = 120.0
     memory_bytes: int = 512 << 20
     """For each process, beyond what it begins with."""
     longest: int = 4096
     """Bytes of a match. An expression sees no further, before and after."""
     regex_window: int = 512 << 10
-    yara_window: int = 64 << 20
-    """Rules are judged for so much memory at a time, since YARA has to have it in one piece."""
+    yara_window: int = 1 << 30
+    """Rules are judged for so much memory at a time: YARA has to have it in one piece, and it is copied for that."""
 
 
 class _Child:
@@ -168,7 +169,10 @@ class ExpressionSearch:
             windows = list(overlapping_windows(self._places, limits.yara_window, limits.longest))
             room = min(limits.yara_window, max(self._places.n_bytes, 1))
             if len(windows) > 1:
-                self.notes += (f"Rules were judged for each {room >> 10:,} KiB by itself.",)
+                self.notes += (
+                    f"Rules were judged for each {room >> 10:,} KiB by itself: one that needs strings of two of these "
+                    "is not told of.",
+                )
         children: list[_Child] = []
         with contextlib.ExitStack() as undo:
             for _ in range(min(self._processes, max(len(windows), 1))):
@@ -247,7 +251,7 @@ class ExpressionSearch:
                 offset = int(self._places.offsets_of(np.array([first.begin]))[0])
                 size = sum(span.high - span.low for span in child.task.window.spans)
                 raise SearchEnded(
-                    f"It was ended: {self._limits.window_s:g} s were not enough for {size >> 10:,} KiB of memory from "
+                    f"It was ended: {self._allowed_s(size):g} s were not enough for {size >> 10:,} KiB of memory from "
                     f"{offset:#x} on. Write it so that nothing can match in many ways."
                 )
         if now_s > deadline_s:
@@ -269,8 +273,11 @@ class ExpressionSearch:
             shift = at - span.low
             spans.append([at, span.begin + shift, span.until + shift, span.high + shift])
         child.task = _Task(number, window, laid[:-1], missing)
-        child.deadline_s = time.monotonic() + self._limits.window_s
+        child.deadline_s = time.monotonic() + self._allowed_s(sum(sizes))
         child.send({"spans": spans, "limit": self._most + 1})
+
+    def _allowed_s(self, size_bytes: int) -> float:
+        return self._limits.window_s * max(1.0, size_bytes / _LARGE_BYTES)
 
     def _taken(self, child: _Child) -> _Answer:
         """A process's answer, in positions. Raises SearchEnded."""

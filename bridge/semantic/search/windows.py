@@ -59,6 +59,8 @@ def joined_windows(places: Places, chunk: int, longest: int) -> Iterator[Window]
 
 def overlapping_windows(places: Places, chunk: int, overlap: int) -> Iterator[Window]:
     """All places in windows of `chunk` bytes, each of which has the last `overlap` bytes of the one before."""
+    if not places.n_bytes:
+        return
     for begin in range(0, max(places.n_bytes - overlap, 1), chunk - overlap):
         high = min(begin + chunk, places.n_bytes)
         last = high == places.n_bytes

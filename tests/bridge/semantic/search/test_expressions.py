@@ -367,6 +367,34 @@ def test_rules_are_judged_for_all_memory_that_fits_at_once() -> None:
         assert len(Searcher(ram, limits=SMALL).search(both)) == 0
 
 
+def test_a_rules_strings_may_lie_anywhere_in_a_machine() -> None:
+    """All of them, and how many: a condition is judged for all memory together, not for the pieces it is read in."""
+    data = np.zeros(160 << 20, np.uint8)
+    for place, text in ((5, b"first"), (70 << 20, b"second"), ((159 << 20) + 7, b"third"), (150 << 20, b"first")):
+        data[place : place + len(text)] = np.frombuffer(text, np.uint8)
+    rules = """
+        rule All { strings: $a = "first" $b = "second" $c = "third" condition: all of them }
+        rule Twice { strings: $a = "first" condition: #a == 2 }
+        rule Thrice { strings: $a = "first" condition: #a == 3 }
+        rule Without { strings: $a = "first" $b = "second" condition: $a and not $b }
+    """
+    with ram_of(data) as (_, ram):
+        result = Searcher(ram).search(yara(rules))
+    found = sorted((int(at), result.names[which]) for at, which in zip(result.offsets, result.which, strict=True))
+    firsts = [(place, name) for place in (5, 150 << 20) for name in ("All:$a", "Twice:$a")]
+    assert found == sorted([*firsts, (70 << 20, "All:$b"), ((159 << 20) + 7, "All:$c")])
+    assert result.notes == ()
+    assert result.complete
+
+
+def test_rules_find_nothing_where_there_is_nothing() -> None:
+    with ram_of(b"here") as (_, ram):
+        result = Searcher(ram).search(yara('rule r { strings: $a = "here" condition: $a }'), np.zeros(1, np.bool_))
+        assert (len(result), result.complete, result.total_bytes) == (0, True, 0)
+        with pytest.raises(BadPattern, match="syntax error"):
+            Searcher(ram).search(yara("rule {"), np.zeros(1, np.bool_))
+
+
 @pytest.mark.parametrize(
     ("rules", "why"),
     [
