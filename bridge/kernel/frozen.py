@@ -35,7 +35,7 @@ HOLD_S = 1.0
 _TURN_S = 0.0002
 """Of 5 ms, which is what Python allows a thread that another one waits for."""
 _HURRYING = threading.Lock()
-_READY_S = 5.0
+_READY_S = 20.0
 """A look that is under way, or questions, may come first. The machine runs on meanwhile."""
 _LOOK_S = 0.25
 """The longest that a machine is held. A look at 1 GiB takes a tenth of it."""

@@ -21,6 +21,15 @@ SEVERAL = "several"
 FILES = (PageClass.FILE, PageClass.SHARED_MEMORY)
 _SUBJECTS = (PageClass.SLAB, PageClass.KERNEL_STACK, PageClass.MODULE, PageClass.PAGE_TABLE, *FILES)
 """Classes whose pages are told apart by what they are of."""
+_KERNELS_OWN = (
+    PageClass.KERNEL_TEXT,
+    PageClass.KERNEL_RODATA,
+    PageClass.KERNEL_DATA,
+    PageClass.KERNEL_BSS,
+    PageClass.MODULE,
+    PageClass.PER_CPU,
+)
+"""Classes of the kernel's image: its pages stay its own where processes map them too."""
 
 
 _FEW = 32
@@ -106,8 +115,11 @@ class Namer:
         classes = look.classes[pages].astype(np.int64)
         subjects = np.where(np.isin(classes, _SUBJECTS), look.details.subjects[pages], -1)
         named = np.isin(classes, FILES) & (subjects >= 0)
-        owners = np.where(named, -1, look.first_owner[pages])
-        return np.stack([classes, subjects, owners, np.where(owners >= 0, look.parts[pages], 0)], axis=1)
+        # The zero page, say, is the kernel's, however many processes map it.
+        owners = np.where(named | np.isin(classes, _KERNELS_OWN), -1, look.first_owner[pages])
+        owned = owners >= 0  # one part of a process is one thing, whatever classes its pages have
+        keys = np.where(owned, 0, classes), np.where(owned, -1, subjects), owners, np.where(owned, look.parts[pages], 0)
+        return np.stack(keys, axis=1)
 
     def _called(self, page_class: int, subject: int, owner: int, part: int) -> tuple[str, str, int | None]:
         details = self.glance.details

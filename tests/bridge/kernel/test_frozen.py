@@ -106,10 +106,11 @@ def test_without_a_kernel_or_a_worker_no_machine_is_stopped(tmp_path: Path) -> N
         raise AssertionError("it was stopped")
 
     try:
+        wait_for(watcher, lambda s: bool(s.problem))
         with pytest.raises(CouldNotFreeze, match="no kernel"):
             look_frozen(watcher, never)
-        assert watcher.wait_for(watcher.ask(LOOK), 10).value is True  # type: ignore[union-attr]
-        assert watcher.wait_for(watcher.ask(PUBLISH, True), 10).value is True  # type: ignore[union-attr]
+        assert watcher.wait_for(watcher.ask(LOOK), 120).value is True  # type: ignore[union-attr]
+        assert watcher.wait_for(watcher.ask(PUBLISH, True), 120).value is True  # type: ignore[union-attr]
         os.kill(watcher._process.pid, signal.SIGKILL)
         wait_for(watcher, lambda s: "ended" in s.problem)
         with pytest.raises(CouldNotFreeze, match="has ended"):

@@ -65,7 +65,7 @@ def kexec_program(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 def test_another_kernel_a_reboot_and_a_panic_while_watched(
     demo_guest: Guest, guest_cache: Path, tmp_path: Path, kexec_program: bytes
 ) -> None:
-    next_kernel = have_kernel(Wanted("trixie"), guest_cache)
+    next_kernel = have_kernel(Wanted("bullseye"), guest_cache)  # no release of ours has it for its demo guest
     assert demo_guest.initrd is not None
     assert demo_guest.ready_marker is not None
     initrd = demo_guest.initrd.read_bytes()
@@ -85,7 +85,7 @@ def test_another_kernel_a_reboot_and_a_panic_while_watched(
             first = watched(watch, lambda seen: "dropbear" in names_of(seen))
             type_line(shell, f"kexec /next/vmlinuz /next/initrd '{demo_guest.append}'")
             second = watched(watch, lambda seen: seen.release not in ("", first.release) and "sh" in names_of(seen))
-            assert second.release.startswith("6.12.")
+            assert second.release.startswith("5.10.")
             shell.wait_for(demo_guest.ready_marker)
             assert shell.run("uname -r").strip() == second.release
             type_line(shell, "reboot -f")

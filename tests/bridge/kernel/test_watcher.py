@@ -20,7 +20,7 @@ from bridge.memory.physical_map import PhysicalMap
 from tests.bridge.kernel.conftest import LiveGuest
 
 
-def wait_for(watcher: KernelWatcher, what: Callable[[Sighting], bool], timeout_s: float = 30) -> Sighting:
+def wait_for(watcher: KernelWatcher, what: Callable[[Sighting], bool], timeout_s: float = 120) -> Sighting:
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         seen = watcher.latest()
@@ -147,7 +147,7 @@ def test_questions_are_answered_between_looks(live: LiveGuest) -> None:
         watcher.close()
 
 
-def wait_for_answer(watcher: KernelWatcher, number: int, timeout_s: float = 30) -> Answer:
+def wait_for_answer(watcher: KernelWatcher, number: int, timeout_s: float = 120) -> Answer:
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         reply = watcher.answer(number)
