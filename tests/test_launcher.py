@@ -69,6 +69,20 @@ def tree(tmp_path: Path, wheels: Path) -> Path:
     return root
 
 
+@pytest.fixture(scope="module")
+def _made_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("environment") / ".venv"
+    assert run([sys.executable, "-m", "venv", made], environment()).returncode == 0
+    return made
+
+
+@pytest.fixture
+def furnished(tree: Path, _made_once: Path) -> Path:
+    """The small tree with an environment that has pip alone: what is tested begins where packages are installed."""
+    shutil.copytree(_made_once, tree / ".venv", symlinks=True)
+    return tree
+
+
 def environment(**extra: str) -> dict[str, str]:
     """What the launcher sees: this machine's PATH and home, and of pip's settings only the given ones."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PIP_", "COVERAGE_"))}
@@ -150,7 +164,8 @@ def test_first_start_sets_up_and_later_starts_only_start(tree: Path, wheels: Pat
     assert added_s < LATER_START_BAR_S
 
 
-def test_peers_are_installed_only_where_they_are_asked_for(tree: Path, wheels: Path) -> None:
+def test_peers_are_installed_only_where_they_are_asked_for(furnished: Path, wheels: Path) -> None:
+    tree = furnished
     lock = tree / "requirements-peers.lock"
     lock.write_text((tree / "requirements.lock").read_text() + "# and the peers\n")
     without = run([tree / "glassbox", "bench", "render", "--json"], with_wheels(wheels))
@@ -167,7 +182,8 @@ def test_peers_are_installed_only_where_they_are_asked_for(tree: Path, wheels: P
     assert run([tree / "glassbox"], environment(PIP_NO_INDEX="1")).stderr == "", "the packages for running are there"
 
 
-def test_offline_set_up_says_so_and_goes_on_next_time(tree: Path, wheels: Path) -> None:
+def test_offline_set_up_says_so_and_goes_on_next_time(furnished: Path, wheels: Path) -> None:
+    tree = furnished
     offline = run([tree / "glassbox"], environment(PIP_INDEX_URL="http://127.0.0.1:9/simple"))
     assert offline.returncode == 4
     assert "could not be installed; is the network there?" in offline.stderr
@@ -183,7 +199,8 @@ def test_offline_set_up_says_so_and_goes_on_next_time(tree: Path, wheels: Path) 
     assert json.loads(again.stdout)["pebble"] == 7
 
 
-def test_a_package_with_another_hash_is_refused(tree: Path, wheels: Path) -> None:
+def test_a_package_with_another_hash_is_refused(furnished: Path, wheels: Path) -> None:
+    tree = furnished
     lock = tree / "requirements.lock"
     lock.write_text(re.sub(r"sha256:\w{64}", "sha256:" + "0" * 64, lock.read_text()))
     refused = run([tree / "glassbox"], with_wheels(wheels))
@@ -192,7 +209,8 @@ def test_a_package_with_another_hash_is_refused(tree: Path, wheels: Path) -> Non
     assert "HASHES" in (tree / "build" / "setup.log").read_text()
 
 
-def test_interrupted_set_up_lets_a_waiting_one_go_on(tree: Path, wheels: Path) -> None:
+def test_interrupted_set_up_lets_a_waiting_one_go_on(furnished: Path, wheels: Path) -> None:
+    tree = furnished
     with socket.create_server(("127.0.0.1", 0)) as silent:  # an index that takes the call and never answers
         silent.settimeout(LIMIT_S)
         index = f"http://127.0.0.1:{silent.getsockname()[1]}/simple"
@@ -214,7 +232,8 @@ def test_interrupted_set_up_lets_a_waiting_one_go_on(tree: Path, wheels: Path) -
     assert json.loads(out)["pebble"] == 7
 
 
-def test_a_changed_lock_and_a_broken_environment_are_mended(tree: Path, wheels: Path) -> None:
+def test_a_changed_lock_and_a_broken_environment_are_mended(furnished: Path, wheels: Path) -> None:
+    tree = furnished
     assert run([tree / "glassbox"], with_wheels(wheels)).returncode == 0
     with (tree / "requirements.lock").open("a") as lock:
         lock.write("# newer\n")

@@ -1,7 +1,7 @@
 """The transfer function's panel: points are dragged, added and removed by mouse and keys, saved by name, and undone."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -34,11 +34,19 @@ class Editor:
             host.frame(2)
             return bool(imgui.get_current_context().hovered_id == plot)
 
+        def last(inside: float, outside: float, here: Callable[[int], bool]) -> int:
+            """The last pixel on the way from `inside` to `outside` that is still over it."""
+            within, beyond = int(inside), int(outside)
+            while abs(beyond - within) > 1:
+                middle = (within + beyond) // 2
+                within, beyond = (middle, beyond) if here(middle) else (within, middle)
+            return within
+
         assert over(x, y)
-        left = next(px for px in range(int(window.pos.x), int(x)) if over(px, y))
-        top = next(py for py in range(int(window.pos.y), int(y)) if over(x, py))
-        right = next(px for px in range(int(window.pos.x + window.size.x), int(x), -1) if over(px, y))
-        low = next(py for py in range(int(window.pos.y + window.size.y), int(y), -1) if over(x, py))
+        left = last(x, window.pos.x - 1, lambda px: over(px, y))
+        top = last(y, window.pos.y - 1, lambda py: over(x, py))
+        right = last(x, window.pos.x + window.size.x + 1, lambda px: over(px, y))
+        low = last(y, window.pos.y + window.size.y + 1, lambda py: over(x, py))
         return (left + 6, top + 6), (right + 1 - 6, low + 1 - 6)
 
     def at(self, scalar: float, opacity: float) -> tuple[float, float]:
@@ -124,8 +132,9 @@ def test_double_click_adds_right_click_and_delete_remove(editor: Editor) -> None
     assert editor.count() == 3
 
 
-def test_the_keyboard_does_it_all_and_leaves_the_camera_alone(editor: Editor) -> None:
+def test_the_keyboard_does_it_all_and_leaves_the_camera_alone(editor: Editor, monkeypatch: pytest.MonkeyPatch) -> None:
     host = editor.host
+    monkeypatch.setattr("app.panels.transfer.RUN_S", 60.0)  # a key takes a second where much else is done
     editor.set("0:0 0.5:0.5 1:1")
     time.sleep(0.4)
     host.click(*editor.at(0.9, 0.1))  # nothing there: the panel has the keys

@@ -23,6 +23,7 @@ MIB = 1 << 20
 def report(tmp_path_factory: pytest.TempPathFactory) -> Report:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("runtime")))
+        patch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)  # peers and workers at the speed that they have
         return run(sizes_mib=(128,), n_tasks=20, seconds_each=1.0, with_window=False)
 
 

@@ -143,7 +143,7 @@ def exercise(types: Btf) -> None:
 
 
 @given(st.data())
-@settings(max_examples=400)
+@settings(max_examples=200)
 def test_damaged_sections_raise_or_answer(data: st.DataObject) -> None:
     section = bytearray(sample().bytes())
     for _ in range(data.draw(st.integers(1, 8))):

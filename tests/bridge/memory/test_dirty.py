@@ -147,7 +147,7 @@ class _Guest(RuleBasedStateMachine):
         os.close(self.file.fd)
 
 
-_Guest.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+_Guest.TestCase.settings = settings(max_examples=30, stateful_step_count=30, deadline=None)
 TestEveryOrderOfThings = _Guest.TestCase
 
 
