@@ -38,8 +38,11 @@ def print_error(message: str, *, as_json: bool = False) -> None:
 
 
 def print_note(sentence: str) -> None:
-    """Write what else should be known to standard error, where it does not mix with what was asked for."""
-    sys.stderr.write(f"glassbox: {sentence}\n")
+    """Write what else should be known to standard error, where it does not mix with what was asked for.
+
+    Like errors, it may name what was found in a guest.
+    """
+    sys.stderr.write(f"glassbox: {_harmless(sentence)}\n")
     sys.stderr.flush()
 
 

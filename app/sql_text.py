@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -39,7 +40,7 @@ def document_of(table: Table, source: str) -> dict[str, Any]:
     """Return an answer for JSON: numbers stay numbers, blobs are text."""
     rows = [
         {
-            name: value.hex() if isinstance(value, bytes) else value
+            name: _json_value(value)
             for name, value in zip(table.columns, row, strict=True)
         }
         for row in table.rows
@@ -51,6 +52,13 @@ def document_of(table: Table, source: str) -> dict[str, Any]:
         "truncated": table.truncated,
         "elapsed_ms": round(table.elapsed_s * 1e3, 3),
     }
+
+
+def _json_value(value: Value) -> Value:
+    """Blobs and what is larger than any number become text: JSON has neither."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value.hex() if isinstance(value, bytes) else value
 
 
 def csv_of(columns: Sequence[str], rows: Iterable[Sequence[Value]]) -> str:

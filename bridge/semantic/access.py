@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,9 @@ FRESH_S = 1.0
 """How old a look may be that questions are answered from."""
 WAIT_S = 20.0
 """How long who asks waits for others that ask of the same machine."""
+MOST_WAITING = 8
+"""Who asks while so many wait is told so at once: the threads of an interface are not spent on waiting."""
+_LISTEN_S = 0.1
 LOST_S = 2.0
 """How long a machine without a kernel is looked at before its memory map is asked for again."""
 MAX_READ_BYTES = 1 << 20
@@ -33,10 +36,10 @@ MAX_READ_BYTES = 1 << 20
 
 
 class Busy(KernelError):
-    """Others ask of the same machine, and were not answered in time."""
+    """Others ask of the same machine, and were not answered in time, or are too many."""
 
     def __init__(self, name: str) -> None:
-        super().__init__(f"Others are asking of {name}, and it took more than {WAIT_S:.0f} s. Ask again.")
+        super().__init__(f"Others are asking of {name}, too many or for too long. Ask again.")
 
 
 class NotKnown(KernelError):
@@ -59,6 +62,8 @@ class _Opened:
     watch: Watch
     still: bool
     lock: threading.Lock = field(default_factory=threading.Lock)
+    waiting: int = 0
+    """How many wait for the lock, roughly."""
     looked_s: float = -1e9
     sighting: Sighting | None = None
     lost_s: float = 0.0
@@ -104,9 +109,11 @@ class Access:
             yield desk
 
     @contextlib.contextmanager
-    def asked(self, name: str, *, fresh_s: float = FRESH_S) -> Iterator[tuple[Desk, GuestRam, bool]]:
-        """The same, with the machine's RAM, and whether it stands still for ever: a dump."""
-        with self._held(name) as opened:
+    def asked(
+        self, name: str, *, fresh_s: float = FRESH_S, cancelled: Callable[[], bool] = lambda: False
+    ) -> Iterator[tuple[Desk, GuestRam, bool]]:
+        """The same, with the machine's RAM, and whether it stands still for ever: a dump. Who is gone waits no more."""
+        with self._held(name, cancelled) as opened:
             _look(name, opened, fresh_s)
             desk = opened.watch.desk
             assert desk is not None
@@ -148,16 +155,32 @@ class Access:
                 one.close()
 
     @contextlib.contextmanager
-    def _held(self, name: str) -> Iterator[_Opened]:
+    def _held(self, name: str, cancelled: Callable[[], bool] = lambda: False) -> Iterator[_Opened]:
         opened = self._open(name)
-        if not opened.lock.acquire(timeout=WAIT_S):
-            raise Busy(name)
+        self._take(name, opened, cancelled)
         try:
             if opened.closed:  # it was another machine of this name, and ended while we waited
                 raise NoSuchMachine(name, self.names())
             yield opened
         finally:
             opened.lock.release()
+
+    def _take(self, name: str, opened: _Opened, cancelled: Callable[[], bool]) -> None:
+        """Take the lock of a machine. Raises Busy."""
+        if opened.lock.acquire(blocking=False):
+            return
+        with self._lock:
+            if opened.waiting >= MOST_WAITING:
+                raise Busy(name)
+            opened.waiting += 1
+        try:
+            until_s = time.monotonic() + WAIT_S
+            while not opened.lock.acquire(timeout=_LISTEN_S):
+                if cancelled() or time.monotonic() > until_s:
+                    raise Busy(name)
+        finally:
+            with self._lock:
+                opened.waiting -= 1
 
     def _open(self, name: str) -> _Opened:
         record = None if name in self._dumps else self._record(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,22 +45,23 @@ class Asking:
     def __init__(self, access: Access) -> None:
         self._access = access
 
-    def reply(self, machine: str, text: str) -> Reply:
+    def reply(self, machine: str, text: str, *, cancelled: Callable[[], bool] = lambda: False) -> Reply:
         """Understand and answer. Raises NotUnderstood, TooLong, NoSuchMachine, KernelError, GuestMemoryError."""
-        with self._access.asked(machine) as (desk, ram, still):
+        with self._access.asked(machine, cancelled=cancelled) as (desk, ram, still):
             understood = understand(text, names_of(desk, (machine,)))
             if isinstance(understood, Unclear):
                 raise NotUnderstood(understood.problem, understood.nearest)
             query = understood.query
             _check(query, machine)
             try:
-                return Reply(answer_query(query, DeskWorld(desk, ram, still=still)), understood.assumed)
+                world = DeskWorld(desk, ram, still=still, cancelled=cancelled)
+                return Reply(answer_query(query, world), understood.assumed)
             except (BadPattern, BadQuery) as error:
                 raise NotUnderstood(str(error), ()) from None
 
-    def answer(self, machine: str, text: str) -> dict[str, Any]:
+    def answer(self, machine: str, text: str, *, cancelled: Callable[[], bool] = lambda: False) -> dict[str, Any]:
         """See Questions."""
-        return self.reply(machine, text).document()
+        return self.reply(machine, text, cancelled=cancelled).document()
 
 
 def _check(query: Query, machine: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from bridge.kernel.errors import KernelError
@@ -19,5 +20,8 @@ class NotUnderstood(KernelError):
 class Questions(Protocol):
     """Methods may be called from several threads."""
 
-    def answer(self, machine: str, text: str) -> dict[str, Any]:
-        """What `find --json` prints. Raises NotUnderstood, NoSuchMachine, KernelError."""
+    def answer(self, machine: str, text: str, *, cancelled: Callable[[], bool] = ...) -> dict[str, Any]:
+        """What `find --json` prints, or as much of it as there was when nobody waited for it any more.
+
+        Raises NotUnderstood, NoSuchMachine, KernelError.
+        """

@@ -1,6 +1,7 @@
 """What programs ask through, as they meet it: `serve` over HTTP, `mcp` over standard input and output."""
 
 import asyncio
+import contextlib
 import io
 import json
 import os
@@ -24,6 +25,7 @@ from app.cli import main
 from app.exit_codes import ExitCode
 from app.failures import UsageError
 from app.serving.dumps import named_dumps
+from app.serving.http import MAX_CONNECTIONS
 from app.serving.own_scene import MOST_HIGHLIGHTS, OwnScene
 from app.serving.tokens import VARIABLE, issued_token
 from bridge.semantic.access import Access
@@ -94,6 +96,21 @@ def test_a_program_asks_lights_up_and_sees(served: Served) -> None:
     told = [one.what for one in records()]
     assert told[:2] == ["serve", "GET /machines"]
     assert verify().good
+
+
+def test_who_connects_and_never_asks_keeps_nobody_out(served: Served) -> None:
+    place = (str(served.client.base_url.host), served.client.base_url.port)
+    idle = [socket.create_connection(place, timeout=120) for _ in range(3 * MAX_CONNECTIONS)]
+    try:
+        for one in idle:
+            with contextlib.suppress(OSError):  # it was ended already
+                one.sendall(b"GET /machines HTTP/1.1\r\nhost: 127.0.0.1\r\nx")
+        assert served.client.get("/machines").status_code == 200
+        with contextlib.suppress(ConnectionError):
+            assert idle[-1].recv(100) == b""  # after a while the last one is ended too
+    finally:
+        for one in idle:
+            one.close()
 
 
 def test_it_ends_when_it_is_asked_to_and_takes_its_token_along(served: Served) -> None:

@@ -45,6 +45,8 @@ Machine = Annotated[str, Field(min_length=1, max_length=64, description="As `mac
 Address = Annotated[str, Field(pattern=r"^(0[xX][0-9a-fA-F]{1,16}|[0-9]{1,20})$")]
 Pid = Annotated[int, Field(ge=0, lt=1 << 22)]
 Question = Annotated[str, Field(min_length=1, max_length=10_000)]
+_LABEL = r"^[^\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]+$"
+"""One line, without what a terminal would obey or turns text around."""
 Colour = Annotated[str, Field(pattern=r"^#[0-9a-fA-F]{6}$")]
 
 _LOOKS = ToolAnnotations(read_only_hint=True, open_world_hint=False)
@@ -164,14 +166,14 @@ def _showing(tool: _Register, scene: Scene) -> None:
     def highlight(
         machine: Machine,
         query: Question,
-        name: Annotated[str | None, Field(min_length=1, max_length=64)] = None,
+        name: Annotated[str | None, Field(min_length=1, max_length=64, pattern=_LABEL)] = None,
         colour: Colour | None = None,
     ) -> dict[str, Any]:
         """Light up the answer to a question in the volume, under a name, in a colour (#rrggbb)."""
         return _guest({"highlight": asdict(scene.add(machine, query, name=name, colour=colour))})
 
     @tool(_SHOWS)
-    def remove_highlight(name: Annotated[str, Field(min_length=1, max_length=64)]) -> dict[str, Any]:
+    def remove_highlight(name: Annotated[str, Field(min_length=1, max_length=200)]) -> dict[str, Any]:
         """Let a highlight go out."""
         scene.remove(name)
         return {"removed": name}

@@ -1,11 +1,13 @@
 """Guard: who may speak to the interface, how much and how often, before anything of it runs.
 
 Loopback only: a Host that is not this machine's own is refused, so that a page in a browser cannot reach it by a name
-that it rebinds. A token is required for everything. Requests are bounded in size and rate.
+that it rebinds. A token is required for everything. Requests are bounded in size, rate and time to arrive, and what
+nobody waits for any more is told so.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import json
 import re
@@ -17,6 +19,8 @@ from typing import Any
 Scope = dict[str, Any]
 
 MAX_BODY_BYTES = 64 << 10
+BODY_LIMIT_S = 10.0
+"""For a request to arrive whole, once its head has."""
 RATE_PER_S, BURST = 50.0, 200.0
 _OWN_HOST = re.compile(rb"(127\.0\.0\.1|localhost|\[::1\])(:\d{1,5})?", re.IGNORECASE)
 
@@ -50,13 +54,14 @@ class Guard:
         tokens: Mapping[str, str],
         *,
         max_body_bytes: int = MAX_BODY_BYTES,
+        body_limit_s: float = BODY_LIMIT_S,
         rate_per_s: float = RATE_PER_S,
         burst: float = BURST,
     ) -> None:
         """`tokens`: who each belongs to, by token."""
         self._app = app
         self._tokens = {token.encode(): who for token, who in tokens.items()}
-        self._max_body_bytes = max_body_bytes
+        self._max_body_bytes, self._body_limit_s = max_body_bytes, body_limit_s
         self._buckets = {who: Bucket(rate_per_s, burst) for who in tokens.values()}
         self._strangers = Bucket(rate_per_s, burst)  # guessing is slow
 
@@ -87,21 +92,22 @@ class Guard:
         if not declared.isdigit() or int(declared[:20]) > self._max_body_bytes:
             await _refuse(send, 413, f"A request has at most {self._max_body_bytes:,} bytes.")
             return
-        body, whole = await _body(receive, self._max_body_bytes)
+        try:
+            async with asyncio.timeout(self._body_limit_s):
+                body, whole = await _body(receive, self._max_body_bytes)
+        except TimeoutError:
+            await _refuse(send, 408, f"The request did not arrive whole within {self._body_limit_s:g} s.")
+            return
         if not whole:
             await _refuse(send, 413, f"A request has at most {self._max_body_bytes:,} bytes.")
             return
-        given = False
-
-        async def again() -> Any:
-            nonlocal given
-            if not given:
-                given = True
-                return {"type": "http.request", "body": body, "more_body": False}
-            return await receive()
-
-        scope["who"] = who
-        await self._app(scope, again, send)
+        client = _Client(body, receive)
+        scope["who"], scope["gone"] = who, client.gone
+        listening = asyncio.create_task(client.listen())
+        try:
+            await self._app(scope, client.receive, send)
+        finally:
+            listening.cancel()
 
     def _who(self, header: bytes) -> str | None:
         scheme, _, token = header.partition(b" ")
@@ -110,6 +116,31 @@ class Guard:
             if hmac.compare_digest(known, token.strip()):
                 found = who
         return found if scheme.lower() == b"bearer" else None
+
+
+class _Client:
+    """Who sent a request: gives its body again, and tells also threads when it has gone."""
+
+    def __init__(self, body: bytes, receive: Any) -> None:
+        self._body: bytes | None = body
+        self._receive = receive
+        self._left = asyncio.Event()
+        self.gone = threading.Event()
+
+    async def listen(self) -> None:
+        """Wait until the client has gone, or has its answer."""
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self.gone.set()
+        self._left.set()
+
+    async def receive(self) -> Any:
+        """What the application is given."""
+        if self._body is not None:
+            body, self._body = self._body, None
+            return {"type": "http.request", "body": body, "more_body": False}
+        await self._left.wait()
+        return {"type": "http.disconnect"}
 
 
 async def _body(receive: Any, limit: int) -> tuple[bytes, bool]:

@@ -8,6 +8,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 U64 = Annotated[int, Field(ge=0, lt=1 << 64)]
 Name = Annotated[str, Field(min_length=1, max_length=64)]
+Label = Annotated[
+    str, Field(min_length=1, max_length=64, pattern=r"^[^\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]+$")
+]
+"""What people read beside the volume: one line, without what a terminal would obey or turns text around."""
 Colour = Annotated[str, Field(pattern=r"^#[0-9a-fA-F]{6}$")]
 
 
@@ -168,7 +172,7 @@ class NewHighlight(_Strict):
 
     machine: Name
     query: str = Field(min_length=1, max_length=10_000)
-    name: Name | None = None
+    name: Label | None = None
     colour: Colour | None = None
 
 
@@ -177,7 +181,7 @@ class HighlightChange(_Strict):
 
     visible: bool | None = None
     colour: Colour | None = None
-    name: Name | None = None
+    name: Label | None = None
 
 
 class Camera(BaseModel):

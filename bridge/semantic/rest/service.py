@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
@@ -32,6 +33,9 @@ MAX_RUNS = 100_000
 MAX_SYMBOLS = 10_000
 
 MachineName = Annotated[str, Path(min_length=1, max_length=64, description="As /machines names it.")]
+HighlightName = Annotated[
+    str, Path(min_length=1, max_length=200, description="As /highlights names it; a question's own may hold slashes.")
+]
 Number = Annotated[int, Path(ge=0, lt=1 << 22, description="Of a process or thread.")]
 Address = Annotated[
     str, Path(pattern=r"^(0[xX][0-9a-fA-F]{1,16}|[0-9]{1,19})$", description="Decimal, or hexadecimal after 0x.")
@@ -46,6 +50,7 @@ _REFUSALS: dict[int | str, dict[str, Any]] = {
         400: "The request is none",
         401: "No token, or a wrong one",
         404: "There is no such thing",
+        408: "It did not arrive in time",
         409: "It cannot be told or done now",
         413: "Too much at once",
         422: "It makes no sense: a value that cannot be, or a question that is not understood",
@@ -293,7 +298,8 @@ def _questions(app: FastAPI, questions: Questions) -> None:
     def query(machine: MachineName, asked: models.Ask, request: Request) -> Any:
         """Ask in plain words or in the query language. What is not understood is told with what is like it (422)."""
         request.state.asked = asked.text
-        return questions.answer(machine, asked.text)
+        gone = request.scope.get("gone") or threading.Event()
+        return questions.answer(machine, asked.text, cancelled=gone.is_set)
 
 
 def _scene(app: FastAPI, scene: Scene) -> None:
@@ -308,14 +314,14 @@ def _scene(app: FastAPI, scene: Scene) -> None:
         request.state.asked = wanted.model_dump(exclude_none=True)
         return asdict(scene.add(wanted.machine, wanted.query, name=wanted.name, colour=wanted.colour))
 
-    @app.patch("/highlights/{name}", response_model=models.Highlight, tags=["picture"])
-    def change(name: MachineName, wanted: models.HighlightChange, request: Request) -> Any:
+    @app.patch("/highlights/{name:path}", response_model=models.Highlight, tags=["picture"])
+    def change(name: HighlightName, wanted: models.HighlightChange, request: Request) -> Any:
         """Show, hide, recolour or rename one."""
         request.state.asked = wanted.model_dump(exclude_none=True)
         return asdict(scene.change(name, visible=wanted.visible, colour=wanted.colour, new_name=wanted.name))
 
-    @app.delete("/highlights/{name}", status_code=204, tags=["picture"])
-    def remove(name: MachineName) -> Response:
+    @app.delete("/highlights/{name:path}", status_code=204, tags=["picture"])
+    def remove(name: HighlightName) -> Response:
         """Let one go out."""
         scene.remove(name)
         return Response(status_code=204)

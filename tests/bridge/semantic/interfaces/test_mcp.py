@@ -20,7 +20,7 @@ from tests.bridge.semantic.interfaces.conftest import NAME, PlainScene
 class OneAnswer:
     """Questions that have one answer: what the server makes of one is what is tested here."""
 
-    def answer(self, machine: str, text: str) -> dict[str, Any]:
+    def answer(self, machine: str, text: str, *, cancelled: Callable[[], bool] = lambda: False) -> dict[str, Any]:
         if text == "nonsense":
             raise NotUnderstood("It means nothing.", ("heap of init",))
         match = {"label": "heap", "kind": "heap", "pid": 1, "ranges": [[4096 * i, 4096] for i in range(0, 200, 2)]}

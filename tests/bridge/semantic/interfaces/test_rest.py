@@ -1,17 +1,21 @@
 """REST: who may ask, what is answered, and what of it the audit log says. Over ASGI, as a server would call it."""
 
 import asyncio
+import contextlib
 import json
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
 
-from bridge.semantic.access import Access
+from bridge.semantic.access import MOST_WAITING, Access, Busy
 from bridge.semantic.asking import Asking
 from bridge.semantic.audit import AuditLog, records, verify
 from bridge.semantic.rest.guard import Bucket
@@ -194,6 +198,103 @@ def test_too_much_and_too_often_is_refused(access: Access, scene: PlainScene, au
     assert int(slow.headers["retry-after"]) > 60
     # Strangers have a bucket of their own: who guesses cannot lock the owner out.
     assert ask("GET", "/highlights", headers={"authorization": "Bearer x"}).status_code == 401
+
+
+def test_a_request_that_does_not_arrive_is_not_waited_for(access: Access, scene: PlainScene, audit: AuditLog) -> None:
+    ask = _client(_service(access, scene, audit, body_limit_s=0.01))
+
+    async def never() -> Any:
+        yield b"{"
+        await asyncio.Event().wait()
+
+    slow = ask("POST", "/highlights", content=never())
+    assert slow.status_code == 408
+    assert "did not arrive" in slow.json()["detail"]
+    assert ask("GET", "/highlights").status_code == 200
+
+
+def test_a_search_ends_when_its_client_has_gone(access: Access, scene: PlainScene, audit: AuditLog) -> None:
+    body = json.dumps({"text": 'text "a"'}).encode()
+    path = f"/machines/{NAME}/query"
+    fields = {"host": "127.0.0.1", "authorization": f"Bearer {TOKEN}", "content-type": "application/json"}
+    scope: dict[str, Any] = {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": "POST",
+        "scheme": "http",
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": b"",
+        "headers": [(name.encode(), value.encode()) for name, value in fields.items()],
+    }
+    messages = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def receive() -> Any:
+        if messages:
+            return messages.pop()
+        while not gone.is_set():
+            await asyncio.sleep(0.01)
+        return {"type": "http.disconnect"}
+
+    async def send(_message: Any) -> None: ...
+
+    asked: list[bool] = []
+
+    def reply(machine: str, text: str, *, cancelled: Callable[[], bool]) -> dict[str, Any]:
+        gone.set()  # as soon as it is asked
+        while not cancelled():
+            time.sleep(0.01)
+        asked.append(True)
+        return Asking(access).answer(machine, text, cancelled=cancelled)
+
+    gone = threading.Event()
+    service = make_service(access, _Answering(reply), scene, audit, {TOKEN: "tester"})
+    asyncio.run(service(scope, receive, send))
+    assert asked == [True]
+    told = Asking(access).answer(NAME, 'text "a"', cancelled=lambda: True)
+    assert not told["complete"]
+    # The machine is free: nothing of it goes on.
+    assert access.read(NAME, 0, 1)
+
+
+class _Answering:
+    def __init__(self, reply: Callable[..., dict[str, Any]]) -> None:
+        self.answer = reply
+
+
+def test_who_asks_while_many_wait_is_told_so_at_once(access: Access) -> None:
+    with access.ram(NAME):
+        gone = threading.Event()
+
+        def wait() -> None:
+            with contextlib.suppress(Busy), access.asked(NAME, cancelled=gone.is_set):
+                pass
+
+        threads = [threading.Thread(target=wait) for _ in range(MOST_WAITING)]
+        for thread in threads:
+            thread.start()
+        while access._opened[NAME].waiting < MOST_WAITING:
+            time.sleep(0.01)
+        with pytest.raises(Busy, match="too many"):
+            access.read(NAME, 0, 1)
+        gone.set()  # who is gone waits no more
+        for thread in threads:
+            thread.join()
+    assert access.read(NAME, 0, 1)
+
+
+def test_a_highlight_that_a_question_named_can_be_removed_and_no_name_is_an_order_to_a_terminal(ask: Ask) -> None:
+    made = ask("POST", "/highlights", json={"machine": NAME, "query": 'file "/etc/passwd"'}).json()
+    assert "/" in made["name"]
+    place = "/highlights/" + quote(made["name"], safe="")
+    assert ask("PATCH", place, json={"visible": False}).json()["visible"] is False
+    assert ask("DELETE", place).status_code == 204
+    for name in ("\x1b[31mred", "two\nlines", "\u202eturned", "\x9b"):
+        refused = ask("POST", "/highlights", json={"machine": NAME, "query": "init", "name": name})
+        assert refused.status_code == 422
+    named = ask("POST", "/highlights", json={"machine": NAME, "query": "init", "name": "Schlüssel ##1 %s"}).json()
+    assert named["name"] == "Schlüssel ##1 %s"
 
 
 def test_a_bucket_fills_again() -> None:
