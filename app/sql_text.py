@@ -38,13 +38,7 @@ def cell_text(column: str, value: Value) -> str:
 
 def document_of(table: Table, source: str) -> dict[str, Any]:
     """Return an answer for JSON: numbers stay numbers, blobs are text."""
-    rows = [
-        {
-            name: _json_value(value)
-            for name, value in zip(table.columns, row, strict=True)
-        }
-        for row in table.rows
-    ]
+    rows = [{name: _json_value(value) for name, value in zip(table.columns, row, strict=True)} for row in table.rows]
     return {
         "source": source,
         "columns": list(table.columns),

@@ -76,3 +76,8 @@ def test_nothing_that_a_guest_says_is_obeyed_by_the_terminal(capsys: pytest.Capt
     printed = capsys.readouterr()
     assert printed.out == "one\\u001b[2J\ntwo\\u202e\n"
     assert printed.err == "glassbox: the note of 6.1\\u001b]0;x\\u0007 leads nowhere\n"
+
+
+def test_a_note_that_names_what_a_guest_chose_is_no_order_to_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    output.print_note("took it for \x1b]0;owned\x07\u202e")
+    assert capsys.readouterr().err == "glassbox: took it for \\u001b]0;owned\\u0007\\u202e\n"

@@ -154,3 +154,10 @@ def test_tables_for_programs() -> None:
     }
     assert right_columns(table) == {0}
     assert right_columns(Table(("a",), ((None,),), False, 0.0)) == frozenset()
+
+
+def test_what_json_and_spreadsheets_cannot_hold_is_text() -> None:
+    table = Table(("=cmd()", "x"), ((float("inf"), 1.5), (float("-inf"), None)), False, 0.0)
+    rows = json.loads(json.dumps(document_of(table, "demo"), allow_nan=False))["rows"]
+    assert rows == [{"=cmd()": "inf", "x": 1.5}, {"=cmd()": "-inf", "x": None}]
+    assert csv_of(table.columns, table.rows).splitlines()[0] == "'=cmd(),x"
