@@ -26,7 +26,7 @@ FRESH_S = 1.0
 """How old a look may be that questions are answered from."""
 WAIT_S = 20.0
 """How long who asks waits for others that ask of the same machine."""
-MOST_WAITING = 8
+MOST_WAITING = 16
 """Who asks while so many wait is told so at once: the threads of an interface are not spent on waiting."""
 _LISTEN_S = 0.1
 LOST_S = 2.0
