@@ -12,7 +12,7 @@ from bridge.kernel.snapshot import Introspector
 from bridge.semantic.query import answering
 from bridge.semantic.query.answering import NotWatched, Result, answer_query
 from bridge.semantic.query.desk_world import DeskWorld, no_rules
-from bridge.semantic.query.model import BadQuery
+from bridge.semantic.query.model import BadQuery, Kind, Relation, Verb
 from bridge.semantic.query.parser import parse
 from tests.bridge.kernel.conftest import LiveGuest
 
@@ -128,3 +128,56 @@ def test_comparing_says_how_much_each_has(live: LiveGuest, desk: Desk) -> None:
     result = ask(live, desk, "compare process 1 with process 1")
     compared = result.document()["comparison"]
     assert compared["left"]["pages"] == compared["right"]["pages"] == compared["both"] == len(result.pages) > 0
+
+
+FORMS = {
+    "every process": "process",
+    "kernel": "class",
+    "everything": "class",
+    "every file": "file",
+    "every slab": "slab",
+    "class slab": "class",
+    "heap of process 1": "heap",
+    "stack of process 1": "stack",
+    "code of process 1": "program code",
+    "data of process 1": "file data",
+    "other memory of process 1": "other memory",
+    "regions of process 1": "region",
+    "kernel stack of process 1": "kernel stack",
+    "page tables of process 1": "page tables",
+    "threads of process 1": "thread",
+    "children of process 1": "process",
+    'files of process "journal"': "file",
+    "sockets of every process": "socket",
+    "owners of process 1": "owner",
+    'owners of file "/bin/busybox"': "owner",
+    'memory shared between process 1 and process "sh"': "file",
+    'symbol "jiffies"': "symbol",
+    "address 0x1000000": "address",
+    "bytes 7f 45 4c 4? in process 1": "hit",
+    'text "ROOT:" ignoring case in file "/etc/passwd"': "hit",
+    'regex /ro+t:[^:]*:0/ in file "/etc/passwd"': "hit",
+    r'yara "rule r { strings: $a = \"root:\" condition: $a }" in file "/etc/passwd"': "hit",
+}
+"""Each form of subject and relation that docs/queries.md documents, and the kind of things that it finds. Modules are
+asked for in the cookbook, times in test_written_when.py."""
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_is_answered_and_every_verb_finds_the_same(live: LiveGuest, desk: Desk, form: str) -> None:
+    shown = ask(live, desk, f"show {form}")
+    assert FORMS[form] in {match.kind for match in shown.matches}
+    assert len(shown.pages)
+    assert str(parse(str(shown.query))) == str(shown.query)
+    for verb in ("highlight", "hide", "count", "go to"):
+        result = ask(live, desk, f"{verb} {form}")
+        assert result.query.verb == verb
+        assert result.pages.tolist() == shown.pages.tolist()
+        assert [match.label for match in result.matches] == [match.label for match in shown.matches]
+
+
+def test_every_subject_relation_and_verb_is_among_the_forms() -> None:
+    queries = [parse(form) for form in FORMS]
+    assert {query.subject.kind for query in queries} == set(Kind) - {Kind.MODULE}
+    assert {query.relation for query in queries} == set(Relation)
+    assert {Verb.COMPARE, Verb.SHOW, "highlight", "hide", "count", "go to"} == set(Verb)
