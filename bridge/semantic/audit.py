@@ -34,6 +34,8 @@ SEGMENT_BYTES = 64 << 20
 """A log that has grown to this is put aside under a number, and a new one goes on with the chain."""
 TORN = "audit.torn"
 """What a record is about that stands after a line which was cut off, as by a full disk: it names what is left of it."""
+CUT = "audit.cut"
+"""What a record is about that is written where records before it are gone: no later record makes good for them."""
 _MOST_JUNK = 100
 _UNENDED = b"\0"  # no record begins so
 _SEGMENT = re.compile(r"audit-(\d{6})\.jsonl")
@@ -127,6 +129,8 @@ class AuditLog:
                 raise AuditFailed(f"The audit log {self.path} is not a file.")
             number, before, rest = self._end(log)
             after = b""
+            told, digest = read_head(self.path)
+            missing = told - number
             if rest == _UNENDED:
                 after = b"\n"
             elif rest:
@@ -136,6 +140,10 @@ class AuditLog:
                 mended = _made(number + 1, "audit", TORN, note, "noted", before)
                 self._write(log, mended, after=b"" if rest.endswith(b"\n") else b"\n")
                 number, before = mended.number, mended.hash
+            if missing > 0:
+                gone = _made(number + 1, "audit", CUT, {"records": missing, "head": digest}, "noted", before)
+                self._write(log, gone, after=after)
+                number, before, after = gone.number, gone.hash, b""
             made = _made(number + 1, who, what, detail, result, before)
             self._write(log, made, after=after)
             if os.fstat(log).st_size >= self._segment_bytes:
@@ -204,6 +212,8 @@ def verify(path: Path | None = None) -> Verdict:
                 return bad(f"{place}: the chain does not begin with this record.")
         elif found.number != first + count or found.previous != before:
             return bad(f"{place}: record {found.number} does not follow on record {first + count - 1}.")
+        if (found.who, found.what) == ("audit", CUT):
+            return bad(f"{place}: {found.detail.get('records')} records that were written before it are gone.")
         if junk:
             cut = hashlib.sha256(b"\n".join(junk)).hexdigest()
             if found.what != TORN or found.detail.get("sha256") != cut:

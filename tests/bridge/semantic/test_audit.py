@@ -249,3 +249,19 @@ def test_the_usual_place_is_the_users_state_directory(tmp_path: Path, monkeypatc
     assert (tmp_path / "glassbox" / "audit.jsonl").exists()
     assert verify().good
     assert len(records()) == 1
+
+
+def test_an_end_that_was_cut_off_is_not_made_good_by_what_is_written_next(tmp_path: Path) -> None:
+    path = tmp_path / "audit.jsonl"
+    log = AuditLog(path)
+    for number in range(5):
+        log.record("cli", "find", {"number": number})
+    whole = path.read_bytes()
+    path.write_bytes(b"".join(whole.splitlines(keepends=True)[:3]))
+    log.record("cli", "find", {"number": 5})
+    log.record("cli", "find", {"number": 6})
+    verdict = verify(path)
+    assert not verdict.good
+    assert verdict.n_records == 3
+    assert "line 4: 2 records that were written before it are gone" in verdict.problem
+    assert [one.what for one in records(path)] == ["find", "find", "find", "audit.cut", "find", "find"]
