@@ -71,7 +71,8 @@ class Lighting:
         """It with its pages as they are now."""
         feed = self._stage.feeds.get(whom.machine)
         if feed is None:
-            return replace(whom, pages=None, problem=f"The memory of {whom.machine} is not shown")
+            self._sources.pop(_whose(whom), None)  # what was heard of it then says nothing when it is shown again
+            return _unknown(whom, f"The memory of {whom.machine} is not shown")
         if whom.kind in (QUERY, RANGES):
             return self._stated(whom, feed.store, feed.ram.physical_map)
         sighting, whose = self._kernels.sighting(whom.machine), _whose(whom)
@@ -96,9 +97,8 @@ class Lighting:
     def _stated(self, whom: _Kept, store: BrickStore, physical: Any) -> _Kept:
         """One whose pages do not follow the guest: ranges of addresses, or what a query found."""
         if whom.kind == QUERY:
-            if whom.pages is None and not whom.problem:
-                return replace(whom, problem="Ask again to see what it finds now")
-            return whom
+            # Whatever stood in its way before: its machine is shown now.
+            return whom if whom.pages is not None else _unknown(whom, "Ask again to see what it finds now")
         source, whose = (store, physical), _whose(whom)
         if whom.pages is not None and self._sources.get(whose) == source:
             return whom
@@ -149,6 +149,13 @@ class Lighting:
                 self._flies.clear()
                 if len(one.pages):
                     self._stage.fly_to_pages(one.machine, one.pages, time.monotonic())
+
+
+def _unknown(whom: _Kept, problem: str) -> _Kept:
+    """It without pages, and why; the same object where that is no news, so that nobody takes it for a change."""
+    if whom.pages is None and whom.problem == problem:
+        return whom
+    return replace(whom, pages=None, problem=problem)
 
 
 def callout_key(highlight: Highlight) -> str:
