@@ -93,6 +93,7 @@ const MAX_INSIDE = 46;
 struct Ray {
     direction: vec3f,
     inverse: vec3f,
+    length: f32,    // of the direction, in depths
     forwards: vec3<bool>,
     noise: f32,     // 0..1, even over neighbouring pixels and over the samples of one
     cells_from: f32, // the depth from which cells stand for voxels
@@ -114,7 +115,7 @@ fn ray_through(position: vec2f) -> Ray {
     let noise = pixel_noise(position);
     let begin = select(
         vec2f(1e30), vec2f(march.cells_from, march.bricks_from) * exp2(noise - 0.5) / march.pixel_voxels, march.detail > 0.0);
-    return Ray(direction, 1.0 / direction, direction > vec3f(0.0), noise, begin.x, begin.y);
+    return Ray(direction, 1.0 / direction, length(direction), direction > vec3f(0.0), noise, begin.x, begin.y);
 }
 
 fn depth_of_planes(ray: Ray, planes: vec3i) -> vec3f {
@@ -284,8 +285,6 @@ struct Page {
 $$ if lit
     lit: bool,     // up
     group: u32,    // by which highlight, from one on; 0: by none
-    lit_bits: u32, // what `lit_pages` says of it
-    alone: bool,   // no page of its block is lit up
 $$ endif
 }
 
@@ -293,13 +292,15 @@ $$ if lit
 {$ include 'glassbox.march_lit.wgsl' $}
 $$ endif
 
+$$ if lit
+// `lit`: what `lit_pages` says of it.
+fn page_at(brick: vec3i, lit: u32) -> Page {
+    var page: Page;
+    page.group = lit & 255u;
+    page.lit = page.group != 0u;
+$$ else
 fn page_at(brick: vec3i) -> Page {
     var page: Page;
-$$ if lit
-    page.lit_bits = textureLoad(lit_pages, brick, 0).r;
-    page.group = page.lit_bits & 255u;
-    page.lit = page.group != 0u;
-    page.alone = page.lit_bits == 0u;
 $$ endif
     page.packed = textureLoad(bricks, brick, 0).rg;
     page.shown = page.packed.r != 0u;

@@ -5,12 +5,17 @@
 // where a face goes on in the next brick. Rays find it as they pass from brick to brick, so that it costs the same
 // however many bricks and highlights there are.
 
+// See render/highlight.py.
+fn lit_bits(brick: vec3i) -> u32 {
+    return textureLoad(lit_pages, brick, 0).r;
+}
+
 // The number of the highlight that a brick is of, from one on; 0 for none, and for what is not shown.
 fn group_of(brick: vec3i) -> u32 {
     if (any(brick < (march.clip_low >> vec3u(4u))) || any(brick > ((march.clip_high - 1) >> vec3u(4u)))) {
         return 0u;
     }
-    return textureLoad(lit_pages, brick, 0).r & 255u;
+    return lit_bits(brick) & 255u;
 }
 
 // Linear light, and how far it tints.
@@ -20,9 +25,8 @@ fn color_of_group(group: u32) -> vec4f {
 
 const LUMA = vec3f(0.2126, 0.7152, 0.0722);
 
-// `edge`: 0 to 1, how near to where it ends in the picture.
-fn lit_up(color: vec3f, group: u32, edge: f32) -> vec3f {
-    let own = color_of_group(group);
+// `own`: its highlight's colour; `edge`: 0 to 1, how near to where it ends in the picture.
+fn lit_up(color: vec3f, own: vec4f, edge: f32) -> vec3f {
     let tinted = own.rgb * (0.12 + 1.3 * dot(color, LUMA));
     return mix(color * 1.2, tinted, own.a) + own.rgb * (0.03 + 0.3 * edge);
 }
@@ -90,21 +94,29 @@ fn add_outline(depth: f32, group: u32, alpha: f32) {
 fn cross_outlines(ray: Ray, walk: Walk, brick: vec3i, lit: u32, share: f32) {
     let before = outlines.lit;
     outlines.lit = lit;
-    if (((lit ^ before) & 255u) == 0u || march.outline_voxels <= 0.0 || outlines.light.a > 0.97 || !any(walk.faces)) {
+    let has_edges = ((lit | before) >> 16u) != 0u;
+    if (((lit ^ before) & 255u) == 0u || !has_edges || march.outline_voxels <= 0.0 || outlines.light.a > 0.97 || !any(walk.faces)) {
         return;
     }
     // Through a corner a ray crosses several faces at once: any of them does.
     let x = walk.faces.x;
     let y = walk.faces.y && !x;
+    let normals = vec3<bool>(x, y, !x && !y);
     let point = march.camera_part + ray.direction * walk.depth - vec3f(brick * 16 - march.camera_voxel);
+    // Most rays pass through the middle of a face. The nearer edge tells, and that no ray is longer than its direction.
+    let from_edges = select(min(point, 16.0 - point), vec3f(1e9), normals);
+    let nearest = min(min(from_edges.x, from_edges.y), from_edges.z);
+    let toward = dot(select(vec3f(0.0), ray.direction, normals), vec3f(1.0));
+    let reach = (march.outline_voxels + 0.5 * march.pixel_voxels) * walk.depth;
+    if (nearest * abs(toward) > reach * ray.length || !is_shown(walk.voxel)) {
+        return;
+    }
     let at = select(select(point.xy, point.xz, y), point.yz, x);
     let along = select(select(ray.direction.xy, ray.direction.xz, y), ray.direction.yz, x);
-    let toward = select(select(ray.direction.z, ray.direction.y, y), ray.direction.x, x);
     let from_edge = max(min(at, 16.0 - at), vec2f(0.0));
     let scaled = from_edge * abs(toward);
     let lengths = along * along + toward * toward;
-    let reach = (march.outline_voxels + 0.5 * march.pixel_voxels) * walk.depth;
-    if (all(scaled * scaled > reach * reach * lengths) || !is_shown(walk.voxel)) {
+    if (all(scaled * scaled > reach * reach * lengths)) {
         return;
     }
     let passes = scaled * inverseSqrt(lengths);

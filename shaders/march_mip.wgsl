@@ -36,6 +36,7 @@ fn march_ray(ray: Ray, start: Walk, end: f32) -> Result {
     var bound = NOTHING;
 $$ if lit
     var rank = 0;      // what a scalar of this brick's page counts beside itself
+    var alone = false; // no page of its block is lit up
 $$ endif
     var page: Page;
     var best = NOTHING;
@@ -54,9 +55,13 @@ $$ endif
         if (any(here != brick)) {
             brick = here;
             cell = vec3i(-1);
-            page = page_at(brick);
 $$ if lit
-            cross_outlines(ray, walk, brick, page.lit_bits, select(1.0, 0.5, best >= LIT_RANK));
+            let lit = lit_bits(brick);
+            alone = lit == 0u;
+            cross_outlines(ray, walk, brick, lit, select(1.0, 0.5, best >= LIT_RANK));
+            page = page_at(brick, lit);
+$$ else
+            page = page_at(brick);
 $$ endif
             bound = select(NOTHING, bound_of(page), page.shown);
 $$ if lit
@@ -71,7 +76,7 @@ $$ endif
         if (bound <= best) {
             let block = textureLoad(blocks, walk.voxel >> vec3u(6u), 0).r;
 $$ if lit
-            side = select(64, 16, !page.alone || ((block & 0xffu) != 0u && best < LIT_RANK));
+            side = select(64, 16, !alone || ((block & 0xffu) != 0u && best < LIT_RANK));
 $$ elif by_page
             side = select(64, 16, (block & 0xffu) != 0u);
 $$ else
@@ -128,7 +133,7 @@ $$ if lit
     // What is lit up shines as if it were near.
     let near = mix(start.depth, best_walk.depth, select(0.0, 0.7, is_up));
     let color = glowing(ray, look_of(page, best & 0xff), best_brick, best_walk.depth, near);
-    let shown = select(vec4f(dimmed(color.rgb), color.a) * share_left(), vec4f(lit_up(color.rgb, group_of(best_brick), 0.0), color.a), is_up);
+    let shown = select(vec4f(dimmed(color.rgb), color.a) * share_left(), vec4f(lit_up(color.rgb, color_of_group(group_of(best_brick)), 0.0), color.a), is_up);
     return Result(shown, max(best_walk.depth, 1e-6), best_walk.voxel);
 $$ else
     return Result(glowing(ray, look_of(page, best), best_brick, best_walk.depth, start.depth), max(best_walk.depth, 1e-6), best_walk.voxel);

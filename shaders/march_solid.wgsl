@@ -26,22 +26,34 @@ $$ if lit
     var glass = start;
     var glass_page: Page;
     var glass_scalar = NOTHING;
+    var block = vec3i(-1);
+    var block_span = 16;
 $$ endif
     for (var i = 0; i < MAX_STEPS; i++) {
         if (outside(walk.voxel) || walk.depth >= end) {
             break;
         }
         let brick = walk.voxel >> vec3u(4u);
-        page = page_at(brick);
         var span = 16;
 $$ if lit
-        cross_outlines(ray, walk, brick, page.lit_bits, select(1.0, 0.5, glass_scalar >= 0));
-$$ endif
-$$ if lit
-        if (page.shown && (page.lit || glass_scalar < 0)) {
+        let lit = lit_bits(brick);
+        cross_outlines(ray, walk, brick, lit, select(1.0, 0.5, glass_scalar >= 0));
+        page.shown = false;
+        // Behind glass nothing is looked at but what is lit.
+        if ((lit & 255u) != 0u || glass_scalar < 0) {
+            let here = walk.voxel >> vec3u(6u);
+            if (any(here != block)) {
+                block = here;
+                block_span = empty_side(walk.voxel);
+            }
+            if (block_span == 16) {
+                page = page_at(brick, lit);
+            }
+        }
 $$ else
-        if (page.shown) {
+        page = page_at(brick);
 $$ endif
+        if (page.shown) {
             let side = resolve(ray, walk.depth, brick, &page);
             let low = brick * 16;
             var inside = enter_brick(ray, walk, low, side);
@@ -85,14 +97,14 @@ $$ endif
                 break;
             }
 $$ if lit
-        } else if (!page.shown && page.alone) {
+        }
+        if (lit == 0u) {
+            span = select(select(block_span, 16, page.shown), 64, glass_scalar >= 0);
+        }
 $$ else
         } else {
-$$ endif
             span = empty_side(walk.voxel);
         }
-$$ if lit
-        span = select(span, 64, glass_scalar >= 0 && page.alone);
 $$ endif
         let low = walk.voxel & vec3i(-span);
         walk = step_out(ray, walk, low, span, leave_depth(ray, low, span));
@@ -101,19 +113,30 @@ $$ if lit
     if (outside(walk.voxel)) {
         cross_outlines(ray, walk, walk.voxel >> vec3u(4u), 0u, select(1.0, 0.5, glass_scalar >= 0));
     }
-    if (glass_scalar >= 0) {
-        let front = vec4f(dimmed(shade(ray, glass, glass_page, f32(glass_scalar) / 255.0)), 1.0) * share_left();
-        if (scalar < 0) {
-            return Result(front, glass.depth, glass.voxel);
-        }
-        let lit = shade(ray, walk, page, f32(scalar) / 255.0);
-        return Result(vec4f(front.rgb + lit * (1.0 - front.a), 1.0), walk.depth, walk.voxel);
+    // Neighbouring rays wait for each other: what each of them shows is shaded at once, whether it is lit or glass, and
+    // then the glass before what is lit.
+    let only_glass = scalar < 0;
+    if (only_glass) {
+        walk = glass;
+        page = glass_page;
+        scalar = glass_scalar;
     }
 $$ endif
     if (scalar < 0) {
         return Result(vec4f(0.0), 0.0, vec3i(0));
     }
-    return Result(vec4f(shade(ray, walk, page, f32(scalar) / 255.0), 1.0), walk.depth, walk.voxel);
+    let color = shade(ray, walk, page, f32(scalar) / 255.0);
+$$ if lit
+    if (glass_scalar >= 0) {
+        var front = color;
+        if (!only_glass) {
+            front = shade_glass(ray, glass, glass_page, f32(glass_scalar) / 255.0);
+        }
+        let left = vec4f(dimmed(front), 1.0) * share_left();
+        return Result(select(vec4f(left.rgb + color * (1.0 - left.a), 1.0), left, only_glass), walk.depth, walk.voxel);
+    }
+$$ endif
+    return Result(vec4f(color, 1.0), walk.depth, walk.voxel);
 }
 
 // Voxels that are large on the screen get a fine dark line around each face, so that equal bytes can be told apart.
@@ -131,21 +154,54 @@ fn softened(color: vec3f) -> vec3f {
     return color * (bent / peak);
 }
 
+// From afar a pixel holds many bytes: their mean is the truth there, and a single byte is noise.
+fn shown_at(walk: Walk, value: f32, near: f32) -> f32 {
+$$ if by_page
+    return value;
+$$ else
+    let cell = textureLoad(cells, walk.voxel >> vec3u(2u), 0);
+    return mix(dot(march.pyramid, cell.rba), value, near);
+$$ endif
+}
+
+fn face_normal_of(ray: Ray, walk: Walk) -> vec3f {
+    let face = select(vec3f(0.0), -sign(ray.direction), walk.faces);
+    return normalize(select(face, -march.forward, all(face == vec3f(0.0))));
+}
+
+const AMBIENT = vec3f(0.20, 0.23, 0.30);
+const SKY = vec3f(0.16, 0.17, 0.18);
+const KEY = vec3f(0.80, 0.78, 0.74);
+
+$$ if lit
+// Glass before what is lit. Little of it is seen there, so that one look at how full it is around has to do, where `shade`
+// has nine. Glass that hides much is shaded as all else is.
+fn shade_glass(ray: Ray, walk: Walk, page: Page, value: f32) -> vec3f {
+    if (share_left() > 0.3) {
+        return shade(ray, walk, page, value);
+    }
+    let inside = march.camera_part + ray.direction * walk.depth - vec3f(walk.voxel - march.camera_voxel);
+    let pixels = 1.0 / max(march.pixel_voxels * walk.depth, 1e-6);
+    let shown = shown_at(walk, value, smoothstep(0.8, 4.0, pixels));
+    let normal = face_normal_of(ray, walk);
+    let open = 1.0 - fill_at(vec3f(walk.voxel) + inside + normal * clamp(8.0 / pixels, 1.2, 8.0) * 2.7);
+    let diffuse = max(dot(normal, march.light), 0.0);
+    let ambient = AMBIENT + SKY * (0.5 + 0.5 * normal.z);
+    let key = KEY * diffuse * mix(open * open, 1.0, 0.35);
+    let own = march.glow * (0.06 + 0.42 * shown * shown * shown);
+    let color = look_of(page, i32(shown * 255.0 + 0.5)).rgb;
+    let light = color * (ambient * open * open + key + own) * outline(inside, walk.faces, pixels);
+    return softened(light + march.flash_color * flash_of(walk.voxel >> vec3u(4u)) * (0.25 + 0.75 * value));
+}
+$$ endif
+
 fn shade(ray: Ray, walk: Walk, page: Page, value: f32) -> vec3f {
     let inside = march.camera_part + ray.direction * walk.depth - vec3f(walk.voxel - march.camera_voxel);
     let position = vec3f(walk.voxel) + inside;
-    // From afar a pixel holds many bytes: their mean is the truth there, and a single byte is noise.
     let pixels = 1.0 / max(march.pixel_voxels * walk.depth, 1e-6);
     let near = smoothstep(0.8, 4.0, pixels);
-$$ if by_page
-    let shown = value;
-$$ else
-    let cell = textureLoad(cells, walk.voxel >> vec3u(2u), 0);
-    let shown = mix(dot(march.pyramid, cell.rba), value, near);
-$$ endif
-
-    let face = select(vec3f(0.0), -sign(ray.direction), walk.faces);
-    let face_normal = normalize(select(face, -march.forward, all(face == vec3f(0.0))));
+    let shown = shown_at(walk, value, near);
+    let face_normal = face_normal_of(ray, walk);
     // The gradient of how full the cells are is the shape's normal at a scale that pixels can show.
     let reach = 5.0;
     let gradient = vec3f(
@@ -163,8 +219,8 @@ $$ endif
     let shade = open * open;
     let diffuse = max(dot(normal, march.light), 0.0);
     let sky = 0.5 + 0.5 * normal.z;
-    let ambient = vec3f(0.20, 0.23, 0.30) + vec3f(0.16, 0.17, 0.18) * sky;
-    let key = vec3f(0.80, 0.78, 0.74) * diffuse * mix(shade, 1.0, 0.35);
+    let ambient = AMBIENT + SKY * sky;
+    let key = KEY * diffuse * mix(shade, 1.0, 0.35);
     let edge = 1.0 - abs(dot(normalize(ray.direction), smooth_normal));
     let color = look_of(page, i32(shown * 255.0 + 0.5)).rgb;
     let flash = flash_of(walk.voxel >> vec3u(4u));
@@ -175,7 +231,7 @@ $$ if lit
     if (page.lit) {
         // It shines by itself: deep inside, no other light would reach it.
         let shining = color * (0.22 + ambient * mix(shade, 1.0, 0.7) + key + own) * outline(inside, walk.faces, pixels);
-        return softened(lit_up(shining, page.group, edge * edge * edge * (1.0 - near)) + march.flash_color * flash * (0.25 + 0.75 * value));
+        return softened(lit_up(shining, color_of_group(page.group), edge * edge * edge * (1.0 - near)) + march.flash_color * flash * (0.25 + 0.75 * value));
     }
 $$ endif
     return softened(lit + march.flash_color * flash * (0.25 + 0.75 * value));

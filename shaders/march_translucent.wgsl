@@ -32,20 +32,22 @@ fn pass_through(light: ptr<function, Light>, look: vec4f, flash: vec3f, share: f
 }
 
 // Colour and extinction of a page's scalar: what is lit up takes more of a ray, the rest less.
-fn look_in(page: Page, scalar: i32) -> vec4f {
-    let look = look_of(page, scalar);
 $$ if lit
+fn look_in(page: Page, own: vec4f, scalar: i32) -> vec4f {
+    let look = look_of(page, scalar);
     // A ray sums over a lot: what is left of the rest must be little, and dark.
     let rest = vec4f(dimmed(look.rgb) * (1.0 - 0.6 * march.dim), look.a * share_left() * share_left());
-    return select(rest, vec4f(lit_up(look.rgb, page.group, 0.0), look.a * (1.0 + march.dim)), page.lit);
-$$ else
-    return look;
-$$ endif
+    return select(rest, vec4f(lit_up(look.rgb, own, 0.0), look.a * (1.0 + march.dim)), page.lit);
 }
+$$ else
+fn look_in(page: Page, own: vec4f, scalar: i32) -> vec4f {
+    return look_of(page, scalar);
+}
+$$ endif
 
 fn march_ray(ray: Ray, start: Walk, end: f32) -> Result {
     var walk = start;
-    let length_per_depth = length(ray.direction);
+    let length_per_depth = ray.length;
     var block = vec3i(-1);
     var block_span = 16;
     var light = Light(vec3f(0.0), 1.0, 0.0, 0.0, 0.0, vec3i(0));
@@ -54,25 +56,38 @@ fn march_ray(ray: Ray, start: Walk, end: f32) -> Result {
             break;
         }
         let brick = walk.voxel >> vec3u(4u);
-        var page = page_at(brick);
+        var page: Page;
+        var own = vec4f(0.0);
         var span = 16;
 $$ if lit
-        cross_outlines(ray, walk, brick, page.lit_bits, max(light.passed, 0.3));
+        let lit = lit_bits(brick);
+        cross_outlines(ray, walk, brick, lit, max(light.passed, 0.3));
+        // Near what is lit a ray goes from brick to brick, also where blocks hold nothing: then that costs nothing else.
+        let here = walk.voxel >> vec3u(6u);
+        if (any(here != block)) {
+            block = here;
+            block_span = empty_side(walk.voxel);
+        }
+        if (block_span == 16) {
+            page = page_at(brick, lit);
+            own = color_of_group(page.group);
+        }
+        span = select(16, block_span, lit == 0u);
+$$ else
+        page = page_at(brick);
 $$ endif
         var side = 0;
         if (page.shown) {
             side = resolve(ray, walk.depth, brick, &page);
             // Where all cells are alike, the brick says as much.
             side = select(side, 16, side == 4 && page.packed.r >> 29u >= {{ kinds.RANDOM }}u);
+$$ if not lit
         } else {
             let here = walk.voxel >> vec3u(6u);
             if (any(here != block)) {
                 block = here;
                 block_span = empty_side(walk.voxel);
             }
-$$ if lit
-            span = select(16, block_span, page.alone);
-$$ else
             span = block_span;
 $$ endif
         }
@@ -90,7 +105,7 @@ $$ endif
                     let scalar = scalar_of_byte(byte_of(voxel, page.place), page);
                     if (scalar >= 0 && is_shown(voxel)) {
                         let stretch = max(min(leave, limit) - depth, 0.0) * length_per_depth;
-                        pass_through(&light, look_in(page, scalar), flash, 1.0, stretch, depth, voxel);
+                        pass_through(&light, look_in(page, own, scalar), flash, 1.0, stretch, depth, voxel);
                     }
                     let faces = inside.leave == vec3f(leave);
                     inside.leave += select(vec3f(0.0), inside.stride, faces);
@@ -122,7 +137,7 @@ $$ endif
                         scalar = scalar_of_brick(page);
                     }
                     if (scalar >= 0 && filled > 0.0 && is_shown(voxel)) {
-                        pass_through(&light, look_in(page, scalar), flash, filled, step * length_per_depth, depth, voxel);
+                        pass_through(&light, look_in(page, own, scalar), flash, filled, step * length_per_depth, depth, voxel);
                     }
                 }
             }

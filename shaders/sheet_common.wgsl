@@ -21,7 +21,11 @@ $$ else
 fn sheet_texel(voxel: vec3i, level: i32) -> vec4f {
 $$ endif
     let brick = voxel >> vec3u(4u);
+$$ if lit
+    var page = page_at(brick, lit_bits(brick));
+$$ else
     var page = page_at(brick);
+$$ endif
     if (!page.shown) {
         return vec4f(0.0);
     }

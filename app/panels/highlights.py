@@ -1,4 +1,4 @@
-"""Highlights: what is lit up, on a card in the upper left corner of the first view: colours, names, sizes, eyes."""
+"""Highlights: what is lit up, on a card in the upper left corner of views: colours, names, sizes, eyes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from app.ui import fit_text
 
 if TYPE_CHECKING:
     from app.chosen import Chosen
-    from app.pane import Pane
+    from app.pane import Pane, Rect
     from app.state import AppState
     from app.ui import Ui
 
@@ -25,28 +25,29 @@ HEAD_UNITS = 6.5
 ROW_UNITS = 6.5
 MOST_ROWS = 10
 LEAST_ROWS = 2
-LARGEST_WIDTH = 0.5  # of the picture: the memory is what matters
+LARGEST_WIDTH, LARGEST_HEIGHT = 0.5, 0.46  # of the picture: the memory is what matters
+_CARD = "highlights card"
+_FOLD = "fold"
 _POPUP = "highlight colours"
 _MENU = "highlight menu"
 
 
-def draw(state: AppState, ui: Ui, pane: Pane) -> tuple[float, float, float, float] | None:
+def draw(state: AppState, ui: Ui, pane: Pane, legend: Rect | None = None) -> Rect | None:
     """Draw the card over a view's picture, for within its panel, and return where it lies, in logical pixels.
 
-    Where nothing is lit, or there is no room for it, there is none.
+    Where nothing is lit there is none. What is lit is the same in all views, so one card is open to begin with, and a
+    button stands for it in the others, and wherever there is no room between the upper edge and `legend`.
     """
-    theme = ui.theme
     n = len(state.highlights) + (state.chosen is not None)
-    if not n or pane is not state.stage.panes[0]:
+    if not n or not pane.view.volumes:
         return None
-    x, y, pane_width, pane_height = pane.rect
-    width = theme.px(CARD_UNITS)
-    room = int((pane_height * 0.55 - theme.px(HEAD_UNITS + 2 * PAD_UNITS)) // theme.px(ROW_UNITS))
-    if width > pane_width * LARGEST_WIDTH or room < LEAST_ROWS:
+    rows = _room(ui, pane, legend)
+    if rows < LEAST_ROWS or _folded(state, pane):
+        _small_button(state, ui, pane, n, room=rows >= LEAST_ROWS)
         return None
-    rows = 0 if state.highlights_ui.folded else min(n, room, MOST_ROWS)
-    height = round(theme.px(HEAD_UNITS + 2 * PAD_UNITS) + rows * theme.px(ROW_UNITS))
-    left, top = round(x + theme.px(MARGIN_UNITS)), round(y + theme.px(MARGIN_UNITS))
+    theme, rows = ui.theme, min(n, rows, MOST_ROWS)
+    width, height = theme.px(CARD_UNITS), round(theme.px(HEAD_UNITS + 2 * PAD_UNITS) + rows * theme.px(ROW_UNITS))
+    left, top = (round(pane.rect[axis] + theme.px(MARGIN_UNITS)) for axis in (0, 1))
     imgui.set_cursor_screen_pos(imgui.ImVec2(left, top))
     with (
         ui.colours(child_bg=theme.overlay.alpha(0.82), border=theme.border),
@@ -55,21 +56,65 @@ def draw(state: AppState, ui: Ui, pane: Pane) -> tuple[float, float, float, floa
         flags = imgui.WindowFlags_.no_scrollbar | imgui.WindowFlags_.no_scroll_with_mouse
         child = imgui.ChildFlags_.borders | imgui.ChildFlags_.always_use_window_padding
         imgui.begin_child("highlights", imgui.ImVec2(width, height), child, flags)
-    with ui.style(item_spacing=(theme.px(1), 0.0)):
-        _head(state, ui, n)
-        if rows:
-            with ui.colours(child_bg=theme.overlay.alpha(0)), ui.style(scrollbar_size=theme.px(2)):
-                imgui.begin_child("rows", imgui.ImVec2(0, rows * theme.px(ROW_UNITS)))
-            if state.chosen is not None:
-                _chosen_row(ui, state.chosen)
-            for highlight in state.highlights:
-                _row(state, ui, highlight)
-            imgui.end_child()
+    _list(state, ui, pane, n, rows, folds=True)
     imgui.end_child()
     return float(left), float(top), float(left + width), float(top + height)
 
 
-def _head(state: AppState, ui: Ui, n: int) -> None:
+def _room(ui: Ui, pane: Pane, legend: Rect | None) -> int:
+    """How many rows a card over a view's picture could have; none where it would be too wide."""
+    theme, (_, y, width, height) = ui.theme, pane.rect
+    if theme.px(CARD_UNITS) > width * LARGEST_WIDTH:
+        return 0
+    lowest = height if legend is None else legend[1] - y - theme.px(MARGIN_UNITS)
+    inner = min(height * LARGEST_HEIGHT, lowest - theme.px(MARGIN_UNITS)) - theme.px(HEAD_UNITS + 2 * PAD_UNITS)
+    return int(inner // theme.px(ROW_UNITS))
+
+
+def _folded(state: AppState, pane: Pane) -> bool:
+    first = next((one for one in state.stage.panes if one.visible), pane)
+    return state.highlights_ui.folded.get(pane.name, pane is not first)
+
+
+def _small_button(state: AppState, ui: Ui, pane: Pane, n: int, *, room: bool) -> None:
+    """Draw what the card folds into. Where the picture is too small for the card, it opens as a menu."""
+    theme = ui.theme
+    x, y, width, height = pane.rect
+    side = theme.px(7)
+    if height < 4 * side or width < 4 * side:
+        return
+    margin = theme.px(MARGIN_UNITS)
+    imgui.set_cursor_screen_pos(imgui.ImVec2(round(x + margin), round(y + margin)))
+    with ui.colours(child_bg=theme.overlay.alpha(0.7)), ui.style(window_padding=(0.0, 0.0), child_rounding=side / 4):
+        imgui.begin_child("highlights", imgui.ImVec2(side, side), 0, imgui.WindowFlags_.no_scrollbar)
+    if ui.icon_button(icons.ICON_FA_LIGHTBULB, f"What is lit up: {n:,}", id_="unfold highlights"):
+        if room:
+            state.highlights_ui.folded[pane.name] = False
+        else:
+            imgui.open_popup(_CARD)
+    with ui.style(window_padding=(theme.px(PAD_UNITS), theme.px(PAD_UNITS))):
+        if imgui.begin_popup(_CARD):
+            imgui.dummy(imgui.ImVec2(theme.px(CARD_UNITS - 2 * PAD_UNITS), 0))
+            _list(state, ui, pane, n, min(n, MOST_ROWS), folds=False)
+            imgui.end_popup()
+    imgui.end_child()
+
+
+def _list(state: AppState, ui: Ui, pane: Pane, n: int, rows: int, *, folds: bool) -> None:
+    """What the card says: a head, and so many rows high a list."""
+    theme = ui.theme
+    with ui.style(item_spacing=(theme.px(1), 0.0)):
+        _head(state, ui, pane, n, folds=folds)
+        with ui.colours(child_bg=theme.overlay.alpha(0)), ui.style(scrollbar_size=theme.px(2)):
+            imgui.begin_child("rows", imgui.ImVec2(0, rows * theme.px(ROW_UNITS)))
+        if state.chosen is not None:
+            _chosen_row(ui, state.chosen)
+        for highlight in state.highlights:
+            _row(state, ui, pane, highlight)
+        imgui.end_child()
+
+
+def _head(state: AppState, ui: Ui, pane: Pane, n: int, *, folds: bool) -> None:
     theme = ui.theme
     at, room = imgui.get_cursor_screen_pos(), imgui.get_content_region_avail().x
     with ui.bold(theme.small_size):
@@ -79,18 +124,17 @@ def _head(state: AppState, ui: Ui, n: int) -> None:
     with ui.small():
         ui.faint(f"{n:,}")
     right = at.x + room + theme.px(0.5)
-    folded = state.highlights_ui.folded
-    buttons = [("fold", icons.ICON_FA_CHEVRON_UP if not folded else icons.ICON_FA_CHEVRON_DOWN)]
+    buttons = [(_FOLD, icons.ICON_FA_CHEVRON_UP)] if folds else []
     if state.highlights:
         buttons += [("highlight.clear", icons.ICON_FA_BROOM), ("highlight.export", icons.ICON_FA_FILE_EXPORT)]
     for index, (name, icon) in enumerate(buttons):
         corner = imgui.ImVec2(right - (index + 1) * theme.px(6.5), at.y - theme.px(1.5))
         imgui.set_cursor_screen_pos(corner)
         with ui.font(None, theme.small_size):
-            if name != "fold":
+            if name != _FOLD:
                 ui.action_icon(name, {}, icon=icon)
-            elif ui.icon_button(icon, "Unfold the list" if folded else "Fold the list", id_="fold highlights"):
-                state.highlights_ui.folded = not folded
+            elif ui.icon_button(icon, "Fold the list", id_="fold highlights"):
+                state.highlights_ui.folded[pane.name] = True
     imgui.set_cursor_screen_pos(imgui.ImVec2(at.x, at.y + theme.px(HEAD_UNITS)))
     imgui.dummy(imgui.ImVec2(room, 0))
 
@@ -116,7 +160,7 @@ def _chosen_row(ui: Ui, chosen: Chosen) -> None:
     line.end()
 
 
-def _row(state: AppState, ui: Ui, highlight: Highlight) -> None:
+def _row(state: AppState, ui: Ui, pane: Pane, highlight: Highlight) -> None:
     theme, memory = ui.theme, state.highlights_ui
     imgui.push_id(f"{highlight.machine}/{highlight.name}")
     line = _Line(ui, "row")
@@ -127,7 +171,7 @@ def _row(state: AppState, ui: Ui, highlight: Highlight) -> None:
     if line.swatch(rgba_of(highlight.colour), hollow=not highlight.visible, button=True):
         memory.picked = rgba_of(highlight.colour)[:3]
         imgui.open_popup(_POPUP)
-    if memory.renaming == highlight.identity:
+    if memory.renaming == (pane.name, *highlight.identity):
         _rename(state, ui, line, args)
     else:
         ink = theme.text if highlight.visible and known else theme.text_faint
@@ -144,14 +188,14 @@ def _row(state: AppState, ui: Ui, highlight: Highlight) -> None:
             size = "" if highlight.pages is None else format_bytes(highlight.size_bytes)
             line.note(icons.ICON_FA_TRIANGLE_EXCLAMATION if unknown else size)
         if line.double_clicked:
-            _begin_rename(state, highlight)
+            _begin_rename(state, pane, highlight)
         elif line.clicked and known:
             ui.run("highlight.fly", **args)
         line.explain(highlight.told, "Click: fly there. Double click: another name")
         if line.right_clicked:
             imgui.open_popup(_MENU)
     _colours(state, ui, args)
-    _menu(state, ui, highlight, args)
+    _menu(state, ui, pane, highlight, args)
     line.end()
     imgui.pop_id()
 
@@ -266,9 +310,9 @@ class _Buttons:
         return clicked
 
 
-def _begin_rename(state: AppState, highlight: Highlight) -> None:
+def _begin_rename(state: AppState, pane: Pane, highlight: Highlight) -> None:
     memory = state.highlights_ui
-    memory.renaming, memory.text, memory.focus = highlight.identity, highlight.name, True
+    memory.renaming, memory.text, memory.focus = (pane.name, *highlight.identity), highlight.name, True
 
 
 def _rename(state: AppState, ui: Ui, line: _Line, args: dict[str, str]) -> None:
@@ -312,7 +356,7 @@ def _colours(state: AppState, ui: Ui, args: dict[str, str]) -> None:
         imgui.end_popup()
 
 
-def _menu(state: AppState, ui: Ui, highlight: Highlight, args: dict[str, str]) -> None:
+def _menu(state: AppState, ui: Ui, pane: Pane, highlight: Highlight, args: dict[str, str]) -> None:
     theme = ui.theme
     with ui.style(window_padding=(theme.px(2), theme.px(2)), item_spacing=(theme.px(2), theme.px(2.5))):
         if not imgui.begin_popup(_MENU):
@@ -320,7 +364,7 @@ def _menu(state: AppState, ui: Ui, highlight: Highlight, args: dict[str, str]) -
         ui.menu_item(state.actions.get("highlight.fly"), args, "Fly there")
         ui.menu_item(state.actions.get("highlight.toggle"), args, "Hide" if highlight.visible else "Show")
         if imgui.internal.menu_item_ex("Rename…", icons.ICON_FA_PEN):
-            _begin_rename(state, highlight)
+            _begin_rename(state, pane, highlight)
         ui.menu_item(state.actions.get("highlight.export"), {"name": highlight.name}, "Write its addresses to a file")
         imgui.separator()
         ui.menu_item(state.actions.get("highlight.remove"), args, "Remove")

@@ -54,7 +54,8 @@ def _panel(state: AppState, ui: Ui, pane: Pane) -> None:
         hovered = imgui.is_item_hovered()
         _mouse(state, ui, pane)
         _context_menu(state, ui)
-        callouts.keep_clear(state, pane, [legend.draw(state, ui, pane), highlights.draw(state, ui, pane)])
+        colours = legend.draw(state, ui, pane)
+        callouts.keep_clear(state, pane, [colours, highlights.draw(state, ui, pane, colours)])
         pane_corner.draw(state, ui, pane, hovered=hovered)
         sheets.no_planes(state, ui, pane)
         if not state.manager.machines():

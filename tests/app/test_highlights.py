@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from imgui_bundle import imgui
 
 from app.actions import ActionDisabled, BadArguments
 from app.chosen import Chosen, Pages
@@ -38,8 +39,9 @@ from app.highlights import (
     shown_again,
 )
 from app.history import History
+from app.kept_highlights import FILE, MAX_MACHINES, Kept, KeptHighlights, document_of, kept_from
 from app.lighting import index_of_sets, lit_sets
-from app.panels.highlights import hex_of, rgba_of
+from app.panels.highlights import CARD_UNITS, hex_of, rgba_of
 from app.settings import Settings
 from bridge.memory.physical_map import PhysicalMap, RamRegion
 from render.palettes import linear_from_hex
@@ -240,7 +242,8 @@ def looker(_dump_window: Person) -> Person:
     someone.window.session.kept.change(**dataclasses.asdict(Settings()))
     someone.window.session.highlights.clear()
     someone.window.session.navigation.choose(None)
-    state.highlights_ui.folded, state.highlights_ui.renaming = False, None
+    state.highlights_ui.renaming = None
+    state.highlights_ui.folded.clear()
     state.stage.view.camera.skip()
     state.stage.view.camera.fit()
     state.history = History()
@@ -391,6 +394,120 @@ def test_a_program_gives_pages_itself(looker: Person) -> None:
             listed.add(**{"machine": "guest", **wrong})  # type: ignore[arg-type]
 
 
+def test_why_one_is_not_known_is_what_is_so_now(looker: Person) -> None:
+    """A machine that is shown again is not said to be missing, and what stays as it is is no news in every frame."""
+    navigation = looker.window.session.navigation
+    here = Highlight("guest", "asked", "#123456", "query", query="no such thing", problem="The memory is not shown")
+    away = dataclasses.replace(here, machine="gone", name="away", pages=pages(1))
+    navigation.light((here, away))
+    assert [one.problem for one in looker.state.highlights] == [
+        "Ask again to see what it finds now",
+        "The memory of gone is not shown",
+    ]
+    assert all(one.pages is None for one in looker.state.highlights)
+    assert not navigation.follow_chosen()
+
+
+# Kept between runs
+
+
+def kept_again(looker: Person) -> KeptHighlights:
+    """What another run would know, of the files that this one left."""
+    session = looker.window.session
+    again = KeptHighlights(looker.state, session.highlights, session.kept, session.notices)
+    again.load()
+    return again
+
+
+def test_they_are_lit_again_in_the_next_run(looker: Person) -> None:
+    session = looker.window.session
+    for kind, key in (("slab", "dentry"), ("process", "1"), ("ranges", "0x100000+8192")):
+        looker.run("highlight.add", kind, key, "guest", kind, None, False)
+    looker.run("highlight.toggle", "slab")
+    path = session.kept.folder / FILE
+    looker.until(lambda: path.exists() and "ranges" in path.read_text(), "they are written when they rest")
+    written = looker.state.highlights
+    session.navigation.light((Highlight("elsewhere", "kept", "#123456", "slab", "dentry"),))
+    kept_again(looker).follow()
+    assert names(looker) == ["kept", "slab", "process", "ranges"]
+    assert looker.state.highlights[1:] == written, "in their colours, and hidden where they were"
+    kept_again(looker).follow()
+    assert len(looker.state.highlights) == 4, "where something of the machine is lit already it stays as it is"
+    looker.run("highlight.clear")
+    session.kept_highlights.save()
+    kept_again(looker).follow()
+    assert names(looker) == [], "what was taken away stays away"
+
+
+def test_a_guest_started_anew_has_no_highlights_of_other_processes(looker: Person) -> None:
+    session = looker.window.session
+    for kind, key in (("process", "1"), ("category", "Heaps of 1"), ("category", "Heaps"), ("tables", "0")):
+        looker.run("highlight.add", kind, key, "guest", f"{kind} {key}", None, False)
+    session.kept_highlights.save()
+    path = session.kept.folder / FILE
+    document = json.loads(path.read_text())
+    document["machines"][0]["started_at_s"] += 1.0
+    looker.run("highlight.clear")
+    session.kept_highlights.save()
+    path.write_text(json.dumps(document))
+    kept_again(looker).follow()
+    assert names(looker) == ["category Heaps"]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        [],
+        {"version": 2, "machines": []},
+        {"version": 1, "machines": {}},
+        {"version": 1, "machines": [[]]},
+        {"version": 1, "machines": [{"name": "", "started_at_s": 1, "highlights": []}]},
+        {"version": 1, "machines": [{"name": "m", "started_at_s": True, "highlights": []}]},
+        {"version": 1, "machines": [{"name": "m", "started_at_s": float("nan"), "highlights": []}]},
+        {"version": 1, "machines": [{"name": "m", "started_at_s": 1, "highlights": [{}] * 300}]},
+        {"version": 1, "machines": [{"name": "m", "started_at_s": 1, "highlights": [{"name": 1}]}]},
+        {"version": 1, "machines": [{"name": "n", "started_at_s": 1, "highlights": [highlight().document()]}]},
+        {"version": 1, "machines": [{"name": f"m{i}", "started_at_s": 1, "highlights": []} for i in range(33)]},
+    ],
+)
+def test_a_hostile_file_of_highlights_is_refused(wrong: object) -> None:
+    with pytest.raises(BadHighlight):
+        kept_from(wrong)
+
+
+def test_a_broken_file_of_highlights_is_set_aside(looker: Person) -> None:
+    session = looker.window.session
+    path = session.kept.folder / FILE
+    path.write_text("[" * 100_000)
+    kept_again(looker).follow()
+    assert "Your highlights were set aside" in looker.toasts()
+    assert not path.exists()
+    assert names(looker) == []
+    path.mkdir()  # cannot be replaced by a file
+    try:
+        looker.run("highlight.add", "slab", "dentry", "guest", None, None, False)
+        session.kept_highlights.follow()
+        session.kept_highlights.save()
+        assert "The highlights could not be saved" in looker.toasts()
+    finally:
+        path.rmdir()
+
+
+def test_kept_highlights_are_bounded(looker: Person) -> None:
+    many = {f"m{i}": Kept(1.0, (dataclasses.replace(highlight(), machine=f"m{i}"),)) for i in range(MAX_MACHINES)}
+    session = looker.window.session
+    (session.kept.folder / FILE).write_text(json.dumps(document_of(many)))
+    again = kept_again(looker)
+    looker.run("highlight.add", "slab", "dentry", "guest", None, None, False)
+    again.follow()
+    again.save()
+    kept = kept_from(json.loads((session.kept.folder / FILE).read_text()))
+    assert list(kept) == [*(f"m{i}" for i in range(1, MAX_MACHINES)), "guest"]
+
+
+# In the window
+
+
 def test_there_is_an_end_to_them(looker: Person) -> None:
     listed = looker.window.session.highlights
     one = Highlight("guest", "p", "#123456", "ranges", (0, 4096))
@@ -467,3 +584,100 @@ def test_the_card_lists_them_and_its_buttons_work(looker: Person) -> None:
     before = looker.state.stage.camera
     looker.click(left + 20 * unit, row(0))
     looker.until(lambda: looker.state.stage.camera != before, "the flight")
+
+
+class Card:
+    """Where things are on the card of a view that is open there."""
+
+    def __init__(self, looker: Person, view: int = 0) -> None:
+        self.unit = looker.window._ui.theme.px(1)
+        pane = looker.state.stage.panes[view]
+        left, top, right, _ = pane.view.names.reserved[-1]
+        self.left, self.top, self.right = pane.rect[0] + left, pane.rect[1] + top, pane.rect[0] + right
+
+    def row(self, index: int) -> tuple[float, float]:
+        """The name of a row."""
+        return self.left + 20 * self.unit, self.top + (2 + 6.5 + 6.5 * (index + 0.5)) * self.unit
+
+    def swatch(self, index: int) -> tuple[float, float]:
+        return self.left + 4 * self.unit, self.row(index)[1]
+
+    @property
+    def chevron(self) -> tuple[float, float]:
+        return self.right - 4 * self.unit, self.top + 4 * self.unit
+
+
+def popup(looker: Person) -> tuple[float, float, float, float]:
+    """Corner and size of the menu that was opened last."""
+    looker.frame(3)
+    stack = imgui.get_current_context().open_popup_stack
+    assert stack.size(), "a menu should be open"
+    window = stack[stack.size() - 1].window
+    return window.pos.x, window.pos.y, window.size.x, window.size.y
+
+
+def test_the_card_renames_recolours_and_folds(looker: Person) -> None:
+    looker.run("highlight.add", "class", "kernel_stack", "guest", "Stacks", "#f0944d", False)
+    known(looker, "Stacks")
+    looker.frame(3)
+    card, unit = Card(looker), looker.window._ui.theme.px(1)
+    looker.click(*card.row(0), times=2)
+    looker.frame(2)
+    looker.type("new")
+    looker.key("Enter")
+    assert names(looker) == ["new"]
+    looker.click(*card.row(0), button=2)
+    _, y, _, height = popup(looker)
+    line = (height - 16.5 * unit - 1) / 5
+    looker.click(card.row(0)[0], y + 2 * unit + 2 * (line + 2.5 * unit) + line / 2)
+    looker.frame(2)
+    assert looker.state.highlights_ui.renaming == (looker.state.stage.panes[0].name, "guest", "new")
+    looker.type("lost")
+    looker.key("Escape")
+    looker.frame(2)
+    assert looker.state.highlights_ui.renaming is None
+    assert names(looker) == ["new"], "Escape leaves it as it was"
+    looker.click(*card.swatch(0))
+    x, y, *_ = popup(looker)
+    looker.click(x + (3 + 2 * 8 + 3.25) * unit, y + 6.25 * unit)
+    assert looker.state.highlights[0].colour == COLOURS[2]
+    looker.click(*card.swatch(0))
+    x, y, *_ = popup(looker)
+    looker.click(x + 20 * unit, y + (3 + 16 + 12) * unit)
+    looker.frame(2)
+    assert looker.state.highlights[0].colour not in COLOURS, "any other colour, from the picker"
+    looker.key("Escape")
+    looker.frame(2)
+    reserved = len(looker.state.stage.view.names.reserved)
+    looker.click(*card.chevron)
+    looker.frame(2)
+    assert len(looker.state.stage.view.names.reserved) == reserved - 1, "names may stand where the card was"
+    looker.click(card.left + 3 * unit, card.top + 3 * unit)
+    looker.frame(2)
+    assert len(looker.state.stage.view.names.reserved) == reserved
+
+
+def test_every_view_has_the_card_or_a_button_for_it(looker: Person) -> None:
+    """Where there is no room for the card, as in two narrow views, its button opens it as a menu."""
+    looker.run("highlight.add", "class", "kernel_stack", "guest", "Stacks", "#f0944d", False)
+    looker.run("choose.pages_of", "slab", "dentry", "guest", None, False)
+    known(looker, "Stacks")
+    looker.run("view.split")
+    try:
+        looker.frame(4)
+        unit = looker.window._ui.theme.px(1)
+        for pane in tuple(looker.state.stage.panes):
+            x, y, *_ = pane.rect
+            looker.click(x + 6.5 * unit, y + 6.5 * unit)
+            left, top, width, _ = popup(looker)
+            assert width >= CARD_UNITS * unit
+            looker.click(left + 20 * unit, top + (2 + 6.5 + 6.5 * 0.5) * unit)
+            looker.until(lambda: looker.state.stage.view.camera.flying, "a flight to what is chosen")
+            looker.state.stage.view.camera.skip()
+            looker.key("Escape")
+            looker.frame(2)
+            assert not looker.popup_open()
+    finally:
+        looker.run("view.close")
+        looker.frame(3)
+    assert looker.state.stage.view.names.reserved

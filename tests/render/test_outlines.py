@@ -22,7 +22,7 @@ from render.march import TARGET_FORMATS, Marcher, Targets
 from render.palettes import palette_table
 from render.slice_view import SliceView
 from tests.render import reference
-from tests.render.conftest import MakeStore
+from tests.render.conftest import MakeStore, clustered_bytes
 
 SIZE = (320, 200)
 WIDTH_PX = 3.0
@@ -223,6 +223,74 @@ def test_an_outline_behind_others_bytes_is_fainter_and_behind_lit_ones_unseen(ma
     assert strength["nothing"] > 0.8
     assert 0.25 < strength["others"] < 0.8 * strength["nothing"]
     assert strength["lit"] < 0.05
+
+
+@pytest.mark.parametrize("mode", ["solid", "translucent", "mip"])
+def test_what_is_passed_in_large_steps_is_what_is_not_there(make_store: MakeStore, mode: Mode) -> None:
+    """Random sets, and volumes with whole blocks that are empty or unlit: the same picture as where every brick is
+    looked at, because no block says that it holds nothing and none that nothing in it is lit.
+    """
+    rng = np.random.default_rng(17)
+    content = clustered_bytes(512, seed=23).reshape(512, 4096)
+    content[64:200] = 0
+    index = np.zeros(512, np.uint8)
+    for begin in rng.integers(0, 500, 14).tolist():
+        index[begin : begin + int(rng.integers(1, 9))] = rng.integers(1, 4)
+    index[256:330] = 0
+    eye = Eye(basis_of(CameraState((60, 64, 68), 260, -52, 24)), (0.48, 0.3), 0.0, None)
+    pictures = []
+    for plain in (False, True):
+        store = make_store(content.ravel(), "linear")
+        store.set_highlights(index, COLOURS)
+        store.settle()
+        if plain:
+            words = brick_words(brick_grid(store, index).transpose(2, 1, 0)) | np.uint32(1 << 8)
+            assert store.highlight.texture is not None
+            write = store.highlight._resources.write
+            write(store.highlight.texture, words)
+            blocks = np.full(store.blocks.size[::-1], 0xFF | 0xFF << 8, np.uint32)
+            write(store.blocks, blocks)
+        pictures.append(marched(store, eye, mode))
+    quick, plainly = pictures
+    assert (quick["voxel"][..., 3] == 1).mean() > 0.2
+    assert (quick["color"][..., :3] > 0).any(axis=2).mean() > 0.2
+    for name, atol in (("color", 2e-3), ("depth", 2e-2), ("voxel", 0)):
+        np.testing.assert_allclose(quick[name].astype(float), plainly[name].astype(float), rtol=1e-3, atol=atol)
+
+
+def test_what_is_lit_has_its_outline_before_its_own_bytes(make_store: MakeStore) -> None:
+    """Full of opaque bytes, a set still has the edges that can be seen of it drawn, its silhouette among them."""
+    store = make_store(np.full(64 * 4096, 90, np.uint8))
+    index = np.zeros(64, np.uint8)
+    index[:8] = 1
+    store.set_highlights(index, COLOURS[1:2])
+    eye = Eye(basis_of(VIEWS[2]), (0.48, 0.3), 0.0, None)
+    lined, bare = (
+        marched(store, eye, "solid", replace(SHINE, outline=outline))["color"].astype(float)
+        for outline in (SHINE.outline, 0.0)
+    )
+    segments = creases(brick_grid(store, index), 1)
+    box = segments.min(axis=(0, 1)), segments.max(axis=(0, 1))
+    # An edge of the box is of its silhouette where one of the two faces that meet there is seen, and the other is not.
+    seen = [[bool(eye.basis.position[i] < box[0][i]), bool(eye.basis.position[i] > box[1][i])] for i in range(3)]
+    rim = []
+    for axis, one, other in product(range(3), range(2), range(2)):
+        a, b = (i for i in range(3) if i != axis)
+        if seen[a][one] != seen[b][other]:
+            ends = np.array([box[0], box[1]])
+            ends[:, a], ends[:, b] = box[one][a], box[other][b]
+            rim.append(pixels_of(eye, ends))
+    assert len(rim) in (4, 6)
+    middle = pixels_of(eye, (box[0] + box[1]) / 2)
+    changed = np.abs(lined - bare).max(axis=2) > 0.05
+    shares = []
+    for begin, end in rim:
+        # A pixel within the silhouette, all along each of its lines.
+        inward = middle - (begin + end) / 2
+        points = begin + (end - begin) * np.linspace(0.15, 0.85, 40)[:, None] + inward / np.linalg.norm(inward)
+        x, y = np.floor(points).astype(int).T
+        shares.append(changed[y.clip(0, SIZE[1] - 1), x.clip(0, SIZE[0] - 1)].mean())
+    assert min(shares) > 0.9
 
 
 def test_outlines_keep_their_width_on_the_screen(make_store: MakeStore) -> None:
