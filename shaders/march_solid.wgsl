@@ -130,7 +130,7 @@ $$ if lit
     if (glass_scalar >= 0) {
         var front = color;
         if (!only_glass) {
-            front = shade_glass(ray, glass, glass_page, f32(glass_scalar) / 255.0);
+            front = shade(ray, glass, glass_page, f32(glass_scalar) / 255.0);
         }
         let left = vec4f(dimmed(front), 1.0) * share_left();
         return Result(select(vec4f(left.rgb + color * (1.0 - left.a), 1.0), left, only_glass), walk.depth, walk.voxel);
@@ -154,54 +154,21 @@ fn softened(color: vec3f) -> vec3f {
     return color * (bent / peak);
 }
 
-// From afar a pixel holds many bytes: their mean is the truth there, and a single byte is noise.
-fn shown_at(walk: Walk, value: f32, near: f32) -> f32 {
-$$ if by_page
-    return value;
-$$ else
-    let cell = textureLoad(cells, walk.voxel >> vec3u(2u), 0);
-    return mix(dot(march.pyramid, cell.rba), value, near);
-$$ endif
-}
-
-fn face_normal_of(ray: Ray, walk: Walk) -> vec3f {
-    let face = select(vec3f(0.0), -sign(ray.direction), walk.faces);
-    return normalize(select(face, -march.forward, all(face == vec3f(0.0))));
-}
-
-const AMBIENT = vec3f(0.20, 0.23, 0.30);
-const SKY = vec3f(0.16, 0.17, 0.18);
-const KEY = vec3f(0.80, 0.78, 0.74);
-
-$$ if lit
-// Glass before what is lit. Little of it is seen there, so that one look at how full it is around has to do, where `shade`
-// has nine. Glass that hides much is shaded as all else is.
-fn shade_glass(ray: Ray, walk: Walk, page: Page, value: f32) -> vec3f {
-    if (share_left() > 0.3) {
-        return shade(ray, walk, page, value);
-    }
-    let inside = march.camera_part + ray.direction * walk.depth - vec3f(walk.voxel - march.camera_voxel);
-    let pixels = 1.0 / max(march.pixel_voxels * walk.depth, 1e-6);
-    let shown = shown_at(walk, value, smoothstep(0.8, 4.0, pixels));
-    let normal = face_normal_of(ray, walk);
-    let open = 1.0 - fill_at(vec3f(walk.voxel) + inside + normal * clamp(8.0 / pixels, 1.2, 8.0) * 2.7);
-    let diffuse = max(dot(normal, march.light), 0.0);
-    let ambient = AMBIENT + SKY * (0.5 + 0.5 * normal.z);
-    let key = KEY * diffuse * mix(open * open, 1.0, 0.35);
-    let own = march.glow * (0.06 + 0.42 * shown * shown * shown);
-    let color = look_of(page, i32(shown * 255.0 + 0.5)).rgb;
-    let light = color * (ambient * open * open + key + own) * outline(inside, walk.faces, pixels);
-    return softened(light + march.flash_color * flash_of(walk.voxel >> vec3u(4u)) * (0.25 + 0.75 * value));
-}
-$$ endif
-
 fn shade(ray: Ray, walk: Walk, page: Page, value: f32) -> vec3f {
     let inside = march.camera_part + ray.direction * walk.depth - vec3f(walk.voxel - march.camera_voxel);
     let position = vec3f(walk.voxel) + inside;
+    // From afar a pixel holds many bytes: their mean is the truth there, and a single byte is noise.
     let pixels = 1.0 / max(march.pixel_voxels * walk.depth, 1e-6);
     let near = smoothstep(0.8, 4.0, pixels);
-    let shown = shown_at(walk, value, near);
-    let face_normal = face_normal_of(ray, walk);
+$$ if by_page
+    let shown = value;
+$$ else
+    let cell = textureLoad(cells, walk.voxel >> vec3u(2u), 0);
+    let shown = mix(dot(march.pyramid, cell.rba), value, near);
+$$ endif
+
+    let face = select(vec3f(0.0), -sign(ray.direction), walk.faces);
+    let face_normal = normalize(select(face, -march.forward, all(face == vec3f(0.0))));
     // The gradient of how full the cells are is the shape's normal at a scale that pixels can show.
     let reach = 5.0;
     let gradient = vec3f(
@@ -219,8 +186,8 @@ fn shade(ray: Ray, walk: Walk, page: Page, value: f32) -> vec3f {
     let shade = open * open;
     let diffuse = max(dot(normal, march.light), 0.0);
     let sky = 0.5 + 0.5 * normal.z;
-    let ambient = AMBIENT + SKY * sky;
-    let key = KEY * diffuse * mix(shade, 1.0, 0.35);
+    let ambient = vec3f(0.20, 0.23, 0.30) + vec3f(0.16, 0.17, 0.18) * sky;
+    let key = vec3f(0.80, 0.78, 0.74) * diffuse * mix(shade, 1.0, 0.35);
     let edge = 1.0 - abs(dot(normalize(ray.direction), smooth_normal));
     let color = look_of(page, i32(shown * 255.0 + 0.5)).rgb;
     let flash = flash_of(walk.voxel >> vec3u(4u));

@@ -57,6 +57,7 @@ fn march_ray(ray: Ray, start: Walk, end: f32) -> Result {
         }
         let brick = walk.voxel >> vec3u(4u);
         var page: Page;
+        page.shown = false;  // said here: compilers leave in it what the brick before had
         var own = vec4f(0.0);
         var span = 16;
 $$ if lit

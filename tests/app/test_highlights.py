@@ -616,6 +616,11 @@ def popup(looker: Person) -> tuple[float, float, float, float]:
     return window.pos.x, window.pos.y, window.size.x, window.size.y
 
 
+def renaming(looker: Person) -> tuple[str, str, str] | None:
+    """The view, machine and name of what is being renamed."""
+    return looker.state.highlights_ui.renaming
+
+
 def test_the_card_renames_recolours_and_folds(looker: Person) -> None:
     looker.run("highlight.add", "class", "kernel_stack", "guest", "Stacks", "#f0944d", False)
     known(looker, "Stacks")
@@ -627,15 +632,15 @@ def test_the_card_renames_recolours_and_folds(looker: Person) -> None:
     looker.key("Enter")
     assert names(looker) == ["new"]
     looker.click(*card.row(0), button=2)
-    _, y, _, height = popup(looker)
+    x, y, _, height = popup(looker)
     line = (height - 16.5 * unit - 1) / 5
-    looker.click(card.row(0)[0], y + 2 * unit + 2 * (line + 2.5 * unit) + line / 2)
+    looker.click(x + 10 * unit, y + 2 * unit + 2 * (line + 2.5 * unit) + line / 2)
     looker.frame(2)
-    assert looker.state.highlights_ui.renaming == (looker.state.stage.panes[0].name, "guest", "new")
+    assert renaming(looker) == (looker.state.stage.panes[0].name, "guest", "new")
     looker.type("lost")
     looker.key("Escape")
     looker.frame(2)
-    assert looker.state.highlights_ui.renaming is None
+    assert renaming(looker) is None
     assert names(looker) == ["new"], "Escape leaves it as it was"
     looker.click(*card.swatch(0))
     x, y, *_ = popup(looker)

@@ -290,7 +290,8 @@ def test_what_is_lit_has_its_outline_before_its_own_bytes(make_store: MakeStore)
         points = begin + (end - begin) * np.linspace(0.15, 0.85, 40)[:, None] + inward / np.linalg.norm(inward)
         x, y = np.floor(points).astype(int).T
         shares.append(changed[y.clip(0, SIZE[1] - 1), x.clip(0, SIZE[0] - 1)].mean())
-    assert min(shares) > 0.9
+    assert min(shares) > 0.6, "fainter where bytes that are not lit are before them, and nowhere missing"
+    assert np.mean(shares) > 0.9
 
 
 def test_outlines_keep_their_width_on_the_screen(make_store: MakeStore) -> None:
