@@ -76,7 +76,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> bool | None:
 def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, object]:
     """Before pytest-cov adds up what was measured, take out what cannot be read: trylast is within its own wrapper."""
     result = yield
-    if "PYTEST_XDIST_WORKER" not in os.environ:
+    if session.config.pluginmanager.hasplugin("_cov") and "PYTEST_XDIST_WORKER" not in os.environ:
         drop_damaged(session.config.rootpath)
     return result
 

@@ -61,7 +61,7 @@ class Desktop:
         assert isinstance(found, dict)
         return found
 
-    def until(self, done: Callable[[dict[str, Any]], bool], what: str, limit_s: float = 120) -> dict[str, Any]:
+    def until(self, done: Callable[[dict[str, Any]], bool], what: str, limit_s: float = 240) -> dict[str, Any]:
         deadline = time.monotonic() + limit_s
         while not done(state := self.state()):
             assert time.monotonic() < deadline, f"{what}: {json.dumps(state)[:2000]}"
