@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from app.exit_codes import ExitCode
 from app.output import print_error
@@ -110,11 +111,19 @@ def _record(name: str, options: argparse.Namespace, result: str) -> None:
     from bridge.semantic.audit import AuditFailed, AuditLog
 
     plain = (str, int, float, list, Path)
-    asked = {key: value for key, value in vars(options).items() if isinstance(value, plain) and value is not False}
+    given = {key: value for key, value in vars(options).items() if isinstance(value, plain) and value is not False}
+    asked = {key: _as_text(value) for key, value in given.items()}
     try:
         AuditLog().record("cli", name, asked, result)
     except (AuditFailed, OSError) as error:
         print_error(str(error))
+
+
+def _as_text(value: Any) -> Any:
+    """What was given, with files by their whole path: the log is read elsewhere."""
+    if isinstance(value, list):
+        return [_as_text(one) for one in value]
+    return str(value.absolute()) if isinstance(value, Path) else value
 
 
 def _interrupt(_signal: int, _frame: object) -> None:

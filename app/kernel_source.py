@@ -13,7 +13,7 @@ from bridge.kernel.kernel import Kernel, find_kernel
 from bridge.kernel.snapshot import Introspector, SemanticSnapshot
 from bridge.kernel.supplied_types import with_supplied_types
 from bridge.kernel.symbol_cache import users_cache
-from bridge.machine.discovery import control, find_record, open_ram
+from bridge.machine.discovery import control, discover, find_record, open_ram
 from bridge.machine.errors import MachineError
 from bridge.memory.dump import Dump
 from bridge.memory.physical import HoldsRam, PhysicalReader
@@ -74,10 +74,23 @@ def _held(name: str) -> Iterator[None]:
 
 def add_source_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare `NAME | --dump FILE` and `--json`."""
-    parser.add_argument("name", nargs="?", help="the machine's name")
+    parser.add_argument("name", nargs="?", help="the machine's name; not needed where only one runs")
     parser.add_argument("--dump", type=Path, metavar="FILE", help="a RAM dump instead: raw, ELF core or LiME")
     parser.add_argument("--types", type=Path, metavar="FILE", help="an ISF or vmlinux, for kernels that carry no types")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def settle_source(options: argparse.Namespace) -> None:
+    """See to it that a machine or a dump is named; the only machine that runs needs no name. Raises UsageError."""
+    others = ""
+    if options.name is None and options.dump is None:
+        running = [record.name for record in discover()]
+        if len(running) == 1:
+            options.name = running[0]
+        elif running:
+            others = f"; there are: {', '.join(running)}"
+    if (options.name is None) == (options.dump is None):
+        raise UsageError(f"name a machine, or a dump with --dump FILE{others}")
 
 
 @contextlib.contextmanager
@@ -86,8 +99,7 @@ def kernel_source(options: argparse.Namespace) -> Iterator[KernelSource]:
 
     Raises UsageError, NoSuchMachine, GuestMemoryError, NoKernelFound.
     """
-    if (options.name is None) == (options.dump is None):
-        raise UsageError("name a machine, or a dump with --dump FILE")
+    settle_source(options)
     if options.dump is not None:
         dump = Dump.open(options.dump, progress=progress_printer())
         yield KernelSource(options.dump.name, _kernel(dump, options.types), still=True)

@@ -10,6 +10,7 @@ from typing import Any
 
 from app.exit_codes import ExitCode
 from app.failures import CommandFailed, ComponentMissing, UsageError
+from app.kernel_source import settle_source
 from app.output import format_table, print_error, print_json, print_text, progress_printer
 from app.volatility_table import csv_of, document_of, is_number, table_rows, unique_names
 from app.widgets.plain_text import plain
@@ -110,8 +111,7 @@ def run(options: argparse.Namespace) -> int:
             return _list(volatility.wait_installed(), as_json=options.json)
         if options.plugin is None:
             raise UsageError("name a plugin, or --list them")
-        if (options.name is None) == (options.dump is None):
-            raise UsageError("name a machine, or a dump with --dump FILE")
+        settle_source(options)
         if options.output is not None and not options.output.is_dir():
             raise UsageError(f"{options.output} is no folder")
         if options.time_limit <= 0 or options.row_limit <= 0:

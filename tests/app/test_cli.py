@@ -217,6 +217,8 @@ def test_what_was_asked_of_machines_is_in_the_audit_log(
     run_json(capsys, "run", "--floppy", str(boot_image), "--ram", "16M", "--name", "tiny", "--detach")
     run_json(capsys, "read", "tiny", "0x600", "16")
     assert main(["ps", "nobody"]) == ExitCode.NO_SUCH_MACHINE
+    monkeypatch.chdir(boot_image.parent)
+    assert main(["ps", "--dump", boot_image.name]) == ExitCode.FAILED
     run_json(capsys, "list")
     capsys.readouterr()
     _, shown = run_json(capsys, "audit", "show")
@@ -226,10 +228,12 @@ def test_what_was_asked_of_machines_is_in_the_audit_log(
         ("cli", "run", "tiny", "done"),
         ("cli", "read", "tiny", "done"),
         ("cli", "ps", "nobody", "exit code 3"),
+        ("cli", "ps", None, "exit code 1"),
     ]
+    assert shown["records"][-1]["detail"]["dump"] == str(boot_image)  # type: ignore[index]
     code, verdict = run_json(capsys, "audit", "verify")
-    assert (code, verdict["ok"], verdict["records"]) == (ExitCode.DONE, True, 4)
-    assert main(["audit", "show", "--last", "1"]) == ExitCode.DONE
+    assert (code, verdict["ok"], verdict["records"]) == (ExitCode.DONE, True, 5)
+    assert main(["audit", "show", "--last", "2"]) == ExitCode.DONE
     assert "nobody" in capsys.readouterr().out
     log = private / "XDG_STATE_HOME" / "glassbox" / "audit.jsonl"
     log.write_bytes(log.read_bytes().replace(b"0x600", b"0x700").replace(b"1536", b"1792"))

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from app.cli import main
 from app.exit_codes import ExitCode
-from app.kernel_source import KernelSource
+from app.failures import UsageError
+from app.kernel_source import KernelSource, settle_source
 from app.symbol_cache import describe_symbol_cache
 from bridge.kernel.kernel import find_kernel
 from bridge.kernel.symbol_cache import SWITCH
@@ -181,6 +184,23 @@ def test_wrong_questions(
 ) -> None:
     assert main([*arguments, "--dump", dump_file]) == code
     assert words in capsys.readouterr().err
+
+
+def test_the_only_machine_needs_no_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    def settled(*running: str, name: str | None = None, dump: Path | None = None) -> str | None:
+        records = [SimpleNamespace(name=one) for one in running]
+        monkeypatch.setattr("app.kernel_source.discover", lambda: records)
+        options = argparse.Namespace(name=name, dump=dump)
+        settle_source(options)
+        return options.name  # type: ignore[no-any-return]
+
+    assert settled("demo") == "demo"
+    assert settled("demo", name="other") == "other"  # which is then said not to run
+    assert settled("demo", dump=Path("x")) is None
+    with pytest.raises(UsageError, match="there are: demo, demo-2"):
+        settled("demo", "demo-2")
+    with pytest.raises(UsageError, match="name a machine"):
+        settled("demo", name="demo", dump=Path("x"))
 
 
 def test_nothing_to_read_from(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
