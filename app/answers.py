@@ -95,9 +95,13 @@ class Answers:
 
     def _do(self, asked: Asked, *, fly: bool) -> None:
         result = asked.result
-        if result is None or asked.machine not in self._state.stage.feeds or not len(result.pages):
+        if result is None or asked.machine not in self._state.stage.feeds:
             return
         verb = result.query.verb
+        if not len(result.pages):
+            if verb in (Verb.SHOW, Verb.GO_TO):  # what was found before would be taken for the answer
+                self._navigation.choose(None, fly=False)
+            return
         if verb is Verb.HIDE:
             # What is not meant stays as it is, what is meant recedes.
             n_pages = self._state.stage.feeds[asked.machine].store.n_pages

@@ -48,6 +48,8 @@ class Readings:
         self._jobs, self._queries = jobs, queries
         self._job: Job | None = None
         self._latest: Reading | None = None
+        self._names: Names | None = None
+        """What there was when it was read."""
 
     def of(self, text: str, machine: str) -> Reading | None:
         """The reading of this text; while that is being found out, of the one before it; None where there is none.
@@ -58,7 +60,10 @@ class Readings:
         if latest is not None and latest.machine != machine:
             latest = self._latest = None
         names = self._queries.names(machine)
-        if names is not None and self._job is None and text.strip() and (latest is None or latest.text != text):
+        # A program that has started since may be the very one that is meant.
+        old = latest is None or latest.text != text or names is not self._names
+        if names is not None and self._job is None and text.strip() and old:
+            self._names = names
             self._job = self._jobs.start(
                 "Reading", lambda _job: read(text, machine, names), on_end=self._end, quiet=True, can_cancel=False
             )

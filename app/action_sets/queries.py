@@ -32,6 +32,10 @@ def query_actions(session: Session) -> list[Action]:
         shown = queries.shown
         return None if shown is not None and shown.result is not None else "There is no answer"
 
+    def needs_match() -> str | None:
+        shown = queries.shown
+        return needs_answer() or (None if shown is not None and shown.rows else "Nothing was found")
+
     def needs_running() -> str | None:
         return None if queries.latest is not None and queries.latest.running else "Nothing is being asked"
 
@@ -172,7 +176,7 @@ def query_actions(session: Session) -> list[Action]:
             category=QUESTIONS,
             run=light,
             params=(any_one, fly),
-            why_not=needs_answer,
+            why_not=needs_match,
             icon=icons.ICON_FA_HIGHLIGHTER,
             keywords="query question results show",
         ),
@@ -182,7 +186,7 @@ def query_actions(session: Session) -> list[Action]:
             category=QUESTIONS,
             run=keep,
             params=(any_one,),
-            why_not=needs_answer,
+            why_not=needs_match,
             icon=icons.ICON_FA_THUMBTACK,
             help="As a highlight with a colour of its own, beside what is asked next",
             keywords="query question results pin highlight",
@@ -204,7 +208,7 @@ def query_actions(session: Session) -> list[Action]:
             category=QUESTIONS,
             run=copy,
             params=(any_one,),
-            why_not=needs_answer,
+            why_not=needs_match,
             icon=icons.ICON_FA_COPY,
             help="Of one match: its ranges of physical addresses",
             keywords="query question results clipboard",
