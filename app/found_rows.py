@@ -76,6 +76,16 @@ def found_table() -> RecordTable[FoundRow]:
     return RecordTable("results", RecordModel(COLUMNS, lambda row: row.index))
 
 
+def dull_columns(rows: Sequence[FoundRow]) -> frozenset[str]:
+    """Titles of the columns that a narrow table does without: what is the same in each row, and what Size says too."""
+    dull = {"Pages"}
+    if len({row.match.kind for row in rows}) <= 1:
+        dull.add("Kind")
+    if len({row.match.pid for row in rows}) <= 1:
+        dull.add("PID")
+    return frozenset(dull)
+
+
 def holding(rows: Sequence[FoundRow], page: int) -> FoundRow | None:
     """The smallest match that has a page of the RAM file."""
     found: FoundRow | None = None

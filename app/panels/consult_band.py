@@ -10,6 +10,9 @@ from imgui_bundle import imgui
 from app.chosen import printable
 from app.theme import u32
 
+LEAST_SAID_UNITS = 70.0
+"""What the model said stands beside its queries where it has so much room."""
+
 if TYPE_CHECKING:
     from app.consulting import Consulting
     from app.state import AppState
@@ -27,7 +30,10 @@ def draw(state: AppState, ui: Ui) -> None:
         ui.text(icons.ICON_FA_COMMENT_DOTS, theme.accent)
         imgui.same_line(0, theme.px(2))
         ui.elided(printable(known.question), imgui.get_content_region_avail().x - theme.px(40))
-        ui.right(theme.px(24 if known.running else 8))
+        ui.right(theme.px(24 if known.running else 16 if known.problem else 8))
+        if known.problem:
+            ui.action_icon("llm.set_up", {})
+            imgui.same_line(0, theme.px(1))
         if known.running:
             if ui.button(f"{icons.ICON_FA_STOP}  Stop", width=theme.px(24), small=True):
                 ui.run("query.consult_stop")
@@ -66,9 +72,22 @@ def _asked(ui: Ui, known: Consulting) -> None:
             ui.run("query.edit", text=text)
         imgui.pop_id()
     if known.consulted is not None and known.consulted.said:
-        with ui.small():
-            said = printable(" ".join(known.consulted.said.split()))
-            ui.faint("The model says, which nobody has checked")
-            imgui.same_line(0, theme.px(2))
-            ui.elided(said, imgui.get_content_region_avail().x, theme.text_dim)
-            ui.tooltip(" ".join(known.consulted.said.split())[:1500])
+        _said(ui, printable(" ".join(known.consulted.said.split())))
+
+
+def _said(ui: Ui, said: str) -> None:
+    """Draw what the model said, beside its queries where there is room: below them the results are wanted."""
+    theme, left = ui.theme, imgui.get_item_rect_max().x
+    right = imgui.get_cursor_screen_pos().x + imgui.get_content_region_avail().x
+    height = imgui.get_item_rect_size().y
+    beside = right - left > theme.px(LEAST_SAID_UNITS)
+    if beside:
+        imgui.same_line(0, theme.px(3))
+    with ui.small():
+        if beside:  # small text would stand at the top of the line
+            imgui.set_cursor_pos_y(imgui.get_cursor_pos_y() + round((height - imgui.get_text_line_height()) / 2))
+        ui.faint("Unchecked")
+        ui.tooltip("The model's own words: nobody has checked them")
+        imgui.same_line(0, theme.px(2))
+        ui.elided(said, imgui.get_content_region_avail().x, theme.text_dim)
+        ui.tooltip(said[:1500])

@@ -32,6 +32,8 @@ def draw(state: AppState, ui: Ui) -> None:
         label = theme.px(28)
         ui.row("Endpoint", label)
         imgui.set_next_item_width(-1)
+        if imgui.is_window_appearing():
+            imgui.set_keyboard_focus_here(0 if form.model else 1)
         form.url = imgui.input_text_with_hint("##url", LOCAL_URL, form.url)[1][:MAX_URL]
         ui.row("Model", label)
         imgui.set_next_item_width(-1)
@@ -45,12 +47,13 @@ def draw(state: AppState, ui: Ui) -> None:
             with ui.small():
                 ui.text(problem, theme.warn)
         ui.gap(2)
-        ui.right(theme.px(64))
+        ui.right(theme.px(30) + theme.px(2) + theme.px(30))
         if ui.button("Use none", width=theme.px(30), enabled=bool(state.settings.llm_url)):
             state.overlay = None
             ui.run("llm.off")
         imgui.same_line(0, theme.px(2))
-        if ui.button("Use it", kind="primary", width=theme.px(30), enabled=not problem):
+        used = ui.button("Use it", kind="primary", width=theme.px(30), enabled=not problem)
+        if used or (not problem and imgui.is_key_pressed(imgui.Key.enter, False)):
             state.overlay = None
             ui.run("llm.use", url=form.url, model=form.model)
 

@@ -9,7 +9,7 @@ from imgui_bundle import icons_fontawesome_6 as icons
 from imgui_bundle import imgui
 
 from app.answers import shown_title
-from app.found_rows import NOWHERE, FoundRow, holding
+from app.found_rows import NOWHERE, FoundRow, dull_columns, holding
 from app.layout import RESULTS
 from app.output import format_bytes, format_duration
 from app.panels import consult_band
@@ -34,6 +34,8 @@ EXAMPLES = (
 )
 """For whom has not asked yet: they mean something in any guest."""
 FILTER_UNITS, NARROW_UNITS = 34.0, 150.0
+LEAST_TABLE_UNITS = 22.0
+"""The head of the table and two rows: where there is less room, the panel scrolls."""
 _ACTIONS = ("query.again", "query.light", "query.keep", "bookmark.add", "query.copy")
 ICON_LEAST_UNITS = 38.0
 """A panel of less height has no room for an icon above what it says."""
@@ -47,7 +49,7 @@ _BOOKMARK_WORDS = {
 
 def draw(state: AppState, ui: Ui) -> None:
     """Draw the panel."""
-    with ui.panel(RESULTS, flags=imgui.WindowFlags_.no_scrollbar) as visible:
+    with ui.panel(RESULTS) as visible:
         if not visible:
             return
         asked = state.queries.shown
@@ -153,7 +155,7 @@ def _centre(width: float) -> None:
 
 def _answer(state: AppState, ui: Ui, asked: Asked, result: Result) -> None:
     _line(state, ui, asked)
-    _notes(ui, asked, result)
+    _notes(ui, asked, result, _n_filtered(state, asked))
     if result.comparison is not None:
         _comparison(ui, result.comparison)
     if not asked.rows:
@@ -190,7 +192,7 @@ def _line(state: AppState, ui: Ui, asked: Asked) -> None:
             ui.elided(shown_title(asked), max(theme.px(16), imgui.get_content_region_avail().x - tools - theme.px(3)))
         ui.right(tools)
         if filtering:
-            state.results.table.filter_box(theme.px(filtering), f"Filter {len(asked.rows):,}")
+            state.results.table.filter_box(theme.px(filtering))
             imgui.same_line(0, theme.px(1))
         for action in shown:
             ui.action_icon(action, {})
@@ -242,10 +244,17 @@ def _history(state: AppState, ui: Ui) -> None:
             imgui.end_popup()
 
 
-def _notes(ui: Ui, asked: Asked, result: Result) -> None:
+def _n_filtered(state: AppState, asked: Asked) -> int | None:
+    """How many rows a filter leaves; None where there is none."""
+    model = state.results.table.model
+    return len(model.view(asked.rows)) if model.needle.strip() and state.results.number == asked.number else None
+
+
+def _notes(ui: Ui, asked: Asked, result: Result, n_filtered: int | None) -> None:
     """Draw how much was found, what was taken for what, and what else should be known."""
     theme = ui.theme
-    said = [(told(result), theme.text_dim), *((one, theme.text_faint) for one in asked.assumed)]
+    of = "" if n_filtered is None else f"{n_filtered:,} of "
+    said = [(of + told(result), theme.text_dim), *((one, theme.text_faint) for one in asked.assumed)]
     said += [(one, theme.text_dim if result.complete else theme.warn) for one in result.notes]
     if not result.complete and not result.notes:
         said.append(("There is more than this.", theme.warn))
@@ -320,7 +329,10 @@ def _table(state: AppState, ui: Ui, asked: Asked) -> None:
             ),
         ]
 
-    event = table.draw(ui.theme, asked.rows, menu=menu)
+    room = imgui.get_content_region_avail()
+    dull = dull_columns(asked.rows) if room.x < ui.theme.px(NARROW_UNITS + FILTER_UNITS) else frozenset()
+    height = max(room.y, ui.theme.px(LEAST_TABLE_UNITS))
+    event = table.draw(ui.theme, asked.rows, size=(0.0, height), menu=menu, hidden=dull)
     if table.focused:
         state.own_keys |= OWN_KEYS
     if event is None:

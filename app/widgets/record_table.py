@@ -5,7 +5,7 @@ Only rows in view are drawn: a list may have hundreds of thousands.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Collection, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Generic, Literal
 
@@ -112,8 +112,9 @@ class RecordTable(Generic[R]):
         *,
         size: tuple[float, float] = (0.0, 0.0),
         menu: Callable[[R], Sequence[MenuEntry]] | None = None,
+        hidden: Collection[str] = (),
     ) -> TableEvent[R] | None:
-        """Draw the rows that match; return what the user did."""
+        """Draw the rows that match; return what the user did. `hidden`: titles of columns left out, never the first."""
         model = self.model
         flags = (
             imgui.TableFlags_.sortable
@@ -133,7 +134,7 @@ class RecordTable(Generic[R]):
         event: TableEvent[R] | None = None
         if shown:
             self._presence.mark()
-            self._columns(theme)
+            self._columns(theme, hidden)
             self._take_sort()
             view = model.view(rows)
             self._headers(theme)
@@ -145,11 +146,13 @@ class RecordTable(Generic[R]):
         imgui.pop_style_var(2)
         return event
 
-    def _columns(self, theme: Theme) -> None:
+    def _columns(self, theme: Theme, hidden: Collection[str]) -> None:
         model = self.model
         stretch, fixed = imgui.TableColumnFlags_.width_stretch, imgui.TableColumnFlags_.width_fixed
         for index, column in enumerate(model.columns):
             flags = fixed if column.width else stretch
+            if column.title in hidden and index != model.sort:
+                flags |= imgui.TableColumnFlags_.disabled
             if index == self._first_sort:
                 flags |= imgui.TableColumnFlags_.default_sort
             if column.descends or (index == self._first_sort and self._first_descends):

@@ -7,6 +7,7 @@ import dataclasses
 import io
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,7 +19,7 @@ from PIL import Image
 
 from app.actions import ActionDisabled, BadArguments
 from app.control import SOCKET_NAME, ControlServer
-from app.found_rows import NOWHERE
+from app.found_rows import NOWHERE, dull_columns
 from app.history import History
 from app.place import Place
 from app.queries import Asked, rules_in_file
@@ -26,9 +27,11 @@ from app.serving.window_scene import WindowScene
 from app.settings import Settings
 from bridge.machine.directories import runtime_dir
 from bridge.semantic.audit import records
-from bridge.semantic.query.model import BadQuery
+from bridge.semantic.query.model import BadQuery, Understood
+from bridge.semantic.query.names import ProcessName
 from bridge.semantic.scene import NoSuchHighlight, SceneError
 from tests.app.conftest import SIZE, Person, dump_window
+from tests.app.spots import Spots
 from tests.bridge.semantic.llm.test_consulting import Model, _calls, _words
 
 T = TypeVar("T")
@@ -59,6 +62,12 @@ def asker(_dump_window: Person) -> Person:
     state.toasts.dismiss()
     someone.frame(4)
     return someone
+
+
+@pytest.fixture
+def spots(asker: Person, monkeypatch: pytest.MonkeyPatch) -> Spots:
+    asker.run("window.show", "Results")
+    return Spots(asker, monkeypatch)
 
 
 def ask(person: Person, text: str) -> Asked:
@@ -183,7 +192,118 @@ def test_bytes_in_groups_are_looked_for_and_a_number_is_gone_to(asker: Person) -
     assert asker.selected() == Place("guest", 0x100000)
 
 
+def test_what_starts_while_one_types_is_understood(asker: Person) -> None:
+    asker.key("k", "Control")
+    asker.type("memory of nobodyruns")
+    read(asker)
+    queries, text = asker.state.queries, asker.searched()
+    reading = asker.state.readings.of(text, "guest")
+    assert reading is not None
+    assert not isinstance(reading.meant, Understood)
+    names = queries.names("guest")
+    assert names is not None
+    grown = dataclasses.replace(names, processes=(*names.processes, ProcessName(4242, "nobodyruns")))
+    queries._names["guest"] = time.monotonic() + 1000, grown
+
+    def understood() -> bool:
+        now = asker.state.readings.of(text, "guest")
+        return now is not None and isinstance(now.meant, Understood)
+
+    try:
+        asker.until(understood, "the text to be read again")
+    finally:
+        del queries._names["guest"]
+        asker.key("Escape")
+
+
 # What is done with an answer
+
+
+def test_the_results_are_used_by_mouse(asker: Person, spots: Spots) -> None:
+    spots.press("kernel stacks")  # one of the questions to begin with
+    first = answered(asker)
+    assert first.title == "show kernel stack of every process"
+    spots.press("##row1")
+    assert asker.state.results.table.selected == 1
+    assert lit(asker) == first.rows[1].match.pages.tolist()
+    for label, action in (
+        ("Light it up and fly there", lambda: lit(asker) == first.rows[1].match.pages.tolist()),
+        ("Keep it lit", lambda: [one.name for one in asker.state.highlights] == [first.rows[1].match.label]),
+        ("Copy its ranges of addresses", lambda: imgui.get_clipboard_text().startswith(f"{first.rows[1].first:#x}+")),
+        ("Go to its first byte", lambda: asker.selected() is not None),
+        ("Light all of it up again", lambda: set(first.result.pages.tolist()) <= set(lit(asker))),  # type: ignore[union-attr]
+    ):
+        spots.press("##row1", button=2)
+        spots.choose(label)
+        assert action(), label
+    spots.press("Keep the answer lit")
+    assert [one.name for one in asker.state.highlights][-1] == "kernel stack of every process"
+    asker.state.results.table.set_filter("kthreadd")
+    assert spots.hears(f"1 of {len(first.rows)} matches")
+    ask(asker, "every process")
+    assert asker.state.results.table.model.needle == ""
+    spots.choose("Earlier questions", "kernel stack of every process")
+    assert asker.state.queries.shown == first
+    spots.press("Ask again")
+    assert answered(asker).title == first.title
+
+
+def test_bookmarks_are_used_by_mouse(asker: Person, spots: Spots) -> None:
+    ask(asker, "page tables of the kernel")
+    spots.press("Bookmark this answer and view")
+    (made,) = asker.state.bookmarks
+    ask(asker, "every process")
+    spots.choose("Bookmarks", made.name, "Copy as text")
+    assert imgui.get_clipboard_text().startswith("glassbox://bookmark/")
+    spots.choose("Bookmarks", made.name, "Go there")
+    assert answered(asker).title == "show page tables of kernel"
+    spots.press("Bookmarks")
+    spots.press(made.name)
+    spots.press("##rename")
+    asker.key("a", "Control")
+    asker.type("mine")
+    asker.key("Enter")
+    asker.until(lambda: not asker.popup_open(), "the menu to close")
+    assert bookmarked(asker) == ["mine"]
+    spots.choose("Bookmarks", "mine", "Remove")
+    assert bookmarked(asker) == []
+
+
+def test_an_empty_answer_lights_nothing_and_offers_nothing_to_be_done_with_it(asker: Person, spots: Spots) -> None:
+    ask(asker, "kernel stacks")
+    assert lit(asker) != []
+    none = ask(asker, "bytes 13 37 13 37 be ef be ef de ad 00 42")
+    assert none.result is not None
+    assert lit(asker) == []
+    assert spots.hears("Nothing of the kind was found")
+    for action in ("query.light", "query.keep", "query.copy"):
+        with pytest.raises(ActionDisabled, match="Nothing was found"):
+            asker.run(action)
+    asker.run("edit.undo")
+    assert lit(asker) != []
+    wrong = ask(asker, "heap of nobodyhasthisname")
+    assert lit(asker) != []  # what is not understood takes nothing away
+    assert spots.hears("nobodyhasthisname")
+    chip = wrong.nearest[0].removeprefix("show ")
+    spots.press(chip)
+    assert answered(asker).text == chip
+
+
+def test_a_long_search_is_stopped_by_its_button(asker: Person, spots: Spots) -> None:
+    asker.run("query.ask", "regex /(a+)+$/")
+    spots.press("Stop")
+    left = answered(asker)
+    assert left.result is None or not left.result.complete
+
+
+def test_a_narrow_table_leaves_out_what_says_nothing(asker: Person) -> None:
+    one_process = ask(asker, "regions of dropbear")
+    assert dull_columns(one_process.rows) == {"Kind", "PID", "Pages"}
+    assert dull_columns(ask(asker, "kernel stacks").rows) == {"Kind", "Pages"}
+    table = asker.state.results.table
+    shown = [column.title for column in table.model.columns]
+    assert {"Kind", "PID", "Pages"} < set(shown)  # copies have them all
+    assert str(asker.run("query.copy")).splitlines()[0].split(",") == shown
 
 
 def test_a_match_is_lit_gone_to_kept_and_copied(asker: Person) -> None:
@@ -540,3 +660,56 @@ def test_a_model_that_is_not_there_or_talks_nonsense_is_said_so(asker: Person, m
     asker.run("llm.off")
     with pytest.raises(ActionDisabled, match="No language model"):
         asker.run("query.consult", "what?")
+
+
+def test_a_model_is_set_up_by_keys_and_mouse(asker: Person, spots: Spots) -> None:
+    form = asker.state.model_form
+    asker.run("llm.set_up")
+    asker.frame(4)
+    asker.type("tiny")  # the field for its name has the keyboard: an address is there already
+    assert form.model == "tiny"
+    form.url = "ftp://somewhere"
+    assert spots.hears("is no address of an endpoint")
+    spots.press("Use it")
+    assert asker.overlay() == "model"
+    form.url = "http://127.0.0.1:1/v1"
+    asker.key("Enter")
+    assert asker.overlay() is None
+    assert (asker.state.settings.llm_url, asker.state.settings.llm_model) == ("http://127.0.0.1:1/v1", "tiny")
+    consulted(asker, "what?")
+    assert spots.hears("No model can be reached")
+    spots.press("Set up a language model")
+    assert asker.overlay() == "model"
+    spots.press("Use it")
+    assert asker.overlay() is None
+    asker.run("llm.set_up")
+    spots.press("Use none")
+    assert asker.overlay() is None
+    assert asker.state.settings.llm_url == ""
+    spots.press("Close")
+    assert asker.state.consulting is None
+
+
+def test_a_model_that_never_answers_is_left_at_once(asker: Person, model: Model, spots: Spots) -> None:
+    ended = threading.Event()
+    model.says = [lambda _handler: ended.wait(120)]
+    asker.run("llm.use", model.endpoint.url, "tiny")
+    job: Any = asker.run("query.consult", "what?")
+    asker.until(lambda: bool(model.sent), "the question to arrive")
+    spots.press("Stop")
+    asker.until(lambda: job.wait(0), "it to be left")
+    assert asker.run("query.consulted")["problem"] == "It was cancelled."  # type: ignore[index]
+    ended.set()
+
+
+def test_what_a_model_asked_is_asked_again_or_changed(asker: Person, model: Model, spots: Spots) -> None:
+    asker.run("llm.use", model.endpoint.url, "tiny")
+    model.says = [_calls("page tables of init", "kernel stacks"), _words("They are small.")]
+    consulted(asker, "how big are they?")
+    assert answered(asker).title == "show kernel stack of every process"
+    assert spots.hears("They are small.")
+    spots.press('page tables of process "init"')
+    assert answered(asker).title == 'show page tables of process "init"'
+    spots.press("Change it in the search box")
+    assert asker.searched() == "kernel stack of every process"
+    asker.key("Escape")

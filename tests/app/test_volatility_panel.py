@@ -28,6 +28,7 @@ from bridge.kernel.volatility_engine.records import (
 )
 from bridge.kernel.volatility_engine.service import Run
 from tests.app.conftest import Person
+from tests.app.spots import Spots
 
 
 def opened(person: Person, dump: Path) -> None:
@@ -113,8 +114,9 @@ def test_types_that_the_user_supplies(person: Person, demo_dump: Path, tmp_path:
     assert person.window.session.kept.types_file() is None
 
 
-def test_every_state_of_the_panel_is_drawn(person: Person) -> None:
+def test_every_state_of_the_panel_is_drawn(person: Person, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a worker: what is not there yet, what cannot be, what was found, what broke off."""
+    spots = Spots(person, monkeypatch)
     ui = person.state.volatility
     person.run("window.show", "Volatility")
     person.frame(2)
@@ -130,10 +132,23 @@ def test_every_state_of_the_panel_is_drawn(person: Person) -> None:
         )
     )  # fmt: skip
     ui.worker.installed = PluginList("2", (Plugin("linux.some", "Shows some", every),), "One is left out.")
-    ui.plugin = "linux.some"
-    person.frame(2)
+    ui.plugin = "linux.other"
+    spots.press("some")
+    assert ui.plugin == "linux.some"
+    assert spots.hears("Shows some")
+    assert spots.hears("One is left out.")
+    spots.press("bool")
+    spots.press("##int")
+    person.type("12")
+    spots.choose("##choice", "xz")
+    assert ui.values["linux.some"] == {"bool": False, "int": "12", "choice": "xz"}
+    spots.press("Types for kernels without…")
+    person.type("/none.json")
+    spots.choose("Use")
+    assert person.toasts()
+    assert person.state.settings.types_file == ""
     ui.needle = "nothing is called so"
-    person.frame(2)
+    assert spots.hears("None is called so")
     ui.needle = ""
     run = Run(Job(1, Target(Path("x")), "linux.some"))
     ui.result = Result(run, "held")
