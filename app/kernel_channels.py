@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from app.process_colours import ProcessColours, process_palette
 from bridge.kernel.page_classes import PageClass
 from bridge.kernel.snapshot import Part
+from bridge.kernel.tasks import Tasks
 from bridge.kernel.worker import Sighting
 from render.palettes import add_categories
 from render.transfer import Transfer
@@ -103,11 +104,18 @@ _SAFE_COLORS: dict[str, str] = {
     "Stacks": "#088ca0",
     "Heaps": "#d54c0e",
 }
-_BY_CLASS = np.array([CLASS_LABELS.index(_SHOWN[kind]) for kind in PageClass], np.uint8)
-_BY_PART = np.array(
-    [CLASS_LABELS.index(_SHOWN_PARTS[part]) if part in _SHOWN_PARTS else 255 for part in Part], np.uint8
+_OF_USERS = (PageClass.ANONYMOUS, PageClass.FILE, PageClass.SHARED_MEMORY)
+_BY_BOTH = np.array(
+    [
+        [
+            CLASS_LABELS.index(_SHOWN_PARTS[part] if kind in _OF_USERS and part in _SHOWN_PARTS else _SHOWN[kind])
+            for part in Part
+        ]
+        for kind in PageClass
+    ],
+    np.uint8,
 )
-_OF_USERS = np.isin(np.arange(len(PageClass)), (PageClass.ANONYMOUS, PageClass.FILE, PageClass.SHARED_MEMORY))
+"""By PageClass and Part."""
 
 
 def offer_palettes() -> None:
@@ -131,10 +139,55 @@ CHANNEL_TRANSFERS: dict[str, Transfer] = {
 """How opaque the channels' categories are unless the user says otherwise."""
 
 
-def show_channels(store: BrickStore, sighting: Sighting, colours: ProcessColours | None = None) -> None:
+class ShownChannels:
+    """What the channels of one machine's volume say, worked out again only where a look says something else.
+
+    A process keeps its category, and so its colour, as long as it lives.
+    """
+
+    def __init__(self) -> None:
+        self.colours = ProcessColours()
+        self._of_classes: tuple[object, object] | None = None
+        self._classes: NDArray[np.uint8] = np.zeros(0, np.uint8)
+        self._tasks: Tasks | None = None
+        self._categories: NDArray[np.uint8] = np.zeros(0, np.uint8)
+        self._labels: dict[int, str] = {}
+        self._of_owners: tuple[object, object] | None = None
+        self._owners: NDArray[np.uint8] = np.zeros(0, np.uint8)
+        self._has_others = False
+
+    def classes(self, sighting: Sighting) -> NDArray[np.uint8]:
+        """(n_pages,) as `shown_classes`; the same array while a look has the same arrays."""
+        if not _is_of(self._of_classes, sighting.classes, sighting.parts):
+            self._classes = shown_classes(sighting)
+            self._of_classes = sighting.classes, sighting.parts
+        return self._classes
+
+    def processes(self, sighting: Sighting) -> tuple[NDArray[np.uint8], dict[int, str]]:
+        """(n_pages,) whose each page is, as a category; and what the categories are called."""
+        tasks, owners = sighting.processes, sighting.first_owner
+        assert tasks is not None
+        assert owners is not None
+        if self._tasks is not tasks:
+            categories, self._labels = _categories(tasks, self.colours)
+            if not np.array_equal(categories, self._categories):
+                self._categories = categories
+            self._tasks = tasks
+        if not _is_of(self._of_owners, owners, self._categories):
+            self._owners = self._categories[owners]
+            self._has_others = bool((self._owners == _OTHERS).any())
+            self._of_owners = owners, self._categories
+        return self._owners, {**self._labels, _OTHERS: "Others"} if self._has_others else self._labels
+
+
+def _is_of(before: tuple[object, object] | None, first: object, second: object) -> bool:
+    return before is not None and before[0] is first and before[1] is second
+
+
+def show_channels(store: BrickStore, sighting: Sighting, shown: ShownChannels | None = None) -> None:
     """Set the channels of classes and of processes as a sighting says.
 
-    `colours`: which process had which colour before; without, as if none had been seen.
+    `shown`: what was shown of the same machine before; without, as if nothing had been.
     """
     if sighting.classes is None or sighting.processes is None or sighting.parts is None:
         # Not taken away: a view may be drawing them. Nothing is known of any page.
@@ -142,10 +195,11 @@ def show_channels(store: BrickStore, sighting: Sighting, colours: ProcessColours
             if store.attribute(channel).values.any():
                 _set(store, channel, np.zeros(store.n_pages, np.uint8), store.attribute(channel).labels)
         return
-    shown = shown_classes(sighting)
-    if CLASS_CHANNEL not in store.attributes or (store.attribute(CLASS_CHANNEL).values != shown).any():
-        _set(store, CLASS_CHANNEL, shown, dict(enumerate(CLASS_LABELS)))
-    owners, labels = shown_processes(sighting, colours)
+    shown = shown or ShownChannels()
+    classes = shown.classes(sighting)
+    if CLASS_CHANNEL not in store.attributes or (store.attribute(CLASS_CHANNEL).values != classes).any():
+        _set(store, CLASS_CHANNEL, classes, dict(enumerate(CLASS_LABELS)))
+    owners, labels = shown.processes(sighting)
     before = store.attribute(PROCESS_CHANNEL) if PROCESS_CHANNEL in store.attributes else None
     if before is None or before.labels != labels or (before.values != owners).any():
         _set(store, PROCESS_CHANNEL, owners, labels)
@@ -160,31 +214,27 @@ def shown_classes(sighting: Sighting) -> NDArray[np.uint8]:
     """(n_pages,) the class of each page as an index into CLASS_LABELS: its part of a process where it has one."""
     assert sighting.classes is not None
     assert sighting.parts is not None
-    shown: NDArray[np.uint8] = _BY_CLASS[sighting.classes]
-    parts = _BY_PART[sighting.parts]
-    return np.where(_OF_USERS[sighting.classes] & (parts != 255), parts, shown)
+    shown: NDArray[np.uint8] = _BY_BOTH.reshape(-1)[sighting.classes * np.uint8(len(Part)) + sighting.parts]
+    return shown
 
 
-def shown_processes(
-    sighting: Sighting, colours: ProcessColours | None = None
-) -> tuple[NDArray[np.uint8], dict[int, str]]:
-    """(n_pages,) whose each page is, as a category, and what the categories are called: the largest process first.
+def shown_processes(sighting: Sighting) -> tuple[NDArray[np.uint8], dict[int, str]]:
+    """(n_pages,) whose each page is, as a category, and what the categories are called; for one look alone."""
+    return ShownChannels().processes(sighting)
 
-    A process keeps its category, and so its colour, as long as `colours` is told of it.
+
+def _categories(tasks: Tasks, colours: ProcessColours) -> tuple[NDArray[np.uint8], dict[int, str]]:
+    """(n + 1,) the category of each process and, last, of nobody, so that -1 is nobody; and what categories are called:
+    the largest process first.
     """
-    assert sighting.processes is not None
-    assert sighting.first_owner is not None
-    tasks = sighting.processes
-    places = (colours or ProcessColours()).follow(tasks)
-    category = np.full(len(tasks) + 1, _OTHERS, np.uint8)  # one more, so that -1 is nobody
+    places = colours.follow(tasks)
+    category = np.full(len(tasks) + 1, _OTHERS, np.uint8)
     category[-1] = _NOBODY
     labels = {_NOBODY: "Nobody"}
+    pids = tasks.pids.tolist()
     for i in np.argsort(-tasks.rss_bytes, kind="stable").tolist():
-        place = places.get(int(tasks.pids[i]))
+        place = places.get(pids[i])
         if place is not None:
             category[i] = place + 1
-            labels[place + 1] = f"{tasks.names[i]} ({tasks.pids[i]})"
-    owners: NDArray[np.uint8] = category[sighting.first_owner]
-    if (owners == _OTHERS).any():
-        labels[_OTHERS] = "Others"
-    return owners, labels
+            labels[place + 1] = f"{tasks.names[i]} ({pids[i]})"
+    return category, labels

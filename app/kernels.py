@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.frozen_looks import FrozenLooks
-from app.kernel_channels import offer_palettes, show_channels
-from app.process_colours import ProcessColours
+from app.kernel_channels import ShownChannels, offer_palettes, show_channels
 from bridge.kernel.desk import Answer
 from bridge.kernel.errors import KernelError
 from bridge.kernel.frozen import Freezer
@@ -49,7 +48,7 @@ class _Watched:
     sighting: Sighting | None = None
     n_answered: int = 0
     asked: dict[tuple[Any, ...], Asked] = field(default_factory=dict)
-    colours: ProcessColours = field(default_factory=ProcessColours)
+    shown: ShownChannels = field(default_factory=ShownChannels)
 
 
 class Kernels:
@@ -100,7 +99,7 @@ class Kernels:
             self.answered |= _problem(before) != _problem(watched.sighting)
             news = True
             if watched.sighting is not None:
-                show_channels(stores[name], watched.sighting, watched.colours)
+                show_channels(stores[name], watched.sighting, watched.shown)
         return news or self.answered
 
     def hold(self, freezers: Mapping[str, Freezer], now_s: float, *, always: bool) -> None:
@@ -123,7 +122,7 @@ class Kernels:
     def process_colour(self, machine: str, pid: int) -> str | None:
         """The colour that a process has as long as it lives, `#rrggbb`; None where it has no memory of its own."""
         watched = self._watched.get(machine)
-        return None if watched is None else watched.colours.colour_of(pid)
+        return None if watched is None else watched.shown.colours.colour_of(pid)
 
     def sighting(self, machine: str) -> Sighting | None:
         """The latest look at a machine's kernel; None before the first."""

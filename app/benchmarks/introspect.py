@@ -6,39 +6,40 @@ figure is of the whole way from RAM to arrays, as the window takes it twice a se
 
 from __future__ import annotations
 
-import os
 import statistics
 import tempfile
+from collections.abc import Collection
 from pathlib import Path
-from time import monotonic, perf_counter, process_time, sleep, thread_time
+from time import perf_counter, thread_time
 
 import psutil
 
 from app.benchmarks.introspect_guest import start_processes, working_guest
+from app.benchmarks.introspect_overlay import frozen_results, overlay_results
 from app.benchmarks.introspect_peers import peer_results
-from app.benchmarks.introspect_window import window_results, workers_of
+from app.benchmarks.introspect_window import window_results
 from app.benchmarks.report import Report, Result, at_least, at_most
 from app.benchmarks.turns import in_turns, percentile
 from app.failures import CommandFailed
-from app.kernel_channels import shown_classes, shown_processes
 from app.output import format_bytes
 from bridge.kernel.kernel import find_kernel
 from bridge.kernel.snapshot import Introspector
 from bridge.kernel.symbol_cache import SymbolCache
-from bridge.kernel.watcher import PERIOD_S, KernelWatcher
+from bridge.kernel.watcher import PERIOD_S
+from bridge.machine.machine import Machine
 from bridge.memory.physical import PhysicalReader
 from bridge.memory.ram import GuestRam
 
 MIB = 1 << 20
 N_TASKS = 400
+PARTS = ("symbols", "looks", "overlay", "frozen", "peers", "window")
+"""What can be measured alone."""
 
 _TASKS_BAR = at_most(5.0)
 _COLD_BAR = at_most(2.0)
 _CACHED_BAR = at_most(0.3)
-_OVERLAY_BAR = at_most(3.0)
 _LOOK_BARS = {128: at_most(20.0), 1024: at_most(150.0)}
 _DEFINITE_BARS = {128: at_least(97.0), 1024: at_least(99.0)}
-_FIRST_LOOK_LIMIT_S = 30.0
 _SYMBOLS_S = 3.0
 
 
@@ -47,42 +48,61 @@ def run(
     sizes_mib: tuple[int, ...] = (128, 1024),
     n_tasks: int = N_TASKS,
     seconds_each: float = 10.0,
-    with_window: bool = True,
-    with_peers: bool = True,
+    parts: Collection[str] = PARTS,
 ) -> Report:
-    """Measures. `seconds_each` is how long each comparison goes on. Raises MachineError, CommandFailed."""
+    """Measures some of PARTS. `seconds_each` is how long each comparison goes on.
+
+    Raises MachineError, CommandFailed.
+    """
     results: list[Result] = []
     notes = [
         f"A guest at work, as it comes and with {n_tasks} more processes, read while it runs. Times are wall-clock "
         "medians of whole reads in one thread; the guest's own processor is on the same machine. Those called "
         "processor are in processor seconds, so that what else the machine does counts for less.",
-        f"The overlay is what {1 / PERIOD_S:g} looks a second cost, in its own process and here.",
+        f"The overlay is what {1 / PERIOD_S:g} looks a second cost in processor time, in their own process and in that "
+        "of the window, where they are taken in and turned into colours.",
+        "Frozen is how long the machine is held for a look at one instant, from before it is stopped until after.",
     ]
-    for size_mib in sizes_mib:
+    for size_mib in sizes_mib if set(parts) - {"window"} else ():
         available = psutil.virtual_memory().available
         if available < 2 * size_mib * MIB:
             notes.append(f"{size_mib} MiB left out: only {format_bytes(available)} of memory are free.")
             continue
         label = f"{size_mib // 1024}gib" if size_mib % 1024 == 0 else f"{size_mib}mib"
         with working_guest(size_mib * MIB) as machine:
-            assert machine.ram is not None
-            results += _symbol_results(machine.ram, label)
-            results += _look_results(machine.ram, label, size_mib, seconds_each)
-            results += _overlay_results(machine.ram, label, seconds_each)
+            if "symbols" in parts:
+                assert machine.ram is not None
+                results += _symbol_results(machine.ram, label)
+            results += _guest_results(machine, label, size_mib, seconds_each, parts)
             start_processes(machine, n_tasks)
             many = f"{label}_{n_tasks}_tasks"
-            results += _look_results(machine.ram, many, size_mib, seconds_each)
-            results += _overlay_results(machine.ram, many, seconds_each)
-            if with_peers and size_mib == min(sizes_mib):
-                ours = next(result for result in results if result.name == f"process_list_{many}_p50")
-                found, said = peer_results(machine, many, seconds_each, ours)
+            results += _guest_results(machine, many, size_mib, seconds_each, parts)
+            if "peers" in parts and size_mib == min(sizes_mib):
+                found, said = peer_results(machine, many, seconds_each, _process_list(results, many))
                 results += found
                 notes += said
-    if with_window:
+    if "window" in parts:
         found, said = window_results(2 * seconds_each)
         results += found
         notes += said
     return Report("introspect", tuple(results), notes=tuple(dict.fromkeys(notes)))
+
+
+def _guest_results(machine: Machine, label: str, size_mib: int, seconds: float, parts: Collection[str]) -> list[Result]:
+    """What is measured of a guest as it is now."""
+    assert machine.ram is not None
+    results: list[Result] = []
+    if {"looks", "peers"} & set(parts):  # the peers are held against a look
+        results += _look_results(machine.ram, label, size_mib, seconds)
+    if "overlay" in parts:
+        results += overlay_results(machine.ram, label, seconds)
+    if "frozen" in parts:
+        results += frozen_results(machine, label, seconds)
+    return results
+
+
+def _process_list(results: list[Result], label: str) -> Result:
+    return next(result for result in results if result.name == f"process_list_{label}_p50")
 
 
 def _symbol_results(ram: GuestRam, label: str) -> list[Result]:
@@ -133,55 +153,3 @@ def _look_results(ram: GuestRam, label: str, size_mib: int, seconds: float) -> l
         Result(f"page_map_{label}_first", first_s * 1e3, "ms"),
         Result(f"page_map_{label}_definite", definite * 100, "% of pages", _DEFINITE_BARS.get(size_mib)),
     ]
-
-
-def _overlay_results(ram: GuestRam, label: str, seconds: float) -> list[Result]:
-    """The window's own way: a process that looks twice a second, and what its looks cost to take in and to colour by.
-
-    Its limit on its share of a core is lifted, so that it cannot meet the bar by looking less often.
-    """
-    watcher = KernelWatcher(ram.path, ram.physical_map, period_s=PERIOD_S, core_share=1.0)
-    try:
-        _wait_for_look(watcher)
-        (worker,) = workers_of(os.getpid())
-        began, n_before = monotonic(), watcher.n_seen
-        worker_before, own_before = _cpu_s(worker), process_time()
-        shown = n_before
-        while monotonic() < began + seconds:
-            if watcher.n_seen != shown and (seen := watcher.latest()) is not None and not seen.problem:
-                shown = watcher.n_seen
-                shown_classes(seen)
-                shown_processes(seen)
-            sleep(0.1)
-        took_s = monotonic() - began
-        worker_s, own_s = _cpu_s(worker) - worker_before, process_time() - own_before
-        looks = watcher.n_seen - n_before
-    finally:
-        watcher.close()
-    return [
-        Result(f"overlay_{label}_looks", looks / took_s, "looks/s"),
-        Result(f"overlay_{label}_worker_core_percent", 100 * worker_s / took_s, "% of a core"),
-        Result(
-            f"overlay_{label}_core_percent",
-            100 * (worker_s + own_s) / took_s,
-            "% of a core",
-            _OVERLAY_BAR if label.startswith("128mib") else None,
-        ),
-    ]
-
-
-def _wait_for_look(watcher: KernelWatcher) -> None:
-    """Come back when a kernel was found and seen again: what follows is the steady state, compiled code is loaded."""
-    deadline, first = monotonic() + _FIRST_LOOK_LIMIT_S, 0
-    while monotonic() < deadline:
-        if (seen := watcher.latest()) is not None and not seen.problem:
-            first = first or watcher.n_seen
-            if watcher.n_seen > first:
-                return
-        sleep(0.05)
-    raise CommandFailed(f"no kernel was seen in the guest after {_FIRST_LOOK_LIMIT_S:.0f} s")
-
-
-def _cpu_s(process: psutil.Process) -> float:
-    times = process.cpu_times()
-    return float(times.user + times.system)

@@ -111,6 +111,8 @@ def test_what_cannot_be_parsed_is_a_usage_error(words: list[str], capsys: pytest
 @pytest.mark.parametrize(
     ("words", "part"),
     [
+        (["bench", "introspect", "--part", "nothing"], "it has symbols, looks, overlay, frozen, peers, window"),
+        (["bench", "memory", "--part", "overlay"], "it is measured as a whole"),
         (["run"], "name a guest"),
         (["run", "demo", "--floppy", "x"], "not both"),
         (["window", "--guest", "demo", "--floppy", "x"], "not both"),

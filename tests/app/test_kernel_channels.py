@@ -16,6 +16,7 @@ from app.kernel_channels import (
     CLASS_PALETTE,
     PROCESS_CHANNEL,
     SAFE_PALETTE,
+    ShownChannels,
     offer_palettes,
     show_channels,
     shown_classes,
@@ -135,6 +136,30 @@ def test_more_processes_than_categories_are_others(sighting: Sighting) -> None:
     assert 0 < owners[1] != owners[2] > 0
     assert sorted(labels) == list(range(256)), "as many as there are colours"
     assert labels[255] == "Others"
+
+
+def test_what_is_shown_is_worked_out_again_only_where_a_look_says_something_else(sighting: Sighting) -> None:
+    assert sighting.classes is not None
+    assert sighting.processes is not None
+    assert sighting.first_owner is not None
+    shown = ShownChannels()
+    classes, (owners, labels) = shown.classes(sighting), shown.processes(sighting)
+    again = dataclasses.replace(sighting, taken_s=1.0)
+    assert shown.classes(again) is classes
+    assert shown.processes(again)[0] is owners
+    moved = np.where(np.arange(len(owners)) == 0, PageClass.SLAB, sighting.classes).astype(np.uint8)
+    grown = dataclasses.replace(sighting.processes, rss_bytes=2 * sighting.processes.rss_bytes)
+    nobodys = np.full_like(sighting.first_owner, -1)
+    for other in (
+        dataclasses.replace(sighting, classes=moved),
+        dataclasses.replace(sighting, processes=grown),
+        dataclasses.replace(sighting, first_owner=nobodys),
+        sighting,
+    ):
+        np.testing.assert_array_equal(shown.classes(other), shown_classes(other))
+        np.testing.assert_array_equal(shown.processes(other)[0], shown_processes(other)[0])
+        assert shown.processes(other)[1] == shown_processes(other)[1]
+    assert shown.processes(sighting)[1] == labels
 
 
 def test_channels_follow_what_is_seen(store: BrickStore, sighting: Sighting) -> None:
