@@ -27,7 +27,7 @@ _OVERLAY_BAR = at_most(3.0)
 _HELD_BAR = at_most(10.0)
 _FIRST_LOOK_LIMIT_S = 120.0
 _POLL_S = 0.1
-_LEAST_HOLDS = 5
+_LEAST_LOOKS, _LEAST_HOLDS = 2, 5
 
 
 def overlay_results(ram: GuestRam, label: str, seconds: float) -> list[Result]:
@@ -41,7 +41,9 @@ def overlay_results(ram: GuestRam, label: str, seconds: float) -> list[Result]:
         n_shown = _show(watcher, shown, 0)  # colours are found once
         began_s, n_before = monotonic(), watcher.n_seen
         worker_before_s, own_before_s = _cpu_s(worker), process_time()
-        while monotonic() < began_s + seconds:
+        while monotonic() < began_s + seconds or (
+            watcher.n_seen - n_before < _LEAST_LOOKS and monotonic() < began_s + _FIRST_LOOK_LIMIT_S
+        ):
             n_shown = _show(watcher, shown, n_shown)
             sleep(_POLL_S)
         took_s = monotonic() - began_s
@@ -74,7 +76,8 @@ def frozen_results(machine: Machine, label: str, seconds: float) -> list[Result]
     bar = _HELD_BAR if label.startswith("128mib") else None
     failed = Result(f"frozen_{label}_failed", n_failed, "looks")
     if not held_s:
-        return [Result(f"frozen_{label}_held_p50", None, "ms", bar, "no look came about"), failed]
+        why = "no look came about"
+        return [*(Result(f"frozen_{label}_held_{name}", None, "ms", bar, why) for name in ("p50", "p90")), failed]
     return [
         Result(f"frozen_{label}_held_p50", statistics.median(held_s) * 1e3, "ms", bar),
         Result(f"frozen_{label}_held_p90", percentile(held_s, 90) * 1e3, "ms", bar),

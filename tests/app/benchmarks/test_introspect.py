@@ -44,9 +44,13 @@ def test_every_figure_of_the_issue_is_there_with_its_bar(report: Report) -> None
         "frozen_128mib_held_p90": "<= 10",
     }
     assert {name: str(results[name].bar) for name in bars} == bars
-    measured = [result for result in report.results if not result.name.endswith("_failed")]
+    measured = [result for result in report.results if not result.name.startswith("frozen_")]
     assert all(result.value is not None and result.value > 0 for result in measured), report.results
-    assert results["frozen_128mib_held_p50"].value <= results["frozen_128mib_held_p90"].value  # type: ignore[operator]
+    half, most, failed = (results[f"frozen_128mib_{name}"].value for name in ("held_p50", "held_p90", "failed"))
+    if half is None or most is None:  # on a busy machine no look may be done in the time that a machine is held
+        assert failed == 5
+    else:
+        assert 0 < half <= most
 
 
 def test_the_processes_that_were_started_are_in_the_figures(report: Report) -> None:
@@ -105,7 +109,7 @@ def test_processes_that_do_not_come_are_an_error(monkeypatch: pytest.MonkeyPatch
         assert machine.ram is not None
         with monkeypatch.context() as patch:  # no look is done at once
             patch.setattr(introspect_overlay, "look_frozen", partial(look_frozen, look_s=0.0))
-            held, failed = introspect_overlay.frozen_results(machine, "128mib", 0.0)
+            held, _, failed = introspect_overlay.frozen_results(machine, "128mib", 0.0)
         assert (held.value, held.ok, held.why) == (None, None, "no look came about")
         assert (failed.value, failed.unit) == (5, "looks")
         monkeypatch.setattr(introspect_overlay, "_FIRST_LOOK_LIMIT_S", 0.0)
