@@ -252,21 +252,8 @@ def test_bookmarks_are_used_by_mouse(asker: Person, spots: Spots) -> None:
     ask(asker, "page tables of the kernel")
     spots.press("Bookmark this answer and view")
     (made,) = asker.state.bookmarks
-    ask(asker, "every process")
     spots.choose("Bookmarks", made.name, "Copy as text")
     assert imgui.get_clipboard_text().startswith("glassbox://bookmark/")
-    spots.choose("Bookmarks", made.name, "Go there")
-    assert answered(asker).title == "show page tables of kernel"
-    spots.press("Bookmarks")
-    spots.press(made.name)
-    spots.press("##rename")
-    asker.key("a", "Control")
-    asker.type("mine")
-    asker.key("Enter")
-    asker.until(lambda: not asker.popup_open(), "the menu to close")
-    assert bookmarked(asker) == ["mine"]
-    spots.choose("Bookmarks", "mine", "Remove")
-    assert bookmarked(asker) == []
 
 
 def test_an_empty_answer_lights_nothing_and_offers_nothing_to_be_done_with_it(asker: Person, spots: Spots) -> None:
