@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from app.action_sets.bookmarks import bookmark_actions
 from app.action_sets.chosen import chosen_actions
+from app.action_sets.console import console_actions
 from app.action_sets.dumps import dump_actions
 from app.action_sets.highlights import highlight_actions
 from app.action_sets.kernel_lists import kernel_list_actions
@@ -19,7 +20,8 @@ from app.action_sets.sql import sql_actions
 from app.action_sets.views import view_actions
 from app.action_sets.volatility import volatility_actions
 from app.action_sets.volumes import volume_actions
-from app.action_sets.windows import Frame, window_actions
+from app.action_sets.window_frame import Frame
+from app.action_sets.windows import window_actions
 from app.actions import Action
 from app.session import Session
 
@@ -45,4 +47,5 @@ def all_actions(session: Session, frame: Frame) -> list[Action]:
         kernel_look_actions,
         serving_actions,
     )
-    return [*(action for actions in sets for action in actions(session)), *window_actions(session, frame)]
+    of_sets = (action for actions in sets for action in actions(session))
+    return [*of_sets, *window_actions(session, frame), *console_actions(session)]

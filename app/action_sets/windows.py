@@ -1,16 +1,14 @@
-"""Actions on the window: search, theme, size, panels, pictures, help; and on the console and the log."""
+"""Actions on the window: search, theme, size, panels, pictures, help."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import cast
 
 from imgui_bundle import icons_fontawesome_6 as icons
 
-from app.action_sets.look import OWN
-from app.action_sets.machines import describe_machine
-from app.action_sets.views import describe_selection
+from app.action_sets.window_frame import Frame, describe_window
 from app.actions import Action, BadArguments, Param
 from app.layout import (
     CONSOLE,
@@ -30,14 +28,11 @@ from app.layout import (
     TRANSFER,
     VOLATILITY,
 )
-from app.panels.console import terminal_of
-from app.people import describe_process
 from app.session import Session
-from app.slicing import to_json
 from app.theme import MAX_SCALE, MIN_SCALE
 from app.widgets.x86_decode import Bits
 
-WINDOW, SELECTION, HELP, CONSOLE_CATEGORY = "Window", "Selection", "Help", "Console"
+WINDOW, SELECTION, HELP = "Window", "Selection", "Help"
 SCALE_STEP = 0.125
 PANELS = {
     MACHINES: "show_machines",
@@ -57,18 +52,6 @@ PANELS = {
     FILES: "show_files",
     STACK: "show_stack",
 }
-
-
-class Frame(Protocol):
-    """What the actions need of the window itself."""
-
-    def request_quit(self) -> None: ...
-    def reset_layout(self) -> None: ...
-    def toggle_fullscreen(self) -> bool: ...
-    def leave_console(self) -> bool: ...
-    def screenshot(self, path: Path) -> None: ...
-    def resize(self, width: int, height: int) -> None: ...
-    def describe(self) -> dict[str, Any]: ...
 
 
 def show_panel(session: Session, panel: str) -> None:
@@ -141,82 +124,14 @@ def window_actions(session: Session, frame: Frame) -> list[Action]:
             raise BadArguments("width and height must lie between 320x240 and 16384x16384")
         frame.resize(width, height)
 
-    def describe() -> dict[str, Any]:
-        stats = state.frames.stats()
-        return {
-            **frame.describe(),
-            "machines": [describe_machine(session, m.name) for m in state.manager.machines()],
-            "current": state.current,
-            "orphans": [r.name for r in state.orphans],
-            "selection": describe_selection(session),
-            "chosen": None if state.chosen is None else state.chosen.describe(),
-            "hover": state.stage.paddr(state.hover) if state.hover is not None else None,
-            "camera": {
-                "azimuth_degrees": state.stage.camera.azimuth_degrees,
-                "elevation_degrees": state.stage.camera.elevation_degrees,
-                "distance": state.stage.camera.distance,
-                "target": list(state.stage.camera.target),
-                "flying": state.stage.view.camera.flying,
-            },
-            "volumes": {
-                name: {"bytes": size, "uploaded_pages": state.stage.feeds[name].stats.uploaded_pages}
-                for name, size in state.stage.volumes().items()
-            },
-            "frames": {
-                "count": stats.frames,
-                "fps": stats.fps,
-                "work_p50_s": stats.work_p50_s,
-                "work_p99_s": stats.work_p99_s,
-                "interval_p50_s": stats.interval_p50_s,
-                "interval_p99_s": stats.interval_p99_s,
-            },
-            "jobs": [
-                {"number": j.number, "title": j.title, "state": j.state.value, "note": j.note, "fraction": j.fraction}
-                for j in state.jobs.shown()
-            ],
-            "toasts": [{"level": t.level.value, "title": t.title, "detail": t.detail} for t in state.toasts.shown()],
-            "overlay": state.overlay,
-            "process": describe_process(state),
-            "slices": {machine: to_json(slicing) for machine, slicing in state.slicings.all()},
-            "search": {"open": state.search.open, "text": state.search.text},
-            "settings": {
-                "theme": state.settings.theme,
-                "mode": state.stage.view.look.mode,
-                "channel": state.stage.view.look.channel,
-                "palette": state.stage.view.look.palette or OWN,
-            },
-            "device": state.device_label,
-            "software": state.is_software,
-            "touring": session.greeting.touring,
-        }
-
     def forget_frames() -> None:
         state.frames.reset()
-
-    def send(text: str, machine: str | None = None) -> None:
-        session.state.require_machine(machine).console.write(text.encode())
-
-    def show_console(machine: str | None = None) -> None:
-        if machine is not None:
-            session.machines.select_machine(machine)
-        show_panel(session, CONSOLE)
-        if (current := state.machine()) is not None and not current.info.dump:
-            terminal_of(state, current).focus()
-
-    def read_console(machine: str | None = None) -> str:
-        _, data = session.state.require_machine(machine).console.read_since(0)
-        return bytes(data).decode(errors="replace")
 
     def decode_as(bits: str) -> None:
         session.kept.change(bits=int(bits))
         for view in state.disassemblies.values():
             view.bits = cast(Bits, int(bits))
 
-    def any_machine() -> str | None:
-        return None if state.manager.machines() else "There is no machine"
-
-    names = lambda: [m.name for m in state.manager.machines()]  # noqa: E731
-    which = Param("machine", "choice", choices=names)
     return [
         Action(
             id="window.search",
@@ -336,7 +251,13 @@ def window_actions(session: Session, frame: Frame) -> list[Action]:
             params=(Param("width", "integer", required=True), Param("height", "integer", required=True)),
             in_palette=False,
         ),
-        Action(id="window.state", title="Say what the window shows", category=WINDOW, run=describe, in_palette=False),
+        Action(
+            id="window.state",
+            title="Say what the window shows",
+            category=WINDOW,
+            run=lambda: describe_window(session, frame),
+            in_palette=False,
+        ),
         Action(
             id="window.forget_frames",
             title="Measure frame times anew",
@@ -369,49 +290,6 @@ def window_actions(session: Session, frame: Frame) -> list[Action]:
             params=(Param("bits", "choice", required=True, choices=lambda: ("16", "32", "64")),),
             icon=icons.ICON_FA_MICROCHIP,
             keywords="disassembly real protected long mode",
-        ),
-        Action(
-            id="console.show",
-            title="Go to the console",
-            category=CONSOLE_CATEGORY,
-            run=show_console,
-            params=(which,),
-            shortcuts=("J",),
-            why_not=any_machine,
-            icon=icons.ICON_FA_TERMINAL,
-            keywords="terminal serial shell",
-        ),
-        Action(
-            id="console.send",
-            title="Send to the console…",
-            category=CONSOLE_CATEGORY,
-            run=send,
-            params=(Param("text", required=True), which),
-            why_not=any_machine,
-            icon=icons.ICON_FA_PAPER_PLANE,
-        ),
-        Action(
-            id="console.text",
-            title="Say what the console printed",
-            category=CONSOLE_CATEGORY,
-            run=read_console,
-            params=(which,),
-            why_not=any_machine,
-            in_palette=False,
-        ),
-        Action(
-            id="log.clear",
-            title="Clear the log",
-            category=WINDOW,
-            run=state.log.clear,
-            icon=icons.ICON_FA_TRASH_CAN,
-        ),
-        Action(
-            id="log.text",
-            title="Say what the log holds",
-            category=WINDOW,
-            run=lambda: [f"{e.clock} {e.source}: {e.text}" for e in state.log.entries()],
-            in_palette=False,
         ),
         Action(
             id="help.keys",
