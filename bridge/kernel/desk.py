@@ -240,17 +240,32 @@ DETAILS = frozenset({"modules", "mounts", "files", "maps", "sockets", "slabs", "
 """Questions whose answers are read when they are asked for; all others are told from the latest look."""
 
 
+class CannotAnswer(KernelError):
+    """A question that something unforeseen in the guest's memory kept from being answered."""
+
+    def __init__(self, question: str, error: Exception) -> None:
+        super().__init__(f"The question {question!r} could not be answered ({type(error).__name__}: {error}).")
+
+
+def value_of(desk: Desk, question: str, *arguments: Any) -> Any:
+    """What one of QUESTIONS gives. Raises KernelError or GuestMemoryError, and nothing else."""
+    try:
+        return QUESTIONS[question](desk, *arguments)
+    except (KernelError, GuestMemoryError):
+        raise
+    except Exception as error:
+        raise CannotAnswer(question, error) from error
+
+
 def answer(desk: Desk | None, question: Question, why_not: str) -> Answer:
     """Answer one question; what goes wrong is said in the answer. `why_not`: why there is no desk."""
     started = time.monotonic()
     value, problem = None, why_not
     if desk is not None:
         try:
-            value, problem = QUESTIONS[question.name](desk, *question.arguments), ""
+            value, problem = value_of(desk, question.name, *question.arguments), ""
         except (KernelError, GuestMemoryError) as error:
             problem = str(error)
-        except Exception as error:  # noqa: BLE001 - guest memory must not be able to end the worker
-            problem = f"The question {question.name!r} could not be answered ({type(error).__name__}: {error})."
     consistency: Consistency = "live"
     if desk is not None and question.name in DETAILS and not problem:
         consistency = desk.details.consistency

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from bridge.kernel.desk import Desk, Question
+from bridge.kernel.desk import Desk, value_of
 from bridge.kernel.errors import KernelError
 from bridge.kernel.worker import Assignment, Sighting, Watch
 from bridge.machine.discovery import MachineSummary, control, discover, find_record, open_ram, summarise_machines
@@ -90,6 +90,9 @@ class Access:
         self._types = types
         self._opened: dict[str, _Opened] = {}
         self._lock = threading.Lock()
+        """Of the two tables; nobody waits for a machine while holding it."""
+        self._gates: dict[str, threading.Lock] = {}
+        """By name: only one thread opens a machine."""
 
     def machines(self) -> tuple[MachineSummary, ...]:
         """The machines that run, of any owner, and the dumps. Takes 0.1 s: processor use is watched for as long."""
@@ -126,12 +129,8 @@ class Access:
 
     def ask(self, name: str, question: str, *arguments: Any) -> Any:
         """The answer to one of desk.QUESTIONS. Raises as `desk` does."""
-        with self._held(name) as opened:
-            _look(name, opened, FRESH_S)
-            reply = opened.watch.answer(Question(0, question, arguments))
-        if reply.problem:
-            raise NotKnown(reply.problem)
-        return reply.value
+        with self.desk(name) as desk:
+            return value_of(desk, question, *arguments)
 
     def read(self, name: str, address: int, length: int) -> bytes:
         """Bytes at a guest-physical address, RAM in one piece. Raises InvalidAddress, TooMuch and as `desk` does."""
@@ -186,20 +185,40 @@ class Access:
         record = None if name in self._dumps else self._record(name)
         identity = record if record is None else (record.qemu, record.ram_path)
         with self._lock:
-            opened = self._opened.get(name)
-            if opened is not None and opened.identity == identity and not opened.is_lost():
-                return opened
+            opened = self._known(name, identity)
             if opened is not None:
+                return opened
+            gate = self._gates.setdefault(name, threading.Lock())
+        # QEMU is asked of the memory map: one that hangs holds up who asks of it, and nobody else.
+        if not gate.acquire(timeout=WAIT_S):
+            raise Busy(name)
+        try:
+            with self._lock:
+                opened = self._known(name, identity)
+                if opened is not None:
+                    return opened
                 self._drop(name)
-            ram = open_dump_ram(self._dumps[name]).ram if record is None else open_ram(record)
-            try:
-                assignment = Assignment(ram.path, ram.physical_map, 0.0, 1.0, still=record is None, types=self._types)
-                opened = _Opened(identity, ram, Watch(assignment), record is None)
-            except BaseException:
-                ram.close()
-                raise
-            self._opened[name] = opened
-            return opened
+            made = self._make(name, record, identity)
+            with self._lock:
+                self._opened[name] = made
+            return made
+        finally:
+            gate.release()
+
+    def _known(self, name: str, identity: object) -> _Opened | None:
+        """The machine as it was opened before, where it is that still. Callers hold the lock."""
+        opened = self._opened.get(name)
+        return opened if opened is not None and opened.identity == identity and not opened.is_lost() else None
+
+    def _make(self, name: str, record: MachineRecord | None, identity: object) -> _Opened:
+        """Open a machine, or a dump where there is no record of one."""
+        ram = open_dump_ram(self._dumps[name]).ram if record is None else open_ram(record)
+        try:
+            assignment = Assignment(ram.path, ram.physical_map, 0.0, 1.0, still=record is None, types=self._types)
+            return _Opened(identity, ram, Watch(assignment), record is None)
+        except BaseException:
+            ram.close()
+            raise
 
     def _record(self, name: str) -> MachineRecord:
         try:

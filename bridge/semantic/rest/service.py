@@ -13,6 +13,7 @@ from fastapi import FastAPI, Path, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, StreamingResponse
 
+from bridge.kernel.details import NoSuchProcess
 from bridge.kernel.errors import KernelError
 from bridge.kernel.page_classes import CLASS_TITLES, PageClass
 from bridge.kernel.page_sets import NothingThere, UnknownKind
@@ -60,7 +61,7 @@ _REFUSALS: dict[int | str, dict[str, Any]] = {
 }
 _STATUS: tuple[tuple[type[Exception] | tuple[type[Exception], ...], int], ...] = (
     (NotUnderstood, 422),
-    ((NoSuchMachine, NothingThere, NoSuchHighlight), 404),
+    ((NoSuchMachine, NoSuchProcess, NothingThere, NoSuchHighlight), 404),
     (UnknownKind, 404),
     (TooMuch, 413),
     (Busy, 429),

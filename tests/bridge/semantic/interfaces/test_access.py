@@ -1,21 +1,26 @@
 """Access opens what is asked of, once, keeps it fresh, and lets go of what has ended."""
 
+import os
 import shutil
+import signal
 import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from bridge.kernel.details import NoSuchProcess
 from bridge.kernel.kernel import find_kernel
 from bridge.kernel.snapshot import Introspector
-from bridge.machine.discovery import stop_machine
-from bridge.machine.errors import NoSuchMachine
+from bridge.machine.discovery import open_ram, stop_machine
+from bridge.machine.errors import MachineError, NoSuchMachine
 from bridge.machine.guest import Guest
 from bridge.machine.manager import MachineManager
+from bridge.machine.records import MachineRecord
 from bridge.memory.dump import Dump
 from bridge.memory.errors import GuestMemoryError, InvalidAddress
 from bridge.memory.physical import PhysicalReader
+from bridge.memory.ram import GuestRam
 from bridge.semantic import access as access_module
 from bridge.semantic.access import MAX_READ_BYTES, Access, Busy, NotKnown, TooMuch
 from tests.bridge.semantic.interfaces.conftest import NAME
@@ -45,7 +50,7 @@ def test_what_is_not_there_or_too_much_is_refused(access: Access) -> None:
         access.read(NAME, 0, MAX_READ_BYTES + 1)
     with pytest.raises(InvalidAddress):
         access.read(NAME, 1 << 40, 16)
-    with pytest.raises(NotKnown, match="no process 999"):
+    with pytest.raises(NoSuchProcess, match="no process 999"):
         access.ask(NAME, "maps", 999)
 
 
@@ -92,6 +97,47 @@ def own_runtime(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mo
     folder = tmp_path_factory.mktemp("r")
     folder.chmod(0o700)
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(folder))
+
+
+@pytest.mark.usefixtures("own_runtime")
+def test_a_machine_that_hangs_holds_up_nobody_who_asks_of_another(
+    demo_dump: Path, demo_guest: Guest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began, ended = threading.Event(), threading.Event()
+
+    def noted(record: MachineRecord) -> GuestRam:
+        began.set()
+        try:
+            return open_ram(record)
+        finally:
+            ended.set()
+
+    monkeypatch.setattr(access_module, "open_ram", noted)
+    opened = Access({NAME: demo_dump})
+    opened.read(NAME, 0, 1)
+    with MachineManager() as manager:
+        machine = manager.launch(demo_guest, name="hangs")
+        assert machine.info.pid is not None
+        os.kill(machine.info.pid, signal.SIGSTOP)
+        told: list[object] = []
+
+        def ask() -> None:
+            try:
+                told.append(opened.read("hangs", 0, 1))
+            except MachineError as error:
+                told.append(error)
+
+        asking = threading.Thread(target=ask)
+        try:
+            asking.start()
+            assert began.wait(60)
+            assert len(opened.read(NAME, 0, 16)) == 16
+            assert not ended.is_set(), "the other machine still hangs"
+        finally:
+            os.kill(machine.info.pid, signal.SIGCONT)
+            asking.join()
+        assert len(told) == 1
+        opened.close()
 
 
 @pytest.mark.usefixtures("own_runtime")

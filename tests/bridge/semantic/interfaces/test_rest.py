@@ -136,6 +136,7 @@ def test_the_picture_can_be_asked_for_and_changed(ask: Ask, scene: PlainScene) -
         ("GET", "/machines/nobody/processes", {}, 404),
         ("GET", f"/machines/{NAME}/processes/x/regions", {}, 422),
         ("GET", f"/machines/{NAME}/processes/{1 << 40}/regions", {}, 422),
+        *(("GET", f"/machines/{NAME}/processes/999999/{page}", {}, 404) for page in ("regions", "files", "stack")),
         ("GET", f"/machines/{NAME}/memory?address=0x{'f' * 15}", {}, 409),
         ("GET", f"/machines/{NAME}/memory?address=zz", {}, 422),
         ("GET", f"/machines/{NAME}/memory?address=0&length=99999999", {}, 422),
