@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from rendercanvas.offscreen import OffscreenRenderCanvas
 
-from app.failures import CommandFailed
+from app.answers import shown_title
+from app.failures import CommandFailed, UsageError
 from app.imgui_host import MemoryClipboard
 from app.jobs import JobState
 from app.shot_look import ShotLook
@@ -128,6 +129,23 @@ class OffscreenWindow:
         if state.chosen is not None and not (state.chosen.pages is not None and len(state.chosen.pages)):
             raise CommandFailed(state.chosen.told)
 
+    def ask(self, question: str, limit_s: float, *, fly: bool) -> None:
+        """Ask of the machine that is shown, as from the search box, and draw until the answer is there.
+
+        Raises UsageError for what is not understood, CommandFailed where nothing is found that could be lit up.
+        """
+        session, state = self.window.session, self.window.state
+        job = session.answers.ask(question, next(iter(state.stage.feeds)), fly=fly)
+        self.run_until(lambda: job.wait(0), limit_s, "No answer came")
+        asked = state.queries.latest
+        assert asked is not None
+        if asked.query is None:
+            raise UsageError("\n  ".join([asked.problem, *asked.nearest]))
+        if asked.result is None:
+            raise CommandFailed(asked.problem)
+        if not len(asked.result.pages):
+            raise CommandFailed(" ".join([f"{shown_title(asked)} has no pages in memory.", *asked.result.notes]))
+
     def sharpen(self) -> None:
         """Draw the picture of the volume as well as it gets, and the frame around it."""
         self.frame(3)
@@ -166,5 +184,7 @@ def window_screenshot(
             look.arrange(offscreen.window.session)
             if look.highlight is not None:
                 offscreen.light_up(SHOT_LIMIT_S)
+            if look.find is not None:
+                offscreen.ask(look.find, SHOT_LIMIT_S, fly=look.camera is None)
             offscreen.sharpen()
         return offscreen.picture()

@@ -37,8 +37,6 @@ def run(options: argparse.Namespace) -> int:
     if not options.out.absolute().parent.is_dir():
         raise UsageError(f"{options.out.absolute().parent} is no directory")
     look = look_from_options(options)  # before anything starts: a slip should be told at once
-    if options.window and options.find is not None:
-        raise UsageError("--find lights up what it finds in a picture of the volume alone: leave out --window")
     if options.machine is not None:
         find_record(options.machine)  # before the GPU starts: NoSuchMachine should come at once
     window = WindowOptions(

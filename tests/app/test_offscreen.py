@@ -4,15 +4,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+from PIL import Image
 
+from app import offscreen as offscreen_module
+from app.cli import main
 from app.failures import CommandFailed
 from app.offscreen import OffscreenWindow, window_screenshot
+from app.shot_kernel import look_at_kernel
 from app.theme import PALETTES
 from app.window_options import WindowOptions
+from bridge.kernel.page_classes import PageClass
 from bridge.machine.discovery import discover
 from bridge.machine.errors import NoSuchMachine
 from bridge.machine.manager import MachineManager
 from bridge.machine.states import MachineState
+from bridge.memory.ram import GuestRam
 from tests.app.conftest import make_guest
 
 WIDTH, HEIGHT = 900, 600
@@ -44,6 +51,36 @@ def test_a_running_machine_is_looked_into_and_left_alone(homes: Path) -> None:
         assert machine.qmp("query-status")["running"]
         with pytest.raises(NoSuchMachine):
             window_screenshot(WindowOptions(size=(WIDTH, HEIGHT)), machine="nobody")
+
+
+def test_a_question_is_answered_in_the_picture(homes: Path, demo_dump: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is lit when the picture is taken are the pages that the class has; and the picture is that one."""
+    monkeypatch.setattr(offscreen_module, "SHOT_LIMIT_S", 600.0)
+    taken: list[tuple[list[int], int, NDArray[np.uint8]]] = []
+    really_taken = OffscreenWindow.picture
+
+    def noted(self: OffscreenWindow) -> NDArray[np.uint8]:
+        state = self.window.state
+        assert state.queries.latest is not None
+        assert state.queries.latest.result is not None
+        index = state.stage.feeds["guest"].store.highlight.index
+        assert index is not None
+        taken.append((np.flatnonzero(index).tolist(), len(state.queries.latest.result.matches), really_taken(self)))
+        return taken[0][2]
+
+    monkeypatch.setattr(OffscreenWindow, "picture", noted)
+    out = homes / "asked.png"
+    asked = ["--find", "page tables", "--size", "480x320", "--out", str(out)]
+    assert main(["shot", "--dump", str(demo_dump), "--window", *asked]) == 0
+    (lit, matches, picture), *others = taken
+    assert not others
+    ram = GuestRam.open(demo_dump)
+    classes = look_at_kernel(ram, None).sighting.classes
+    ram.close()
+    assert classes is not None
+    assert lit == np.flatnonzero(classes == PageClass.PAGE_TABLE).tolist()
+    assert matches > 1
+    assert (np.array(Image.open(out)) == picture[..., :3]).all()
 
 
 def test_a_guest_that_does_not_come_is_said(homes: Path) -> None:
