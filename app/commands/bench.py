@@ -7,7 +7,8 @@ from app.failures import UsageError
 from app.output import print_json, print_text
 
 _BENCHMARKS = {
-    name: f"app.benchmarks.{name}" for name in ("memory", "render", "window", "introspect", "ask", "search", "overlay")
+    name: f"app.benchmarks.{name}"
+    for name in ("memory", "render", "window", "introspect", "ask", "store", "search", "overlay")
 }
 
 
