@@ -84,8 +84,8 @@ class Answers:
         if row is None:
             title = shown_title(asked)
             return self._highlights.add(asked.machine, title, query=asked.title, pages=asked.result.pages, fly=False)
-        pages = row.match.pages
-        return self._highlights.add(asked.machine, row.match.label, query=asked.title, pages=pages, fly=False)
+        match = row.match
+        return self._highlights.add(asked.machine, match.label, query=asked.title, pages=match.pages, fly=False)
 
     def go(self, asked: Asked, row: FoundRow) -> None:
         """Select the first byte of one of the things that were found, and fly there. Raises BadArguments."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
     from render.bricks import BrickStore
 
 _MAX_ASKED, _FORGET_S = 64, 5.0
-_POLL_S = 0.004
 _NEVER_S = 1e6  # a wait that select takes and that nobody lives to see end
 
 
@@ -152,12 +150,9 @@ class Kernels:
         watched = self._watched.get(machine)
         if watched is None:
             raise KernelError(f"The memory of {machine} is not shown any more.")
-        watcher, deadline = watched.watcher, time.monotonic() + limit_s
-        number = watcher.ask(name, *arguments)
-        while (reply := watcher.answer(number)) is None:
-            if time.monotonic() > deadline:
-                raise KernelError(f"The kernel of {machine} gave no answer within {limit_s:.0f} s. Try again.")
-            time.sleep(_POLL_S)
+        reply = watched.watcher.wait_for(watched.watcher.ask(name, *arguments), limit_s)
+        if reply is None:
+            raise KernelError(f"The kernel of {machine} gave no answer within {limit_s:.0f} s. Try again.")
         if reply.problem:
             raise KernelError(reply.problem)
         return reply.value

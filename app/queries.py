@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.actions import BadArguments
-from app.found_rows import FoundRow, rows_of
+from app.found_rows import NO_ROWS, FoundRows
 from app.window_world import Ask, WindowWorld, names_of_machine
 from bridge.kernel.errors import KernelError
 from bridge.memory.errors import GuestMemoryError
@@ -54,7 +54,7 @@ class Asked:
     """None where it is not understood, or not yet."""
     assumed: tuple[str, ...] = ()
     result: Result | None = field(default=None, compare=False)
-    rows: tuple[FoundRow, ...] = field(default=(), compare=False, repr=False)
+    rows: FoundRows = field(default=NO_ROWS, compare=False, repr=False)
     """The answer as it is listed."""
     problem: str = ""
     """Why there is no answer, in a sentence."""
@@ -82,7 +82,7 @@ class Asked:
             "assumed": list(self.assumed),
             "count": result.count,
             "pages": len(result.pages),
-            "labels": [match.label for match in result.matches[:TOLD]],
+            "labels": [result.matches.label(at) for at in range(min(TOLD, result.count))],
             "complete": result.complete,
             "notes": list(result.notes),
             "elapsed_ms": round(result.elapsed_s * 1000, 3),
@@ -239,7 +239,7 @@ def answered(
         if other is not None and other != asked.machine:
             return replace(asked, running=False, problem=f"Choose {other} first: the question is about that machine.")
         result = answer_query(understood.query, WindowWorld(ask, ram, ages, rules, cancelled))
-        rows = rows_of(result)
+        rows = FoundRows(result.matches)
     except _FORESEEN as error:
         return replace(asked, running=False, problem=str(error))
     return replace(asked, running=False, result=result, rows=rows, answered_s=time.monotonic())

@@ -14,7 +14,7 @@ from bridge.semantic.query.answering import answer_query
 from bridge.semantic.query.desk_world import DeskWorld, names_of
 from bridge.semantic.query.model import MAX_RULES, BadQuery, NotUnderstood, Query, Understood, Verb
 from bridge.semantic.query.parser import understand
-from bridge.semantic.query.results import Match, Result
+from bridge.semantic.query.results import Match, Matches, Result
 from bridge.semantic.search.pattern import BadPattern
 
 _ROWS = 200
@@ -116,7 +116,7 @@ def told(result: Result) -> str:
     return "\n".join(lines)
 
 
-def _table(matches: tuple[Match, ...]) -> str:
+def _table(matches: Matches) -> str:
     rows = [
         (
             one.label,

@@ -9,7 +9,7 @@ from imgui_bundle import icons_fontawesome_6 as icons
 from imgui_bundle import imgui
 
 from app.answers import shown_title
-from app.found_rows import NOWHERE, FoundRow, dull_columns, holding
+from app.found_rows import NOWHERE, FoundRow, FoundRows, dull_columns
 from app.layout import RESULTS
 from app.output import format_bytes, format_duration
 from app.panels import consult_band
@@ -162,7 +162,7 @@ def _answer(state: AppState, ui: Ui, asked: Asked, result: Result) -> None:
         title = "Nothing of the kind was found" if result.complete else "Nothing was found before it was stopped"
         note(ui, icons.ICON_FA_CIRCLE_CHECK, title)
         return
-    _table(state, ui, asked)
+    _table(state, ui, asked, asked.rows)
 
 
 def told(result: Result) -> str:
@@ -296,7 +296,7 @@ def _figure(pages: int) -> str:
     return f"{format_bytes(pages * 4096)}, {pages:,} pages"
 
 
-def _table(state: AppState, ui: Ui, asked: Asked) -> None:
+def _table(state: AppState, ui: Ui, asked: Asked, rows: FoundRows) -> None:
     table, shown = state.results.table, state.results
     if shown.number != asked.number:
         shown.number, table.selected = asked.number, None
@@ -304,7 +304,7 @@ def _table(state: AppState, ui: Ui, asked: Asked) -> None:
     if state.selection != shown.followed:
         shown.followed = place = state.selection
         if place is not None and place.machine == asked.machine:
-            row = holding(asked.rows, place.offset // 4096)
+            row = rows.holding(place.offset // 4096)
             if row is not None and row.index != table.selected:
                 table.show(row.index)
 
@@ -330,9 +330,9 @@ def _table(state: AppState, ui: Ui, asked: Asked) -> None:
         ]
 
     room = imgui.get_content_region_avail()
-    dull = dull_columns(asked.rows) if room.x < ui.theme.px(NARROW_UNITS + FILTER_UNITS) else frozenset()
+    dull = dull_columns(rows) if room.x < ui.theme.px(NARROW_UNITS + FILTER_UNITS) else frozenset()
     height = max(room.y, ui.theme.px(LEAST_TABLE_UNITS))
-    event = table.draw(ui.theme, asked.rows, size=(0.0, height), menu=menu, hidden=dull)
+    event = table.draw(ui.theme, rows, size=(0.0, height), menu=menu, hidden=dull)
     if table.focused:
         state.own_keys |= OWN_KEYS
     if event is None:

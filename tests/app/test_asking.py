@@ -19,6 +19,7 @@ from PIL import Image
 
 from app.actions import ActionDisabled, BadArguments
 from app.control import SOCKET_NAME, ControlServer
+from app.failures import CommandFailed, UsageError
 from app.found_rows import NOWHERE, dull_columns
 from app.history import History
 from app.place import Place
@@ -35,6 +36,7 @@ from tests.app.spots import Spots
 from tests.bridge.semantic.llm.test_consulting import Model, _calls, _words
 
 T = TypeVar("T")
+LIMIT_S = 300.0
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +113,26 @@ def shown_results(person: Person) -> bool:
 
 
 # Asking
+
+
+def test_a_question_for_a_picture_waits_for_its_answer_and_says_why_there_is_none(asker: Person) -> None:
+    offscreen, camera = asker.offscreen, asker.state.stage.view.camera
+    with pytest.raises(UsageError, match="Nothing here is called"):
+        offscreen.ask("nobodyknowsthis", LIMIT_S, fly=False)
+    with pytest.raises(CommandFailed, match=r"has no pages in memory\. There is no process 99999 now"):
+        offscreen.ask("process 99999", LIMIT_S, fly=False)
+    with pytest.raises(CommandFailed, match="What was written is known"):
+        offscreen.ask("what was written in the last 10 hours", LIMIT_S, fly=False)
+    assert not lit(asker)
+    before = camera.state
+    offscreen.ask("heap of dropbear", LIMIT_S, fly=False)
+    assert asker.state.queries.latest is not None
+    assert asker.state.queries.latest.result is not None
+    assert lit(asker) == asker.state.queries.latest.result.pages.tolist() != []
+    assert camera.state == before
+    offscreen.ask("heap of init", LIMIT_S, fly=True)
+    camera.skip()
+    assert camera.state != before
 
 
 def test_a_question_typed_in_the_search_box_is_answered_lit_and_listed(asker: Person) -> None:
@@ -349,7 +371,7 @@ def test_verbs_hide_count_and_keep(asker: Person) -> None:
     assert compared.result.comparison is not None
     asker.frame(3)
     none = ask(asker, "bytes 13 37 13 37 be ef be ef de ad 00 42")
-    assert none.rows == ()
+    assert not none.rows
     asker.frame(3)
 
 

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bridge.semantic.query.finding import Finder, Found
+from bridge.semantic.query.finding import Finder
+from bridge.semantic.query.found import Found, pages_of
 from bridge.semantic.query.model import Changing, Query, Target, Verb, When
-from bridge.semantic.query.results import NO_PAGES, U32, Comparison, Match, Result
+from bridge.semantic.query.results import U32, Comparison, Match, Result
 from bridge.semantic.query.world import Mask, NotWatched, World
 
 __all__ = ["Comparison", "Match", "NotWatched", "Result", "World", "answer_query"]
@@ -23,7 +24,7 @@ MAX_MATCHES = 10_000
 class _Side:
     """What one target gave."""
 
-    matches: list[Match]
+    found: list[Found]
     pages: U32
     complete: bool
 
@@ -39,19 +40,20 @@ def answer_query(query: Query, world: World) -> Result:
     finder = Finder(world, written)
     scope = None if query.within is None else finder.scope(query.within)
     left = _side(finder, world, query.target, scope, query.within)
-    comparison, matches, pages, complete = None, left.matches, left.pages, left.complete
+    comparison, found, pages, complete = None, left.found, left.pages, left.complete
     if query.against is not None:
         right = _side(finder, world, query.against, scope, query.within)
         both = len(np.intersect1d(left.pages, right.pages, assume_unique=True))
         comparison = Comparison(
             finder.title(query.target), finder.title(query.against), len(left.pages), len(right.pages), both
         )
-        matches, pages = matches + right.matches, np.union1d(pages, right.pages)
+        found, pages = found + right.found, np.union1d(pages, right.pages)
         complete = complete and right.complete
     if query.verb is Verb.GO_TO and not len(pages):
         finder.note("There is nowhere to go: nothing that was found is in memory.")
+    matches = finder.matches(found)
     elapsed_s = time.perf_counter() - started
-    return Result(query, tuple(matches), pages, elapsed_s, complete, tuple(dict.fromkeys(finder.notes)), comparison)
+    return Result(query, matches, pages, elapsed_s, complete, tuple(dict.fromkeys(finder.notes)), comparison)
 
 
 def _written(when: When, world: World) -> Mask:
@@ -62,31 +64,28 @@ def _written(when: When, world: World) -> Mask:
 
 
 def _side(finder: Finder, world: World, target: Target, scope: U32 | None, within: Target | None) -> _Side:
-    """The matches of one target, only in the pages of a scope, and only of what was written then."""
+    """What one target is, only in the pages of a scope, and only of what was written then."""
     kept = finder.kept(scope)
     found = finder.find(target, scope, within)
-    matches: list[Match] = []
-    masks: list[U32] = []
-    complete = True
+    left: list[Found] = []
+    room, complete = MAX_MATCHES, True
     for one in _until_cancelled(found, world):
-        match = finder.match(one, kept)
-        if match is None:
-            continue
-        if len(matches) == MAX_MATCHES:
+        counted = finder.cut(one, kept)
+        if len(counted) > room:
             complete = False
             finder.note(f"These are the first {MAX_MATCHES:,}; there are more.")
+            left.append(counted.some(np.arange(room)))
             break
-        matches.append(match)
-        masks.append(match.pages)
+        left.append(counted)
+        room -= len(counted)
     if world.cancelled():
         complete = False
         finder.note("It was cancelled: there may be more.")
-    pages = np.unique(np.concatenate(masks)) if masks else NO_PAGES
-    return _Side(matches, pages, complete and finder.complete)
+    return _Side(left, pages_of(left, world.n_pages), complete and finder.complete)
 
 
 def _until_cancelled(found: Iterable[Found], world: World) -> Iterable[Found]:
-    for index, one in enumerate(found):
-        if index % 64 == 0 and world.cancelled():
+    for one in found:
+        if world.cancelled():
             return
         yield one

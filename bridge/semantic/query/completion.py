@@ -201,7 +201,8 @@ def _roles(names: Names) -> Iterator[_Candidate]:
 def _named(kinds: Iterable[Kind], names: Names, partial: str, *, quoted: bool = False) -> Iterator[_Candidate]:
     for kind in kinds:
         if kind is Kind.PROCESS:
-            for one in names.processes:
+            first = {one.name: one for one in reversed(names.processes)}  # four hundred may go by one name
+            for one in sorted(first.values(), key=lambda one: one.pid):
                 note = f"process {one.pid}" + (f", {shown(one.command_line, 80)}" if one.command_line else "")
                 yield _Candidate(_written(one.name, quoted), one.name, "process", note)
         elif kind is Kind.CLASS:

@@ -1,9 +1,8 @@
-"""Naming: what pages are called, by what they hold and whose they are; and where they lie for the guest."""
+"""Naming: what pages are called, by what they hold and whose they are."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -12,12 +11,10 @@ from bridge.kernel.owned import Glance
 from bridge.kernel.page_classes import CLASS_TITLES, PageClass
 from bridge.kernel.page_details import KERNEL_TABLES
 from bridge.kernel.snapshot import PART_TITLES, Part
-from bridge.memory.physical_map import PAGE_BYTES, PhysicalMap
-from bridge.semantic.query.results import NO_RANGES, U32, Ranges
+from bridge.semantic.query.found import Found, grouped
+from bridge.semantic.query.results import I64, NOBODY, U32
 from bridge.semantic.query.texts import shown
 
-I64 = npt.NDArray[np.int64]
-SEVERAL = "several"
 FILES = (PageClass.FILE, PageClass.SHARED_MEMORY)
 _SUBJECTS = (PageClass.SLAB, PageClass.KERNEL_STACK, PageClass.MODULE, PageClass.PAGE_TABLE, *FILES)
 """Classes whose pages are told apart by what they are of."""
@@ -32,82 +29,52 @@ _KERNELS_OWN = (
 """Classes of the kernel's image: its pages stay its own where processes map them too."""
 
 
-_FEW = 32
-"""Pages that are put together one by one: for so few, arrays take longer."""
+class Processes:
+    """What processes are called. It holds their names alone, so that an answer that is kept holds no more."""
 
+    def __init__(self, pids: list[int], names: Sequence[str]) -> None:
+        self._names = dict(zip(pids, names, strict=True))
 
-@dataclass(frozen=True, slots=True)
-class Named:
-    """Some pages that go by one name."""
+    def called(self, pid: int) -> str:
+        """`sshd (412)`."""
+        name = self._names.get(pid)
+        return f"process {pid}" if name is None else f"{shown(name, 60)} ({pid})"
 
-    label: str
-    kind: str
-    pid: int | None
-    pages: U32
+    def tables(self, pid: int) -> str:
+        """Whose page tables."""
+        return "page tables of the kernel" if pid == KERNEL_TABLES else f"page tables of {self.called(pid)}"
 
 
 class Namer:
     """Names the pages of one look."""
 
-    def __init__(self, glance: Glance, physical_map: PhysicalMap) -> None:
+    def __init__(self, glance: Glance) -> None:
         self.glance = glance
-        self._map = physical_map
         self._pids = glance.processes.pids
-        self._by_pid = dict(zip(self._pids.tolist(), glance.processes.names, strict=True))
-        self._called_so: dict[int, str] = {}
-        self._paddrs: I64 | None = None
-        """(n_pages,) where each page lies for the guest, -1 for nowhere; made when it is first needed."""
+        self.processes = Processes(self._pids.tolist(), glance.processes.names)
 
-    def process(self, pid: int) -> str:
-        """`sshd (412)`."""
-        called = self._called_so.get(pid)
-        if called is None:
-            called = f"{shown(self._by_pid[pid], 60)} ({pid})" if pid in self._by_pid else f"process {pid}"
-            self._called_so[pid] = called
-        return called
-
-    def class_of(self, pages: U32) -> str:
-        """The title of the class that pages have, or that they have several."""
-        if not len(pages):
-            return ""
-        # An answer has thousands of matches, most of few pages: no set is made of those.
-        kinds = self.glance.classes[pages]
-        first = int(kinds[0])
-        return CLASS_TITLES[PageClass(first)] if len(kinds) == 1 or not (kinds != first).any() else SEVERAL
-
-    def ranges(self, pages: U32) -> Ranges:
-        """(n, 2) where pages lie for the guest: start and length, those that touch as one, by address."""
-        if not len(pages):
-            return NO_RANGES
-        if self._paddrs is None:
-            offsets = np.arange(len(self.glance.classes), dtype=np.uint64) * np.uint64(PAGE_BYTES)
-            self._paddrs = self._map.paddr_from_offset(offsets)
-        paddrs = self._paddrs[pages]
-        if len(paddrs) <= _FEW:
-            return _joined(sorted(paddrs.tolist()))
-        paddrs = np.sort(paddrs[paddrs >= 0])
-        first = np.flatnonzero(np.diff(paddrs, prepend=-2 * PAGE_BYTES) != PAGE_BYTES)
-        counts = np.diff(np.append(first, len(paddrs)))
-        return np.stack([paddrs[first], counts * PAGE_BYTES], axis=1)
-
-    def groups(self, pages: U32) -> Iterator[Named]:
+    def groups(self, pages: U32) -> Found:
         """Pages told apart by what they are: of a part of a process, of a file, of a slab cache, of a class. The
         largest group first.
         """
-        keys = self._keys(pages)
-        found, which = np.unique(keys, axis=0, return_inverse=True)
-        order = np.argsort(which.reshape(-1), kind="stable")
-        counts = np.bincount(which.reshape(-1), minlength=len(found))
-        pieces = np.split(pages[order], np.cumsum(counts)[:-1]) if len(found) else []
-        for index in np.argsort(-counts, kind="stable").tolist():
-            yield Named(*self._called(*found[index].tolist()), np.sort(pieces[index]))
+        keys, which = self._told_apart(pages)
+        order = np.argsort(-np.bincount(which, minlength=len(keys)), kind="stable")
+        groups = grouped(which, pages, len(keys)).some(order)
+        called = [self._called(*key) for key in keys[order].tolist()]
+        pids = [NOBODY if pid is None else pid for _, _, pid in called]
+        labels, kinds = [label for label, _, _ in called], [kind for _, kind, _ in called]
+        return Found(labels, kinds, np.array(pids, np.int64), groups.starts, groups.pages)
 
     def names(self, pages: npt.NDArray[np.int64] | U32) -> list[tuple[str, str, int | None]]:
         """Label, kind and process of each page (n,)."""
-        keys = self._keys(pages)
-        found, which = np.unique(keys, axis=0, return_inverse=True)
-        called = [self._called(*key) for key in found.tolist()]
-        return [called[index] for index in which.reshape(-1).tolist()]
+        keys, which = self._told_apart(pages)
+        called = [self._called(*key) for key in keys.tolist()]
+        return [called[index] for index in which.tolist()]
+
+    def _told_apart(self, pages: npt.NDArray[np.int64] | U32) -> tuple[I64, I64]:
+        """(k, 4) the keys that there are, see _keys, and (n,) which of them each page has."""
+        found, which = np.unique(self._keys(pages), axis=0, return_inverse=True)
+        return found, which.reshape(-1)
 
     def _keys(self, pages: npt.NDArray[np.int64] | U32) -> I64:
         """(n, 4): class, subject, index of the first process that maps it, part of that. -1, 0: does not matter."""
@@ -125,7 +92,7 @@ class Namer:
         details = self.glance.details
         if owner >= 0:
             pid = int(self._pids[owner])
-            return f"{self.process(pid)} {PART_TITLES[Part(part)].lower()}", "process", pid
+            return f"{self.processes.called(pid)} {PART_TITLES[Part(part)].lower()}", "process", pid
         title = CLASS_TITLES[PageClass(page_class)]
         if subject < 0:
             return title, "class", None
@@ -138,19 +105,4 @@ class Namer:
         if page_class == PageClass.KERNEL_STACK:
             task = details.stacks[subject]
             return f"kernel stack of {shown(task.name)} ({task.tid})", "kernel stack", task.pid
-        return self.tables(details.tables[subject]), "page tables", details.tables[subject] or None
-
-    def tables(self, pid: int) -> str:
-        """Whose page tables."""
-        return "page tables of the kernel" if pid == KERNEL_TABLES else f"page tables of {self.process(pid)}"
-
-
-def _joined(paddrs: list[int]) -> Ranges:
-    """(n, 2) the same of a few pages, ascending."""
-    found: list[list[int]] = []
-    for paddr in paddrs:
-        if found and found[-1][0] + found[-1][1] == paddr:
-            found[-1][1] += PAGE_BYTES
-        elif paddr >= 0:
-            found.append([paddr, PAGE_BYTES])
-    return np.array(found, np.int64).reshape(-1, 2)
+        return self.processes.tables(details.tables[subject]), "page tables", details.tables[subject] or None

@@ -24,6 +24,8 @@ def unquote(text: str) -> str:
 
 def shown(text: str, limit: int = MAX_SHOWN) -> str:
     """A guest's string as one bounded line with nothing in it that a terminal or a font would act on."""
+    if len(text) <= limit and text.isprintable():
+        return text
     safe = "".join(c if c.isprintable() else numbered(c) for c in text[: limit + 1])
     return safe if len(safe) <= limit else safe[: limit - 1] + "…"
 
