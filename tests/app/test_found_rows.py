@@ -11,7 +11,7 @@ from bridge.memory.physical_map import PAGE_BYTES, PhysicalMap, RamRegion
 from bridge.semantic.query.found import Found
 from bridge.semantic.query.results import NOBODY, Matches
 
-SETS = ([9, 3, 4], [], [7], [0, 1], [15])
+SETS: tuple[list[int], ...] = ([9, 3, 4], [], [7], [0, 1], [15])
 MAP = PhysicalMap(16 * PAGE_BYTES, (RamRegion(0x10000, 0, 15 * PAGE_BYTES, "ram"),))
 
 
