@@ -69,7 +69,7 @@ class FoundRows(Sequence[FoundRow]):
             return tuple(FoundRow(self.matches, index) for index in range(*at.indices(len(self))))
         if not -len(self) <= at < len(self):
             raise IndexError(at)
-        return FoundRow(self.matches, at % len(self))
+        return FoundRow(self.matches, int(at) % len(self))  # tables count in numpy's numbers, ImGui takes none
 
     def holding(self, page: int) -> FoundRow | None:
         """The smallest match that has a page of the RAM file."""

@@ -38,6 +38,7 @@ def test_cells_are_those_of_the_match(rows: FoundRows) -> None:
     assert ranges_text(rows[0].match) == "0x13000+0x2000\n0x19000+0x1000"
     assert [row.index for row in rows[1:3]] == [1, 2]
     assert rows[-1].index == 4
+    assert type(rows[np.arange(5)[2]].index) is int, "ImGui takes no number of numpy's"
     with pytest.raises(IndexError):
         rows[5]
 
