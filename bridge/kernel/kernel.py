@@ -33,6 +33,7 @@ _MAX_NOTES = 32
 """Different ones that are followed: what is left of a few boots. Each may lead to symbols that have to be decoded."""
 _MAX_BANNERS = 1024
 """That are tried. Logs hold a few; a guest may fill its memory with them."""
+_BANNER_BYTES = 200
 _BANNER = re.compile(rb"Linux version (\d+\.\d+[^ ]{0,60}) \(")
 
 
@@ -65,10 +66,12 @@ class Kernel:
         banner = self.symbols.find("linux_banner")
         if banner is None:
             return True
-        try:
-            return f"Linux version {self.release} " in self.space.string(banner, 200)
-        except NotMapped:
+        if banner > (1 << 64) - 2 * _BANNER_BYTES:
             return False
+        first = banner & ~7
+        words, _ = self.space.words(np.arange(first, banner + _BANNER_BYTES, 8, dtype=np.uint64))
+        text = words.tobytes()[banner - first :].split(b"\0", 1)[0]  # what is not mapped is zero
+        return f"Linux version {self.release} ".encode() in text
 
     def root_space(self, root: int) -> AddressSpace:
         """The address space whose topmost table is at physical address `root`: a process's."""

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
 from bridge.kernel.errors import KernelError, NotMapped
 from bridge.kernel.space import KERNEL_MAP, KernelSpace
@@ -55,50 +54,6 @@ class Peek:
             page = self._space.page(vaddr >> 12)
             self._image[vaddr >> 12] = page
         return int.from_bytes(page[vaddr & 4095 : (vaddr & 4095) + 8], "little")
-
-
-class Recorder:
-    """Peeks, and keeps what it saw: what follows from that alone is the same again while all of it is the same."""
-
-    def __init__(self, space: KernelSpace, peek: Peek) -> None:
-        self._space = space
-        self._peek = peek
-        self._places: list[int] = []
-        self._values: list[int] = []
-        self._indices: npt.NDArray[np.int64] | None = None
-        self._expected: npt.NDArray[np.uint64] = np.zeros(0, np.uint64)
-        self._others: list[tuple[int, int]] = []
-
-    def __call__(self, vaddr: int) -> int:
-        """The word at `vaddr`. Raises NotMapped."""
-        value = self._peek(vaddr)
-        self._places.append(vaddr)
-        self._values.append(value)
-        return value
-
-    def is_unchanged(self) -> bool:
-        """Whether every word that was seen is still what it was."""
-        if self._indices is None:
-            self._indices = self._sort_out()
-        same = bool((self._space.reader.all_words[self._indices] == self._expected).all())
-        try:
-            return same and all(self._peek(vaddr) == value for vaddr, value in self._others)
-        except NotMapped:
-            return False
-
-    def _sort_out(self) -> npt.NDArray[np.int64]:
-        """Most lie in the direct map, where they can be read all at once; the heads of lists lie in the image."""
-        vaddrs, values = np.array(self._places, np.uint64), np.array(self._values, np.uint64)
-        reader, direct_map = self._space.reader, self._space.direct_map
-        if direct_map is None or not reader.is_aligned:
-            offsets, direct = vaddrs, np.zeros(len(vaddrs), np.bool_)
-        else:
-            # What is below the direct map wraps around, to where no RAM is.
-            offsets, direct = reader.offsets(vaddrs - np.uint64(direct_map), 8)
-            direct &= vaddrs & np.uint64(7) == 0
-        self._expected = values[direct]
-        self._others = list(zip(vaddrs[~direct].tolist(), values[~direct].tolist(), strict=True))
-        return (offsets[direct] >> np.uint64(3)).astype(np.int64)
 
 
 def list_nodes(peek: Callable[[int], int], head: int, limit: int) -> list[int]:

@@ -7,6 +7,7 @@ in, so that what was freed or reused while it was read is not believed.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from types import ModuleType
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +24,9 @@ U64 = npt.NDArray[np.uint64]
 VM_READ, VM_WRITE, VM_EXEC, VM_SHARED, VM_GROWSDOWN = 1, 2, 4, 8, 0x100
 _MAX_VMAS = 1 << 20
 """More than any sane guest has in all; vm.max_map_count is 65,530 for one process."""
+
+_LEAST_ROOM = 1024
+_NOTHING: U64 = np.zeros(0, np.uint64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +95,11 @@ class Vmas:
         return replace(self, **{name: getattr(self, name)[kept] for name in names})
 
 
+def _room(n: int) -> tuple[npt.NDArray[np.int64], U64]:
+    """Owners, and what else is said of regions."""
+    return np.zeros(n, np.int64), np.zeros((n, 6), np.uint64)
+
+
 class MapReader:
     """Reads the memory maps of one kernel's processes."""
 
@@ -103,9 +112,58 @@ class MapReader:
         self._heap = Members({name: (self.layout.mm_marks[name], 8) for name in ("start_brk", "brk")})
         named = ("start", "end", "mm", "flags", "file", "pgoff")
         self._members = Members({name: (getattr(self.layout, name), 8) for name in named})
+        self._loops: ModuleType | None = None
+        self._room = _room(_LEAST_ROOM)
+        self._last: tuple[U64, Vmas] | None = None
+
+    def remember(self) -> None:
+        """Be ready to be asked again and again, by compiled code: what is the same as before is the same object."""
+        from bridge.kernel import list_loops  # not above: it loads a compiler
+
+        self.kernel.space.remember()
+        self._loops = list_loops if self.kernel.space.remembers else None
 
     def vmas(self, mms: U64) -> Vmas:
         """The VMAs of the address spaces `mms` (n,), each a `struct mm_struct *`."""
+        if self._loops is not None and self.layout.tree is not None and (followed := self._followed(mms)) is not None:
+            return followed
+        return self._walked(mms)
+
+    def _followed(self, mms: U64) -> Vmas | None:
+        """The same by compiled code, where nothing is amiss; else None."""
+        layout, space, loops = self.layout, self.kernel.space, self._loops
+        assert loops is not None
+        assert layout.tree is not None
+        members = (layout.start, layout.end, layout.flags, layout.file, layout.pgoff)
+        while True:
+            ended, n_found = loops.read_regions(
+                space.reader.all_words,
+                space.pieces(_NOTHING),
+                mms,
+                np.uint64(layout.tree),
+                np.uint64(layout.mm),
+                np.array(members, np.uint64),
+                *self._room,
+            )
+            if ended == loops.WALKED:
+                break
+            if ended != loops.NO_ROOM or len(self._room[0]) > _MAX_VMAS:
+                return None
+            self._room = _room(2 * len(self._room[0]))
+        owners, columns = self._room[0][:n_found], self._room[1][:n_found]
+        if (
+            self._last is not None
+            and np.array_equal(columns, self._last[0])
+            and np.array_equal(owners, self._last[1].owners)
+        ):
+            return self._last[1]
+        columns = columns.copy()
+        addresses, starts, ends, flags, files, page_offsets = (np.ascontiguousarray(column) for column in columns.T)
+        vmas = Vmas(addresses, owners.copy(), starts, ends, flags, files, page_offsets, True)
+        self._last = columns, vmas
+        return vmas
+
+    def _walked(self, mms: U64) -> Vmas:
         layout, space = self.layout, self.kernel.space
         if layout.tree is not None:
             roots, ok = space.words(mms + np.uint64(layout.tree))

@@ -24,11 +24,8 @@ class Members:
 
     def read(self, space: KernelSpace, objects: U64) -> Columns:
         """Read them from the objects at virtual addresses (n,)."""
-        places = objects[:, None] + self._offsets[None, :]
-        words, mapped = space.words(places.reshape(-1))
-        shape = (len(objects), len(self._offsets))
-        ok = np.logical_and.reduce(mapped.reshape(shape), axis=1)
-        return Columns(self._places, self._column, words.reshape(shape), ok)
+        words, mapped = space.words_of(objects, self._offsets)
+        return Columns(self._places, self._column, words, np.logical_and.reduce(mapped, axis=1))
 
 
 class Columns:
@@ -55,11 +52,15 @@ class Columns:
         signed: npt.NDArray[np.int64] = (self.u64(name) << np.uint64(unused)).view(np.int64) >> unused
         return signed
 
+    def words(self, name: str) -> U64:
+        """(n, w) the words that hold a member of each object."""
+        offset, size = self._places[name]
+        return self._words[:, self._column[offset & ~7] : self._column[offset + size - 1 & ~7] + 1]
+
     def raw(self, name: str) -> list[bytes]:
         """The bytes of a member of each object."""
         offset, size = self._places[name]
-        first, last = self._column[offset & ~7], self._column[offset + size - 1 & ~7]
-        data = np.ascontiguousarray(self._words[:, first : last + 1]).view(np.uint8)
+        data = np.ascontiguousarray(self.words(name)).view(np.uint8)
         start = offset & 7
         pieces = np.ascontiguousarray(data[:, start : start + size])
         return [bytes(piece) for piece in pieces.view(np.dtype((np.void, size))).reshape(-1).tolist()]

@@ -7,8 +7,9 @@ Rules are applied from the surest to the least sure, and a page keeps the first 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +22,9 @@ from bridge.kernel.page_types import PageLayout, PageTypes
 from bridge.kernel.paging import Mappings
 from bridge.kernel.tasks import Tasks
 from bridge.kernel.user_tables import UserTables
+
+if TYPE_CHECKING:
+    from bridge.kernel.page_sorter import PageSorter, SortedPages
 
 Mask = npt.NDArray[np.bool_]
 Pages = npt.NDArray[np.int64]
@@ -102,6 +106,8 @@ class PageMap:
     frames: Frames
     """Of use until the same classifier looks again, if it remembers."""
     kernel_mappings: Mappings
+    sorted: SortedPages | None = field(default=None, compare=False, repr=False)
+    """What else was found on the way, by one that remembers; of use as long as `frames`."""
 
     def count(self, page_class: PageClass) -> int:
         """How many pages are of a class."""
@@ -128,11 +134,16 @@ class PageClassifier:
         self._image = self._image_pages()
         self._per_cpu: Pages = np.zeros(0, np.int64)
         self._frames: FrameReader | None = None
+        self._sorter: PageSorter | None = None
+        self._stacks = StackPages(kernel)
 
     def remember(self) -> None:
-        """Be ready to classify again and again."""
+        """Be ready to classify again and again, by compiled code where the kernel's records are of the usual form."""
+        from bridge.kernel.page_sorter import PageSorter  # not above: it loads a compiler
+
         if self._frames is None:
             self._frames = FrameReader(self.kernel, self.layout)
+            self._sorter = PageSorter(self.kernel, self.layout)
 
     def classify(self, tasks: Tasks, user: UserTables) -> PageMap:
         """Look at everything once. `user` are the page tables of all processes.
@@ -143,6 +154,28 @@ class PageClassifier:
         half = self._half.read()
         remembered = self._frames
         frames = read_frames(kernel, layout, half.mappings) if remembered is None else remembered.read(half.mappings)
+        if not len(self._per_cpu):  # it stays where it was made at boot
+            self._per_cpu = self._first_per_cpu_chunk()
+        tables = kernel.reader.pages_of(user.tables)
+        # Those of processes were all made at run time, so they are marked, if the kernel marks them at all.
+        types = self.types.with_tables(frames.page_type[tables])
+        stacks = self._stacks.of(half.mappings, tasks)[0]
+        if self._sorter is not None and self._sorter.can_sort(frames):
+            # What is claimed first counts; see below for the order among all rules.
+            early = (
+                (PageClass.VMEMMAP, frames.backing),
+                (PageClass.PAGE_TABLE, tables),
+                (PageClass.PAGE_TABLE, half.tables),
+            )
+            late = (
+                *self._image,
+                (PageClass.KERNEL_STACK, stacks),
+                (PageClass.MODULE, half.modules),
+                (PageClass.VMALLOC, half.vmalloc),
+                (PageClass.PER_CPU, self._per_cpu),
+            )
+            sorted_pages = self._sorter.sort(frames, types, early, late, self._shared_or_file)
+            return PageMap(sorted_pages.classes, sorted_pages.orders, frames, half.mappings, sorted_pages)
         classes = np.zeros(len(frames), np.uint8)
 
         def put(page_class: PageClass, where: Mask | Pages) -> None:
@@ -159,20 +192,16 @@ class PageClassifier:
             slab |= head_flags & np.uint64(1 << layout.bits["slab"]) != 0
         put(PageClass.SLAB, slab)
         put(PageClass.VMEMMAP, frames.backing)
-        tables = kernel.reader.pages_of(user.tables)
         put(PageClass.PAGE_TABLE, tables)
         put(PageClass.PAGE_TABLE, half.tables)
-        # Those of processes were all made at run time, so they are marked, if the kernel marks them at all.
-        put(PageClass.PAGE_TABLE, self.types.with_tables(frames.page_type[tables]).test("table", frames.page_type))
+        put(PageClass.PAGE_TABLE, types.test("table", frames.page_type))
         mapping, in_use = frames.of_heads(frames.mapping), frames.of_heads(frames.refcount) > 0
         self._put_mapped(mapping, in_use, put)
         for page_class, pages in self._image:
             put(page_class, pages)
-        put(PageClass.KERNEL_STACK, stack_pages(kernel, half.mappings, tasks)[0])
+        put(PageClass.KERNEL_STACK, stacks)
         put(PageClass.MODULE, half.modules)
         put(PageClass.VMALLOC, half.vmalloc)
-        if not len(self._per_cpu):  # it stays where it was made at boot
-            self._per_cpu = self._first_per_cpu_chunk()
         put(PageClass.PER_CPU, self._per_cpu)
         put(PageClass.RESERVED, frames.flag("reserved"))
         typed = (frames.page_type & np.uint32(0x8000_0000) != 0) & (frames.page_type != np.uint32(0xFFFF_FFFF))
@@ -213,11 +242,16 @@ class PageClassifier:
         put(PageClass.ANONYMOUS, pages[kind & np.uint64(1) != 0])
         files = pages[kind == 0]
         spaces, which = np.unique(mapping[files], return_inverse=True)
+        kinds = self._shared_or_file(spaces)
+        put(PageClass.SHARED_MEMORY, files[(kinds == PageClass.SHARED_MEMORY)[which]])
+        put(PageClass.FILE, files[(kinds == PageClass.FILE)[which]])
+
+    def _shared_or_file(self, spaces: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint8]:
+        """(n,) PageClass of the pages of what may be some `struct address_space *` (n,); UNKNOWN where it is none."""
         a_ops, ok = self.kernel.space.words(spaces + np.uint64(self._a_ops))
         real = ok & self.kernel.space.is_kernel_pointer(a_ops)
-        shared = real & (a_ops == np.uint64(self._shmem or 0))
-        put(PageClass.SHARED_MEMORY, files[shared[which]])
-        put(PageClass.FILE, files[(real & ~shared)[which]])
+        kinds = np.where(a_ops == np.uint64(self._shmem or 0), PageClass.SHARED_MEMORY, PageClass.FILE)
+        return np.where(real, kinds, PageClass.UNKNOWN).astype(np.uint8)
 
     def _image_pages(self) -> list[tuple[PageClass, Pages]]:
         """What the image is made of; it does not change while the kernel runs."""
@@ -242,6 +276,27 @@ class PageClassifier:
             return np.zeros(0, np.int64)
         paddrs, mapped = space.translate(np.arange(start, start + length, 4096, dtype=np.uint64))
         return self.kernel.reader.pages_of(paddrs[mapped])
+
+
+class StackPages:
+    """As `stack_pages`, again and again: looked up anew only for other stacks, or where the kernel maps otherwise."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self._kernel = kernel
+        self._asked: tuple[Mappings, npt.NDArray[np.uint64]] | None = None
+        self._found: tuple[Pages, Pages, Pages] | None = None
+
+    def of(self, mappings: Mappings, tasks: Tasks) -> tuple[Pages, Pages, Pages]:
+        """What `stack_pages` says."""
+        asked = self._asked
+        if (
+            self._found is None
+            or asked is None
+            or asked[0] is not mappings
+            or not np.array_equal(asked[1], tasks.stacks)
+        ):
+            self._found, self._asked = stack_pages(self._kernel, mappings, tasks), (mappings, tasks.stacks)
+        return self._found
 
 
 def stack_pages(kernel: Kernel, mappings: Mappings, tasks: Tasks) -> tuple[Pages, Pages, Pages]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import overload
+from typing import TYPE_CHECKING, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -13,11 +13,14 @@ from bridge.kernel.errors import MissingType, NotMapped
 from bridge.kernel.frames import Frames
 from bridge.kernel.kernel import Kernel
 from bridge.kernel.module_ranges import ModuleReader
-from bridge.kernel.page_classes import PageClass, PageMap, stack_pages
+from bridge.kernel.page_classes import PageClass, PageMap, StackPages
 from bridge.kernel.page_files import CachedFile, FileNames
 from bridge.kernel.paging import Mappings
 from bridge.kernel.tasks import Tasks
 from bridge.kernel.user_tables import UserTables
+
+if TYPE_CHECKING:
+    from bridge.kernel.page_sorter import SortedPages
 
 I32 = npt.NDArray[np.int32]
 U32 = npt.NDArray[np.uint32]
@@ -104,6 +107,7 @@ class PageDetailer:
     def __init__(self, kernel: Kernel) -> None:
         self.kernel = kernel
         self._modules = ModuleReader(kernel)
+        self._stack_pages = StackPages(kernel)
         self._files: FileNames | None
         try:
             self._files = FileNames(kernel)
@@ -116,19 +120,37 @@ class PageDetailer:
 
     def tell(self, page_map: PageMap, tasks: Tasks, roots: U64, user: UserTables) -> PageDetails:
         """Everything. `user` are the tables under `roots` (k,)."""
-        n_pages = len(page_map.classes)
-        subjects, places = np.full(n_pages, -1, np.int32), np.zeros(n_pages, np.uint32)
         classes, frames = page_map.classes, page_map.frames
-        caches = self._slabs(classes, frames, subjects, places)
-        files = self._file_pages(classes, frames, subjects, places)
+        if page_map.sorted is not None and self._files is not None and self._cache_name is not None:
+            caches, files, subjects, places = self._of_sorted(frames, page_map.sorted)
+        else:
+            n_pages = len(classes)
+            subjects, places = np.full(n_pages, -1, np.int32), np.zeros(n_pages, np.uint32)
+            caches = self._slabs(classes, frames, subjects, places)
+            files = self._file_pages(classes, frames, subjects, places)
+            free = classes == PageClass.FREE
+            places[free] = page_map.orders[free]
         stacks = self._stacks(classes, page_map.kernel_mappings, tasks, subjects, places)
         modules = self._module_pages(classes, page_map.kernel_mappings, subjects)
         tables = self._tables(classes, page_map.kernel_mappings, user, _pids_of(roots, tasks), subjects, places)
-        free = classes == PageClass.FREE
-        places[free] = page_map.orders[free]
         return PageDetails(subjects, places, caches, files, stacks, modules, tables)
 
     # ----- inside
+
+    def _of_sorted(
+        self, frames: Frames, pages: SortedPages
+    ) -> tuple[tuple[str, ...], tuple[CachedFile, ...], I32, U32]:
+        """Names of caches, files, subjects and places, of what was sorted by compiled code."""
+        from bridge.kernel.page_sorter import tell  # not above: it loads a compiler
+
+        # In the order of their addresses, as `_slabs` and `_file_pages` have them.
+        order = np.argsort(pages.caches)
+        of_caches, of_spaces = np.full(len(order), -1, np.int32), np.full(len(pages.spaces), -1, np.int32)
+        names, of_caches[order] = self._names_of_caches(pages.caches[order])
+        used = np.flatnonzero(pages.used)
+        order = used[np.argsort(pages.spaces[used])]
+        files, of_spaces[order] = self._files_of(pages.spaces[order])
+        return names, files, *tell(frames, pages, of_caches, of_spaces)
 
     def _slabs(self, classes: npt.NDArray[np.uint8], frames: Frames, subjects: I32, places: U32) -> tuple[str, ...]:
         pages = np.flatnonzero(classes == PageClass.SLAB)
@@ -136,6 +158,15 @@ class PageDetailer:
             return ()
         heads = frames.heads[pages]
         caches, which = np.unique(frames.word("slab_cache", heads), return_inverse=True)
+        names, subject = self._names_of_caches(caches)
+        subjects[pages] = subject[which]
+        places[pages] = pages - heads
+        return names
+
+    def _names_of_caches(self, caches: U64) -> tuple[tuple[str, ...], I32]:
+        """The names of some `struct kmem_cache *` (n,), and which of them each has (n,), -1 for none."""
+        if self._cache_name is None:
+            return (), np.full(len(caches), -1, np.int32)
         at, ok = self.kernel.space.words(caches + np.uint64(self._cache_name))
         names: list[str] = []
         index_of: dict[str, int] = {}
@@ -146,9 +177,7 @@ class PageDetailer:
                 subject[i] = index_of.setdefault(name, len(names))
                 if len(index_of) > len(names):
                     names.append(name)
-        subjects[pages] = subject[which]
-        places[pages] = pages - heads
-        return tuple(names)
+        return tuple(names), subject
 
     def _name_of_cache(self, cache: int, pointer: int) -> str | None:
         if (cache, pointer) not in self._cache_names:
@@ -169,19 +198,26 @@ class PageDetailer:
             return ()
         heads = frames.heads[pages]
         spaces, which = np.unique(frames.mapping[heads], return_inverse=True)
-        found = self._files.of(spaces)
-        kept = [file for file in found if file is not None]
-        subject = np.cumsum([file is not None for file in found]) - 1
-        subject = np.where([file is not None for file in found], subject, -1).astype(np.int32)
+        kept, subject = self._files_of(spaces)
         subjects[pages] = subject[which]
         # Pages of a large folio have no place of their own: they follow their head.
         places[pages] = (frames.word("index", heads) + (pages - heads).astype(np.uint64)).astype(np.uint32)
-        return tuple(kept)
+        return kept
+
+    def _files_of(self, spaces: U64) -> tuple[tuple[CachedFile, ...], I32]:
+        """The files of some `struct address_space *` (n,), and which of them each is (n,), -1 for none."""
+        if self._files is None or not len(spaces):
+            return (), np.full(len(spaces), -1, np.int32)
+        found = self._files.of(spaces)
+        real = np.array([file is not None for file in found])
+        return tuple(file for file in found if file is not None), np.where(real, np.cumsum(real) - 1, -1).astype(
+            np.int32
+        )
 
     def _stacks(
         self, classes: npt.NDArray[np.uint8], mappings: Mappings, tasks: Tasks, subjects: I32, places: U32
     ) -> StackTasks:
-        pages, owners, steps = stack_pages(self.kernel, mappings, tasks)
+        pages, owners, steps = self._stack_pages.of(mappings, tasks)
         real = classes[pages] == PageClass.KERNEL_STACK
         subjects[pages[real]] = owners[real]
         places[pages[real]] = steps[real]

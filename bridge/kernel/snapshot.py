@@ -111,14 +111,19 @@ class Introspector:
         """
         self._tables: UserTableReader | None = None
         self._owners: OwnerReader | None = None
+        # What was told last, and what it followed from.
+        self._vmas_told: tuple[Vmas, npt.NDArray[np.int64], Vmas] | None = None
+        self._parts_told: tuple[npt.NDArray[np.uint8], Vmas, Owners, npt.NDArray[np.uint8]] | None = None
 
     def remember(self) -> None:
         """Be ready for many looks, by compiled code, and keep what the last one found."""
         if self._tables is None:
             self._tables = UserTableReader(self.kernel.reader, self.kernel.levels)
             self._owners = OwnerReader(self.kernel)
+            self.kernel.space.remember()
             self.pages.remember()
             self.tasks.remember()
+            self.maps.remember()
 
     def look(self, *, frozen: bool = False) -> SemanticSnapshot:
         """Take one. `frozen`: the caller sees to it that nothing changes meanwhile.
@@ -152,11 +157,17 @@ class Introspector:
         """What follows from what was read, without the guest's memory. Before the next is read."""
         processes, vmas, page_map = reading.processes, reading.vmas, reading.page_map
         owners = self._owners_of(processes.roots, reading.roots, reading.user)
-        parts = _parts(reading.kinds, vmas, owners, len(page_map.classes))
+        parts = self._parts(reading.kinds, vmas, owners, len(page_map.classes))
         took_s = time.monotonic() - reading.started_s
         threads, details = reading.threads, reading.details
         seen = SemanticSnapshot(reading.started_s, took_s, processes, threads, vmas, page_map, owners, parts, details)
         return seen.called(reading.consistency)
+
+    def _parts(self, kinds: npt.NDArray[np.uint8], vmas: Vmas, owners: Owners, n_pages: int) -> npt.NDArray[np.uint8]:
+        before = self._parts_told
+        if before is None or before[1] is not vmas or before[2] is not owners or not np.array_equal(before[0], kinds):
+            before = self._parts_told = kinds, vmas, owners, _parts(kinds, vmas, owners, n_pages)
+        return before[3]
 
     def _user_tables(self, roots: U64) -> UserTables:
         if self._tables is not None:
@@ -176,7 +187,10 @@ class Introspector:
         while not vmas.complete and not frozen and retries < RETRIES:
             vmas = self.maps.vmas(processes.mms[own])
             retries += 1
-        return _for_processes(vmas, own), retries > 0
+        before = self._vmas_told
+        if before is None or before[0] is not vmas or not np.array_equal(before[1], own):
+            before = self._vmas_told = vmas, own, _for_processes(vmas, own)
+        return before[2], retries > 0
 
     def vma_parts(self, processes: Tasks, vmas: Vmas) -> npt.NDArray[np.uint8]:
         """(n,) Part that each region of these processes is."""

@@ -6,6 +6,8 @@ else goes through the tables. Arithmetic is used only after a walk has confirmed
 
 from __future__ import annotations
 
+from types import ModuleType
+
 import numpy as np
 import numpy.typing as npt
 
@@ -20,6 +22,7 @@ KERNEL_MAP = 0xFFFF_FFFF_8000_0000
 KERNEL_MAP_END = 0xFFFF_FFFF_C000_0000
 """At most 1 GiB of image (KERNEL_IMAGE_SIZE); modules begin at the end of it."""
 _MAX_STRING = 4096
+_FIRST = np.zeros(1, np.uint64)
 
 
 class AddressSpace:
@@ -85,7 +88,12 @@ class AddressSpace:
 
     def word(self, vaddr: int) -> int:
         """The 64-bit word at `vaddr`. Raises NotMapped."""
-        return int.from_bytes(self.read(vaddr, 8), "little")
+        if not 0 <= vaddr < 1 << 64 or vaddr & 4095 > 4088:
+            return int.from_bytes(self.read(vaddr, 8), "little")
+        values, mapped = self.words(np.array([vaddr], np.uint64))
+        if not mapped[0]:
+            raise NotMapped(vaddr)
+        return int(values[0])
 
     def page(self, number: int) -> memoryview:
         """The 4 KiB page at virtual address number << 12, as it is at each time that it is looked at.
@@ -118,6 +126,18 @@ class KernelSpace(AddressSpace):
         """PAGE_OFFSET, once it was confirmed: where all physical memory is mapped in one piece."""
         self.image_end = KERNEL_MAP
         """Behind the image, once its symbols are known."""
+        self._loops: ModuleType | None = None
+
+    @property
+    def remembers(self) -> bool:
+        """Whether RAM lies in a way that compiled code can read, and it is loaded."""
+        return self._loops is not None
+
+    def remember(self) -> None:
+        """Be ready to be read again and again, by compiled code."""
+        from bridge.kernel import table_loops  # not above: it loads a compiler
+
+        self._loops = table_loops if self.reader.is_aligned and len(self.reader.all_words) else None
 
     def image_paddr(self, vaddr: int) -> int:
         """The physical address of one in the kernel's image."""
@@ -134,8 +154,12 @@ class KernelSpace(AddressSpace):
         return True
 
     def translate(self, vaddrs: U64) -> tuple[U64, Mask]:
-        """As `AddressSpace.translate`; image and direct map by arithmetic."""
+        """As `AddressSpace.translate`; the direct map by arithmetic."""
         vaddrs = np.asarray(vaddrs, np.uint64)
+        if self._loops is not None:
+            paddrs, mapped = np.empty(len(vaddrs), np.uint64), np.empty(len(vaddrs), np.bool_)
+            self._loops.translate(*self._known_to_loops(), vaddrs, paddrs, mapped)
+            return paddrs, mapped
         if self.direct_map is None:
             return super().translate(vaddrs)
         paddrs = vaddrs - np.uint64(self.direct_map)
@@ -146,6 +170,50 @@ class KernelSpace(AddressSpace):
         found, mapped = super().translate(vaddrs[others])
         paddrs[others], direct[others] = found, mapped
         return paddrs, direct
+
+    def words_of(self, objects: U64, offsets: U64) -> tuple[U64, Mask]:
+        """The words at `offsets` (m,) of each of `objects` (n,): values (n, m), zero where the mask (n, m) is False."""
+        if self._loops is None:
+            values, mapped = super().words((objects[:, None] + offsets[None, :]).reshape(-1))
+            return values.reshape(len(objects), -1), mapped.reshape(len(objects), -1)
+        values, mapped = (
+            np.empty((len(objects), len(offsets)), np.uint64),
+            np.empty((len(objects), len(offsets)), np.bool_),
+        )
+        self._loops.read_words(*self._known_to_loops(), objects, offsets, values, mapped)
+        return values, mapped
+
+    def words(self, vaddrs: U64) -> tuple[U64, Mask]:
+        """As `AddressSpace.words`."""
+        values, mapped = self.words_of(np.asarray(vaddrs, np.uint64), _FIRST)
+        return values.reshape(-1), mapped.reshape(-1)
+
+    def pieces(self, image: U64) -> U64:
+        """(r, 3) where pieces of the kernel's memory start, where they end for whole words, and what is added to an
+        address there for its place among the bytes of RAM, modulo 2^64: the direct map, and the pages of some addresses
+        (n,) in the image, as far as they are mapped.
+        """
+        table = self.reader.region_table
+        direct = np.uint64(self.direct_map or 0)
+        regions = np.stack([table[:, 0] + direct, table[:, 1] + direct - np.uint64(7), table[:, 2] - direct], axis=1)
+        pages = np.unique(image & ~np.uint64(4095))
+        paddrs, mapped = self.translate(pages)
+        offsets, ok = self.reader.offsets(paddrs, 4096)
+        mapped &= ok
+        own = np.stack([pages, pages + np.uint64(4096 - 7), offsets - pages], axis=1)[mapped]
+        return np.concatenate([regions if self.direct_map is not None else regions[:0], own])
+
+    def _known_to_loops(self) -> tuple[U64, U64, np.uint64, int, np.uint64, np.uint64]:
+        direct, end = (0, 0) if self.direct_map is None else (self.direct_map, self.reader.end_paddr)
+        reader = self.reader
+        return (
+            reader.all_words,
+            reader.region_table,
+            np.uint64(self.root),
+            self.levels,
+            np.uint64(direct),
+            np.uint64(end),
+        )
 
     def rows(self, vaddrs: U64, length: int) -> tuple[npt.NDArray[np.uint8], Mask]:
         """As `AddressSpace.rows`; what lies in the direct map in one piece, across pages too."""

@@ -7,8 +7,9 @@ gathered from all at once.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import dataclass, fields, replace
+from types import ModuleType
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +17,7 @@ import numpy.typing as npt
 from bridge.kernel.btf import Btf, Kind
 from bridge.kernel.errors import MissingType, NotMapped
 from bridge.kernel.kernel import Kernel
-from bridge.kernel.lists import Peek, Recorder, Torn, list_nodes, retried
+from bridge.kernel.lists import Peek, Torn, list_nodes, retried
 from bridge.kernel.members import Members
 
 U64 = npt.NDArray[np.uint64]
@@ -26,6 +27,7 @@ MAX_TASKS = 1 << 22
 """PID_MAX_LIMIT on 64 bits (include/linux/threads.h)."""
 PF_KTHREAD = 0x0020_0000
 _MAX_CPUS = 8192
+_LEAST_ROOM = 1024
 
 Consistency = Literal["live", "retried", "frozen"]
 
@@ -207,17 +209,23 @@ class TaskReader:
         self._identity = Members({"pid": (layout.pid, 4), "mm": (layout.mm, 8)})
         self._pgd = Members({"pgd": (layout.pgd, 8)})
         self._mm_members = Members({"pgd": (layout.pgd, 8), **counts})
-        self._remembers = False
-        self._walked: tuple[Recorder, tuple[list[int], list[int]]] | None = None
+        self._loops: ModuleType | None = None
+        self._leader_room: I64 = np.zeros(_LEAST_ROOM, np.int64)
+        self._found_room: U64 = np.zeros(_LEAST_ROOM, np.uint64)
+        self._texts: dict[str, tuple[list[npt.NDArray[Any]], tuple[str, ...]]] = {}
+        self._told: dict[str, Tasks] = {}
 
     def remember(self) -> None:
-        """Be ready to be asked again and again: lists in which no pointer changed are not followed again."""
-        self._remembers = True
+        """Be ready to be asked again and again, by compiled code: what is the same as before is the same object."""
+        from bridge.kernel import list_loops  # not above: it loads a compiler
+
+        self.kernel.space.remember()
+        self._loops = list_loops if self.kernel.space.remembers else None
 
     def processes(self) -> Tasks:
         """All processes: the leaders of their thread groups. Raises Torn, NotMapped where retries did not help."""
         tasks, attempts = retried(self._processes)
-        return self._said(tasks, attempts)
+        return self._said(np.array(tasks, np.uint64), attempts)
 
     def threads(self) -> Tasks:
         """All tasks, every thread of every process."""
@@ -226,9 +234,8 @@ class TaskReader:
     def both(self) -> tuple[Tasks, Tasks]:
         """All processes, and all tasks, from one walk: every process is among the tasks."""
         (leaders, found), attempts = retried(self._threads)
-        threads = self._said(found, attempts)
-        place = {address: index for index, address in enumerate(found)}
-        return threads.chosen(np.array([place[leader] for leader in leaders], np.int64)), threads
+        threads = self._as_before("threads", self._said(found, attempts))
+        return self._as_before("processes", threads.chosen(leaders)), threads
 
     def unchanged(self, tasks: Tasks) -> npt.NDArray[np.bool_]:
         """(n,) whether each task is still the one that it was, with the memory that it had."""
@@ -266,17 +273,62 @@ class TaskReader:
         nodes = list_nodes(peek or self._peek, self._init + layout.tasks, MAX_TASKS)
         return [node - layout.tasks for node in nodes]
 
-    def _threads(self) -> tuple[list[int], list[int]]:
-        """The leaders, and all tasks with the leaders among them."""
-        if not self._remembers:
-            return self._walk(self._peek)
-        if self._walked is not None and self._walked[0].is_unchanged():
-            return self._walked[1]
-        self._walked = None
-        recorder = Recorder(self.kernel.space, self._peek)
-        found = self._walk(recorder)
-        self._walked = recorder, found
-        return found
+    def _threads(self) -> tuple[I64, U64]:
+        """Places of the leaders among all tasks, and all tasks with the leaders among them."""
+        if self._loops is not None and (walked := self._followed()) is not None:
+            return walked
+        leaders, found = self._walk(self._peek)
+        place = {address: index for index, address in enumerate(found)}
+        return np.array([place[leader] for leader in leaders], np.int64), np.array(found, np.uint64)
+
+    def _followed(self) -> tuple[I64, U64] | None:
+        """The same by compiled code; None where anything is amiss."""
+        layout, space, loops = self.layout, self.kernel.space, self._loops
+        assert loops is not None
+        own = np.array([layout.tasks, layout.signal, layout.thread_node], np.uint64) + np.uint64(self._init)
+        signals, _ = space.words(own[1:2])
+        heads = signals + np.uint64(layout.thread_head)
+        eight = np.uint64(8)
+        pieces = space.pieces(np.concatenate([own, own + eight, heads, heads + eight]))
+        offsets = (layout.tasks, layout.signal, layout.thread_head, layout.thread_node)
+        while True:
+            ended, n_leaders, n_found = loops.walk_tasks(
+                space.reader.all_words,
+                pieces,
+                np.uint64(self._init),
+                *(np.uint64(offset) for offset in offsets),
+                self._leader_room,
+                self._found_room,
+            )
+            if ended == loops.WALKED:
+                return self._leader_room[:n_leaders].copy(), self._found_room[:n_found].copy()
+            if ended != loops.NO_ROOM or len(self._found_room) > self.kernel.reader.n_pages:
+                return None
+            self._leader_room = np.zeros(2 * len(self._leader_room), np.int64)
+            self._found_room = np.zeros(2 * len(self._found_room), np.uint64)
+
+    def _as_before(self, what: str, tasks: Tasks) -> Tasks:
+        """The same object as last time where it says the same, and its arrays where those do."""
+        if self._loops is None:
+            return tasks
+        before = self._told.get(what)
+        if before is not None:
+            kept = {
+                field.name: _kept(getattr(before, field.name), getattr(tasks, field.name)) for field in fields(Tasks)
+            }
+            same = all(value is getattr(before, name) for name, value in kept.items())
+            tasks = before if same else Tasks(**kept)
+        self._told[what] = tasks
+        return tasks
+
+    def _as_text(self, name: str, told: list[npt.NDArray[Any]], read: Callable[[], tuple[str, ...]]) -> tuple[str, ...]:
+        """What `read` makes of some arrays, made again only where they are others than last time."""
+        if self._loops is None:
+            return read()
+        known = self._texts.get(name)
+        if known is None or not all(map(np.array_equal, known[0], told)):
+            known = self._texts[name] = [array.copy() for array in told], read()
+        return known[1]
 
     def _walk(self, peek: Callable[[int], int]) -> tuple[list[int], list[int]]:
         layout = self.layout
@@ -292,22 +344,21 @@ class TaskReader:
                 raise Torn(f"There are more than {MAX_TASKS:,} tasks.")
         return leaders, found
 
-    def _said(self, addresses: list[int], attempts: int) -> Tasks:
+    def _said(self, tasks: U64, attempts: int) -> Tasks:
         space = self.kernel.space
-        tasks = np.array(addresses, np.uint64)
         told = self._members.read(space, tasks)
         mms = told.u64("mm")
         parents, creds = (objects.read(space, told.u64(name)) for name, objects in self._behind.items())
         roots, rss = self._memory(mms, [told.i64(name) for name in self._kept()])
-        states, exits = told.u64("state").tolist(), told.u64("exit_state").tolist()
+        states, exits = told.u64("state"), told.u64("exit_state")
         return Tasks(
             addresses=tasks,
             pids=told.i64("pid"),
             tgids=told.i64("tgid"),
             ppids=parents.i64("tgid"),
             uids=creds.u64("uid").astype(np.int64),
-            names=told.text("comm"),
-            states=_state_letters(states, exits),
+            names=self._as_text("names", [told.words("comm")], lambda: told.text("comm")),
+            states=self._as_text("states", [states, exits], lambda: _state_letters(states.tolist(), exits.tolist())),
             flags=told.u64("flags").astype(np.int64),
             mms=mms,
             roots=roots,
@@ -367,6 +418,13 @@ class TaskReader:
         raw = self.kernel.space.read(table, 8 * count)
         offsets: U64 = np.unique(np.frombuffer(raw, "<u8")).astype(np.uint64)
         return offsets
+
+
+def _kept(before: Any, now: Any) -> Any:
+    """What was before, where it is the same."""
+    if isinstance(now, np.ndarray):
+        return before if np.array_equal(before, now) else now
+    return before if before == now else now
 
 
 def _state_letters(states: list[int], exit_states: list[int]) -> tuple[str, ...]:

@@ -78,10 +78,6 @@ class _Walk:
     table_levels: U8
     table_starts: I64
 
-    def equals(self, other: _Walk) -> bool:
-        """Whether the other one found the same."""
-        return all(map(np.array_equal, self._arrays(), other._arrays()))
-
     def kept(self) -> _Walk:
         """The same in arrays of its own."""
         return replace(self, **{field.name: getattr(self, field.name).copy() for field in fields(self)})
@@ -96,9 +92,6 @@ class _Walk:
         leaves = Leaves(self.vaddrs, self.paddrs, self.leaf_levels, self.leaf_starts)
         return UserTables(leaves, tables, spaces[first], self.table_levels[first])
 
-    def _arrays(self) -> list[npt.NDArray[np.generic]]:
-        return [getattr(self, field.name) for field in fields(self)]
-
 
 class UserTableReader:
     """Walks the tables of many processes again and again, with compiled code.
@@ -112,34 +105,40 @@ class UserTableReader:
         self._loops = table_loops
         self._reader = reader
         self._levels = levels
-        self._last: _Walk | None = None
+        self._roots: U64 = np.zeros(0, np.uint64)
+        self._starts = np.zeros(1, np.int64), np.zeros(1, np.int64)
         self._found: UserTables | None = None
         self._make_room(_LEAST_ROOM, _LEAST_ROOM)
 
     def read(self, roots: U64) -> UserTables:
         """As `read_user_tables`; the same object as before where the tables say the same."""
-        walk = self._walk(roots)
+        if not np.array_equal(roots, self._roots):
+            self._roots, self._found = roots.copy(), None
+            self._starts = np.zeros(len(roots) + 1, np.int64), np.zeros(len(roots) + 1, np.int64)
+        walk, changed = self._walk(roots)
         if walk is None:
-            self._last = self._found = None
+            self._found = None
             return read_user_tables(self._reader, roots, self._levels)
-        if self._last is None or self._found is None or not walk.equals(self._last):
-            self._last = walk.kept()
-            self._found = self._last.user_tables()
+        if changed or self._found is None:
+            self._found = walk.kept().user_tables()
         return self._found
 
     def _make_room(self, n_leaves: int, n_tables: int) -> None:
-        self._vaddrs, self._paddrs = np.empty(n_leaves, np.uint64), np.empty(n_leaves, np.uint64)
-        self._leaf_levels = np.empty(n_leaves, np.uint8)
-        self._tables, self._table_levels = np.empty(n_tables, np.uint64), np.empty(n_tables, np.uint8)
+        self._vaddrs, self._paddrs = np.zeros(n_leaves, np.uint64), np.zeros(n_leaves, np.uint64)
+        self._leaf_levels = np.zeros(n_leaves, np.uint8)
+        self._tables, self._table_levels = np.zeros(n_tables, np.uint64), np.zeros(n_tables, np.uint8)
 
-    def _walk(self, roots: U64) -> _Walk | None:
-        """None where there is more than a sane guest has, or RAM lies in a way that is not provided for."""
+    def _walk(self, roots: U64) -> tuple[_Walk | None, bool]:
+        """What was found, and whether it is another than the last time for these roots. None where there is more than a
+        sane guest has, or RAM lies in a way that is not provided for.
+        """
         reader = self._reader
         if not reader.is_aligned:
-            return None
-        leaf_starts, table_starts = np.zeros(len(roots) + 1, np.int64), np.zeros(len(roots) + 1, np.int64)
+            return None, True
+        leaf_starts, table_starts = self._starts
+        all_changed = False
         while True:
-            ended, n_leaves, n_tables = self._loops.walk_user(
+            ended, n_leaves, n_tables, changed = self._loops.walk_user(
                 reader.all_words,
                 reader.region_table,
                 roots,
@@ -156,10 +155,11 @@ class UserTableReader:
             )
             if ended != self._loops.NO_ROOM:
                 break
+            all_changed = True
             self._make_room(max(2 * n_leaves + 512, len(self._vaddrs)), max(2 * n_tables, len(self._tables)))
         if ended != self._loops.WALKED:
-            return None
-        return _Walk(
+            return None, True
+        walk = _Walk(
             roots,
             self._vaddrs[:n_leaves],
             self._paddrs[:n_leaves],
@@ -169,3 +169,4 @@ class UserTableReader:
             self._table_levels[:n_tables],
             table_starts,
         )
+        return walk, changed or all_changed

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from bridge.kernel.desk import Answer, Question
+from bridge.kernel.sighting_stream import Restorer
 from bridge.kernel.worker import Assignment, Sighting, Standing, read_frame, write_frame
 from bridge.memory.physical_map import PhysicalMap
 
@@ -150,6 +151,7 @@ class KernelWatcher:
         return True
 
     def _listen(self, stream: IO[bytes]) -> None:
+        restorer = Restorer()
         while True:
             try:
                 seen = read_frame(stream)
@@ -158,6 +160,8 @@ class KernelWatcher:
             if isinstance(seen, Answer):
                 self._keep(seen)
                 continue
+            if seen is not None:
+                seen = restorer.restore(seen)
             with self._lock:
                 if seen is None:
                     if not self._closed:

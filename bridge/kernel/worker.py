@@ -29,8 +29,10 @@ from bridge.kernel.errors import KernelError
 from bridge.kernel.frozen import HOLD_S, LOOK, PREPARE, PUBLISH, STEPS
 from bridge.kernel.kernel import find_kernel
 from bridge.kernel.maps import Vmas
+from bridge.kernel.owners import Owners
 from bridge.kernel.page_details import PageDetails
 from bridge.kernel.pulse import Pulse
+from bridge.kernel.sighting_stream import Shortener
 from bridge.kernel.snapshot import Introspector, Reading, SemanticSnapshot
 from bridge.kernel.supplied_types import with_supplied_types
 from bridge.kernel.symbol_cache import users_cache
@@ -151,6 +153,7 @@ class Watch:
         """When to search for other notes next."""
         self._held: Reading | None = None
         """Seen while the machine stood still, and not told yet."""
+        self._first: tuple[Owners, npt.NDArray[np.int32]] | None = None
 
     @property
     def desk(self) -> Desk | None:
@@ -242,12 +245,17 @@ class Watch:
             seen.vmas,
             seen.page_map.classes,
             seen.parts,
-            seen.owners.first(),
+            self._first_owners(seen.owners),
             seen.page_map.definite,
             seen.threads,
             seen.details,
             seen.consistency,
         )
+
+    def _first_owners(self, owners: Owners) -> npt.NDArray[np.int32]:
+        if self._first is None or self._first[0] is not owners:
+            self._first = owners, owners.first()
+        return self._first[1]
 
     def step(self, question: Question) -> tuple[Answer, Sighting | None]:
         """One of the steps of a frozen look; see `bridge.kernel.frozen`. The last one has something to tell."""
@@ -319,18 +327,18 @@ class _Inbox:
 def serve(source: IO[bytes], sink: IO[bytes], ready: Callable[[float], bool]) -> None:
     """Look and answer as the messages say, until there are no more.
 
-    `ready(timeout_s)` waits for the next message, and says whether there is one (or the end). `source`
-    must not read ahead of what it is asked for.
+    Sightings are told as a `Shortener` says them. `ready(timeout_s)` waits for the next message, and says whether there
+    is one (or the end). `source` must not read ahead of what it is asked for.
     """
     watch: Watch | None = None
     told, problem, due_s, standing = "", "No machine was named yet.", 0.0, False
-    inbox = _Inbox(source, ready)
+    inbox, shortener = _Inbox(source, ready), Shortener()
     while (message := inbox.next()) is not None:
         if isinstance(message, Question) and message.name in STEPS and watch is not None:
             reply, told_frozen = watch.step(message)
             write_frame(sink, reply)
             if told_frozen is not None:
-                write_frame(sink, told_frozen)
+                write_frame(sink, shortener.shorten(told_frozen))
             due_s = time.monotonic() + HOLD_S
         elif isinstance(message, Standing):
             standing = message.stands
@@ -349,13 +357,13 @@ def serve(source: IO[bytes], sink: IO[bytes], ready: Callable[[float], bool]) ->
                 watch.runs_on = inbox.says_it_runs_on
             except GuestMemoryError as error:
                 problem = str(error)
-                write_frame(sink, Sighting(time.monotonic(), 0.0, problem))
+                write_frame(sink, shortener.shorten(Sighting(time.monotonic(), 0.0, problem)))
         while watch is not None:
             if time.monotonic() >= due_s:
                 began_s = time.monotonic()
                 seen = watch.look()
                 if not seen.problem or seen.problem != told:  # a machine without a kernel is told of once
-                    write_frame(sink, seen)
+                    write_frame(sink, shortener.shorten(seen))
                 told = seen.problem
                 # What a look costs decides how often there is one: never more of a core than allowed.
                 spent_s = time.process_time() - watch.look_began_s

@@ -20,6 +20,7 @@ from bridge.kernel.kernel import find_kernel
 from bridge.kernel.kernel_half import KernelHalfReader
 from bridge.kernel.maps import Vmas
 from bridge.kernel.page_classes import PageClass
+from bridge.kernel.sighting_stream import Restorer
 from bridge.kernel.snapshot import Introspector
 from bridge.kernel.watcher import KernelWatcher
 from bridge.kernel.worker import Assignment, Sighting, Standing, Watch, read_frame, serve, write_frame
@@ -184,7 +185,9 @@ def test_a_word_that_comes_during_a_look_is_heard_before_its_turn(live: LiveGues
         source.seek(0)
         serve(source, sink, lambda timeout_s: source.tell() < ends or timeout_s > 0)
         sink.seek(0)
-        return list(iter(lambda: read_frame(sink), None))
+        restorer = Restorer()
+        said = list(iter(lambda: read_frame(sink), None))
+        return [message if isinstance(message, Answer) else restorer.restore(message) for message in said]
 
     def first(*words: object) -> str:
         said = looks(*words)

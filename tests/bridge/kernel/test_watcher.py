@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from bridge.kernel.desk import Answer
+from bridge.kernel.sighting_stream import Restorer
 from bridge.kernel.watcher import KernelWatcher
 from bridge.kernel.worker import Assignment, Sighting, Watch, read_frame, serve, write_frame
 from bridge.memory.physical_map import PhysicalMap
@@ -108,9 +109,9 @@ def test_the_worker_serves_until_its_input_ends(dump: np.ndarray, tmp_path: Path
 
     serve(source, sink, ready)
     sink.seek(0)
-    seen = []
+    seen, restorer = [], Restorer()
     while (frame := read_frame(sink)) is not None:
-        seen.append(frame)
+        seen.append(restorer.restore(frame))
     assert [bool(sighting.problem) for sighting in seen] == [True, False, False, False, False]
     # Half a core at most: from one look to the next takes at least twice as long as the look took of the processor.
     # The search for the kernel before the first one is not held against it.
@@ -171,7 +172,7 @@ def test_a_machine_without_a_kernel_is_told_of_once_and_searched_seldom(tmp_path
 
     serve(source, sink, ready)
     sink.seek(0)
-    seen = read_frame(sink)
+    seen = Restorer().restore(read_frame(sink))
     assert seen is not None
     assert "No running Linux kernel" in seen.problem
     assert read_frame(sink) is None
