@@ -27,8 +27,8 @@ ROW_LIMIT = 10_000
 TIME_LIMIT_S = 10.0
 MAX_TABLE_BYTES = 64 << 20
 """Of all cells of an answer together."""
-_STEPS = 2000
-"""Of SQLite's machine between two looks at the clock: well under a millisecond."""
+_STEPS = 250
+"""Of SQLite's machine between two looks at the clock: some 10 us, or as many calls of a function."""
 _BUSY_S = 2.0
 _CHANGES = "only SELECT can be asked here: nothing can be changed, attached or set"
 _NO_FUNCTION = re.compile(r"not authorized to use function: (\S+)")

@@ -18,7 +18,7 @@ _LIMITS = {
     sqlite3.SQLITE_LIMIT_COMPOUND_SELECT: 100,
     sqlite3.SQLITE_LIMIT_VDBE_OP: 100_000,
     sqlite3.SQLITE_LIMIT_COLUMN: 500,
-    sqlite3.SQLITE_LIMIT_LIKE_PATTERN_LENGTH: 500,
+    sqlite3.SQLITE_LIMIT_LIKE_PATTERN_LENGTH: 100,
     sqlite3.SQLITE_LIMIT_ATTACHED: 0,
     sqlite3.SQLITE_LIMIT_TRIGGER_DEPTH: 1,
     sqlite3.SQLITE_LIMIT_WORKER_THREADS: 0,
@@ -49,6 +49,8 @@ def enclose(db: sqlite3.Connection) -> None:
     db.create_function("hex64", 1, hex64, deterministic=True)
     for name, strip in (("trim", str.strip), ("ltrim", str.lstrip), ("rtrim", str.rstrip)):
         db.create_function(name, 2, _stripping(strip), deterministic=True)
+    db.create_function("instr", 2, instr, deterministic=True)
+    db.create_function("replace", 3, replace, deterministic=True)
     for limit, value in _LIMITS.items():
         db.setlimit(limit, value)
     db.set_authorizer(_authorize)
@@ -69,12 +71,37 @@ def _stripping(strip: Callable[[str, str], str]) -> Callable[[Cell | bytes, Cell
     def trim(value: Cell | bytes, letters: Cell | bytes) -> str | None:
         if value is None or letters is None:
             return None
-        text, chosen = (
-            part.decode("utf-8", "replace") if isinstance(part, bytes) else str(part) for part in (value, letters)
-        )
-        return strip(text, "".join(set(chosen)))
+        return strip(_as_text(value), "".join(set(_as_text(letters))))
 
     return trim
+
+
+def instr(value: Cell | bytes, sought: Cell | bytes) -> int | None:
+    """Where a text (or a blob in a blob) is first found, from 1 on; 0 for nowhere, None for None.
+
+    SQLite's own compares at each place anew: seconds for long texts that repeat themselves.
+    """
+    if value is None or sought is None:
+        return None
+    if isinstance(value, bytes) and isinstance(sought, bytes):
+        return value.find(sought) + 1
+    return _as_text(value).find(_as_text(sought)) + 1
+
+
+def replace(value: Cell | bytes, old: Cell | bytes, new: Cell | bytes) -> str | None:
+    """A text with each `old` replaced; None where one is None. As SQLite's own, which compares at each place anew."""
+    if value is None or old is None or new is None:
+        return None
+    text, gone, come = _as_text(value), _as_text(old), _as_text(new)
+    if not gone:
+        return text
+    if len(text) + text.count(gone) * (len(come) - len(gone)) > MAX_CELL_BYTES:
+        return " " * (MAX_CELL_BYTES + 1)  # never made: SQLite refuses it for its size
+    return text.replace(gone, come)
+
+
+def _as_text(value: Cell | bytes) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
 def _text(raw: bytes) -> str:

@@ -13,9 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bridge.kernel.census.records import Cell
 from bridge.semantic.store.errors import BadQuery, QueryTooLong, StoreUnusable
 from bridge.semantic.store.reader import ReadOnly
-from bridge.semantic.store.walls import MAX_QUERY, hex64
+from bridge.semantic.store.walls import MAX_QUERY, enclose, hex64
 from bridge.semantic.store.writer import Store
 from tests.bridge.semantic.store.made_up import census, row
 
@@ -172,6 +173,36 @@ def test_functions_that_take_long_are_ours(reader: ReadOnly) -> None:
     half = "hex(zeroblob(32000))"
     slow = f"SELECT length(trim({half}, replace({half}, '00', '10'))), instr({half}, {half} || 1), {half} LIKE '%1%1%1'"
     assert reader.query(slow).rows == ((0, 0, 0),)
+
+
+_CELLS = st.one_of(st.none(), st.integers(-1000, 1000), st.text("ab\u20ac", max_size=6), st.binary(max_size=4))
+
+
+@given(value=_CELLS, sought=_CELLS, new=_CELLS)
+def test_our_instr_and_replace_say_what_sqlites_own_say(
+    value: Cell | bytes, sought: Cell | bytes, new: Cell | bytes
+) -> None:
+    with (
+        contextlib.closing(sqlite3.connect(":memory:")) as plain,
+        contextlib.closing(sqlite3.connect(":memory:")) as ours,
+    ):
+        plain.text_factory = lambda raw: raw.decode("utf-8", "replace")
+        enclose(ours)
+        for sql, cells in (("SELECT instr(?, ?)", (value, sought)), ("SELECT replace(?, ?, ?)", (value, sought, new))):
+            if any(isinstance(cell, bytes) and not cell.isascii() for cell in cells):
+                continue  # bytes that are no text are told in ways of their own
+            if any(isinstance(cell, bytes) and b"\0" in cell for cell in cells):
+                continue  # where SQLite's text ends
+            assert ours.execute(sql, cells).fetchone() == plain.execute(sql, cells).fetchone()
+
+
+def test_many_calls_on_long_texts_are_answered(reader: ReadOnly) -> None:
+    """With SQLite's own, this took half a minute that nothing could end."""
+    half = "hex(zeroblob(32000))"
+    columns = ", ".join(f"instr({half}, substr({half}, {n}) || 1)" for n in range(1, 61))
+    assert set(reader.query(f"SELECT {columns}").rows[0]) == {0}
+    with pytest.raises(BadQuery, match="larger than 64 KiB"):
+        reader.query(f"SELECT replace({half}, '0', {half})")
 
 
 def test_an_endless_query_is_ended(reader: ReadOnly) -> None:
