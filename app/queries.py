@@ -18,7 +18,7 @@ from bridge.kernel.errors import KernelError
 from bridge.memory.errors import GuestMemoryError
 from bridge.semantic.query.answering import Result, answer_query
 from bridge.semantic.query.desk_world import no_rules
-from bridge.semantic.query.model import MAX_RULES, BadQuery, NotUnderstood, Query
+from bridge.semantic.query.model import MAX_RULES, BadQuery, NotUnderstood, Query, Understood
 from bridge.semantic.query.names import NO_NAMES, Names
 from bridge.semantic.query.parser import understand
 from bridge.semantic.search.pattern import BadPattern
@@ -33,6 +33,10 @@ if TYPE_CHECKING:
 KEPT = 50
 """Questions that are remembered."""
 NAMES_FRESH_S = 2.0
+NAMES_SERVE_S = 10.0
+"""So old, names still tell what a text means that is understood without assuming anything; finding them takes longer
+than most answers.
+"""
 PATIENCE_S = 0.15
 """For so long the answer before stays shown while the next is looked for: most are found sooner."""
 TOLD = 20
@@ -166,10 +170,10 @@ class Queries:
 
     def _start(self, asked: Asked, then: Callable[[Asked], None], rules: Rules | None = None) -> Job:
         feed, ask = self._stage.feeds[asked.machine], self._asker(asked.machine)
-        names = self.names_for_job(asked.machine)
+        fresh, known = self.names_for_job(asked.machine), self._names_that_serve(asked.machine)
 
         def work(job: Job) -> Asked:
-            return answered(asked, ask, feed.ram, feed.ages, job.cancelled, names, rules or rules_in_file)
+            return answered(asked, ask, feed.ram, feed.ages, job.cancelled, known, fresh, rules or rules_in_file)
 
         def end(job: Job) -> None:
             known = job.result if isinstance(job.result, Asked) else replace(asked, running=False)
@@ -212,6 +216,10 @@ class Queries:
         ask, machines = self._asker(machine), self._shown()
         return lambda: names_of_machine(ask, machines)
 
+    def _names_that_serve(self, machine: str) -> Names | None:
+        known_s, known = self._names.get(machine, (-math.inf, NO_NAMES))
+        return None if known is NO_NAMES or time.monotonic() - known_s > NAMES_SERVE_S else known
+
     def _shown(self) -> tuple[str, ...]:
         return tuple(self._stage.feeds)
 
@@ -226,12 +234,13 @@ def answered(
     ram: GuestRam,
     ages: PageAges,
     cancelled: Callable[[], bool],
-    names: Callable[[], Names],
+    known: Names | None,
+    fresh: Callable[[], Names],
     rules: Rules,
 ) -> Asked:
     """A question with its answer, or why there is none. In a job's thread."""
     try:
-        understood = understand(asked.text, names())
+        understood = meant(asked.text, known, fresh)
         if isinstance(understood, NotUnderstood):
             return replace(asked, running=False, problem=understood.problem, nearest=understood.nearest)
         asked = replace(asked, query=understood.query, assumed=understood.assumed)
@@ -243,6 +252,15 @@ def answered(
     except _FORESEEN as error:
         return replace(asked, running=False, problem=str(error))
     return replace(asked, running=False, result=result, rows=rows, answered_s=time.monotonic())
+
+
+def meant(text: str, known: Names | None, fresh: Callable[[], Names]) -> Understood | NotUnderstood:
+    """What a text means: by the names that are known where these settle it, else by those there are now."""
+    if known is not None:
+        understood = understand(text, known)
+        if isinstance(understood, Understood) and not understood.assumed:
+            return understood
+    return understand(text, fresh())
 
 
 def rules_in_file(path: str) -> str:
