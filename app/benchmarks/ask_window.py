@@ -16,6 +16,7 @@ from time import perf_counter, sleep
 
 from app.benchmarks.introspect_guest import start_processes
 from app.benchmarks.report import Result, at_most
+from app.failures import CommandFailed
 from app.offscreen import OffscreenWindow
 from app.queries import Asked
 from app.window_options import WindowOptions
@@ -110,6 +111,8 @@ def _ask(window: OffscreenWindow, text: str) -> Turn:
     began, drawn = perf_counter(), 0.0
     window.window.on_event({"event_type": "key_down", "key": "Enter"})
     while not _shown(window, before):
+        if perf_counter() - began > _LIMIT_S:
+            raise CommandFailed(f"The answer was not shown within {_LIMIT_S:.0f} s")
         if window.window.tick():
             start = perf_counter()
             window.window.frame(present=False)
