@@ -175,7 +175,8 @@ class KernelSpace(AddressSpace):
         """The words at `offsets` (m,) of each of `objects` (n,): values (n, m), zero where the mask (n, m) is False."""
         if self._loops is None:
             values, mapped = super().words((objects[:, None] + offsets[None, :]).reshape(-1))
-            return values.reshape(len(objects), -1), mapped.reshape(len(objects), -1)
+            shape = len(objects), len(offsets)
+            return values.reshape(shape), mapped.reshape(shape)
         values, mapped = (
             np.empty((len(objects), len(offsets)), np.uint64),
             np.empty((len(objects), len(offsets)), np.bool_),

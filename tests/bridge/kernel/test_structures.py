@@ -220,3 +220,14 @@ def test_memory_full_of_notes_takes_bounded_time(memory: np.ndarray) -> None:
 def test_any_text_is_a_note_or_none(text: str) -> None:
     with contextlib.suppress(NoKernelFound):
         parse_vmcoreinfo(text)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_words_of_no_objects_are_none(compiled: bool) -> None:
+    space = KernelSpace(PhysicalReader(HeldRam(np.zeros(8192, np.uint8))), 0, 4, 0)
+    if compiled:
+        space.remember()
+    assert space.remembers is compiled
+    for n_objects, n_offsets in ((0, 3), (2, 0), (0, 0)):
+        values, mapped = space.words_of(np.zeros(n_objects, np.uint64), np.zeros(n_offsets, np.uint64))
+        assert values.shape == mapped.shape == (n_objects, n_offsets)
