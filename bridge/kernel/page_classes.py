@@ -89,7 +89,9 @@ CLASS_TITLES: dict[PageClass, str] = {
 _SECTIONS = (
     (PageClass.KERNEL_TEXT, "_stext", "_etext"),
     (PageClass.KERNEL_RODATA, "__start_rodata", "__end_rodata"),
+    (PageClass.KERNEL_RODATA, "__start_orc_unwind_ip", "orc_lookup_end"),  # how to unwind stacks
     (PageClass.KERNEL_DATA, "_sdata", "_edata"),
+    (PageClass.KERNEL_DATA, "__vvar_page", "__init_begin"),  # the time, as programs read it; elsewhere since v6.14
     (PageClass.KERNEL_BSS, "__bss_start", "__bss_stop"),
     (PageClass.KERNEL_DATA, "__brk_base", "_end"),
 )

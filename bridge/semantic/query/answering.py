@@ -65,7 +65,7 @@ def _written(when: When, world: World) -> Mask:
 
 def _side(finder: Finder, world: World, target: Target, scope: U32 | None, within: Target | None) -> _Side:
     """What one target is, only in the pages of a scope, and only of what was written then."""
-    kept = finder.kept(scope)
+    kept = finder.kept(scope, target)
     found = finder.find(target, scope, within)
     left: list[Found] = []
     room, complete = MAX_MATCHES, True

@@ -9,7 +9,8 @@ import numpy as np
 from bridge.semantic.query import of_kernel, patterns, places
 from bridge.semantic.query.found import Found, Made, grouped, pages_of
 from bridge.semantic.query.model import PATTERNS, Kind, Relation, Subject, Target
-from bridge.semantic.query.of_processes import of_processes, tables
+from bridge.semantic.query.naming import KERNELS_OWN
+from bridge.semantic.query.of_processes import PARTS, of_processes, tables
 from bridge.semantic.query.results import U32, Matches
 from bridge.semantic.query.sight import Sight
 from bridge.semantic.query.texts import shown
@@ -40,9 +41,12 @@ class Finder:
         """What a target is called: its text, safe to show."""
         return shown(str(target))
 
-    def kept(self, scope: U32 | None) -> Mask | None:
-        """(n_pages,) the pages that count: in a scope, and written when it was asked for. None: all."""
+    def kept(self, scope: U32 | None, target: Target | None = None) -> Mask | None:
+        """(n_pages,) the pages of a target that count: in a scope, and written when it was asked for. None: all."""
         written = self._sight.written
+        if written is not None and target is not None and target.subject.kind is Kind.PROCESS and _is_own(target):
+            # What the kernel writes into pages of its own, such as the time, no process that maps them wrote.
+            written = written & ~np.isin(self._sight.look.classes, KERNELS_OWN)
         if scope is None:
             return written
         mask = np.zeros(self._sight.world.n_pages, np.bool_)
@@ -121,6 +125,11 @@ _OF_ITSELF: dict[Kind, Callable[[Sight, Subject], Iterable[Found]]] = {
     Kind.CLASS: of_kernel.one_class,
     Kind.EVERYTHING: of_kernel.everything,
 }
+
+
+def _is_own(target: Target) -> bool:
+    """Whether it is memory that a process maps, rather than what the kernel keeps for it."""
+    return target.relation in PARTS or target.relation in (Relation.MEMORY, Relation.REGIONS, Relation.CHILDREN)
 
 
 def _pages(count: int) -> str:

@@ -18,7 +18,7 @@ from bridge.semantic.query.texts import shown
 FILES = (PageClass.FILE, PageClass.SHARED_MEMORY)
 _SUBJECTS = (PageClass.SLAB, PageClass.KERNEL_STACK, PageClass.MODULE, PageClass.PAGE_TABLE, *FILES)
 """Classes whose pages are told apart by what they are of."""
-_KERNELS_OWN = (
+KERNELS_OWN = (
     PageClass.KERNEL_TEXT,
     PageClass.KERNEL_RODATA,
     PageClass.KERNEL_DATA,
@@ -83,7 +83,7 @@ class Namer:
         subjects = np.where(np.isin(classes, _SUBJECTS), look.details.subjects[pages], -1)
         named = np.isin(classes, FILES) & (subjects >= 0)
         # The zero page, say, is the kernel's, however many processes map it.
-        owners = np.where(named | np.isin(classes, _KERNELS_OWN), -1, look.first_owner[pages])
+        owners = np.where(named | np.isin(classes, KERNELS_OWN), -1, look.first_owner[pages])
         owned = owners >= 0  # one part of a process is one thing, whatever classes its pages have
         keys = np.where(owned, 0, classes), np.where(owned, -1, subjects), owners, np.where(owned, look.parts[pages], 0)
         return np.stack(keys, axis=1)

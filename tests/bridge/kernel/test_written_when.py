@@ -56,9 +56,6 @@ class Watch:
         self._shadow = create_shadow(live.ram)
         self.scanner = Scanner(live.ram, self._shadow, budget_bytes_per_s=np.inf, core_share=1.0)
         self.desk = Desk(Introspector(live.kernel))
-        data = self.desk.find_symbol("_vvar_page") or self.desk.find_symbol("__vvar_page")
-        assert data is not None
-        self._told_time = {self.desk.physical(data, None) >> 12}
         self.ages = PageAges(live.ram.n_pages)
         self.look()
         self.ages.begin()
@@ -86,7 +83,7 @@ class Watch:
         self.look()
 
     def ask(self, text: str) -> dict[int | None, set[int]]:
-        """Pages by process, without the kernel's own page in which it tells all processes the time ([vvar])."""
+        """Pages by process."""
         self.desk.snapshot = self.desk.introspector.look()
         understood = understand(text, names_of(self.desk))
         assert isinstance(understood, Understood), understood
@@ -97,7 +94,7 @@ class Watch:
         world = WindowWorld(ask, self.live.ram, self.ages, no_rules, lambda: False)
         found: dict[int | None, set[int]] = {}
         for match in answer_query(understood.query, world).matches:
-            found.setdefault(match.pid, set()).update(set(match.pages.tolist()) - self._told_time)
+            found.setdefault(match.pid, set()).update(match.pages.tolist())
         return {pid: pages for pid, pages in found.items() if pages}
 
 
