@@ -264,6 +264,13 @@ def test_a_session_by_mouse_and_keys(desktop: Desktop, tmp_path: Path) -> None:
     # The wheel zooms; Ctrl+Z takes both back.
     desktop.xdotool("click", 4)
     desktop.until(lambda s: s["camera"]["distance"] < turned["distance"], "it should come nearer")
+    seen: list[float] = []
+
+    def rests(state: dict[str, Any]) -> bool:
+        seen.append(state["camera"]["distance"])
+        return len(seen) > 3 and len(set(seen[-3:])) == 1
+
+    desktop.until(rests, "the wheel's step should end")
     desktop.key("ctrl+z")
     desktop.until(lambda s: s["camera"]["distance"] == turned["distance"], "that should be undone")
     desktop.key("ctrl+z")

@@ -175,7 +175,9 @@ def test_functions_that_take_long_are_ours(reader: ReadOnly) -> None:
     assert reader.query(slow).rows == ((0, 0, 0),)
 
 
-_CELLS = st.one_of(st.none(), st.integers(-1000, 1000), st.text("ab\u20ac", max_size=6), st.binary(max_size=4))
+_CELLS = st.one_of(
+    st.none(), st.integers(-1000, 1000), st.text("ab\u20ac", max_size=6), st.binary(min_size=1, max_size=4)
+)
 
 
 @given(value=_CELLS, sought=_CELLS, new=_CELLS)
