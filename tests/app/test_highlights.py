@@ -410,27 +410,6 @@ def test_why_one_is_not_known_is_what_is_so_now(looker: Person) -> None:
 # Kept between runs
 
 
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        [],
-        {"version": 2, "machines": []},
-        {"version": 1, "machines": {}},
-        {"version": 1, "machines": [[]]},
-        {"version": 1, "machines": [{"name": "", "started_at_s": 1, "highlights": []}]},
-        {"version": 1, "machines": [{"name": "m", "started_at_s": True, "highlights": []}]},
-        {"version": 1, "machines": [{"name": "m", "started_at_s": float("nan"), "highlights": []}]},
-        {"version": 1, "machines": [{"name": "m", "started_at_s": 1, "highlights": [{}] * 300}]},
-        {"version": 1, "machines": [{"name": "m", "started_at_s": 1, "highlights": [{"name": 1}]}]},
-        {"version": 1, "machines": [{"name": "n", "started_at_s": 1, "highlights": [highlight().document()]}]},
-        {"version": 1, "machines": [{"name": f"m{i}", "started_at_s": 1, "highlights": []} for i in range(33)]},
-    ],
-)
-def test_a_hostile_file_of_highlights_is_refused(wrong: object) -> None:
-    with pytest.raises(BadHighlight):
-        kept_from(wrong)
-
-
 # In the window
 
 
