@@ -7,6 +7,7 @@ keypad keys, a second device after the first one is lost, and reading a frame ba
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
@@ -187,6 +188,7 @@ class ImguiHost:
         self._last_s: float | None = None
         self._views: dict[int, tuple[wgpu.GPUTextureView, imgui.ImTextureRef]] = {}
         self._draw_data: imgui.ImDrawData | None = None
+        self._waiting: deque[Mapping[str, Any]] = deque()
         self._use(device)
 
     def _use(self, device: wgpu.GPUDevice) -> None:
@@ -225,8 +227,31 @@ class ImguiHost:
     # Events
 
     def handle(self, event: Mapping[str, Any]) -> None:
-        """Take a rendercanvas event (one of EVENT_TYPES)."""
-        self.make_current()
+        """Take a rendercanvas event (one of EVENT_TYPES), for one of the next frames."""
+        self._waiting.append(event)
+
+    def focus(self, focused: bool) -> None:
+        """Say that the window gained or lost the keyboard: keys that are held are let go."""
+        self._waiting.append({"event_type": "focus", "focused": focused})
+
+    def _feed(self) -> None:
+        """Give ImGui the events that the coming frame may hold together.
+
+        ImGui tells a frame which keys went down in it and which modifiers are held at its end. Where a frame is longer
+        than a key stroke, Ctrl would be let go in the frame in which K went down, and Ctrl+K be K: what changes the
+        modifiers waits until all before it has had its frame.
+        """
+        others = self._context.input_events_queue.size() > 0
+        while self._waiting:
+            event = self._waiting[0]
+            if event["event_type"] == "focus" or event.get("key") in _MODIFIERS:
+                if others:
+                    return
+            else:
+                others = True
+            self._give(self._waiting.popleft())
+
+    def _give(self, event: Mapping[str, Any]) -> None:
         io = self.io
         match event["event_type"]:
             case "pointer_move":
@@ -244,11 +269,8 @@ class ImguiHost:
                 self._key(event["key"], kind == "key_down")
             case "char":
                 io.add_input_characters_utf8(event.get("data") or "")
-
-    def focus(self, focused: bool) -> None:
-        """Say that the window gained or lost the keyboard: keys that are held are let go."""
-        self.make_current()
-        self.io.add_focus_event(focused)
+            case "focus":
+                io.add_focus_event(event["focused"])
 
     def _key(self, name: str, down: bool) -> None:
         if (modifier := _MODIFIERS.get(name)) is not None:
@@ -279,7 +301,7 @@ class ImguiHost:
 
     def has_pending_input(self) -> bool:
         """Whether events wait for the next frames."""
-        return bool(self._context.input_events_queue.size() > 0)
+        return bool(self._waiting) or bool(self._context.input_events_queue.size() > 0)
 
     def build(self, gui: Callable[[], None]) -> None:
         """Run `gui` as one ImGui frame; the draw list is kept, nothing is drawn."""
@@ -295,6 +317,7 @@ class ImguiHost:
         elapsed = 1 / 60 if self._last_s is None else now - self._last_s
         self.io.delta_time = min(max(elapsed, 1e-4), MAX_STEP_S)
         self._last_s = now
+        self._feed()
         imgui.new_frame()
         try:
             gui()

@@ -1,11 +1,12 @@
 """The ImGui host: exact pixels at every pixel ratio, glyphs that survive a growing atlas, keys with their own names."""
 
+import random
 from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
 import wgpu
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from imgui_bundle import imgui
 from rendercanvas.offscreen import OffscreenRenderCanvas
@@ -149,6 +150,67 @@ def test_chords_and_signs_reach_the_shortcuts(make: Make) -> None:
     host.build(gui)
     assert not imgui.is_key_down(imgui.Key.a)
     host.focus(True)
+
+
+CHORDS = st.tuples(
+    st.lists(st.sampled_from(["Control", "Shift", "Alt"]), unique=True), st.sampled_from("akvz"), st.booleans()
+)
+
+
+@given(chords=st.lists(CHORDS, min_size=1, max_size=6), frames=st.randoms(use_true_random=False))
+@settings(max_examples=60)
+def test_no_chord_changes_however_long_a_frame_lasts(
+    chords: list[tuple[list[str], str, bool]], frames: random.Random
+) -> None:
+    canvas = OffscreenRenderCanvas(size=(32, 32))
+    host = ImguiHost(request_device()[0], canvas)
+    load_fonts()
+    seen: list[str] = []
+
+    def gui() -> None:
+        seen.extend(pressed_shortcuts())
+
+    host.build(gui)
+    try:
+        for modifiers, key, modifiers_first in chords:
+            ups = [("key_up", name) for name in modifiers]
+            key_up = [("key_up", key)]
+            strokes = [("key_down", name) for name in [*modifiers, key]]
+            strokes += ups + key_up if modifiers_first else key_up + ups  # people let go in either order
+            for kind, name in strokes:
+                host.handle({"event_type": kind, "key": name})
+                if frames.random() < 0.2:
+                    host.build(gui)
+        for _ in range(100 * len(chords)):
+            if not host.has_pending_input():
+                break
+            host.build(gui)
+        assert not host.has_pending_input()
+    finally:
+        host.close()
+        canvas.close()
+    names = {"Control": "Ctrl", "Shift": "Shift", "Alt": "Alt"}
+    expected = [
+        "+".join([*(name for wire, name in names.items() if wire in modifiers), key.upper()])
+        for modifiers, key, _ in chords
+    ]
+    assert seen == expected
+
+
+def test_a_click_keeps_the_modifiers_that_were_held_for_it(make: Make) -> None:
+    host = make()
+    host.build(lambda: None)
+    clicks: list[bool] = []
+    for event in (
+        {"event_type": "key_down", "key": "Control"},
+        {"event_type": "pointer_down", "x": 7, "y": 9, "button": 1},
+        {"event_type": "pointer_up", "x": 7, "y": 9, "button": 1},
+        {"event_type": "key_up", "key": "Control"},
+    ):
+        host.handle(event)
+    while host.has_pending_input():
+        host.build(lambda: clicks.append(host.io.key_ctrl) if imgui.is_mouse_clicked(0) else None)
+    assert clicks == [True]
 
 
 def test_pointer_events_move_press_and_leave(make: Make) -> None:
