@@ -19,6 +19,7 @@ from app.highlight_list import HighlightList
 from app.histograms import Histograms
 from app.jobs import Jobs
 from app.keeping import Keeping
+from app.kept_highlights import KeptHighlights
 from app.kernel_channels import CHANNEL_TRANSFERS
 from app.kernels import Kernels
 from app.log import LogRing, RingHandler
@@ -96,6 +97,7 @@ class Session:
         self.looks = Looks(state, self.kept, self.notices)
         self.navigation = Navigation(state, self.kept, self.looks, self.greeting)
         self.highlights = HighlightList(state, self.navigation)
+        self.kept_highlights = KeptHighlights(state, self.highlights, self.kept, self.notices)
         self.answers = Answers(state, self.navigation, self.highlights, self.kept)
         self.consultant = Consultant(state, queries, self.answers, self._auditor)
         self.bookmarks = BookmarkList(state, self.kept, self.looks, self.notices, self.highlights, self.answers)
@@ -106,6 +108,7 @@ class Session:
         self._next_figures_s = 0.0
         self.looks.refresh_palettes()
         self.bookmarks.load()
+        self.kept_highlights.load()
         self.kept.restore_views()
         self.kept.apply()
         if problem:
@@ -167,6 +170,7 @@ class Session:
         changed |= state.volatility.pump()
         self.recorder.follow()
         changed |= self.navigation.follow_chosen()
+        self.kept_highlights.follow()
         self.bookmarks.follow()
         self.consultant.pump()
         changed |= stage.feeds.pump(UPLOAD_BUDGET_S) > 0
@@ -214,6 +218,7 @@ class Session:
         if state.slices.flat is not None:
             state.slices.flat.close()
         self.kept.save_views(at_once=True)
+        self.kept_highlights.save()
         self.recorder.close()
         state.kernels.close()
         state.volatility.worker.close()

@@ -39,6 +39,7 @@ from app.highlights import (
     shown_again,
 )
 from app.history import History
+from app.kept_highlights import FILE, MAX_MACHINES, Kept, KeptHighlights, document_of, kept_from
 from app.lighting import index_of_sets, lit_sets
 from app.panels.highlights import CARD_UNITS, hex_of, rgba_of
 from app.settings import Settings
@@ -408,6 +409,100 @@ def test_why_one_is_not_known_is_what_is_so_now(looker: Person) -> None:
 
 
 # Kept between runs
+
+
+def kept_again(looker: Person) -> KeptHighlights:
+    """What another run would know, of the files that this one left."""
+    session = looker.window.session
+    again = KeptHighlights(looker.state, session.highlights, session.kept, session.notices)
+    again.load()
+    return again
+
+
+def test_they_are_lit_again_in_the_next_run(looker: Person) -> None:
+    session = looker.window.session
+    for kind, key in (("slab", "dentry"), ("process", "1"), ("ranges", "0x100000+8192")):
+        looker.run("highlight.add", kind, key, "guest", kind, None, False)
+    looker.run("highlight.toggle", "slab")
+    path = session.kept.folder / FILE
+    looker.until(lambda: path.exists() and "ranges" in path.read_text(), "they are written when they rest")
+    written = looker.state.highlights
+    session.navigation.light((Highlight("elsewhere", "kept", "#123456", "slab", "dentry"),))
+    kept_again(looker).follow()
+    assert names(looker) == ["kept", "slab", "process", "ranges"]
+    assert looker.state.highlights[1:] == written, "in their colours, and hidden where they were"
+    kept_again(looker).follow()
+    assert len(looker.state.highlights) == 4, "where something of the machine is lit already it stays as it is"
+    looker.run("highlight.clear")
+    session.kept_highlights.save()
+    kept_again(looker).follow()
+    assert names(looker) == [], "what was taken away stays away"
+
+
+def test_a_guest_started_anew_has_no_highlights_of_other_processes(looker: Person) -> None:
+    session = looker.window.session
+    for kind, key in (("process", "1"), ("category", "Heaps of 1"), ("category", "Heaps"), ("tables", "0")):
+        looker.run("highlight.add", kind, key, "guest", f"{kind} {key}", None, False)
+    session.kept_highlights.save()
+    path = session.kept.folder / FILE
+    document = json.loads(path.read_text())
+    document["machines"][0]["started_at_s"] += 1.0
+    looker.run("highlight.clear")
+    session.kept_highlights.save()
+    path.write_text(json.dumps(document))
+    kept_again(looker).follow()
+    assert names(looker) == ["category Heaps"]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        [],
+        {"version": 2, "machines": []},
+        {"version": 1, "machines": {}},
+        {"version": 1, "machines": [[]]},
+        {"version": 1, "machines": [{"name": "", "started_at_s": 1, "highlights": []}]},
+        {"version": 1, "machines": [{"name": "m", "started_at_s": True, "highlights": []}]},
+        {"version": 1, "machines": [{"name": "m", "started_at_s": float("nan"), "highlights": []}]},
+        {"version": 1, "machines": [{"name": "m", "started_at_s": 1, "highlights": [{}] * 300}]},
+        {"version": 1, "machines": [{"name": "m", "started_at_s": 1, "highlights": [{"name": 1}]}]},
+        {"version": 1, "machines": [{"name": "n", "started_at_s": 1, "highlights": [highlight().document()]}]},
+        {"version": 1, "machines": [{"name": f"m{i}", "started_at_s": 1, "highlights": []} for i in range(33)]},
+    ],
+)
+def test_a_hostile_file_of_highlights_is_refused(wrong: object) -> None:
+    with pytest.raises(BadHighlight):
+        kept_from(wrong)
+
+
+def test_a_broken_file_of_highlights_is_set_aside(looker: Person) -> None:
+    session = looker.window.session
+    path = session.kept.folder / FILE
+    path.write_text("[" * 100_000)
+    kept_again(looker).follow()
+    assert "Your highlights were set aside" in looker.toasts()
+    assert not path.exists()
+    assert names(looker) == []
+    path.mkdir()  # cannot be replaced by a file
+    try:
+        looker.run("highlight.add", "slab", "dentry", "guest", None, None, False)
+        session.kept_highlights.follow()
+        session.kept_highlights.save()
+        assert "The highlights could not be saved" in looker.toasts()
+    finally:
+        path.rmdir()
+
+
+def test_kept_highlights_are_bounded(looker: Person) -> None:
+    many = {f"m{i}": Kept(1.0, (dataclasses.replace(highlight(), machine=f"m{i}"),)) for i in range(MAX_MACHINES)}
+    session = looker.window.session
+    (session.kept.folder / FILE).write_text(json.dumps(document_of(many)))
+    again = kept_again(looker)
+    looker.run("highlight.add", "slab", "dentry", "guest", None, None, False)
+    again.follow()
+    again.save()
+    kept = kept_from(json.loads((session.kept.folder / FILE).read_text()))
+    assert list(kept) == [*(f"m{i}" for i in range(1, MAX_MACHINES)), "guest"]
 
 
 # In the window
