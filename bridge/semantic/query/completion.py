@@ -125,6 +125,7 @@ def _unique(candidates: Iterable[_Candidate]) -> Iterator[_Candidate]:
 
 def _candidates(tokens: list[Token], partial: str, names: Names, opened: bool) -> Iterator[_Candidate]:
     """All that may follow some tokens, the likeliest first."""
+    tokens = _telling(tokens)
     concepts = _last(tokens)
     kinds = [value for concept, value in concepts if concept is Concept.KIND and isinstance(value, Kind)]
     named = {concept for concept, _ in concepts}
@@ -159,6 +160,15 @@ def _candidates(tokens: list[Token], partial: str, names: Names, opened: bool) -
             yield from _words("word", ("with", "and"))
         yield from _behind(names)
         yield from _words("relation", [str(relation) for relation in Relation if relation is not Relation.SHARED])
+
+
+def _telling(tokens: list[Token]) -> list[Token]:
+    """The tokens without the words at their end that change nothing: what follows "show me the" follows "show me"."""
+    while tokens and (meant := _last(tokens)) and all(concept is Concept.STOP for concept, _ in meant):
+        if tokens[-1].word in ("in", "inside", "on"):
+            break
+        tokens = tokens[:-1]
+    return tokens
 
 
 def _last(tokens: list[Token]) -> list[tuple[Concept, object]]:

@@ -96,3 +96,16 @@ def test_completion_of_anything_is_a_bounded_list_of_printable_things(typed: tup
         assert one.title.isprintable()
         assert one.text.endswith(text[cursor:])
         assert 0 <= one.cursor <= len(one.text)
+
+
+@pytest.mark.parametrize(
+    ("text", "whole"),
+    [
+        ("the ssh dae", "the ssh daemon"),
+        ("show me the ssh dae", "show me the ssh daemon"),
+        ("show me the he", "show me the heap"),
+        ("show the heap of the drop", "show the heap of the dropbear"),
+    ],
+)
+def test_words_that_change_nothing_do_not_change_what_may_follow(text: str, whole: str) -> None:
+    assert whole in offered(text)

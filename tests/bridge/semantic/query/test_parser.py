@@ -201,6 +201,35 @@ def test_what_means_nothing_is_answered_by_a_sentence(text: str, said: str) -> N
         assert isinstance(understand(attempt, NAMES), Understood)
 
 
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("haep of sshd", 'show heap of process "dropbear"'),
+        ("proccess 1", "show process 1"),
+        ("page tabels of sshd", 'show page tables of process "dropbear"'),
+        ("writen in the last 5 s", "show everything written within 5 s"),
+        ("kernal stacks", "show kernel stack of every process"),
+        ("open flies of sshd", 'show files of process "dropbear"'),
+        ("sokcets of every process", "show sockets of every process"),
+        (
+            "heap of bogus",
+            "heap of process 1",
+        ),  # nothing is misspelt; the question is offered of something that is there
+    ],
+)
+def test_a_misspelt_word_is_offered_as_it_is_written(text: str, meant: str) -> None:
+    understood = understand(text, NAMES)
+    assert isinstance(understood, NotUnderstood)
+    assert understood.nearest[0] == meant
+    assert isinstance(understand(meant, NAMES), Understood)
+
+
+def test_a_word_alone_is_offered_as_a_text_to_look_for_first() -> None:
+    understood = understand("xyzzy", NAMES)
+    assert isinstance(understood, NotUnderstood)
+    assert understood.nearest[0] == 'show text "xyzzy"'
+
+
 def test_the_nearest_names_are_offered_in_the_same_question() -> None:
     understood = understand("page tables of contre", NAMES)
     assert isinstance(understood, NotUnderstood)
