@@ -22,6 +22,7 @@ from app.theme import Rgba
 from render.timing import pass_clock
 
 EVENT_TYPES = ("pointer_move", "pointer_down", "pointer_up", "pointer_leave", "wheel", "key_down", "key_up", "char")
+_KEY_TYPES = ("key_down", "key_up")
 MAX_STEP_S = 0.1  # after a rest, animations go on instead of jumping to their end
 
 _NAMED_KEYS: dict[str, imgui.Key] = {
@@ -189,6 +190,8 @@ class ImguiHost:
         self._views: dict[int, tuple[wgpu.GPUTextureView, imgui.ImTextureRef]] = {}
         self._draw_data: imgui.ImDrawData | None = None
         self._waiting: deque[Mapping[str, Any]] = deque()
+        self.hold_keys = False
+        """Whether what is typed waits, since the field that it is for is only just coming."""
         self._use(device)
 
     def _use(self, device: wgpu.GPUDevice) -> None:
@@ -235,20 +238,25 @@ class ImguiHost:
         self._waiting.append({"event_type": "focus", "focused": focused})
 
     def _feed(self) -> None:
-        """Give ImGui the events that the coming frame may hold together.
+        """Give ImGui the events that the coming frame may hold together; the others wait for the next one.
 
         ImGui tells a frame which keys went down in it and which modifiers are held at its end. Where a frame is longer
         than a key stroke, Ctrl would be let go in the frame in which K went down, and Ctrl+K be K: what changes the
-        modifiers waits until all before it has had its frame.
+        modifiers waits until all before it has had its frame. And what one key does can decide whom the next one is
+        for: only one goes down in a frame.
         """
-        others = self._context.input_events_queue.size() > 0
+        others, pressed = self._context.input_events_queue.size() > 0, False
         while self._waiting:
             event = self._waiting[0]
-            if event["event_type"] == "focus" or event.get("key") in _MODIFIERS:
+            kind = event["event_type"]
+            if kind == "focus" or event.get("key") in _MODIFIERS:
                 if others:
                     return
             else:
+                if (kind in _KEY_TYPES and pressed) or (self.hold_keys and (kind in _KEY_TYPES or kind == "char")):
+                    return
                 others = True
+                pressed = pressed or kind == "key_down"
             self._give(self._waiting.popleft())
 
     def _give(self, event: Mapping[str, Any]) -> None:

@@ -32,6 +32,7 @@ from render.errors import DeviceLost, RenderError
 from render.timing import Timings, pass_clock
 
 MAX_FAILED_FRAMES = 5
+LONGEST_HOLD_FRAMES = 10  # what is typed waits for a field that is coming, but not for one that never comes
 MAX_DROPPED = 8  # files at once: each takes memory here and on the GPU
 
 logger = logging.getLogger("window")
@@ -70,6 +71,7 @@ class Window:
         self._device_lost = False
         self._title = ""
         self._last_frame_animated = False
+        self._frames_held = 0
         self.quit_requested = False
         self.failure: TooManyFailures | None = None
         """Why the window gave up; None where it did not."""
@@ -130,6 +132,9 @@ class Window:
                 self._use_theme()
             self.state.now_s = time.monotonic()
             self.state.stage.screen.pixel_ratio = self.host.pixel_ratio
+            coming = self.state.search.focus or self.state.search.coming > 0
+            self._frames_held = self._frames_held + 1 if coming else 0
+            self.host.hold_keys = 0 < self._frames_held <= LONGEST_HOLD_FRAMES
             self.host.build(self._gui)
             moved = self.state.stage.draw(self.state.now_s)
             if present:

@@ -17,7 +17,7 @@ from pygfx.renderers.wgpu.engine import mipmapsutil as _mipmapsutil
 from pygfx.renderers.wgpu.engine import renderstate as _renderstate
 from pygfx.renderers.wgpu.engine import shadowutil as _shadowutil
 from pygfx.renderers.wgpu.engine import shared as _pygfx_shared
-from pygfx.renderers.wgpu.engine.utils import gpu_caches
+from pygfx.renderers.wgpu.engine.utils import gpu_caches as _pygfx_caches
 from pygfx.resources import _base as _pygfx_resources
 from pygfx.utils.text import glyph_atlas
 from wgpu.utils.device import helper as _default_device
@@ -67,6 +67,9 @@ def request_device() -> tuple[wgpu.GPUDevice, AdapterSummary]:
             raise NoAdapter(str(error).strip() or type(error).__name__) from error
     device = _pygfx_shared.get_shared().device
     _ask_before_submits(device)
+    # What is drawn keeps its bind groups itself. pygfx keeps the last 128 as well, and with them every texture and
+    # buffer in them: the memory of a machine that was closed would not come back for a long time.
+    _pygfx_caches.bindings.disable()
     return device, adapter_summary(device)
 
 
@@ -75,7 +78,8 @@ def _ask_before_submits(device: wgpu.GPUDevice) -> None:
 
     wgpu-native ends the whole process (a panic that nothing can catch) when something is submitted to a lost device,
     whoever does it: pygfx in the middle of a frame, say. Finishing an empty encoder is refused politely, so each
-    submission tries that first; it takes 20 us. A device that is lost in just this moment ends the process still.
+    submission tries that first; it takes 20 us. A device that is lost in just this moment ends the process still. The
+    empty one is submitted along: wgpu-native never lets go of what was finished and not submitted, 30 KB each.
     """
     queue = device.queue
     if "submit" in vars(queue):
@@ -83,8 +87,8 @@ def _ask_before_submits(device: wgpu.GPUDevice) -> None:
     submit = queue.submit
 
     def submit_if_not_lost(command_buffers: Sequence[wgpu.GPUCommandBuffer]) -> None:
-        device.create_command_encoder().finish()
-        submit(command_buffers)
+        asked = device.create_command_encoder().finish()
+        submit([asked, *command_buffers])
 
     queue.submit = submit_if_not_lost
 
@@ -98,7 +102,7 @@ def replace_device() -> tuple[wgpu.GPUDevice, AdapterSummary]:
     # that it shares between all scenes, the glyph atlas, still point at the old one.
     _default_device._the_device = None
     _pygfx_shared.Shared._instance = None
-    for cache in vars(gpu_caches).values():
+    for cache in vars(_pygfx_caches).values():
         cache.clear()
     # Render states outlive their renderer until the garbage collector comes by, and are found again by what they hold.
     _renderstate._renderstate_instance_cache.clear()

@@ -12,6 +12,7 @@ import wgpu
 from render import wgsl
 from render.backdrop import Background
 from render.palettes import linear_from_hex
+from render.pipelines import render_pipeline
 from render.resource_size import resource_bytes
 from render.timing import pass_clock
 
@@ -42,16 +43,10 @@ class Ground:
             {"sampler": {"type": "filtering"}},
         ]
         stages = wgpu.ShaderStage.VERTEX
-        self._layout = device.create_bind_group_layout(
-            entries=[{"binding": i, "visibility": stages, **kind} for i, kind in enumerate(kinds)]
-        )
-        module = device.create_shader_module(code=wgsl.compose("backdrop.wgsl", columns=_GRID[0], rows=_GRID[1]))
-        self._pipeline = device.create_render_pipeline(
-            layout=device.create_pipeline_layout(bind_group_layouts=[self._layout]),
-            vertex={"module": module, "entry_point": "vertex"},
-            primitive={"topology": "triangle-list"},
-            fragment={"module": module, "entry_point": "fragment", "targets": [{"format": "rgba8unorm"}]},
-        )
+        entries = [{"binding": i, "visibility": stages, **kind} for i, kind in enumerate(kinds)]
+        self._layout = device.create_bind_group_layout(entries=entries)
+        code = wgsl.compose("backdrop.wgsl", columns=_GRID[0], rows=_GRID[1])
+        self._pipeline = render_pipeline(device, code, [entries], [{"format": "rgba8unorm"}])
 
     @property
     def vram_bytes(self) -> int:

@@ -9,12 +9,18 @@ import numpy as np
 import wgpu
 
 from render import wgsl
+from render.pipelines import render_pipeline
 from render.resource_size import resource_bytes
 from render.timing import pass_clock
 
 _SHRINK = 20
 """The halo's pixels are this many of the picture's: far below what a blur this wide can show."""
 _FORMAT = "rgba16float"
+_LAYOUT: list[dict[str, object]] = [
+    {"binding": 0, "visibility": wgpu.ShaderStage.FRAGMENT, "texture": {"sample_type": "float"}},
+    {"binding": 1, "visibility": wgpu.ShaderStage.FRAGMENT, "sampler": {"type": "filtering"}},
+    {"binding": 2, "visibility": wgpu.ShaderStage.FRAGMENT, "buffer": {"type": "uniform"}},
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,30 +47,18 @@ class Halo:
         self.view = self._textures[0].create_view()
         """The finished halo."""
         self._sampler = device.create_sampler(mag_filter="linear", min_filter="linear")
-        self._layout = device.create_bind_group_layout(
-            entries=[
-                {"binding": 0, "visibility": wgpu.ShaderStage.FRAGMENT, "texture": {"sample_type": "float"}},
-                {"binding": 1, "visibility": wgpu.ShaderStage.FRAGMENT, "sampler": {"type": "filtering"}},
-                {"binding": 2, "visibility": wgpu.ShaderStage.FRAGMENT, "buffer": {"type": "uniform"}},
-            ]
-        )
+        self._layout = device.create_bind_group_layout(entries=_LAYOUT)
         self._used: list[wgpu.GPUBuffer] = []
         radius = max(2, self.size[1] // 4)
         self._steps = {step: self._pipeline(step, radius) for step in ("shrink", "across", "down")}
 
     def _pipeline(self, step: str, radius: int) -> wgpu.GPURenderPipeline:
         code = wgsl.compose("halo.wgsl", step=step, width=self.size[0], height=self.size[1], radius=radius)
-        module = self.device.create_shader_module(code=code)
         add = {"operation": "add", "src_factor": "one", "dst_factor": "one"}
         target: dict[str, object] = {"format": _FORMAT}
         if step == "shrink":  # every volume adds its own light
             target["blend"] = {"color": add, "alpha": add}
-        return self.device.create_render_pipeline(
-            layout=self.device.create_pipeline_layout(bind_group_layouts=[self._layout]),
-            vertex={"module": module, "entry_point": "vertex"},
-            primitive={"topology": "triangle-list"},
-            fragment={"module": module, "entry_point": "fragment", "targets": [target]},
-        )
+        return render_pipeline(self.device, code, [_LAYOUT], [target])
 
     def update(self, pictures: Sequence[Lit]) -> None:
         """Blur what the marches wrote, all volumes together."""

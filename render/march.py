@@ -20,6 +20,7 @@ from render.eye import Eye, Rect, Shine
 from render.look import Mode
 from render.look_table import LookTable
 from render.march_uniform import UNIFORM, clip_box, uniform_data
+from render.pipelines import Layout, render_pipeline
 from render.timing import pass_clock
 
 __all__ = ["Eye", "Marcher", "Outputs", "Picked", "Rect", "Shine", "Switches", "Targets", "march_code"]
@@ -74,7 +75,7 @@ class Picked:
 class Flat(NamedTuple):
     """What a shader that includes `march_common.wgsl` needs of a marcher, for group 0."""
 
-    layout: wgpu.GPUBindGroupLayout
+    layout: Layout
     bindings: wgpu.GPUBindGroup
     variables: dict[str, object]
 
@@ -133,9 +134,10 @@ class Marcher:
             else:
                 entries.append((_texture("unfilterable-float"), part.create_view()))
         kinds = [{"binding": i, "visibility": wgpu.ShaderStage.FRAGMENT, **kind} for i, (kind, _) in enumerate(entries)]
-        self._layout = self.device.create_bind_group_layout(entries=kinds)
+        self._layout = kinds
+        layout = self.device.create_bind_group_layout(entries=kinds)
         resources = [{"binding": i, "resource": resource} for i, (_, resource) in enumerate(entries)]
-        self._bindings = self.device.create_bind_group(layout=self._layout, entries=resources)
+        self._bindings = self.device.create_bind_group(layout=layout, entries=resources)
 
     def prepare_flat(self, table: LookTable, shine: Shine, clip: Box | None) -> Flat:
         """Set what does not depend on where one looks from, for a pass of another shader in the next submission."""
@@ -153,19 +155,13 @@ class Marcher:
     def _pipeline(self, key: Switches) -> wgpu.GPURenderPipeline:
         if key not in self._pipelines:
             code = march_code(key, self.store.layout, len(self.store.parts), self._max_steps)
-            module = self.device.create_shader_module(code=code)
             # Later samples of the same picture are averaged in: new = old + (sample - old) * share.
             mix = {"operation": "add", "src_factor": "constant", "dst_factor": "one-minus-constant"}
             formats = list(TARGET_FORMATS.values())[: _N_OUTPUTS[key.outputs]]
             targets: list[dict[str, object]] = [{"format": texture_format} for texture_format in formats]
             if key.outputs == "color":
                 targets[0]["blend"] = {"color": mix, "alpha": mix}
-            self._pipelines[key] = self.device.create_render_pipeline(
-                layout=self.device.create_pipeline_layout(bind_group_layouts=[self._layout]),
-                vertex={"module": module, "entry_point": "vertex"},
-                primitive={"topology": "triangle-list"},
-                fragment={"module": module, "entry_point": "fragment", "targets": targets},
-            )
+            self._pipelines[key] = render_pipeline(self.device, code, [self._layout], targets)
         return self._pipelines[key]
 
     def march(

@@ -16,6 +16,7 @@ from render.layers import FLASH_S
 from render.look_table import LookTable
 from render.march import Flat, Marcher, Shine
 from render.palettes import linear_from_hex
+from render.pipelines import render_pipeline
 from render.planes import Frame, Point, Shape, frame_of
 from render.timing import pass_clock
 
@@ -27,6 +28,9 @@ ZOOMS: tuple[float, ...] = (
 _DIM = 0.8
 _FLASH_SHOWN_S = 4 * FLASH_S
 _TARGET = "rgba8unorm"
+_LAYOUT: list[dict[str, object]] = [
+    {"binding": 0, "visibility": wgpu.ShaderStage.FRAGMENT, "buffer": {"type": "uniform"}}
+]
 _UNIFORM = np.dtype(
     [
         ("corner", "i4", 2), ("zoom", "i4"), ("span", "i4"),
@@ -128,11 +132,9 @@ class SliceView:
             self._uniform = device.create_buffer(
                 size=_UNIFORM.itemsize, usage=wgpu.BufferUsage.UNIFORM | wgpu.BufferUsage.COPY_DST
             )
-            self._layout = device.create_bind_group_layout(
-                entries=[{"binding": 0, "visibility": wgpu.ShaderStage.FRAGMENT, "buffer": {"type": "uniform"}}]
-            )
+            layout = device.create_bind_group_layout(entries=_LAYOUT)
             whole = {"buffer": self._uniform, "offset": 0, "size": _UNIFORM.itemsize}
-            self._bindings = device.create_bind_group(layout=self._layout, entries=[{"binding": 0, "resource": whole}])
+            self._bindings = device.create_bind_group(layout=layout, entries=[{"binding": 0, "resource": whole}])
             self._make_texture(size_px)
 
     @property
@@ -230,14 +232,8 @@ class SliceView:
     def _pipeline(self, source: Flat) -> wgpu.GPURenderPipeline:
         key = tuple(source.variables.values())
         if key not in self._pipelines:
-            module = self.device.create_shader_module(code=slice_code(source.variables))
-            layouts = [source.layout, self._layout]
-            self._pipelines[key] = self.device.create_render_pipeline(
-                layout=self.device.create_pipeline_layout(bind_group_layouts=layouts),
-                vertex={"module": module, "entry_point": "vertex"},
-                primitive={"topology": "triangle-list"},
-                fragment={"module": module, "entry_point": "fragment", "targets": [{"format": _TARGET}]},
-            )
+            code = slice_code(source.variables)
+            self._pipelines[key] = render_pipeline(self.device, code, [source.layout, _LAYOUT], [{"format": _TARGET}])
         return self._pipelines[key]
 
 

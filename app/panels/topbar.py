@@ -166,6 +166,8 @@ def _search_box(state: AppState, ui: Ui, width: float) -> bool:
     if imgui.is_item_activated():
         search.open = True
     active = imgui.is_item_active()
+    if active:
+        search.coming = 0
     if active and search.open:
         _ghost(ui, search, at, width, pad)
     box_height = imgui.get_item_rect_size().y

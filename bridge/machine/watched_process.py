@@ -10,6 +10,14 @@ import subprocess
 
 from bridge.machine.processes import ProcessIdentity, send_signal
 
+_left: list[subprocess.Popen[bytes]] = []
+"""Children that nobody watches any more, detached machines for one. They stay our children."""
+
+
+def reap_left() -> None:
+    """Have those of them that have ended leave the system's table of processes."""
+    _left[:] = [child for child in list(_left) if child.poll() is None]
+
 
 class WatchedProcess:
     """To be used on the background loop only. `close` it when it is no longer of interest."""
@@ -28,6 +36,7 @@ class WatchedProcess:
     @classmethod
     def of_child(cls, child: subprocess.Popen[bytes]) -> WatchedProcess:
         """Watch a child that has just been started and not been waited for."""
+        reap_left()
         pidfd = os.pidfd_open(child.pid)
         # A child that has ended at once is a zombie, which has no identity any more; nobody will look for it either.
         identity = ProcessIdentity.of(child.pid) or ProcessIdentity(child.pid, 0, "")
@@ -57,6 +66,9 @@ class WatchedProcess:
             self._loop.remove_reader(self._pidfd)
             os.close(self._pidfd)
             self._pidfd = -1
+            if self._child is not None:
+                _left.append(self._child)
+                reap_left()
 
     def _on_exit(self) -> None:
         if self._child is not None:

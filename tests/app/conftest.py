@@ -127,6 +127,8 @@ class Person:
         for modifier in reversed(modifiers):
             self.offscreen.send({"event_type": "key_up", "key": modifier})
         self.frame()
+        while self.offscreen.window.host.has_pending_input():
+            self.frame(1)
 
     def type(self, text: str) -> None:
         """Type characters, each as key and text."""

@@ -244,3 +244,30 @@ def test_copied_text_goes_to_the_clipboard_and_back(make: Make) -> None:
     assert host.clipboard.get() == "0x7c00 …"
     host.clipboard.set("other")
     assert imgui.get_clipboard_text() == "other"
+
+
+def test_what_is_typed_waits_for_the_field_that_comes_and_keeps_its_order(make: Make) -> None:
+    host = make()
+    typed: list[str] = []
+
+    def gui() -> None:
+        typed.extend(map(chr, host.io.input_queue_characters))
+        typed.extend(chord for chord in pressed_shortcuts() if chord == "Enter")
+
+    host.build(gui)
+    for letter in "a0":
+        host.handle({"event_type": "key_down", "key": letter})
+        host.handle({"event_type": "char", "data": letter})
+        host.handle({"event_type": "key_up", "key": letter})
+    host.handle({"event_type": "key_down", "key": "Enter"})
+    host.hold_keys = True
+    host.handle({"event_type": "pointer_move", "x": 5, "y": 6})
+    for _ in range(5):
+        host.build(gui)
+    assert typed == []
+    assert host.has_pending_input()
+    host.hold_keys = False
+    for _ in range(8):
+        host.build(gui)
+    assert typed == ["a", "0", "Enter"]
+    assert (host.io.mouse_pos.x, host.io.mouse_pos.y) == (5, 6)

@@ -1,6 +1,7 @@
 """The window, off-screen, with a real guest: what mouse and keys do, and what survives bad luck."""
 
 import dataclasses
+import gc
 import inspect
 import json
 import os
@@ -15,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+import wgpu
 from imgui_bundle import imgui
 from PIL import Image
 
@@ -168,6 +170,35 @@ def test_right_click_offers_what_can_be_done(host: Person) -> None:
     host.frame(3)
     assert not host.popup_open()  # the search box does not open below a menu
     assert host.state.search.open
+
+
+def test_frames_leave_nothing_behind_on_the_gpu(host: Person) -> None:
+    """Of each kind of the driver's objects there are as many after hundreds of frames, turns and cuts as before."""
+
+    def objects() -> dict[str, int]:
+        gc.collect()
+        host.frame(1)
+        native = wgpu.diagnostics.get_dict()["wgpu_native_counts"]
+        return {kind: told["hub"]["hub"]["k"] for kind, told in native.items() if "hub" in told.get("hub", {})}
+
+    def look_around() -> None:
+        host.run("volume.orbit", 5)
+        host.frame(3)
+        host.run("view.slice", "x", "50%")
+        host.frame(3)
+        host.run("view.slice_off")
+        host.frame(3)
+
+    look_around()
+    host.frame(30)
+    before = objects()
+    for _ in range(15):
+        look_around()
+    host.frame(30)
+    after = objects()
+    assert before["Buffer"] > 10
+    grown = {kind: (before[kind], count) for kind, count in after.items() if count > before[kind] + 3}
+    assert grown == {}
 
 
 def test_keys_turn_fit_and_look_along_axes(host: Person) -> None:
@@ -783,6 +814,22 @@ def _somewhere_on_the_volume(person: Person) -> tuple[float, float]:
 def test_letters_typed_before_the_box_has_the_keyboard_are_not_lost(host: Person) -> None:
     """The box gets the keyboard a frame after it was asked for; until then no letter may be taken for a shortcut."""
     send = host.offscreen.send
+    camera = host.state.stage.camera
+    # So quick that the window sees all of it at once.
+    send({"event_type": "key_down", "key": "Control"})
+    send({"event_type": "key_down", "key": "k"})
+    send({"event_type": "key_up", "key": "Control"})
+    send({"event_type": "key_up", "key": "k"})
+    for letter in "0x7c0a":
+        send({"event_type": "key_down", "key": letter})
+        send({"event_type": "char", "data": letter})
+        send({"event_type": "key_up", "key": letter})
+    send({"event_type": "key_down", "key": "Enter"})
+    send({"event_type": "key_up", "key": "Enter"})
+    host.until(lambda: host.state.selection is not None, "it should go there")
+    assert host.state.selection is not None
+    assert host.state.selection.offset == 0x7C0A
+    host.until(lambda: not host.state.stage.view.camera.flying, "the flight should end")
     camera = host.state.stage.camera
     host.state.run("window.search", {})
     for letter in "fit":

@@ -143,8 +143,9 @@ def test_control_c_and_paste_reach_the_shell(session: Callable[..., _Session]) -
     run = session("sh")
     run.until(lambda: bool(run.screen.strip()), "a prompt")
     prompt = run.screen.split("\n")[0].strip()
-    run.harness.type("cat")
+    run.harness.type("echo be''gin; cat")
     run.harness.key(Key.enter)
+    run.until(lambda: "\nbegin" in run.screen, "that cat is next")  # what is typed before, the shell reads as it likes
     run.harness.type("mark")
     run.harness.key(Key.enter)
     run.until(lambda: run.screen.count("\nmark") == 2, "cat's echo")

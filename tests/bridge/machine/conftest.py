@@ -19,6 +19,7 @@ from bridge.machine.guest import GIB, MIB, Guest
 from bridge.machine.machine import Machine
 from bridge.machine.manager import AnyMachine, MachineManager
 from bridge.machine.states import MachineState
+from bridge.machine.watched_process import reap_left
 
 MakeGuest = Callable[..., Guest]
 
@@ -141,6 +142,7 @@ def state_of(machine: AnyMachine) -> MachineState:
 @pytest.fixture(scope="package", autouse=True)
 def _no_complaints_of_asyncio() -> Iterator[None]:
     """An error that nobody fetched, or a task that was forgotten, is logged by asyncio when it is collected."""
+    reap_left()  # machines that other tests detached and ended
     complaints: list[str] = []
 
     class Listener(logging.Handler):
