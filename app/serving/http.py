@@ -59,9 +59,12 @@ def _protocol() -> type[Any]:
     from uvicorn.protocols.http.h11_impl import H11Protocol
 
     class Protocol(H11Protocol):
-        """Connections without a request end after a while, and at once, the oldest first, where there are too many."""
+        """Connections without a request end after a while, and at once where there are too many: those that never asked
+        first, and of them the oldest.
+        """
 
         since_s = 0.0
+        asked = False
         limit: asyncio.TimerHandle | None = None
 
         def waits(self) -> bool:
@@ -72,7 +75,7 @@ def _protocol() -> type[Any]:
             self.since_s = time.monotonic()
             others = [one for one in self.connections if isinstance(one, Protocol) and one is not self and one.waits()]
             if len(self.connections) > MAX_CONNECTIONS // 2 and others:
-                oldest = min(others, key=lambda one: one.since_s)
+                oldest = min(others, key=lambda one: (one.asked, one.since_s))
                 self.connections.discard(oldest)
                 oldest.transport.abort()
             self.begin()
@@ -80,6 +83,7 @@ def _protocol() -> type[Any]:
         def data_received(self, data: bytes) -> None:
             super().data_received(data)
             if not self.waits():
+                self.asked = True
                 self.end()
             elif self.limit is None:
                 self.begin()

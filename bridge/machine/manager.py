@@ -232,7 +232,8 @@ class MachineManager:
             raise MachineError(f"'{name}' is still starting; try again in a moment.")
         if not machine.info.state.ended:
             self._hold_loop().run(machine.detach_on_loop())
-        self.remove(name)
+        with contextlib.suppress(NoSuchMachine):  # who saw its end may have been quicker
+            self.remove(name)
 
     def remove(self, name: str) -> None:
         """Forget a machine that has ended, and its RAM, or close a dump.

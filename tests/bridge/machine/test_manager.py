@@ -317,3 +317,16 @@ def test_qemu_killed_at_every_moment_of_its_start(manager: MachineManager, priva
     assert len(errors) > 3
     assert {error.exit_code for error in errors} == {-signal.SIGKILL}
     assert all("killed by SIGKILL while it started" in str(error) for error in errors)
+
+
+def test_a_machine_whose_end_somebody_saw_first_is_let_go_all_the_same(manager: MachineManager) -> None:
+    machine = manager.launch(make_guest())
+
+    def forget(event: MachineEvent) -> None:
+        if machine.info.state.ended:
+            manager.remove(event.machine)
+
+    machine.subscribe(forget)
+    manager.detach(machine.name)
+    assert machine.name not in [one.name for one in manager.machines()]
+    manager.adopt(machine.name).stop()
