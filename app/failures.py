@@ -13,6 +13,7 @@ def exit_code_of(error: BaseException) -> ExitCode | None:
     from bridge.memory.errors import GuestMemoryError
     from bridge.semantic.audit import AuditFailed
     from bridge.semantic.store.errors import BadQuery, StoreError
+    from bridge.trace.errors import TraceError
 
     if isinstance(error, NoSuchMachine):
         return ExitCode.NO_SUCH_MACHINE
@@ -20,7 +21,7 @@ def exit_code_of(error: BaseException) -> ExitCode | None:
         return ExitCode.COMPONENT_MISSING
     if isinstance(error, BadNumber | UsageError | BadQuery):
         return ExitCode.USAGE
-    rooms = MachineError | GuestError | GuestMemoryError | KernelError | AuditFailed | StoreError
+    rooms = MachineError | GuestError | GuestMemoryError | KernelError | AuditFailed | StoreError | TraceError
     if isinstance(error, rooms | ControlError | CommandFailed | OSError):
         return ExitCode.FAILED
     return None

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 
-def print_json(document: Mapping[str, Any]) -> None:
-    """Write one JSON object and a newline to standard output."""
+def print_json(document: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> None:
+    """Write one JSON object, or a list of them, and a newline to standard output."""
     sys.stdout.write(json.dumps(document, indent=2, default=str) + "\n")
     sys.stdout.flush()
 

@@ -12,6 +12,7 @@ from bridge.machine.errors import MachineError, MachineGone
 from bridge.machine.machine import Machine
 from bridge.machine.mapping import physical_map_of
 from bridge.machine.qmp import QmpConnection
+from bridge.machine.ram_file import trace_file_of
 from bridge.machine.records import MachineRecord
 from bridge.machine.states import MachineState
 from bridge.machine.watched_process import WatchedProcess
@@ -62,6 +63,7 @@ async def adopt_on_loop(machine: Machine, record: MachineRecord, background: Bac
                 running = True
         machine.ram = GuestRam.open(record.ram_path, await physical_map_of(background, qmp, BACKEND_ID))
         undo.callback(machine.release_ram)
+        machine.open_trace(trace_file_of(record.ram_path))
         machine.take(qmp=qmp, process=process, state=MachineState.RUNNING if running else MachineState.PAUSED)
         undo.pop_all()
     if record.ready or (record.ready_marker is not None and record.ready_marker in history):

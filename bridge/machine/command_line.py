@@ -23,6 +23,14 @@ class SocketFds:
     console: int
 
 
+@dataclass(frozen=True, slots=True)
+class PluginFiles:
+    """The plugin that watches the guest's execution, and the shared memory that it is to fill."""
+
+    library: Path
+    memory: Path
+
+
 def board_arguments(guest: Guest, *, ram_bytes: int, accelerator: Accelerator, network: bool) -> list[str]:
     """All that makes the machine what it is for the guest: two machines with equal ones can share a saved state."""
     board = guest.machine_type
@@ -46,7 +54,14 @@ def board_arguments(guest: Guest, *, ram_bytes: int, accelerator: Accelerator, n
 
 
 def qemu_arguments(
-    board: list[str], *, name: str, ram_path: Path, ram_bytes: int, sockets: SocketFds, incoming: bool
+    board: list[str],
+    *,
+    name: str,
+    ram_path: Path,
+    ram_bytes: int,
+    sockets: SocketFds,
+    incoming: bool,
+    plugin: PluginFiles | None = None,
 ) -> list[str]:
     """All arguments: confinement, RAM, monitors and console around those of `board_arguments`.
 
@@ -67,6 +82,11 @@ def qemu_arguments(
         "-serial",
         "chardev:console",
     ]
+    if plugin is not None:
+        arguments += [
+            "-plugin",
+            f"{escape(str(plugin.library))},shm={escape(str(plugin.memory))},ram={escape(str(ram_path))}",
+        ]
     if incoming:
         arguments += ["-incoming", "defer"]
     return arguments

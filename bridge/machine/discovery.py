@@ -19,7 +19,7 @@ from bridge.machine.command_line import BACKEND_ID
 from bridge.machine.errors import MachineError, MachineGone, NoSuchMachine
 from bridge.machine.processes import pidfd_ended, send_signal
 from bridge.machine.qmp import QmpConnection
-from bridge.machine.ram_file import SHARED_MEMORY, ram_files, remove_ram_file
+from bridge.machine.ram_file import SHARED_MEMORY, ram_files, remove_ram_file, remove_stray_traces
 from bridge.machine.records import (
     MachineRecord,
     is_valid_name,
@@ -105,6 +105,7 @@ def remove_leftovers(*, shared_memory: Path = SHARED_MEMORY) -> tuple[str, ...]:
                 kept.add(alive.ram_path)
         strays = [path for path in ram_files(shared_memory) if path not in kept and _is_stray(path)]
         removed += [path.name for path in strays if remove_ram_file(path)]
+        removed += remove_stray_traces(shared_memory)
     return tuple(removed)
 
 

@@ -17,19 +17,22 @@ from typing import Any, TypeVar
 
 from bridge.machine import bounded_log, sockets
 from bridge.machine.background import BackgroundLoop
-from bridge.machine.command_line import BACKEND_ID, SocketFds, qemu_arguments
+from bridge.machine.command_line import BACKEND_ID, PluginFiles, SocketFds, qemu_arguments
 from bridge.machine.errors import MachineError, QemuFailed, QemuMissing, QmpCommandFailed, QmpTimeout, ShmFull
 from bridge.machine.machine import Machine
 from bridge.machine.mapping import physical_map_of
 from bridge.machine.qemu_binary import QemuBinary
 from bridge.machine.qmp import QmpConnection
-from bridge.machine.ram_file import create_ram_file, remove_ram_file
+from bridge.machine.ram_file import create_ram_file, remove_ram_file, trace_file_of
 from bridge.machine.records import MachineRecord
 from bridge.machine.saved_state import SavedState, SavedStateBroken, StateStore
 from bridge.machine.states import MachineState
 from bridge.machine.warm import DEVICES_FILE, resume_devices, save_when_ready
 from bridge.machine.watched_process import WatchedProcess
 from bridge.memory.ram import GuestRam
+from bridge.trace.errors import BadTraceMemory
+from bridge.trace.plugin_file import plugin_for
+from bridge.trace.shared_memory import Sizes, TraceMemory
 
 T = TypeVar("T")
 
@@ -44,6 +47,7 @@ class LaunchPlan:
 
     record: MachineRecord
     qemu: QemuBinary
+    vcpus: int
     board: list[str]
     store: StateStore
     resume_key: str | None
@@ -81,6 +85,8 @@ async def _start_once(machine: Machine, plan: LaunchPlan, background: Background
     async with contextlib.AsyncExitStack() as undo:
         undo.callback(remove_ram_file, record.ram_path)
         create_ram_file(record.ram_path, record.ram_bytes)
+        plugin = _prepare_trace(machine, plan)
+        undo.callback(machine.release_ram)
         if saved is not None:
             console = saved.describe(record.ram_bytes)
             saved.restore_devices(record.directory / DEVICES_FILE)
@@ -88,7 +94,7 @@ async def _start_once(machine: Machine, plan: LaunchPlan, background: Background
             copying = _RamCopy(saved, record)
             undo.push_async_callback(copying.give_up)
         plan.report("Starting QEMU", 0.4)
-        process = _spawn_qemu(plan, incoming=saved is not None)
+        process = _spawn_qemu(plan, plugin, incoming=saved is not None)
         undo.push_async_callback(_kill, process)
         machine.record = record.replace(qemu=process.identity, warm=saved is not None)
         machine.record.save()
@@ -117,7 +123,6 @@ async def _start_once(machine: Machine, plan: LaunchPlan, background: Background
         machine.console.on_output = machine.on_output
         physical_map = await _unless_ended(process, record, physical_map_of(background, qmp, BACKEND_ID))
         machine.ram = GuestRam.open(record.ram_path, physical_map)
-        undo.callback(machine.release_ram)
         await _unless_ended(process, record, qmp.execute("cont"))
         machine.take(qmp=qmp, process=process, state=MachineState.RUNNING)
         undo.pop_all()
@@ -127,7 +132,28 @@ async def _start_once(machine: Machine, plan: LaunchPlan, background: Background
     plan.report("Running", 1.0)
 
 
-def _spawn_qemu(plan: LaunchPlan, *, incoming: bool) -> WatchedProcess:
+def _prepare_trace(machine: Machine, plan: LaunchPlan) -> PluginFiles | None:
+    """Make the shared memory for the plugin. Without one the machine runs as well, and says why it cannot be traced."""
+    record = plan.record
+    machine.trace, machine.trace_problem = None, ""
+    if record.accelerator != "tcg":
+        machine.trace_problem = "Under KVM the processor runs the guest itself: only an emulated machine can be traced."
+        return None
+    choice = plugin_for(plan.qemu)
+    if choice.path is None:
+        machine.trace_problem = choice.reason
+        return None
+    path = trace_file_of(record.ram_path)
+    path.unlink(missing_ok=True)  # of a first try
+    try:
+        machine.trace = TraceMemory.create(path, Sizes(pages=record.ram_bytes >> 12, vcpus=plan.vcpus))
+    except (OSError, BadTraceMemory) as error:
+        machine.trace_problem = f"There is no room for a trace: {error}."
+        return None
+    return PluginFiles(choice.path, path)
+
+
+def _spawn_qemu(plan: LaunchPlan, plugin: PluginFiles | None, *, incoming: bool) -> WatchedProcess:
     record = plan.record
     with contextlib.ExitStack() as stack:
         listening = [_listen(stack, path) for path in (record.qmp_socket, record.control_socket, record.console_socket)]
@@ -143,6 +169,7 @@ def _spawn_qemu(plan: LaunchPlan, *, incoming: bool) -> WatchedProcess:
             ram_bytes=record.ram_bytes,
             sockets=SocketFds(*fds),
             incoming=incoming,
+            plugin=plugin,
         )
         try:
             child = subprocess.Popen(

@@ -10,6 +10,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from bridge.machine import bounded_log
@@ -25,6 +26,8 @@ from bridge.machine.watched_process import WatchedProcess
 from bridge.memory.errors import GuestMemoryError
 from bridge.memory.physical_map import query_physical_map
 from bridge.memory.ram import GuestRam
+from bridge.trace.errors import BadTraceMemory
+from bridge.trace.shared_memory import TraceMemory
 
 _LOG = logging.getLogger(__name__)
 _KILL_WAIT_S = 3.0
@@ -58,6 +61,9 @@ class Machine:
         self.name = info.name
         self.console = Console(info.name)
         self.ram: GuestRam | None = None
+        self.trace: TraceMemory | None = None
+        """What the plugin that watches the guest's execution fills; None where there is none, for `trace_problem`."""
+        self.trace_problem = "This QEMU was started by somebody else, without the plugin that watches execution."
         self.record = record
         self.backend = backend
         self.on_ready: Callable[[], None] | None = None
@@ -146,6 +152,25 @@ class Machine:
             yield
         finally:
             self._background.run(hold.__aexit__(None, None, None))
+
+    def open_trace(self, path: Path) -> None:
+        """Map the shared memory that the machine's plugin fills, where there is one."""
+        try:
+            self.trace, self.trace_problem = TraceMemory.open(path), ""
+        except FileNotFoundError:
+            self.trace_problem = "The machine was started without the plugin that watches execution."
+        except (OSError, BadTraceMemory) as error:
+            self.trace_problem = f"Its trace cannot be opened: {error}."
+
+    def kick(self) -> None:
+        """Have every processor of a guest that runs stop and go on, quietly: there the plugin looks for wishes."""
+        with self.briefly_held():
+            pass
+
+    @property
+    def runs(self) -> bool:
+        """True while the guest's processors run."""
+        return self._info.state is MachineState.RUNNING
 
     def usage(self) -> Usage:
         """What the machine costs now. Never blocks, never raises; zero when there is no process to ask."""
@@ -339,9 +364,11 @@ class Machine:
         self._end(MachineState.STOPPED, "Detached; the machine goes on without this window.")
 
     def release_ram(self) -> None:
-        """Close the mapping (from any thread). Views of it that are out stay valid."""
+        """Close the mappings of RAM and trace (from any thread). Views of them that are out stay valid."""
         if self.ram is not None:
             self.ram.close()
+        if self.trace is not None:
+            self.trace, self.trace_problem = None, "The machine has ended."
 
     # --- inside
 

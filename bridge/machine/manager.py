@@ -133,6 +133,7 @@ class MachineManager:
             plan = LaunchPlan(
                 record=record,
                 qemu=qemu,
+                vcpus=guest.cpus,
                 board=board,
                 store=StateStore(cache_dir() / "states"),
                 resume_key=None if cold else key,

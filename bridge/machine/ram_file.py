@@ -24,6 +24,11 @@ def is_ram_file_name(name: str) -> bool:
     return re.fullmatch(rf"glassbox-{os.getuid()}-[a-z0-9][a-z0-9._-]{{0,31}}-[0-9a-f]{{8}}\.ram", name) is not None
 
 
+def trace_file_of(ram_path: Path) -> Path:
+    """Where the shared memory of the plugin that watches the guest's execution lies: beside its RAM."""
+    return ram_path.with_suffix(".trace")
+
+
 def create_ram_file(path: Path, size_bytes: int) -> None:
     """Make an empty (sparse) file of `size_bytes`, mode 0600.
 
@@ -64,13 +69,30 @@ def ram_files(directory: Path) -> Iterator[Path]:
             yield path
 
 
+def remove_stray_traces(directory: Path) -> list[str]:
+    """Remove the traces whose RAM file is gone: each is made after it, and removed with it. Returns their names."""
+    removed = []
+    for path in directory.glob(f"glassbox-{os.getuid()}-*.trace"):
+        ram = path.with_suffix(".ram")
+        if is_ram_file_name(ram.name) and not ram.exists():
+            path.unlink(missing_ok=True)
+            removed.append(path.name)
+    return removed
+
+
 def remove_ram_file(path: Path) -> bool:
-    """Remove a RAM file of ours; what is not one is left alone. Mappings of it stay valid. True when it was there."""
+    """Remove a RAM file of ours, and the trace beside it; what is not one is left alone. Mappings of them stay valid.
+
+    True when it was there.
+    """
     try:
         status = path.lstat()
         if not (is_ram_file_name(path.name) and stat.S_ISREG(status.st_mode) and status.st_uid == os.getuid()):
             return False
+        trace_file_of(path).unlink(missing_ok=True)
         path.unlink()
     except FileNotFoundError:
+        if is_ram_file_name(path.name):  # somebody deleted it; the trace beside it is ours all the same
+            trace_file_of(path).unlink(missing_ok=True)
         return False
     return True

@@ -170,15 +170,18 @@ def private_directories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
 
 @pytest.fixture(scope="session", autouse=True)
 def _kvm_is_known(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Try out KVM once for all tests."""
+    """Try out KVM, and which plugin QEMU takes, once for all tests."""
     patch = pytest.MonkeyPatch()
     directory = tmp_path_factory.mktemp("kvm")
     patch.setenv("XDG_CACHE_HOME", str(directory))
     from bridge.machine.accelerator import probe_kvm
+    from bridge.machine.qemu_binary import find_qemu
+    from bridge.trace.plugin_file import plugin_for
 
     probe_kvm()
+    plugin_for(find_qemu())
     patch.undo()
-    return directory / "glassbox" / "kvm-probe.json"
+    return directory / "glassbox"
 
 
 @pytest.fixture(autouse=True)
@@ -186,7 +189,8 @@ def _kvm_answer(_kvm_is_known: Path, private_directories: Path, tmp_path: Path) 
     if _kvm_is_known.exists():
         target = tmp_path / "XDG_CACHE_HOME" / "glassbox"
         target.mkdir(parents=True)
-        shutil.copy(_kvm_is_known, target)
+        for known in _kvm_is_known.glob("*.json"):
+            shutil.copy(known, target)
 
 
 @pytest.fixture

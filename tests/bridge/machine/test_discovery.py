@@ -23,6 +23,7 @@ from bridge.machine.errors import MachineError, MachineOwned, NameTaken, NoSuchM
 from bridge.machine.machine import Machine
 from bridge.machine.manager import MachineManager
 from bridge.machine.processes import ProcessIdentity
+from bridge.machine.ram_file import trace_file_of
 from bridge.machine.records import load_record
 from bridge.machine.states import MachineState
 from bridge.memory.errors import FileNotFound
@@ -206,7 +207,7 @@ def test_dead_machine_of_a_dead_glassbox_is_removed(other: OtherGlassbox, shared
     os.kill(other.qemu_pid, signal.SIGKILL)
     wait_until(lambda: ProcessIdentity.of(other.qemu_pid) is None)
     assert discovery.discover() == ()
-    assert len(list(shared_memory.iterdir())) == 1
+    assert len(list(shared_memory.glob("*.ram"))) == 1
     assert discovery.remove_leftovers(shared_memory=shared_memory) == ("counter",)
     assert not (runtime_dir() / "counter").exists()
     assert list(shared_memory.iterdir()) == []
@@ -218,7 +219,7 @@ def test_launch_takes_the_name_of_a_dead_machine(other: OtherGlassbox, shared_me
     wait_until(lambda: ProcessIdentity.of(other.qemu_pid) is None)
     with MachineManager(shared_memory=shared_memory) as manager:
         assert manager.launch(make_guest(), name="counter").name == "counter"
-        assert len(list(shared_memory.iterdir())) == 1
+        assert len(list(shared_memory.glob("*.ram"))) == 1
 
 
 def test_dead_qemu_of_a_living_owner_is_left_to_the_owner(other: OtherGlassbox, shared_memory: Path) -> None:
@@ -294,6 +295,22 @@ def test_glassbox_killed_while_starting_qemu(manager: MachineManager, tmp_path: 
     record.save()
 
 
+def test_a_trace_goes_with_its_ram_file(manager: MachineManager, shared_memory: Path) -> None:
+    machine = manager.launch(make_guest())
+    assert machine.record is not None
+    trace = trace_file_of(machine.record.ram_path)
+    assert trace.exists() == (machine.trace is not None)
+    stray = shared_memory / trace.name.replace("bare", "gone")
+    stray.touch()
+    other = shared_memory / "somebody.trace"
+    other.touch()
+    assert discovery.remove_leftovers(shared_memory=shared_memory) == (stray.name,)
+    assert trace.exists()
+    other.unlink()
+    machine.stop()
+    assert not trace.exists()
+
+
 def test_stray_files_go_and_those_in_use_stay(manager: MachineManager, shared_memory: Path) -> None:
     machine = manager.launch(make_guest())
     assert machine.record is not None
@@ -315,7 +332,8 @@ def test_stray_files_go_and_those_in_use_stay(manager: MachineManager, shared_me
     with used.open("rb"):
         assert set(discovery.remove_leftovers(shared_memory=shared_memory)) == {stray.name}
     assert not (runtime_dir() / "empty").exists()
-    assert sorted(shared_memory.iterdir()) == sorted([machine.record.ram_path, young, used, foreign])
+    own_files = [machine.record.ram_path, trace_file_of(machine.record.ram_path)]
+    assert sorted(shared_memory.iterdir()) == sorted([*own_files, young, used, foreign])
     assert machine.qmp("query-status")["running"] is True
     # Mapped, with its descriptor closed, is in use as well.
     with used.open("r+b") as file:

@@ -1,0 +1,88 @@
+"""Which of the built plugins a QEMU takes. Each version of QEMU's plugin interface has its own; QEMU is asked, once."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from bridge.machine.command_line import escape
+from bridge.machine.directories import cache_dir
+from bridge.machine.qemu_binary import QemuBinary
+
+BUILT = Path(__file__).parents[2] / "tcg_plugin" / "build"
+_NAME = re.compile(r"glassbox-api(\d+)\.so")
+_TRIAL_LIMIT_S = 20.0
+_CACHE = "plugin-probe.json"
+
+
+@dataclass(frozen=True, slots=True)
+class PluginChoice:
+    """The plugin for a QEMU, or why there is none."""
+
+    path: Path | None
+    reason: str
+    """A sentence."""
+
+
+def plugin_for(qemu: QemuBinary, built: Path = BUILT) -> PluginChoice:
+    """The newest plugin that this QEMU loads. Takes some 50 ms the first time for a QEMU and a build, then nothing."""
+    plugins = sorted(
+        (path for path in built.glob("glassbox-api*.so") if _NAME.fullmatch(path.name)), key=_api_of, reverse=True
+    )
+    if not plugins:
+        return PluginChoice(None, "The plugin is not built (./glassbox builds it; it needs a C compiler and make).")
+    asked = {"qemu": qemu.identity, "plugins": [f"{path}:{path.stat().st_mtime_ns}" for path in plugins]}
+    cache = cache_dir() / _CACHE
+    known = _read(cache, asked)
+    if known is None:
+        known = _try(qemu, plugins)
+        _write(cache, asked, known)
+    return known
+
+
+def _api_of(path: Path) -> int:
+    match = _NAME.fullmatch(path.name)
+    return int(match[1]) if match else 0
+
+
+def _try(qemu: QemuBinary, plugins: list[Path]) -> PluginChoice:
+    said = ""
+    for path in plugins:
+        # Without options the plugin does nothing; QEMU refuses one of another interface before it looks at them.
+        arguments = ["-nodefaults", "-no-user-config", "-display", "none", "-machine", "none", "-accel", "tcg"]
+        arguments += ["-monitor", "stdio", "-plugin", escape(str(path))]
+        try:
+            ended = subprocess.run(
+                [str(qemu.path), *arguments], input=b"quit\n", capture_output=True, timeout=_TRIAL_LIMIT_S, check=False
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            return PluginChoice(None, f"{qemu.path} could not be tried out with the plugin: {error}.")
+        if ended.returncode == 0:
+            return PluginChoice(path, f"{qemu.path} takes {path.name}")
+        lines = ended.stderr.decode("utf-8", "replace").strip().splitlines()
+        said = said or (lines[-1][:200] if lines else f"it ended with {ended.returncode}")
+    return PluginChoice(None, f"{qemu.path} takes none of the plugins that are built; it said: {said}")
+
+
+def _read(cache: Path, asked: Mapping[str, object]) -> PluginChoice | None:
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
+        document = json.loads(cache.read_text())
+        if document["asked"] == asked and isinstance(document["reason"], str):
+            path = document["path"]
+            return PluginChoice(None if path is None else Path(path), document["reason"])
+    return None
+
+
+def _write(cache: Path, asked: Mapping[str, object], choice: PluginChoice) -> None:
+    document = {"asked": asked, "path": None if choice.path is None else str(choice.path), "reason": choice.reason}
+    partial = cache.with_name(f".{cache.name}.{os.getpid()}")
+    with contextlib.suppress(OSError):
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(json.dumps(document) + "\n")
+        partial.replace(cache)

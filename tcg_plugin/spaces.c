@@ -1,0 +1,112 @@
+/* Address spaces: which one each vCPU is in, and when what it knows of virtual addresses is out of date.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * The processor may go on using a translation until it is told otherwise; so may we. It is told by these instructions:
+ * mov to CR0, CR3 or CR4, invlpg, invpcid, rsm, and those of virtualisation. They are called back before they run, and
+ * none of them accesses memory by the translations that it changes.
+ */
+#include <string.h>
+
+#include "plugin.h"
+
+#define CR3_ADDRESS UINT64_C(0x000ffffffffff000) /* without PCID, flags and bit 63, "keep the TLB" */
+
+static bool is_prefix(uint8_t byte)
+{
+    return byte == 0x66 || byte == 0x67 || byte == 0xf2 || byte == 0xf3 || byte == 0x2e || byte == 0x36 ||
+           byte == 0x3e || byte == 0x26 || byte == 0x64 || byte == 0x65;
+}
+
+enum mapping mapping_of(const uint8_t *bytes, size_t size, unsigned int *source)
+{
+    size_t at = 0;
+    unsigned int rex = 0;
+    while (at < size && is_prefix(bytes[at]))
+        at++;
+    if (at < size && (bytes[at] & 0xf0) == 0x40) /* in 16- and 32-bit code inc and dec: no prefix, and not of these */
+        rex = bytes[at++];
+    if (size - at < 2 || bytes[at] != 0x0f)
+        return MAPPING_STAYS;
+    uint8_t opcode = bytes[at + 1], modrm = size - at > 2 ? bytes[at + 2] : 0;
+    unsigned int field = modrm >> 3 & 7;
+    switch (opcode) {
+    case 0x22: /* mov CRn, r */
+        if (field == 3) {
+            *source = (modrm & 7) | (rex & 1) << 3;
+            return SPACE_CHANGES;
+        }
+        return field == 0 || field == 4 ? MAPPING_CHANGES : MAPPING_STAYS;
+    case 0x01: /* invlpg m; vmrun and its family */
+        return (field == 7 && modrm < 0xc0) || (modrm >= 0xd8 && modrm <= 0xdf) || (modrm >= 0xc1 && modrm <= 0xc4)
+                   ? MAPPING_CHANGES
+                   : MAPPING_STAYS;
+    case 0xaa: /* rsm */
+        return MAPPING_CHANGES;
+    case 0x38: /* invept, invvpid, invpcid */
+        return modrm >= 0x80 && modrm <= 0x82 ? MAPPING_CHANGES : MAPPING_STAYS;
+    default:
+        return MAPPING_STAYS;
+    }
+}
+
+uint64_t register_of(struct vcpu *v, struct qemu_plugin_register *which)
+{
+    uint64_t value = 0;
+    if (!which)
+        return 0;
+    g_byte_array_set_size(v->scratch, 0);
+    qemu_plugin_read_register(which, v->scratch);
+    memcpy(&value, v->scratch->data, v->scratch->len < sizeof value ? v->scratch->len : sizeof value);
+    return value;
+}
+
+void note_space(struct vcpu *v, uint64_t cr3)
+{
+    v->space = cr3 & CR3_ADDRESS;
+    v->space_epoch++;
+    struct inline_state *state = qemu_plugin_scoreboard_find(state_board, v->index);
+    /* With page-table isolation a process has two roots, side by side: the user's is the odd page. */
+    uint64_t pair = UINT64_C(1) << GB_PAGE_SHIFT;
+    state->traced = (v->space | pair) == (wanted.address_space | pair);
+}
+
+void on_mapping_change(unsigned int vcpu, void *nothing)
+{
+    (void)nothing;
+    if (vcpu < shared.vcpus && vcpus[vcpu])
+        forget_pages(vcpus[vcpu]);
+}
+
+void on_space_change(unsigned int vcpu, void *register_number)
+{
+    if (vcpu >= shared.vcpus || !vcpus[vcpu])
+        return;
+    struct vcpu *v = vcpus[vcpu];
+    /* gdb's order is rax, rbx, rcx, rdx, rsi, rdi, rbp, rsp, r8 …; the instruction's is rax, rcx, rdx, rbx, rsp … */
+    static const uint8_t order[8] = {0, 2, 3, 1, 7, 6, 4, 5};
+    unsigned int number = (unsigned int)(uintptr_t)register_number;
+    forget_pages(v);
+    note_space(v, register_of(v, v->registers[number < 8 ? order[number] : number]));
+}
+
+static const char *const NAMES[18] = {"rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "rsp", "r8",
+                                      "r9",  "r10", "r11", "r12", "r13", "r14", "r15", "rip", "eflags"};
+
+/* Looks the registers up; only in the callback of a vCPU's beginning. */
+void spaces_prepare(struct vcpu *v)
+{
+    GArray *all = qemu_plugin_get_registers();
+    v->scratch = g_byte_array_new();
+    if (!all)
+        return;
+    const qemu_plugin_reg_descriptor *told = (const qemu_plugin_reg_descriptor *)(const void *)all->data;
+    for (unsigned int n = 0; n < all->len; n++) {
+        for (size_t name = 0; name < sizeof NAMES / sizeof *NAMES; name++)
+            if (!strcmp(told[n].name, NAMES[name]))
+                v->registers[name] = told[n].handle;
+        if (!strcmp(told[n].name, "cr3"))
+            v->cr3 = told[n].handle;
+    }
+    g_array_free(all, 1);
+}

@@ -1,0 +1,224 @@
+/* Trace format: the shared memory between the plugin in QEMU and the reader; Python takes its layout from this file.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * The reader makes a sparse file, fills in the header (sizes, parts, where RAM lies), and names the file to QEMU. The
+ * plugin checks every field of it before it trusts one. After that each side writes to its own cache lines alone, as
+ * the names say: what one side writes the other one only reads.
+ *
+ * All numbers are little endian and aligned by themselves. A PAGE is 4 KiB of the RAM file, counted from its beginning;
+ * a PHYSICAL address is the guest's. What follows is C that cffi reads as well: fixed-width fields, constants that are
+ * integers, no bit fields, no pointers.
+ */
+#ifndef GLASSBOX_TRACE_FORMAT_H
+#define GLASSBOX_TRACE_FORMAT_H
+
+#include <stdint.h>
+
+#define GB_MAGIC 0x3145434152544247 /* the bytes "GBTRACE1" */
+#define GB_VERSION 1
+#define GB_MAX_VCPUS 64
+#define GB_MAX_RAM_RANGES 8
+#define GB_PAGE_SHIFT 12
+#define GB_NONE 0xffffffffffffffff /* no address; no page */
+#define GB_NO_BLOCK 0              /* block 0 stands for "none is running" */
+
+/* What is traced: any of these at once. The modes that people choose are sets of them. */
+#define GB_COUNT 1         /* how often each block was entered */
+#define GB_SAMPLE 2        /* which block each vCPU is in, GB_SAMPLE times a second */
+#define GB_HEAT 4          /* loads and stores of each page */
+#define GB_WATCH 8         /* who touches the watched pages */
+#define GB_TRACE_BLOCKS 16 /* a record at each block's entry */
+#define GB_TRACE_INSNS 32  /* a record an instruction */
+#define GB_TRACE_LOADS 64
+#define GB_TRACE_STORES 128
+#define GB_TRACE_REGISTERS 256 /* records of the general registers behind each block's record */
+#define GB_TRACES 496          /* any of the records in rings */
+
+/* What a full ring does. */
+#define GB_DROP 0      /* new records are dropped and counted */
+#define GB_HOLD 1      /* the guest waits, as long as a reader is there */
+#define GB_OVERWRITE 2 /* the oldest records go: a flight recorder */
+
+/* The plugin's state. */
+#define GB_ABSENT 0 /* no plugin has this file */
+#define GB_READY 1
+#define GB_GONE 2 /* QEMU ended */
+
+/* Kinds of records. */
+#define GB_RECORD_BLOCK 1
+#define GB_RECORD_INSN 2
+#define GB_RECORD_LOAD 3
+#define GB_RECORD_STORE 4
+#define GB_RECORD_REGISTERS 5
+
+/* Flags of records. */
+#define GB_FLAG_IO 1       /* the access went to a device */
+#define GB_FLAG_VALUE 2    /* `value` was read: API 4 and later tell it */
+#define GB_FLAG_WIDE 4     /* 16 bytes; `value` is the lower half */
+#define GB_FLAG_LOST 8     /* records were dropped before this one */
+#define GB_FLAG_STORE 16   /* of touches: it is a store */
+
+/* A part of the file: `count` entries from `offset` on. */
+struct gb_part {
+    uint64_t offset;
+    uint64_t count;
+};
+
+/* RAM that the guest sees in one piece: [physical, physical + bytes) is [offset, offset + bytes) of the RAM file. */
+struct gb_ram_range {
+    uint64_t physical;
+    uint64_t bytes;
+    uint64_t offset;
+};
+
+/* Written by the reader before QEMU starts, never after. 1024 bytes. */
+struct gb_header {
+    uint64_t magic;
+    uint32_t version;
+    uint32_t header_bytes; /* of header, reader's and plugin's side together: where the parts may begin */
+    uint64_t total_bytes;
+    uint64_t pages; /* of the RAM file */
+    uint32_t vcpus; /* at most so many are traced */
+    uint32_t reserved_1;
+    struct gb_part blocks;  /* struct gb_block; entry 0 is none */
+    struct gb_part code;    /* bytes of instructions */
+    struct gb_part counts;  /* uint64_t [vcpus][blocks.count]: entries of blocks, as of the last publishing */
+    struct gb_part samples; /* struct gb_sample, a ring */
+    struct gb_part heat;    /* struct gb_heat [vcpus][pages] */
+    struct gb_part watched; /* uint8_t a page: what is watched of it, GB_WATCH_LOADS | GB_WATCH_STORES */
+    struct gb_part touches; /* struct gb_touch [pages][2]: who loaded last, who stored last */
+    struct gb_part hits;    /* struct gb_touch, a ring: accesses to watched pages, of all vCPUs */
+    struct gb_part rings;   /* struct gb_record [vcpus][ring_records] */
+    uint64_t ring_records;  /* a power of two */
+    uint8_t reserved_2[832];
+};
+
+#define GB_WATCH_LOADS 1
+#define GB_WATCH_STORES 2
+
+/* Written by the reader. 1024 bytes. */
+struct gb_reader_side {
+    uint64_t request; /* one more each time the fields below were set: what is wanted from then on */
+    uint32_t parts;   /* GB_COUNT | … */
+    uint32_t policy;  /* GB_DROP … */
+    uint64_t sample_ns;
+    uint64_t first_virtual; /* traced are blocks in [first_virtual, last_virtual] … */
+    uint64_t last_virtual;
+    uint64_t address_space; /* … while CR3's page is this one; GB_NONE: of all … */
+    uint64_t one_of;        /* … and whose number is a multiple of this; 1: all */
+    uint64_t publish;       /* a futex (low half): one more each time counts are wanted */
+    uint64_t watch_epoch;   /* one more each time `watched` was changed */
+    uint64_t alive_ns;      /* CLOCK_MONOTONIC, often: a held guest waits only while somebody reads */
+    uint64_t task_word[GB_MAX_VCPUS]; /* RAM file's offset of the word that names the task a vCPU runs; 0: not known */
+    uint64_t hit_tail;
+    uint64_t ram_ranges; /* how many of `ram` hold; 0: nothing is known of where RAM lies */
+    struct gb_ram_range ram[GB_MAX_RAM_RANGES];
+    uint8_t reserved[224];
+};
+
+/* A ring's ends: of the plugin and of the reader, each on a cache line of its own. 192 bytes. */
+struct gb_ring {
+    uint64_t head; /* written by the plugin: records so far; released when records up to it can be read */
+    uint64_t dropped;
+    uint64_t waited_ns;
+    uint8_t reserved_1[40];
+    uint64_t tail; /* written by the reader: records that are done with */
+    uint8_t reserved_2[56];
+    uint32_t wake; /* a futex: 1 while the guest waits for room; set to 0 by the reader, which then wakes it */
+    uint8_t reserved_4[4];
+    uint8_t reserved_3[56];
+};
+
+/* Written by the plugin, but for the tails in `rings`. */
+struct gb_plugin_side {
+    uint32_t state; /* GB_ABSENT … */
+    uint32_t pid;
+    uint32_t api;
+    uint32_t vcpus; /* that came so far */
+    uint64_t done;  /* the last request that was carried out */
+    uint64_t done_ns;
+    uint64_t switch_ns; /* what that took: from the first vCPU that saw it until the new code ran */
+    uint32_t parts;
+    uint32_t policy;
+    uint64_t published; /* the last `publish` that was carried out */
+    uint64_t published_ns;
+    uint64_t blocks; /* entries of the block table that are filled in; released */
+    uint64_t code_bytes;
+    uint64_t refused_blocks; /* the table was full: these are not counted, nor named in records */
+    uint64_t translations;
+    uint64_t sample_head;
+    uint64_t hit_head;
+    uint64_t hit_dropped;
+    uint64_t ns_at_tsc;      /* CLOCK_MONOTONIC when the time-stamp counter stood at `tsc` */
+    uint64_t tsc;
+    uint64_t tsc_hz;         /* 0 until it is known */
+    uint8_t reserved[368];
+    struct gb_ring rings[GB_MAX_VCPUS];
+};
+
+/* A block: a run of instructions that QEMU translates at once. The same code at the same place is one block, however
+ * often it is translated. 64 bytes. */
+struct gb_block {
+    uint64_t physical;        /* of its first byte; GB_NONE where it is not in RAM */
+    uint64_t physical_behind; /* of its first byte in a second page; GB_NONE where there is none */
+    uint64_t virtual_first;   /* where it was when it was translated first */
+    uint64_t hash;            /* of its bytes, FNV-1a */
+    uint64_t code;            /* where its bytes begin in `code` */
+    uint32_t bytes;
+    uint32_t instructions;
+    uint32_t translations;
+    uint32_t reserved_1;
+    uint64_t reserved_2;
+};
+
+/* Which block a vCPU was in. 32 bytes. */
+struct gb_sample {
+    uint64_t ns; /* CLOCK_MONOTONIC */
+    uint64_t task; /* the word at task_word; 0: not known */
+    uint32_t block;
+    uint16_t vcpu;
+    uint16_t reserved_1;
+    uint64_t reserved_2;
+};
+
+struct gb_heat {
+    uint32_t loads;
+    uint32_t stores;
+};
+
+/* An access to a watched page: the last one of its kind (`sequence` is odd while it is written), or one of the ring of
+ * hits (`sequence` counts them, from 0). 64 bytes. */
+struct gb_touch {
+    uint64_t sequence;
+    uint64_t ns;
+    uint64_t pc;
+    uint64_t virtual_address;
+    uint64_t physical;
+    uint64_t task;
+    uint64_t value;
+    uint32_t block;
+    uint16_t vcpu;
+    uint8_t size;
+    uint8_t flags;
+};
+
+/* 64 bytes: a cache line. */
+struct gb_record {
+    uint64_t sequence; /* from 0 in each ring; no two are the same */
+    uint64_t tsc;
+    uint64_t pc;              /* virtual */
+    uint64_t virtual_address; /* of the access */
+    uint64_t physical;        /* of the access; of the block's first byte in records of blocks */
+    uint64_t value;           /* of the access; the task's word in records of blocks */
+    uint32_t block;
+    uint16_t instruction; /* in its block */
+    uint8_t kind;         /* GB_RECORD_BLOCK … */
+    uint8_t size;         /* of the access, in bytes */
+    uint8_t flags;
+    uint8_t vcpu;
+    uint16_t reserved_1;
+    uint32_t reserved_2;
+};
+
+#endif
