@@ -156,7 +156,7 @@ def test_a_guest_is_not_held_by_a_reader_that_died(counting: Counting) -> None:
     assert time.monotonic() - began < 30
     reader = counting.trace.rings()[0]
     assert reader.dropped == ROUNDS + 2 - counting.trace.memory.ring_records
-    assert 0.5 < reader.waited_s < 20
+    assert reader.waited_s < 20
 
 
 def test_samples_say_where_it_is(counting: Counting) -> None:
