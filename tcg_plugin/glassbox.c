@@ -80,7 +80,7 @@ static ON_PLUGIN(on_reset)
     __atomic_store_n(&switching, false, __ATOMIC_RELEASE);
 }
 
-static void look_for_wishes(unsigned int vcpu)
+static void look_for_wishes(void)
 {
     if (__atomic_load_n(&shared.reader->request, __ATOMIC_ACQUIRE) == shared.plugin->done ||
         __atomic_exchange_n(&switching, true, __ATOMIC_ACQ_REL))
@@ -89,7 +89,6 @@ static void look_for_wishes(unsigned int vcpu)
         __atomic_store_n(&switching, false, __ATOMIC_RELEASE);
         return;
     }
-    (void)vcpu;
     switch_began_ns = now_ns();
     qemu_plugin_reset(plugin_id, on_reset NO_DATA);
 }
@@ -101,7 +100,7 @@ static ON_VCPU(on_idle)
     struct inline_state *state = qemu_plugin_scoreboard_find(state_board, vcpu);
     __atomic_store_n(&state->block, GB_NO_BLOCK, __ATOMIC_RELAXED);
     ring_publish(vcpus[vcpu]);
-    look_for_wishes(vcpu);
+    look_for_wishes();
 }
 
 static ON_VCPU(on_resume)
@@ -110,7 +109,7 @@ static ON_VCPU(on_resume)
         return;
     /* While a vCPU was not followed its page tables changed unseen. */
     note_space(vcpus[vcpu], register_of(vcpus[vcpu], vcpus[vcpu]->cr3));
-    look_for_wishes(vcpu);
+    look_for_wishes();
 }
 
 static ON_VCPU(on_vcpu)

@@ -9,7 +9,7 @@ from rapidfuzz.distance import OSA, Prefix
 
 from bridge.semantic.query.model import Kind
 from bridge.semantic.query.names import Names
-from bridge.semantic.query.resolving import near
+from bridge.semantic.query.resolving import SHORTEST_FUZZY, near
 from bridge.semantic.query.texts import quote
 from bridge.semantic.query.tokens import Token, Type
 from bridge.semantic.query.vocabulary import PHRASES, WRITING, Concept, phrases_of
@@ -47,8 +47,6 @@ EXAMPLES = (
 )
 """Questions that can be understood in any machine."""
 _MANY = 5
-_SHORTEST_FUZZY = 4
-"""Of three letters, one wrong makes another word."""
 _BEFORE_TEXT = 2
 """So many questions are offered before that a word among others be looked for as text."""
 _BEGINNING = 8
@@ -92,7 +90,7 @@ def _likeness(asked: str, example: str) -> float:
 
 def _misspelt(word: str) -> list[str]:
     """Words of the language that are spelt like one that is not of it, the most like first."""
-    if len(word) < _SHORTEST_FUZZY or (word,) in PHRASES:
+    if len(word) < SHORTEST_FUZZY or (word,) in PHRASES:
         return []
     like = process.extract(word, _WORDS, scorer=OSA.normalized_similarity, limit=_MANY, score_cutoff=_MISSPELT)
     letters = sorted(word)  # all there, but out of order: nothing is likelier

@@ -15,7 +15,7 @@ LIKELY = 82.0
 """Of 100: from here on a name is taken for one that is spelt a little differently (rapidfuzz's ratio)."""
 POSSIBLE = 50.0
 """From here on it is offered."""
-_SHORTEST_FUZZY = 4
+SHORTEST_FUZZY = 4
 """Of three letters, one wrong makes another word."""
 DELETED = " (deleted)"
 _ORDER = (Kind.PROCESS, Kind.MODULE, Kind.SLAB, Kind.FILE, Kind.SYMBOL)
@@ -69,7 +69,7 @@ def by_name(spoken: str, names: Names, kinds: Iterable[Kind] = _ORDER, *, nearly
         one = running[0]
         told = f"{_written(spoken)} is taken for process {one.pid}, {shown(one.name)}, which runs it."
         return Resolved(Subject(Kind.PROCESS, one.pid), told)
-    if not nearly or len(spoken) < _SHORTEST_FUZZY:
+    if not nearly or len(spoken) < SHORTEST_FUZZY:
         return None
     best = max(
         ((score, -_ORDER.index(kind), kind, name) for kind in wanted for name, score in near(spoken, kind, names, 1)),

@@ -159,15 +159,17 @@ def test_it_boots_with_every_size_of_ram(demo_guest: Guest, ram_bytes: int, shar
         assert 0.55 * ram_bytes < total_kib * 1024 < ram_bytes
 
 
-def test_the_shell_is_there_soon(demo_guest: Guest, tmp_path: Path) -> None:
-    """Some 3 s of processor time; beside other tests, which share caches and memory with it, more than 4."""
-    taken = []
-    for _ in range(2):
+def test_the_shell_is_there_within_four_seconds(demo_guest: Guest, tmp_path: Path) -> None:
+    """CPU time, since other tests may share the processor: what it takes when it has one of its own. They share caches
+    and memory as well, so that one quiet try of a few counts.
+    """
+    taken: list[float] = []
+    while len(taken) < 6 and not (len(taken) >= 2 and min(taken) < 4.0):
         with start_guest(demo_guest, tmp_path) as machine:
             assert demo_guest.ready_marker
             machine.wait_for(demo_guest.ready_marker)
             taken.append(machine.cpu_s())
-    assert min(taken) < 8.0
+    assert min(taken) < 4.0
 
 
 def test_it_boots_from_the_packaged_image_too(demo_guest: Guest, tmp_path: Path, guest_cache: Path) -> None:
