@@ -290,18 +290,16 @@ def test_changes_of_a_live_guest_lead_to_what_is_so_now(live: LiveGuest, request
     introspector = Introspector(live.kernel)
     taker = CensusTaker(introspector)
 
-    def held() -> Any:
-        with live.shell.held():
-            return introspector.look(frozen=True)
-
-    first = taker.take(held(), 0, whole=True)
+    with live.shell.held():
+        first = taker.take(introspector.look(frozen=True), 0, whole=True)
     assert first is not None
     state = applied({}, first)
     subjects: dict[Cell, str] = {number: name for number, _, name in first.subjects}
     pid = request.getfixturevalue("worker")
-    seen = held()
-    second = taker.take(seen, first.number, whole=True)
-    fresh = CensusTaker(introspector).take(seen, 0, whole=True)
+    with live.shell.held():  # for both: a census reads open files and names when it is taken
+        seen = introspector.look(frozen=True)
+        second = taker.take(seen, first.number, whole=True)
+        fresh = CensusTaker(introspector).take(seen, 0, whole=True)
     assert second is not None
     assert fresh is not None
     assert second.since == first.number

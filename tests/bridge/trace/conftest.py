@@ -21,12 +21,12 @@ from tests.bridge.machine.conftest import (  # noqa: F401 - fixtures
     wait_until,
 )
 
-GO, DONE, COUNTER, ROUNDS = 0x8000, 0x8004, 0x9000, 200_000
+GO, DONE, COUNTER, WAITED, ROUNDS = 0x8000, 0x8004, 0x9000, 0xA000, 200_000
 
 
 def counting_code(rounds: int = ROUNDS) -> bytes:
     """16-bit code: again and again waits for GO, counts to `rounds` in memory, tells DONE."""
-    wait = bytes.fromhex("803e008000" + "74f9")  # wait: cmp byte [0x8000],0; jz wait
+    wait = bytes.fromhex("66ff0600a0" + "803e008000" + "74f4")  # wait: inc dword [0xa000]; cmp byte [0x8000],0; jz wait
     loop = bytes.fromhex("66ff060090" + "6649" + "75f7")  # loop: inc dword [0x9000]; dec ecx; jnz loop
     begin = bytes.fromhex("fa31c08ed8")  # cli; xor ax,ax; mov ds,ax
     body = wait + bytes.fromhex("c606008000" + "66b9") + rounds.to_bytes(4, "little") + loop
@@ -35,8 +35,12 @@ def counting_code(rounds: int = ROUNDS) -> bytes:
     return begin + body + bytes([0xEB, again])
 
 
-LOOP_AT = 0x7C00 + 5 + 7 + 5 + 6
-"""Physical address of the loop in `counting_code`."""
+WAIT_AT = 0x7C00 + 5
+"""Physical address of the waiting in `counting_code`."""
+WORK_AT = WAIT_AT + 12
+"""And of what follows it: GO is taken back, …"""
+LOOP_AT = WORK_AT + 5 + 6
+"""… and the loop counts."""
 
 
 @dataclass(slots=True)
@@ -58,10 +62,20 @@ class Counting:
         return int.from_bytes(self.machine.ram.read_physical(address, 4), "little")
 
     def count(self) -> None:
-        """Have it count once, and wait until it has."""
+        """Have it count once, and wait until it has, and the plugin has been told."""
         before = self.word(DONE)
         self.write(GO, b"\1")
         wait_until(lambda: self.word(DONE) != before)
+        self.settle()
+
+    def settle(self) -> None:
+        """Wait until the plugin was told of, and has published, all that came before the waiting.
+
+        A store is seen in RAM before the plugin is told of it. Who is in the next block is done with the one before.
+        """
+        before = self.word(WAITED)
+        wait_until(lambda: self.word(WAITED) != before)
+        self.trace.counts()  # the clerk publishes the rings' heads first
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from bridge.trace.errors import TraceError
 from bridge.trace.layout import layout
 from bridge.trace.modes import Filters, Mode, Policy, Recorded, Wish
 from tests.bridge.machine.conftest import wait_until
-from tests.bridge.trace.conftest import COUNTER, DONE, GO, LOOP_AT, ROUNDS, Counting
+from tests.bridge.trace.conftest import COUNTER, DONE, GO, LOOP_AT, ROUNDS, WAIT_AT, WORK_AT, Counting
 
 LOOP_BYTES = bytes.fromhex("66ff060090" + "6649" + "75f7")
 
@@ -35,8 +35,12 @@ def all_records(counting: Counting, until_s: float = 60) -> np.ndarray[Any, Any]
     reader = counting.trace.rings()[0]
     before, parts, deadline = counting.word(DONE), [], time.monotonic() + until_s
     counting.write(GO, b"\1")
-    while counting.word(DONE) == before or reader.waiting():
+    ended = False
+    while not ended or reader.waiting():
         assert time.monotonic() < deadline
+        if not ended and counting.word(DONE) != before and not reader.waiting():
+            counting.settle()
+            ended = True
         got = reader.read()
         assert got.lost == 0
         parts.append(got.records)
@@ -82,7 +86,7 @@ def test_who_wrote_a_page_is_known(counting: Counting) -> None:
     hits, dropped = counting.trace.hits()
     assert dropped == 0
     assert hits["physical"].tolist() == [GO, DONE]
-    assert hits["pc"].tolist() == [0x7C0C, LOOP_AT + 9]
+    assert hits["pc"].tolist() == [WORK_AT, LOOP_AT + 9]
     assert hits["size"].tolist() == [1, 4]
     assert (hits["flags"] & layout().constants["FLAG_STORE"]).all()
     assert hits["value"].tolist()[0] == 0
@@ -93,14 +97,14 @@ def test_who_wrote_a_page_is_known(counting: Counting) -> None:
     assert int(loaded["sequence"]) == 0
     counting.trace.watch(np.array([GO >> 12]), loads=True, stores=False)
     wait_until(lambda: int(counting.trace.last_touches(np.array([GO >> 12]))[0, 0]["sequence"]) > 0)
-    assert int(counting.trace.last_touches(np.array([GO >> 12]))[0, 0]["pc"]) == 0x7C05
+    assert int(counting.trace.last_touches(np.array([GO >> 12]))[0, 0]["pc"]) == WAIT_AT + 5
     with pytest.raises(TraceError, match="numbered from 0"):
         counting.trace.watch(np.array([1 << 40]))
 
 
 def test_each_access_is_recorded_once(counting: Counting) -> None:
     known = layout().constants
-    filters = Filters(first_virtual=0x7C0C, last_virtual=0x7D00)  # not the waiting
+    filters = Filters(first_virtual=WORK_AT, last_virtual=0x7D00)  # not the waiting
     counting.trace.set(Wish(Mode.TRACE, frozenset(Recorded) - {Recorded.REGISTERS}, Policy.HOLD, filters))
     records = all_records(counting)
     assert (np.diff(records["sequence"].astype(np.int64)) == 1).all()
@@ -130,7 +134,7 @@ def test_registers_are_told_at_each_block(counting: Counting) -> None:
 
 def test_what_is_full_drops_and_says_so_or_overwrites(counting: Counting) -> None:
     size = counting.trace.memory.ring_records
-    wish = Wish(Mode.TRACE, frozenset({Recorded.STORES}), Policy.DROP, Filters(0x7C0C, 0x7D00))
+    wish = Wish(Mode.TRACE, frozenset({Recorded.STORES}), Policy.DROP, Filters(WORK_AT, 0x7D00))
     counting.trace.set(wish)
     reader = counting.trace.rings()[0]
     counting.count()
@@ -139,7 +143,7 @@ def test_what_is_full_drops_and_says_so_or_overwrites(counting: Counting) -> Non
     assert len(reader.read().records) == size
     counting.trace.set(Wish(Mode.TRACE, frozenset({Recorded.STORES}), Policy.OVERWRITE, wish.filters))
     counting.count()
-    wait_until(lambda: reader.waiting() == size)
+    assert reader.waiting() == size
     got = reader.read()
     assert len(got.records) == size
     assert got.lost == counted - size
@@ -150,7 +154,7 @@ def test_what_is_full_drops_and_says_so_or_overwrites(counting: Counting) -> Non
 
 
 def test_a_guest_is_not_held_by_a_reader_that_died(counting: Counting) -> None:
-    counting.trace.set(Wish(Mode.TRACE, frozenset({Recorded.STORES}), Policy.HOLD, Filters(0x7C0C, 0x7D00)))
+    counting.trace.set(Wish(Mode.TRACE, frozenset({Recorded.STORES}), Policy.HOLD, Filters(WORK_AT, 0x7D00)))
     reader = counting.trace.rings()[0]
     before, began = counting.word(DONE), time.monotonic()
     counting.write(GO, b"\1")
@@ -158,6 +162,7 @@ def test_a_guest_is_not_held_by_a_reader_that_died(counting: Counting) -> None:
         reader.beat()  # alive until it is full, and never again
         time.sleep(0.001)
     wait_until(lambda: counting.word(DONE) != before)
+    counting.settle()
     assert time.monotonic() - began < 60
     assert reader.dropped == ROUNDS + 2 - counting.trace.memory.ring_records
     assert 0.5 < reader.waited_s < 20
@@ -170,7 +175,7 @@ def test_samples_say_where_it_is(counting: Counting) -> None:
     samples, lost = counting.trace.samples()
     assert lost == 0
     counts = counting.trace.counts()
-    waiting = np.flatnonzero(counts.blocks["physical"] == 0x7C05)
+    waiting = np.flatnonzero(counts.blocks["physical"] == WAIT_AT)
     share = np.isin(samples["block"][-200:], waiting).mean()
     assert share > 0.9  # it waits for GO now
     assert (np.diff(samples["ns"].astype(np.int64)) > 0).all()
@@ -227,14 +232,14 @@ def test_a_machine_that_ended_keeps_its_last_counts(counting: Counting) -> None:
 def test_a_trace_of_one_process_has_no_other(counting: Counting) -> None:
     """There is no paging here: CR3 is 0, which is the address space of all, and of no other."""
     records = frozenset({Recorded.STORES, Recorded.BLOCKS, Recorded.INSTRUCTIONS})
-    limits = {"first_virtual": 0x7C0C, "last_virtual": 0x7D00}
+    limits = {"first_virtual": WORK_AT, "last_virtual": 0x7D00}
     counting.trace.set(Wish(Mode.TRACE, records, Policy.OVERWRITE, Filters(**limits, page_table=0x5000)))
     counting.count()
     reader = counting.trace.rings()[0]
     assert reader.waiting() == 0
     counting.trace.set(Wish(Mode.TRACE, records, Policy.OVERWRITE, Filters(**limits, page_table=0)))
     counting.count()
-    wait_until(lambda: reader.waiting() > 0)
+    assert reader.waiting() > 0
 
 
 def test_one_of_many_blocks(counting: Counting) -> None:

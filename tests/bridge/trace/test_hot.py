@@ -12,7 +12,7 @@ from bridge.trace.layout import layout
 from bridge.trace.modes import Mode, Wish
 from bridge.trace.session import Counts
 from bridge.trace.visit import traced
-from tests.bridge.trace.conftest import LOOP_AT, ROUNDS, Counting
+from tests.bridge.trace.conftest import LOOP_AT, ROUNDS, WAIT_AT, Counting
 
 
 class Nobody:
@@ -36,10 +36,10 @@ def test_the_loop_is_the_hottest(counting: Counting) -> None:
     by_count = hottest(before, after, none, session.code_of, Nobody(), 100)
     assert not by_count.by_samples
     found = {one.pc: one for one in by_count.blocks}
-    loop, waiting = found[LOOP_AT], found[0x7C05]
+    loop, waiting = found[LOOP_AT], found[WAIT_AT]
     assert loop.count == ROUNDS - 1  # its first round belongs to the block before
     assert (loop.symbol, loop.process, loop.kind) == ("loop", "firmware", BlockClass.ALU)
-    assert loop.disassembly == ("inc dword ptr [0x9000]", "dec ecx", "jne 0x7c17")
+    assert loop.disassembly == ("inc dword ptr [0x9000]", "dec ecx", f"jne {LOOP_AT:#x}")
     # In itself and in the one that begins anew; loops that begin at the same block are one.
     assert (loop.loop_depth, waiting.loop_depth) == (2, 1)
     assert sum(one.share for one in by_count.blocks) == pytest.approx(1, abs=0.01)
