@@ -1,22 +1,27 @@
-"""Hot blocks: where the guest's time went between two looks, by samples of what each vCPU was in, and by counts."""
+"""Hot blocks: where a guest's time went, by samples of what each vCPU was in, by records' times, or by counts."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bridge.trace.flow import flow_of, loop_depths
-from bridge.trace.instructions import BlockClass, Decoded, decode
+from bridge.trace.follows import FollowCounter
+from bridge.trace.instructions import BlockClass
 from bridge.trace.layout import layout
+from bridge.trace.program import Program
 from bridge.trace.session import Counts
 
 LEAST_SAMPLES = 100
 """With fewer the samples say little, and time is estimated by how many instructions were run."""
+
+
+Basis = Literal["samples", "records", "instructions"]
+"""What shares of the time are of."""
 
 
 class Namer(Protocol):
@@ -75,6 +80,92 @@ class Hot:
     idle_share: float
     """Of the samples, in which it was in none."""
     by_samples: bool
+    by: Basis = "instructions"
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """What each block of a program weighs, and by what."""
+
+    values: NDArray[np.float64]
+    """(n,): they sum to 1, or are all 0."""
+    by: Basis
+    tasks: dict[int, Counter[int]]
+    """Of blocks that samples met: the words of the tasks that ran."""
+    samples: int
+    idle_share: float
+
+    @classmethod
+    def of(cls, program: Program, samples: NDArray[Any]) -> Weights:
+        """By samples, (n,) of `sample` of the same while; where they are few by records' times, or by instructions."""
+        known = samples[samples["block"] < len(program)]
+        busy = known[known["block"] != layout().constants["NO_BLOCK"]]
+        by: Basis = "samples"
+        values = np.bincount(busy["block"], minlength=len(program)).astype(float)
+        if len(busy) < LEAST_SAMPLES:
+            by = "records" if program.seconds.any() else "instructions"
+            values = program.seconds.copy() if by == "records" else program.entered * program.instructions.astype(float)
+        values[:1] = 0.0
+        tasks: dict[int, Counter[int]] = {}
+        for block, task in zip(busy["block"].tolist(), busy["task"].tolist(), strict=True):
+            tasks.setdefault(block, Counter())[task] += 1
+        idle_share = 1.0 - len(busy) / len(known) if len(known) else 0.0
+        return cls(values / (values.sum() or 1.0), by, tasks, len(busy), idle_share)
+
+    def heaviest(self, top: int) -> NDArray[np.int64]:
+        """The blocks that weigh most, without those that weigh nothing."""
+        order = np.argsort(-self.values, kind="stable")[: max(0, top)]
+        return order[self.values[order] > 0]
+
+
+class Naming:
+    """Names of a program's blocks: who ran them by samples, what they are by a Namer. Each is asked for once."""
+
+    def __init__(self, program: Program, namer: Namer, tasks: dict[int, Counter[int]] | None = None) -> None:
+        self._program, self._namer, self._tasks = program, namer, tasks or {}
+        self._known: dict[int, tuple[str, str]] = {}
+
+    def of(self, number: int) -> tuple[str, str]:
+        """The symbol and the process of a block; empty where not known."""
+        found = self._known.get(number)
+        if found is None:
+            program = self._program
+            symbol, process = self._namer.place(program.physical_of(number), int(program.starts[number]))
+            tasks = self._tasks.get(number, Counter())
+            names = (self._namer.process_of_task(task) for task, _ in tasks.most_common() if task)
+            found = self._known[number] = symbol, next(filter(None, names), "") or process
+        return found
+
+
+def hot_block(program: Program, number: int, share: float, naming: Naming) -> HotBlock:
+    """All that a table says of a block."""
+    symbol, process = naming.of(number)
+    decoded = program.decoded(number)
+    return HotBlock(
+        pc=int(program.starts[number]),
+        end=int(program.ends[number]),
+        count=int(program.entered[number]),
+        share=share,
+        symbol=symbol,
+        process=process,
+        loop_depth=int(program.loops.depths[number]),
+        kind=decoded.kind,
+        disassembly=tuple(insn.text for insn in decoded.instructions),
+    )
+
+
+def hot_of(program: Program, weights: Weights, naming: Naming, top: int) -> Hot:
+    """The `top` blocks of a program by what they weigh."""
+    found = [hot_block(program, n, float(weights.values[n]), naming) for n in weights.heaviest(top).tolist()]
+    return Hot(
+        tuple(found),
+        int(program.entered.sum()),
+        int((program.entered * program.instructions).sum()),
+        weights.samples,
+        weights.idle_share,
+        weights.by == "samples",
+        weights.by,
+    )
 
 
 def hottest(
@@ -84,71 +175,9 @@ def hottest(
     code_of: Callable[[NDArray[Any]], bytes],
     namer: Namer,
     top: int,
+    follows: FollowCounter | None = None,
 ) -> Hot:
-    """The `top` blocks by time. `samples`: (n,) of `sample`, of the same while."""
-    blocks = after.blocks
-    entered = after.total.astype(np.int64)
-    entered[: len(before.blocks)] -= before.total.astype(np.int64)
-    known = samples[samples["block"] < len(blocks)]
-    busy = known[known["block"] != layout().constants["NO_BLOCK"]]
-    weight = np.bincount(busy["block"], minlength=len(blocks)).astype(float)
-    by_samples = len(busy) >= LEAST_SAMPLES
-    if not by_samples:
-        weight = entered * blocks["instructions"].astype(float)
-    order = np.argsort(-weight, kind="stable")[: max(0, top)]
-    order = order[(weight[order] > 0) & (order != 0)]
-    ran = np.flatnonzero((entered > 0) | (weight > 0))
-    decoded = {int(n): _decoded(blocks[n], code_of) for n in ran if n}
-    depths = _depths(blocks, decoded)
-    total = weight.sum() or 1.0
-    found = []
-    for number in order.tolist():
-        block, start = blocks[number], int(blocks[number]["virtual_first"])
-        symbol, process = namer.place(_physical(block), start)
-        tasks = Counter(busy["task"][busy["block"] == number].tolist())
-        running = next((name for task, _ in tasks.most_common() if task and (name := namer.process_of_task(task))), "")
-        found.append(
-            HotBlock(
-                pc=start,
-                end=start + int(block["bytes"]),
-                count=int(entered[number]),
-                share=float(weight[number] / total),
-                symbol=symbol,
-                process=running or process,
-                loop_depth=depths.get(number, 0),
-                kind=decoded[number].kind,
-                disassembly=tuple(insn.text for insn in decoded[number].instructions),
-            )
-        )
-    return Hot(
-        tuple(found),
-        int(entered.sum()),
-        int((entered * blocks["instructions"].astype(np.int64)).sum()),
-        len(busy),
-        1.0 - len(busy) / len(known) if len(known) else 0.0,
-        by_samples,
-    )
-
-
-def _physical(block: NDArray[Any]) -> int | None:
-    address = int(block["physical"])
-    return None if address == layout().constants["NONE"] else address
-
-
-def _decoded(block: NDArray[Any], code_of: Callable[[NDArray[Any]], bytes]) -> Decoded:
-    # A system that runs 64-bit code has it above 1 MiB; the firmware and what it boots is 16-bit code below.
-    start = int(block["virtual_first"])
-    return decode(code_of(block), start, 16 if start < 1 << 20 else 64)
-
-
-def _depths(blocks: NDArray[Any], decoded: dict[int, Decoded]) -> dict[int, int]:
-    """Loop depths by block. Blocks that begin at the same address, of several processes or lengths, are one place."""
-    going: dict[int, set[int]] = {}
-    begins = {number: int(blocks[number]["virtual_first"]) for number in decoded}
-    for number, start in begins.items():
-        going.setdefault(start, set()).update(start + offset for offset in decoded[number].successors)
-    starts = sorted(going)
-    depths = dict(
-        zip(starts, loop_depths(flow_of(starts, [sorted(going[start]) for start in starts])).tolist(), strict=True)
-    )
-    return {number: depths[start] for number, start in begins.items()}
+    """The `top` blocks by time between two looks. `samples`: (n,) of `sample`, of the same while."""
+    program = Program.from_counts(after, code_of, before, follows)
+    weights = Weights.of(program, samples)
+    return hot_of(program, weights, Naming(program, namer, weights.tasks), top)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -87,6 +88,34 @@ def decode(code: bytes, at: int, bits: int = 64) -> Decoded:
         kind = BlockClass.BRANCHY
     end = found[-1].offset + found[-1].size if found else 0
     return Decoded(tuple(found), _successors(last, at, end), kind)
+
+
+def disassembled(code: bytes, at: int) -> Iterator[capstone.CsInsn]:
+    """A block's instructions with all details, of code as wide as it is at such an address."""
+    found: Iterator[capstone.CsInsn] = _engine(bits_at(at)).disasm(code, at)
+    return found
+
+
+def bits_at(address: int) -> int:
+    """How wide the code at a virtual address is, by what systems do.
+
+    One that runs 64-bit code has it above 1 MiB; the firmware and what it boots is 16-bit code below.
+    """
+    return 16 if address < 1 << 20 else 64
+
+
+def successors(code: bytes, at: int, bits: int = 64) -> tuple[int, ...]:
+    """Those of `decode`, by a look at the last instruction alone, which is several times as quick."""
+    first, end = 0, 0
+    for offset, size, _, _ in _plain_engine(bits).disasm_lite(code, 0):
+        first, end = offset, offset + size
+    last = next(_engine(bits).disasm(code[first:end], at + first), None)
+    return _successors(last, at, end)
+
+
+@functools.cache
+def _plain_engine(bits: int) -> capstone.Cs:
+    return capstone.Cs(capstone.CS_ARCH_X86, _MODES[bits])
 
 
 _SHORT = 2

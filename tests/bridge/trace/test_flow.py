@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bridge.trace.flow import flow_of, loop_depths
+from bridge.trace.flow import Flow, flow_from_edges, flow_of, loop_depths, loops_of
 
 GRAPHS = st.integers(1, 9).flatmap(
     lambda n: st.lists(st.lists(st.integers(0, n - 1), max_size=3, unique=True), min_size=n, max_size=n)
@@ -32,17 +34,21 @@ def roots_of(edges: list[list[int]]) -> list[int]:
     return roots
 
 
-def by_definition(edges: list[list[int]]) -> list[int]:
+def loops_by_definition(edges: list[list[int]]) -> tuple[dict[int, set[int]], list[bool]]:
+    """Bodies of loops by their heads, and which edges are back edges."""
     roots = roots_of(edges)
     loops: dict[int, set[int]] = {}
+    backs: list[bool] = []
     for tail, targets in enumerate(edges):
         for head in targets:
-            if tail in reached(edges, roots, without=head) and tail != head:
-                continue  # there is a way to the tail that does not lead by the head: no back edge
+            # Where there is a way to the tail that does not lead by the head it is no back edge.
+            backs.append(tail == head or tail not in reached(edges, roots, without=head))
+            if not backs[-1]:
+                continue
             back = [[source for source, there in enumerate(edges) if block in there] for block in range(len(edges))]
             body = {head} | (reached(back, [tail], without=head) if tail != head else set())
             loops.setdefault(head, set()).update(body)
-    return [sum(block in body for body in loops.values()) for block in range(len(edges))]
+    return loops, backs
 
 
 @given(GRAPHS)
@@ -50,7 +56,30 @@ def by_definition(edges: list[list[int]]) -> list[int]:
 def test_loop_depths_are_those_of_the_definition(edges: list[list[int]]) -> None:
     starts = [100 + 10 * n for n in range(len(edges))]
     flow = flow_of(starts, [[100 + 10 * target for target in targets] for targets in edges])
-    assert loop_depths(flow).tolist() == by_definition(edges)
+    bodies, backs = loops_by_definition(edges)
+    assert loop_depths(flow).tolist() == [sum(block in body for body in bodies.values()) for block in range(len(edges))]
+    loops = loops_of(flow)
+    assert loops.back.tolist() == backs
+    heads = loops.heads.tolist()
+    assert sorted(heads) == sorted(bodies)
+    for block, loop in enumerate(loops.innermost.tolist()):
+        around = [head for head, body in bodies.items() if block in body]
+        assert (loop >= 0) == bool(around)
+        if around:
+            assert heads[loop] == min(around, key=lambda head: len(bodies[head]))
+    for loop, outer in enumerate(loops.parents.tolist()):
+        around = [head for head, body in bodies.items() if heads[loop] in body and head != heads[loop]]
+        assert (None if outer < 0 else heads[outer]) == min(around, key=lambda head: len(bodies[head]), default=None)
+
+
+@given(GRAPHS)
+@settings(max_examples=100, deadline=None)
+def test_a_graph_that_is_turned_around_twice_is_the_same(edges: list[list[int]]) -> None:
+    flow = flow_of(range(len(edges)), [sorted(targets) for targets in edges])
+    twice = flow.reversed().reversed()
+    assert twice.targets.tolist() == flow.targets.tolist()
+    assert twice.first.tolist() == flow.first.tolist()
+    assert flow.reversed().sources.tolist() == sorted(flow.targets.tolist())
 
 
 def test_a_nest_of_loops() -> None:
@@ -67,3 +96,26 @@ def test_a_very_long_chain_is_no_matter_of_the_stack() -> None:
     count = 50_000
     edges = [[n + 1] for n in range(count - 1)] + [[0]]
     assert set(loop_depths(flow_of(range(count), edges)).tolist()) == {1}
+
+
+def hostile(kind: str, count: int) -> Flow:
+    """Graphs that simple algorithms take quadratic time for."""
+    n = np.arange(count)
+    sources, targets = {
+        "nest": ([n[:-1], n[count // 2 :]], [n[1:], n[: count - count // 2][::-1]]),
+        "ladder": ([n[:-1], n[1:], 0 * n], [n[1:], n[:-1], n]),
+        "star": ([0 * n, n], [n, 0 * n]),
+        "random": ([n, n], [np.random.default_rng(5).integers(0, count, count) for _ in range(2)]),
+    }[kind]
+    return flow_from_edges(count, np.concatenate(sources), np.concatenate(targets))
+
+
+@pytest.mark.parametrize(("kind", "loops", "deepest"), [("nest", 50_000, 50_000), ("ladder", 1, 1), ("star", 1, 1)])
+def test_large_graphs_of_any_form_are_no_matter(kind: str, loops: int, deepest: int) -> None:
+    found = loops_of(hostile(kind, 100_000))
+    assert (len(found.heads), found.depths.max()) == (loops, deepest)
+
+
+def test_a_large_graph_without_order_is_no_matter() -> None:
+    found = loops_of(hostile("random", 100_000))
+    assert (found.depths[found.heads] > 0).all()

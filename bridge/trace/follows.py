@@ -1,0 +1,166 @@
+"""Follows: which block came after which on one vCPU, counted from trace records as they come, with bounded memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bridge.trace.layout import layout
+
+MOST_EDGES = 1 << 22
+"""That are kept. A system has about as many as it has blocks; who has more keeps the ones that were taken most."""
+_CHUNK = 1 << 20
+_PENDING = 1 << 22
+_LONGEST_S = 1e-3
+"""That a block is believed to have taken: what is longer was waiting, for an interrupt or for the records' reader."""
+
+
+@dataclass(frozen=True, slots=True)
+class Edges:
+    """Which block went on to which, by source, then target. Parallel arrays (m,)."""
+
+    sources: NDArray[np.int64]
+    targets: NDArray[np.int64]
+    counts: NDArray[np.int64]
+    """How often it was seen; 0 throughout where it was not measured."""
+    measured: bool
+    """Seen in records; otherwise what the blocks' last instructions say."""
+
+    def __len__(self) -> int:
+        return len(self.sources)
+
+
+@dataclass(slots=True)
+class _Last:
+    """Where the records of a vCPU stopped."""
+
+    sequence: int
+    block: int
+    at: float
+
+
+class FollowCounter:
+    """Takes records in any pieces; of each vCPU in their order."""
+
+    def __init__(self, blocks: int) -> None:
+        """Of block numbers below `blocks`; others are as if nobody knew what ran."""
+        self._blocks = blocks
+        self._last: dict[int, _Last] = {}
+        self._pending: list[NDArray[np.uint64]] = []
+        self._pending_length = 0
+        self._keys = np.empty(0, np.uint64)
+        self._counts = np.empty(0, np.int64)
+        self.entered = np.zeros(blocks, np.int64)
+        """(blocks,): records of each."""
+        self.seconds = np.zeros(blocks)
+        """(blocks,): from each one's records until the next block's, on the same vCPU."""
+        self.records = 0
+        """Of blocks, that were taken."""
+
+    def feed(self, records: NDArray[Any], tsc_hz: int = 0) -> None:
+        """Take (n,) of `record`, as a ring has them. Without `tsc_hz` times are not told."""
+        known = layout().constants
+        per_s = float(tsc_hz) if tsc_hz else np.inf
+        for first in range(0, len(records), _CHUNK):
+            part = records[first : first + _CHUNK]
+            lost = (part["flags"] & known["FLAG_LOST"]) != 0
+            kinds = part["kind"] == known["RECORD_BLOCK"]
+            # The words of a registers' record lie where others have their time.
+            self._take(part["vcpu"], part["sequence"], kinds, part["block"], part["tsc"], per_s, lost)
+
+    def feed_columns(
+        self,
+        vcpus: NDArray[Any],
+        sequences: NDArray[Any],
+        are_blocks: NDArray[np.bool_],
+        blocks: NDArray[Any],
+        ns: NDArray[Any],
+        breaks: NDArray[np.bool_],
+    ) -> None:
+        """Take (n,) records as columns, as recordings have them. Before those in `breaks` some were lost."""
+        for first in range(0, len(vcpus), _CHUNK):
+            part = slice(first, first + _CHUNK)
+            columns = (vcpus[part], sequences[part], are_blocks[part], blocks[part], ns[part])
+            self._take(*columns, 1e9, breaks[part])
+
+    def _take(
+        self,
+        vcpus: NDArray[Any],
+        sequences: NDArray[Any],
+        are_blocks: NDArray[np.bool_],
+        blocks: NDArray[Any],
+        times: NDArray[Any],
+        per_s: float,
+        breaks: NDArray[np.bool_],
+    ) -> None:
+        one = len(vcpus) > 0 and bool((vcpus == vcpus[0]).all())
+        for vcpu in [int(vcpus[0])] if one else np.unique(vcpus).tolist():
+            chosen: Any = slice(None) if one else np.flatnonzero(vcpus == vcpu)
+            self._take_one(
+                vcpu, sequences[chosen], are_blocks[chosen], blocks[chosen], times[chosen], per_s, breaks[chosen]
+            )
+
+    def _take_one(
+        self,
+        vcpu: int,
+        sequences: NDArray[Any],
+        are_blocks: NDArray[np.bool_],
+        blocks: NDArray[Any],
+        times: NDArray[Any],
+        per_s: float,
+        breaks: NDArray[np.bool_],
+    ) -> None:
+        last = self._last.get(vcpu)
+        sequences = sequences.astype(np.uint64)
+        before = np.empty_like(sequences)
+        before[1:] = sequences[:-1]
+        before[0] = (int(sequences[0]) - 1) % (1 << 64) if last is None else last.sequence
+        piece = np.cumsum(breaks | (sequences - before != 1))  # records of one piece have nothing missing between them
+        places = np.flatnonzero(are_blocks)
+        numbers = blocks[places].astype(np.uint64)
+        numbers[numbers >= self._blocks] = 0
+        when, pieces = times[places].astype(float), piece[places]
+        if last is not None:
+            numbers = np.concatenate([np.array([last.block], np.uint64), numbers])
+            when, pieces = np.concatenate([[last.at], when]), np.concatenate([[0], pieces])
+        self.records += len(places)
+        self.entered += np.bincount(blocks[places][blocks[places] < self._blocks], minlength=self._blocks)
+        follows = np.flatnonzero((pieces[1:] == pieces[:-1]) & (numbers[1:] != 0) & (numbers[:-1] != 0))
+        from_, to = numbers[follows], numbers[follows + 1]
+        self._keep((from_ << np.uint64(32)) | to)
+        if np.isfinite(per_s):
+            took = np.clip((when[follows + 1] - when[follows]) / per_s, 0.0, _LONGEST_S)
+            self.seconds += np.bincount(from_.astype(np.int64), took, self._blocks)
+        whole = len(numbers) > 0 and pieces[-1] == piece[-1]
+        self._last[vcpu] = _Last(
+            int(sequences[-1]), int(numbers[-1]) if whole else 0, float(when[-1]) if whole else 0.0
+        )
+
+    def _keep(self, keys: NDArray[np.uint64]) -> None:
+        found, counts = np.unique(keys, return_counts=True)
+        if self._pending_length + len(found) > _PENDING:
+            self._merge()
+        self._pending.append(np.concatenate([found, counts.astype(np.uint64)]))
+        self._pending_length += len(found)
+
+    def _merge(self) -> None:
+        halves = [(one[: len(one) // 2], one[len(one) // 2 :]) for one in self._pending]
+        keys = np.concatenate([self._keys, *(one for one, _ in halves)])
+        counts = np.concatenate([self._counts, *(one.astype(np.int64) for _, one in halves)])
+        self._pending, self._pending_length = [], 0
+        self._keys, place = np.unique(keys, return_inverse=True)
+        self._counts = np.zeros(len(self._keys), np.int64)
+        np.add.at(self._counts, place, counts)
+        if len(self._keys) > MOST_EDGES:
+            kept = np.sort(np.argsort(-self._counts, kind="stable")[:MOST_EDGES])
+            self._keys, self._counts = self._keys[kept], self._counts[kept]
+
+    def edges(self) -> Edges:
+        """What followed what until now."""
+        self._merge()
+        sources = (self._keys >> np.uint64(32)).astype(np.int64)
+        targets = (self._keys & np.uint64(0xFFFFFFFF)).astype(np.int64)
+        return Edges(sources, targets, self._counts.copy(), True)

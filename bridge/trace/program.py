@@ -1,0 +1,206 @@
+"""Program: the blocks that ran, how often, which went on to which, and the loops that they make together.
+
+Edges are those that were seen where records of blocks tell; otherwise those that the blocks' last instructions name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bridge.trace.flow import Flow, Loops, flow_from_edges, loops_of
+from bridge.trace.follows import Edges, FollowCounter
+from bridge.trace.instructions import Decoded, bits_at, decode, successors
+from bridge.trace.layout import layout
+from bridge.trace.session import Counts
+
+_NOTHING = np.empty(0, np.int64)
+_NO_EDGES = Edges(_NOTHING, _NOTHING, _NOTHING, False)
+_PAGE = np.uint64(12)
+
+
+@dataclass(frozen=True, slots=True)
+class BlockLoops:
+    """The loops of a program, by its blocks."""
+
+    depths: NDArray[np.int64]
+    """(n,): in how many each is."""
+    heads: NDArray[np.int64]
+    """(n,): the block that begins the innermost loop of each; -1: none."""
+    back: NDArray[np.bool_]
+    """(m,): which edges lead back to a loop's beginning."""
+
+
+class Program:
+    """Of n blocks, by the numbers of the plugin's table; number 0 is none. What never ran is there, too."""
+
+    starts: NDArray[np.uint64]
+    """(n,) virtual, where each was seen first."""
+    physical: NDArray[np.uint64]
+    """(n,); all ones where it is not in RAM."""
+    sizes: NDArray[np.int64]
+    instructions: NDArray[np.int64]
+    entered: NDArray[np.int64]
+    edges: Edges
+    seconds: NDArray[np.float64]
+    """(n,): that each took by records; zeros where there are none."""
+
+    def __init__(
+        self,
+        blocks: NDArray[Any],
+        entered: NDArray[np.int64],
+        code_of: Callable[[int], bytes],
+        follows: FollowCounter | None = None,
+    ) -> None:
+        """`blocks`: (n,) with the fields of `block`. Without `follows` the edges are what the code says."""
+        count = len(blocks)
+        self.starts = np.array(blocks["virtual_first"], np.uint64)
+        self.physical = np.array(blocks["physical"], np.uint64)
+        self.sizes = np.array(blocks["bytes"], np.int64)
+        self.instructions = np.array(blocks["instructions"], np.int64)
+        self.entered = entered
+        self.code_of = code_of
+        self.seconds = np.zeros(count)
+        self._decoded: dict[int, Decoded] = {}
+        measured = _NO_EDGES if follows is None else follows.edges()
+        if follows is not None and len(measured):
+            known = (measured.sources < count) & (measured.targets < count)
+            self.edges = replace(
+                measured,
+                sources=measured.sources[known],
+                targets=measured.targets[known],
+                counts=measured.counts[known],
+            )
+            self.seconds = follows.seconds[:count].copy()
+        else:
+            self.edges = self._by_code()
+
+    @classmethod
+    def from_counts(
+        cls,
+        counts: Counts,
+        code_of: Callable[[NDArray[Any]], bytes],
+        before: Counts | None = None,
+        follows: FollowCounter | None = None,
+    ) -> Program:
+        """Of what was counted, since `before` where that is given. `code_of` is `TraceSession.code_of`."""
+        entered = counts.total.astype(np.int64)
+        if before is not None:
+            entered[: len(before.blocks)] -= before.total.astype(np.int64)
+        blocks = counts.blocks
+        return cls(blocks, entered, lambda number: code_of(blocks[number]), follows)
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    @property
+    def ends(self) -> NDArray[np.uint64]:
+        """(n,): the first address behind each."""
+        return self.starts + self.sizes.astype(np.uint64)
+
+    def physical_of(self, number: int) -> int | None:
+        """Where a block lies in RAM, if it does."""
+        address = int(self.physical[number])
+        return None if address == layout().constants["NONE"] else address
+
+    def decoded(self, number: int) -> Decoded:
+        """A block's instructions."""
+        found = self._decoded.get(number)
+        if found is None:
+            start = int(self.starts[number])
+            found = self._decoded[number] = decode(self.code_of(number), start, bits_at(start))
+        return found
+
+    @cached_property
+    def ran(self) -> NDArray[np.int64]:
+        """The numbers of the blocks that ran, ascending."""
+        did = self.entered > 0
+        if self.edges.measured:
+            did[self.edges.sources] = did[self.edges.targets] = True
+        did[:1] = False
+        return np.flatnonzero(did)
+
+    @cached_property
+    def flow(self) -> Flow:
+        """All blocks, and the edges in their order."""
+        return flow_from_edges(len(self), self.edges.sources, self.edges.targets)
+
+    @cached_property
+    def loops(self) -> BlockLoops:
+        """What loops there are.
+
+        Blocks that begin at the same place, of several lengths, are taken for one: QEMU cuts some anew, and a loop
+        with two beginnings would be none. Where edges were only read off the code, the place is the virtual one.
+        """
+        ran = self.ran
+        depths, heads = np.zeros(len(self), np.int64), np.full(len(self), -1, np.int64)
+        nodes, representatives = self._places(ran)
+        node_of = np.full(len(self), -1, np.int64)
+        node_of[ran] = nodes
+        sources, targets = node_of[self.edges.sources], node_of[self.edges.targets]
+        count = len(representatives)
+        keys, edge_of = np.unique(sources * max(count, 1) + targets, return_inverse=True)
+        found = loops_of(flow_from_edges(count, keys // max(count, 1), keys % max(count, 1)))
+        depths[ran] = found.depths[nodes]
+        heads[ran] = self._heads(found, representatives)[nodes]
+        return BlockLoops(depths, heads, found.back[edge_of] if len(keys) else np.zeros(0, bool))
+
+    def _heads(self, found: Loops, representatives: NDArray[np.int64]) -> NDArray[np.int64]:
+        if not len(found.heads):
+            return np.full(len(found.innermost), -1, np.int64)
+        return np.where(found.innermost >= 0, representatives[found.heads[found.innermost]], -1)
+
+    def _places(self, ran: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Which place each of these blocks begins at, and of each place the block that was entered most."""
+        _, virtual = np.unique(self.starts[ran], return_inverse=True)
+        place = virtual
+        if self.edges.measured:
+            physical = self.physical[ran]
+            in_ram = physical != np.uint64(layout().constants["NONE"])
+            _, lying = np.unique(physical, return_inverse=True)
+            place = np.where(in_ram, lying, lying.max(initial=0) + 1 + virtual)
+        order = np.lexsort((-self.entered[ran], place))
+        _, first, place = np.unique(place, return_index=True, return_inverse=True)
+        _, first = np.unique(place[order], return_index=True)
+        return place, ran[order[first]]
+
+    def _by_code(self) -> Edges:
+        """Edges between blocks that ran, by their last instructions.
+
+        A process's code goes on in that process's: within a page it is the same page of RAM that it goes on in.
+        """
+        ran = np.flatnonzero(self.entered > 0)
+        ran = ran[ran != 0]
+        sources: list[int] = []
+        targets: list[int] = []
+        for number in ran.tolist():
+            start = int(self.starts[number])
+            for offset in successors(self.code_of(number), start, bits_at(start)):
+                sources.append(number)
+                targets.append((start + offset) % (1 << 64))
+        if not sources:
+            return _NO_EDGES
+        froms, addresses = np.array(sources, np.int64), np.array(targets, np.uint64)
+        by_start = ran[np.argsort(self.starts[ran], kind="stable")]
+        starts = self.starts[by_start]
+        first = np.searchsorted(starts, addresses, side="left")
+        counts = np.searchsorted(starts, addresses, side="right") - first
+        counts = np.minimum(counts, _MOST_ALIKE)
+        edge = np.repeat(np.arange(len(froms)), counts)
+        place = np.arange(len(edge)) - np.repeat(np.cumsum(counts) - counts, counts) + first[edge]
+        from_, to = froms[edge], by_start[place]
+        near = (self.starts[from_] >> _PAGE) == (self.starts[to] >> _PAGE)
+        wrong = near & ((self.physical[from_] >> _PAGE) != (self.physical[to] >> _PAGE))
+        keys = np.unique((from_[~wrong].astype(np.uint64) << np.uint64(32)) | to[~wrong].astype(np.uint64))
+        unknown = np.zeros(len(keys), np.int64)
+        return Edges((keys >> np.uint64(32)).astype(np.int64), (keys & _LOW).astype(np.int64), unknown, False)
+
+
+_LOW = np.uint64(0xFFFFFFFF)
+_MOST_ALIKE = 16
+"""Blocks at one virtual address, of as many processes, that another one is taken to go on to."""
