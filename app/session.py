@@ -167,6 +167,7 @@ class Session:
         self.watch.follow()
         state.slicings.follow(stage)
         changed |= self._follow_kernels()
+        changed |= self._follow_traces()
         changed |= state.volatility.pump()
         self.recorder.follow()
         changed |= self.navigation.follow_chosen()
@@ -194,6 +195,14 @@ class Session:
         shown = news and (told or state.settings.show_statistics)
         return shown or state.kernels.answered or (news and people.changed(state))
 
+    def _follow_traces(self) -> bool:
+        """Have a tracer for each machine that runs; returns whether anything of them that is shown changed."""
+        state = self.state
+        state.tracers.sync(state.manager.machines())
+        for name in state.stage.feeds:
+            state.tracers.tell(name, state.kernels.watcher(name), state.kernels.sighting(name))
+        return state.tracers.pump() and state.settings.show_execution
+
     def _take_figures(self) -> None:
         """Note the figures that are shown: a few times a second, so that they can be read."""
         state = self.state
@@ -214,6 +223,7 @@ class Session:
         for job in stuck:
             logger.warning("“%s” did not end when it was cancelled", job.title)
         self.watch.close()
+        state.tracers.close()  # before the machines go, or are let go: they run as before
         state.manager.close()
         if state.slices.flat is not None:
             state.slices.flat.close()

@@ -81,6 +81,7 @@ class Settings:
     show_statistics: bool = False
     show_volatility: bool = False
     show_sql: bool = False
+    show_execution: bool = True
     show_results: bool = False
     show_processes: bool = True
     show_memory_map: bool = False

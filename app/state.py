@@ -34,6 +34,7 @@ from app.slicings import Slicings
 from app.sql_ui import SqlUi
 from app.statistics_ui import StatisticsUi
 from app.toasts import Toasts
+from app.tracing import Tracers
 from app.transfer_presets import TransferPresets
 from app.transfer_ui import TransferUi
 from app.upload_rate import UploadRate
@@ -169,6 +170,7 @@ class AppState:
     queries: Queries
     readings: Readings
     people: People = field(default_factory=People)
+    tracers: Tracers = field(default_factory=Tracers)
     presets: TransferPresets
     histograms: Histograms
     transfer: TransferUi = field(default_factory=TransferUi)

@@ -33,6 +33,7 @@ from bridge.kernel.snapshot import Introspector, SemanticSnapshot
 from bridge.kernel.tasks import Consistency
 from bridge.kernel.where import Story, paddr_of
 from bridge.memory.errors import GuestMemoryError
+from bridge.trace.naming import KernelNamer
 
 MAX_ROWS = 100_000
 """Of any answer: guest memory decides how long lists are."""
@@ -137,6 +138,15 @@ class Desk:
         symbols = self.introspector.kernel.symbols
         return tuple("" if (place := symbols.place(vaddr)) is None else str(place) for vaddr in vaddrs[:MAX_ROWS])
 
+    def code_places(self, places: tuple[tuple[int | None, int], ...]) -> tuple[tuple[str, str], ...]:
+        """For code at each physical and virtual address its symbol or part, and whose it is; see `KernelNamer`."""
+        namer = KernelNamer(self.introspector.kernel, self.snapshot)
+        return tuple(namer.place(physical, address) for physical, address in places[:MAX_ROWS])
+
+    def task_words(self, vcpus: int) -> tuple[int, ...]:
+        """Where in the RAM file each processor's task is named; 0 where that is not known."""
+        return tuple(KernelNamer(self.introspector.kernel, self.snapshot).task_words(vcpus))
+
     def where(self, paddr: int) -> Story:
         """The story of a physical address. Raises NotMapped."""
         return self.details.story(self.snapshot, paddr)
@@ -219,6 +229,8 @@ QUESTIONS: dict[str, Callable[..., Any]] = {
     "owned": Desk.owned,
     "mapped": Desk.mapped,
     "places": Desk.places,
+    "code_places": Desk.code_places,
+    "task_words": Desk.task_words,
     "where": Desk.where,
     "kernel_vaddr": Desk.kernel_vaddr,
     "physical": Desk.physical,

@@ -13,3 +13,7 @@ class BadTraceMemory(TraceError):
 
 class NoPlugin(TraceError):
     """The machine runs without the plugin: it was not built, QEMU does not take it, or the machine was attached."""
+
+
+class TracedElsewhere(TraceError):
+    """Another program traces the machine: one at a time can."""

@@ -7,13 +7,14 @@ import fcntl
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from bridge.machine.discovery import control, find_record, open_ram
 from bridge.machine.ram_file import trace_file_of
 from bridge.memory.ram import GuestRam
-from bridge.trace.errors import BadTraceMemory, NoPlugin, TraceError
+from bridge.trace.errors import BadTraceMemory, NoPlugin, TracedElsewhere, TraceError
 from bridge.trace.modes import Wish
-from bridge.trace.session import TraceSession
+from bridge.trace.session import Traced, TraceSession
 from bridge.trace.shared_memory import TraceMemory
 
 
@@ -44,29 +45,59 @@ class Visited:
 def traced(name: str) -> Iterator[TraceSession]:
     """Trace a running machine of any owner for the length of the body; it is as it was afterwards.
 
-    Raises NoSuchMachine, other MachineError, NoPlugin, TraceError where somebody else traces it.
+    Raises NoSuchMachine, other MachineError, NoPlugin, TracedElsewhere.
     """
     record = find_record(name)
     path = trace_file_of(record.ram_path)
     try:
         memory = TraceMemory.open(path)
-        lock = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         raise NoPlugin(f"'{name}' runs without the plugin that watches execution.") from None
     except (OSError, BadTraceMemory) as error:
         raise NoPlugin(f"The trace of '{name}' cannot be opened: {error}.") from error
+    with (
+        _alone(name, path),
+        contextlib.closing(open_ram(record)) as ram,
+        _session(Visited(name, memory, ram)) as session,
+    ):
+        yield session
+
+
+@contextlib.contextmanager
+def traced_own(machine: Traced) -> Iterator[TraceSession]:
+    """The same for a machine of this process, which need not be visited: its changes of mode are told to nobody.
+
+    Raises NoPlugin, TracedElsewhere, MachineError.
+    """
+    memory = machine.trace
+    if memory is None:
+        raise NoPlugin(machine.trace_problem or f"'{machine.name}' runs without the plugin.")
+    with _alone(machine.name, memory.path), _session(machine) as session:
+        yield session
+
+
+@contextlib.contextmanager
+def _alone(name: str, path: Path) -> Iterator[None]:
+    """Be the only one who traces."""
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(lock)
-        raise TraceError(f"'{name}' is traced by another program already.") from None
+        lock = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise NoPlugin(f"The trace of '{name}' cannot be opened: {error}.") from error
     try:
-        with contextlib.closing(open_ram(record)) as ram:
-            session = TraceSession(Visited(name, memory, ram))
-            try:
-                yield session
-            finally:
-                with contextlib.suppress(TraceError):
-                    session.set(Wish())
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise TracedElsewhere(f"'{name}' is traced by another program already.") from None
+        yield
     finally:
         os.close(lock)
+
+
+@contextlib.contextmanager
+def _session(machine: Traced) -> Iterator[TraceSession]:
+    session = TraceSession(machine)
+    try:
+        yield session
+    finally:
+        with contextlib.suppress(TraceError):
+            session.set(Wish())

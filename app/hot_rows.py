@@ -1,0 +1,289 @@
+"""Hot rows: what panels show of a traced machine's blocks — a table by time, a flame graph's leaves, a listing."""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.trace_history import History, Span
+from bridge.trace.flow import flow_of, loop_depths
+from bridge.trace.instructions import BlockClass, Decoded, decode
+from bridge.trace.layout import layout
+
+MOST_ROWS = 200
+MOST_LEAVES = 600
+MOST_NEIGHBOURS = 1500
+"""Blocks that loops are looked for in."""
+MOST_KEPT = 20_000
+NOBODY = "Process not known"
+_LISTED_EACH_WAY = 40
+_GAP_BYTES = 64
+"""A listing goes on over so many bytes that were not run."""
+_REAL_MODE_END = 1 << 20
+_PAGE = 4096
+
+Places = Mapping[int, tuple[str, str]]
+"""Of blocks by number: the symbol or part, and whose it is; empty where not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class HotRow:
+    """A block, and what it took of the time."""
+
+    number: int
+    pc: int
+    end: int
+    """The first address behind it."""
+    physical: int | None
+    count: int
+    """How often it was entered."""
+    share: float
+    """Of the time in which the guest ran, 0 to 1."""
+    symbol: str
+    process: str
+    loop_depth: int
+    kind: BlockClass
+    spark: tuple[float, ...]
+    """Its share over the last minute, the newest last."""
+
+    def document(self) -> dict[str, Any]:
+        """As JSON values."""
+        return {
+            "pc": self.pc,
+            "end": self.end,
+            "physical": self.physical,
+            "count": self.count,
+            "share": round(self.share, 6),
+            "symbol": self.symbol,
+            "process": self.process,
+            "loop_depth": self.loop_depth,
+            "class": str(self.kind),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """A block as one process ran it: what a flame graph is made of."""
+
+    process: str
+    symbol: str
+    block: int
+    """0: those that are too many to be told one by one."""
+    label: str
+    weight: float
+
+
+@dataclass(frozen=True, slots=True)
+class ListedLine:
+    """An instruction of a listing."""
+
+    block: int
+    physical: int
+    address: int
+    text: str
+    count: int
+    gap: int = 0
+    """Bytes before it that were not run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The selected block, with those around it that ran as well."""
+
+    block: int
+    lines: tuple[ListedLine, ...]
+
+
+class Decoder:
+    """Decodes blocks, each once. For one thread."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[int, Decoded] = OrderedDict()
+
+    def decoded(self, number: int, block: NDArray[Any], code_of: Callable[[NDArray[Any]], bytes]) -> Decoded:
+        """The instructions of a block: its number stands for the same bytes as long as the machine runs."""
+        found = self._kept.get(number)
+        if found is None:
+            start = int(block["virtual_first"])
+            # A system that runs 64-bit code has it above 1 MiB; the firmware and what it boots is 16-bit code below.
+            found = self._kept[number] = decode(code_of(block), start, 16 if start < _REAL_MODE_END else 64)
+            if len(self._kept) > MOST_KEPT:
+                self._kept.popitem(last=False)
+        return found
+
+
+def physical_of(block: NDArray[Any]) -> int | None:
+    """Where a block lies; None where that is not in RAM."""
+    address = int(block["physical"])
+    return None if address == layout().constants["NONE"] else address
+
+
+def hottest_numbers(span: Span, most: int = MOST_ROWS) -> NDArray[np.int64]:
+    """The blocks that took the most time, the hottest first."""
+    weight = span.weights()
+    order = np.argsort(-weight, kind="stable")[: most + 1]
+    found: NDArray[np.int64] = order[(weight[order] > 0) & (order != 0)][:most].astype(np.int64)
+    return found
+
+
+def hot_rows(
+    history: History,
+    span: Span,
+    numbers: NDArray[np.int64],
+    kinds: Callable[[int], BlockClass],
+    depths: Mapping[int, int],
+    places: Places,
+    process_of: Callable[[int], str],
+) -> tuple[HotRow, ...]:
+    """These blocks as rows."""
+    weight = span.weights()
+    total = float(weight.sum()) or 1.0
+    sparks = history.sparks(numbers, by_samples=span.by_samples)
+    running = _running(span, numbers, process_of)
+    rows = []
+    for number, spark in zip(numbers.tolist(), sparks, strict=True):
+        block = span.blocks[number]
+        symbol, owner = places.get(number, ("", ""))
+        rows.append(
+            HotRow(
+                number=number,
+                pc=int(block["virtual_first"]),
+                end=int(block["virtual_first"]) + int(block["bytes"]),
+                physical=physical_of(block),
+                count=int(span.entered[number]),
+                share=float(weight[number] / total),
+                symbol=symbol,
+                process=running.get(number, "") or owner,
+                loop_depth=depths.get(number, 0),
+                kind=kinds(number),
+                spark=tuple(spark.tolist()),
+            )
+        )
+    return tuple(rows)
+
+
+def _running(span: Span, numbers: NDArray[np.int64], process_of: Callable[[int], str]) -> dict[int, str]:
+    """By block the process whose task ran in most of its samples, of those that are known."""
+    wanted = np.isin(span.busy, numbers)
+    tasks: dict[int, Counter[int]] = {}
+    for number, task in zip(span.busy[wanted].tolist(), span.tasks[wanted].tolist(), strict=True):
+        tasks.setdefault(number, Counter())[task] += 1
+    return {
+        number: next((name for task, _ in counted.most_common() if task and (name := process_of(task))), "")
+        for number, counted in tasks.items()
+    }
+
+
+def leaves_of(
+    span: Span, places: Places, process_of: Callable[[int], str], most: int = MOST_LEAVES
+) -> tuple[Leaf, ...]:
+    """A flame graph's leaves, the heaviest first: by process that ran, symbol and block."""
+    if span.by_samples:
+        tasks, index = np.unique(span.tasks, return_inverse=True)
+        pairs, weights = np.unique(index.astype(np.int64) * len(span.blocks) + span.busy, return_counts=True)
+        whose = tasks[pairs // len(span.blocks)].tolist()
+        numbers, amounts = (pairs % len(span.blocks)).tolist(), weights.astype(np.float64)
+    else:
+        weight = span.weights()
+        ran = np.flatnonzero(weight > 0)
+        whose, numbers, amounts = [0] * len(ran), ran.tolist(), weight[ran]
+    order = np.argsort(-amounts, kind="stable").tolist()
+    found: list[Leaf] = []
+    others: Counter[str] = Counter()
+    for at in order:
+        number = numbers[at]
+        symbol, owner = places.get(number, ("", ""))
+        process = (process_of(whose[at]) if whose[at] else "") or owner or NOBODY
+        if len(found) >= most:
+            others[process] += float(amounts[at])  # type: ignore[assignment]
+            continue
+        block = span.blocks[number]
+        found.append(Leaf(process, group_of(symbol, block), number, label_of(symbol, block), float(amounts[at])))
+    found += [Leaf(process, "Other code", 0, "", float(weight)) for process, weight in others.items()]
+    return tuple(found)
+
+
+def group_of(symbol: str, block: NDArray[Any]) -> str:
+    """What a block is a part of: its symbol, or its page where it has none."""
+    name = symbol.rpartition(" + ")[0] or symbol
+    return name or f"Page {int(block['virtual_first']) & ~(_PAGE - 1):#x}"
+
+
+def label_of(symbol: str, block: NDArray[Any]) -> str:
+    """What a block is called within that."""
+    name, _, offset = symbol.rpartition(" + ")
+    return f"+{offset}" if name else f"{int(block['virtual_first']):#x}" if not symbol else "+0x0"
+
+
+def neighbours(span: Span, numbers: NDArray[np.int64], most: int = MOST_NEIGHBOURS) -> list[int]:
+    """The blocks that ran in the pages of these: where their loops are looked for."""
+    pages = span.blocks["physical"] >> np.uint64(12)
+    ran = np.flatnonzero(span.entered > 0)
+    near = ran[np.isin(pages[ran], pages[numbers])]
+    return [number for number in near.tolist() if number][:most]
+
+
+def depths_of(span: Span, numbers: Sequence[int], decoded: Callable[[int], Decoded]) -> dict[int, int]:
+    """In how many loops each block is, of those that these blocks' own jumps make; see `bridge.trace.hot`."""
+    begins = {number: int(span.blocks[number]["virtual_first"]) for number in numbers}
+    going: dict[int, set[int]] = {}
+    for number, start in begins.items():
+        going.setdefault(start, set()).update(start + offset for offset in decoded(number).successors)
+    starts = sorted(going)
+    found = loop_depths(flow_of(starts, [sorted(going[start]) for start in starts])).tolist()
+    by_start = dict(zip(starts, found, strict=True))
+    return {number: by_start[start] for number, start in begins.items()}
+
+
+def listing_of(span: Span, number: int, decoded: Callable[[int], Decoded]) -> Listing | None:
+    """The instructions of a block and of those around it that ran, by address, each with how often it was run."""
+    if not 0 < number < len(span.blocks) or (physical := physical_of(span.blocks[number])) is None:
+        return None
+    shift = int(span.blocks[number]["virtual_first"]) - physical
+    starts = span.blocks["physical"]
+    low, high = np.uint64(max(0, physical - _PAGE)), np.uint64(physical + _PAGE)
+    near = np.flatnonzero((starts >= low) & (starts < high) & (span.entered > 0))
+    near = np.union1d(near[near != 0], [number])
+    near = near[np.argsort(starts[near], kind="stable")]
+    chosen = _without_gaps(span, near.tolist(), number)
+    counts: Counter[int] = Counter()
+    lines: dict[int, tuple[int, str, int]] = {}
+    for one in chosen:
+        start = int(starts[one])
+        for insn in decoded(one).instructions:
+            counts[start + insn.offset] += int(span.entered[one])
+            if one == number or start + insn.offset not in lines:
+                lines[start + insn.offset] = (one, insn.text, insn.size)
+    listed: list[ListedLine] = []
+    end = None
+    for at in sorted(lines):
+        one, text, size = lines[at]
+        gap = 0 if end is None else max(0, at - end)
+        listed.append(ListedLine(one, at, at + shift, text, counts[at], gap))
+        end = max(end or 0, at + size)
+    return Listing(number, tuple(listed))
+
+
+def _without_gaps(span: Span, near: list[int], number: int) -> list[int]:
+    """Those that go on from one to the next, before and behind a block, as far as that is; not all too many."""
+    starts, sizes = span.blocks["physical"], span.blocks["bytes"]
+    at = near.index(number)
+    first = last = at
+    begin = int(starts[number])
+    while first > 0 and at - first < _LISTED_EACH_WAY:
+        before = near[first - 1]
+        if int(starts[before]) + int(sizes[before]) + _GAP_BYTES < begin:
+            break
+        first, begin = first - 1, int(starts[before])
+    end = begin = int(starts[number]) + int(sizes[number])
+    while last + 1 < len(near) and last - at < _LISTED_EACH_WAY:
+        behind = near[last + 1]
+        if int(starts[behind]) > end + _GAP_BYTES:
+            break
+        last, end = last + 1, max(end, int(starts[behind]) + int(sizes[behind]))
+    return near[first : last + 1]
