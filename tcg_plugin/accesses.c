@@ -9,12 +9,6 @@
 
 #include "plugin.h"
 
-void forget_pages(struct vcpu *v)
-{
-    for (size_t n = 0; n < CACHE_ENTRIES; n++)
-        v->cache[n].tag = GB_NONE;
-}
-
 static __attribute__((noinline)) void look_up(struct page_entry *entry, struct vcpu *v, qemu_plugin_meminfo_t info,
                                               uint64_t address)
 {
@@ -27,7 +21,7 @@ static __attribute__((noinline)) void look_up(struct page_entry *entry, struct v
     entry->tag = GB_NONE;
     if (!found)
         return;
-    entry->tag = address >> GB_PAGE_SHIFT;
+    entry->tag = address >> GB_PAGE_SHIFT | v->era;
     entry->physical = qemu_plugin_hwaddr_phys_addr(found) & ~(PAGE_BYTES - 1);
     entry->io = qemu_plugin_hwaddr_is_io(found);
     uint64_t offset = entry->io ? GB_NONE : offset_of_physical(entry->physical);
@@ -41,7 +35,7 @@ static __attribute__((noinline)) void look_up(struct page_entry *entry, struct v
 static inline struct page_entry *entry_of(struct vcpu *v, qemu_plugin_meminfo_t info, uint64_t address)
 {
     struct page_entry *entry = &v->cache[(address >> GB_PAGE_SHIFT) % CACHE_ENTRIES];
-    if (__builtin_expect(entry->tag != address >> GB_PAGE_SHIFT, 0))
+    if (__builtin_expect(entry->tag != (address >> GB_PAGE_SHIFT | v->era), 0))
         look_up(entry, v, info, address);
     return entry;
 }
@@ -61,17 +55,85 @@ static inline uint64_t last_byte(qemu_plugin_meminfo_t info, uint64_t address)
     return address + (UINT64_C(1) << qemu_plugin_mem_size_shift(info)) - 1;
 }
 
-void on_heat(unsigned int vcpu, qemu_plugin_meminfo_t info, uint64_t address, void *note)
+/* ----- heat alone: nothing but a number a page, so that it costs little */
+
+/* By vCPU. It lies here so that an access finds it without a look at the vCPU. */
+static struct {
+    uint64_t era;
+    struct gb_heat nowhere; /* for what is no RAM */
+    struct heat_entry {
+        uint64_t tag; /* as that of a page_entry */
+        struct gb_heat *heat;
+    } entries[HEAT_ENTRIES];
+} __attribute__((aligned(LINE_BYTES))) hot[GB_MAX_VCPUS];
+
+_Static_assert((GB_MAX_VCPUS & (GB_MAX_VCPUS - 1)) == 0, "vCPUs are masked");
+
+static __attribute__((noinline)) void look_up_heat(struct heat_entry *entry, unsigned int vcpu,
+                                                   qemu_plugin_meminfo_t info, uint64_t address)
+{
+    struct page_entry found = {.tag = GB_NONE};
+    if (vcpu < shared.vcpus)
+        look_up(&found, vcpus[vcpu], info, address);
+    entry->tag = found.tag;
+    entry->heat = found.heat ? found.heat : &hot[vcpu % GB_MAX_VCPUS].nowhere;
+}
+
+static inline struct gb_heat *heat_of(unsigned int vcpu, qemu_plugin_meminfo_t info, uint64_t address)
+{
+    uint64_t page = address >> GB_PAGE_SHIFT;
+    struct heat_entry *entry = &hot[vcpu % GB_MAX_VCPUS].entries[page % HEAT_ENTRIES];
+    if (__builtin_expect(entry->tag != (page | hot[vcpu % GB_MAX_VCPUS].era), 0))
+        look_up_heat(entry, vcpu, info, address);
+    return entry->heat;
+}
+
+/* The page behind, where the access reaches into it. */
+static __attribute__((noinline)) void warm_behind(unsigned int vcpu, qemu_plugin_meminfo_t info, uint64_t address,
+                                                  bool store)
+{
+    uint64_t last = last_byte(info, address);
+    if ((last ^ address) >> GB_PAGE_SHIFT == 0)
+        return;
+    struct gb_heat *heat = heat_of(vcpu, info, last);
+    if (store)
+        heat->stores++;
+    else
+        heat->loads++;
+}
+
+static inline bool is_near_end(uint64_t address)
+{
+    return __builtin_expect((address & (PAGE_BYTES - 1)) > PAGE_BYTES - MOST_ACCESS_BYTES, 0);
+}
+
+void on_heat_load(unsigned int vcpu, qemu_plugin_meminfo_t info, uint64_t address, void *note)
 {
     (void)note;
-    if (vcpu >= shared.vcpus)
-        return;
-    struct vcpu *v = vcpus[vcpu];
-    bool store = qemu_plugin_mem_is_store(info);
-    warm(entry_of(v, info, address), store);
-    uint64_t last = last_byte(info, address);
-    if (__builtin_expect((last ^ address) >> GB_PAGE_SHIFT != 0, 0))
-        warm(entry_of(v, info, last), store);
+    heat_of(vcpu, info, address)->loads++;
+    if (is_near_end(address))
+        warm_behind(vcpu, info, address, false);
+}
+
+void on_heat_store(unsigned int vcpu, qemu_plugin_meminfo_t info, uint64_t address, void *note)
+{
+    (void)note;
+    heat_of(vcpu, info, address)->stores++;
+    if (is_near_end(address))
+        warm_behind(vcpu, info, address, true);
+}
+
+void forget_pages(struct vcpu *v)
+{
+    v->era += ERA;
+    if (v->era >= LAST_ERA) {
+        v->era = 0;
+        for (size_t n = 0; n < CACHE_ENTRIES; n++)
+            v->cache[n].tag = GB_NONE;
+        for (size_t n = 0; n < HEAT_ENTRIES; n++)
+            hot[v->index].entries[n].tag = GB_NONE;
+    }
+    hot[v->index].era = v->era;
 }
 
 struct access {

@@ -9,6 +9,11 @@
 #include "trace_format.h"
 
 #define CACHE_ENTRIES 1024 /* pages that a vCPU's accesses find at once; a power of two */
+#define HEAT_ENTRIES 512   /* the same for heat alone, which needs less of each */
+/* Entries are of an era, which ends when virtual addresses change their meaning: its number stands above the page's. */
+#define ERA (UINT64_C(1) << (64 - GB_PAGE_SHIFT))
+#define LAST_ERA (~(ERA - 1)) /* with it no tag is GB_NONE */
+#define MOST_ACCESS_BYTES 64
 #define PAGE_BYTES (UINT64_C(1) << GB_PAGE_SHIFT)
 #define LINE_BYTES 64
 
@@ -35,7 +40,7 @@ struct shared {
 
 /* What an access to a page needs, by its virtual address. */
 struct page_entry {
-    uint64_t tag; /* virtual page; GB_NONE: empty */
+    uint64_t tag; /* virtual page and era; GB_NONE: empty */
     uint64_t page; /* of the RAM file; GB_NONE: a device, or memory that is not RAM */
     uint64_t physical;
     struct gb_heat *heat;
@@ -45,6 +50,7 @@ struct page_entry {
 
 /* What a vCPU's own thread keeps of it. */
 struct vcpu {
+    uint64_t era;
     struct page_entry cache[CACHE_ENTRIES];
     uint64_t watch_epoch;
     uint64_t head; /* of its ring, ahead of the one that is published */
@@ -111,7 +117,8 @@ void *keep(size_t bytes); /* memory that is never given back; NULL: none is left
 ON_TRANSLATION(on_translation);
 
 /* accesses.c */
-void on_heat(unsigned int vcpu, qemu_plugin_meminfo_t info, uint64_t address, void *note);
+void on_heat_load(unsigned int vcpu, qemu_plugin_meminfo_t info, uint64_t address, void *note);
+void on_heat_store(unsigned int vcpu, qemu_plugin_meminfo_t info, uint64_t address, void *note);
 void on_access(unsigned int vcpu, qemu_plugin_meminfo_t info, uint64_t address, void *note);
 void forget_pages(struct vcpu *v);
 

@@ -79,8 +79,11 @@ ON_TRANSLATION(on_translation)
         }
         if (records && parts & GB_TRACE_INSNS)
             qemu_plugin_register_vcpu_insn_exec_cb(insn, on_insn, QEMU_PLUGIN_CB_NO_REGS, told);
-        if (accesses)
-            qemu_plugin_register_vcpu_mem_cb(
-                insn, only_heat ? on_heat : on_access, QEMU_PLUGIN_CB_NO_REGS, QEMU_PLUGIN_MEM_RW, told);
+        if (only_heat) {
+            qemu_plugin_register_vcpu_mem_cb(insn, on_heat_load, QEMU_PLUGIN_CB_NO_REGS, QEMU_PLUGIN_MEM_R, NULL);
+            qemu_plugin_register_vcpu_mem_cb(insn, on_heat_store, QEMU_PLUGIN_CB_NO_REGS, QEMU_PLUGIN_MEM_W, NULL);
+        } else if (accesses) {
+            qemu_plugin_register_vcpu_mem_cb(insn, on_access, QEMU_PLUGIN_CB_NO_REGS, QEMU_PLUGIN_MEM_RW, told);
+        }
     }
 }

@@ -424,9 +424,13 @@ def test_they_are_lit_again_in_the_next_run(looker: Person) -> None:
     for kind, key in (("slab", "dentry"), ("process", "1"), ("ranges", "0x100000+8192")):
         looker.run("highlight.add", kind, key, "guest", kind, None, False)
     looker.run("highlight.toggle", "slab")
-    path = session.kept.folder / FILE
-    looker.until(lambda: path.exists() and "ranges" in path.read_text(), "they are written when they rest")
-    written = looker.state.highlights
+    path, written = session.kept.folder / FILE, looker.state.highlights
+    told = [one.document() for one in written]
+
+    def kept_in_the_file() -> object:
+        return path.exists() and json.loads(path.read_text())["machines"][-1]["highlights"]
+
+    looker.until(lambda: kept_in_the_file() == told, "they are written when they rest")
     session.navigation.light((Highlight("elsewhere", "kept", "#123456", "slab", "dentry"),))
     kept_again(looker).follow()
     assert names(looker) == ["kept", "slab", "process", "ranges"]
