@@ -23,6 +23,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "reset": ("app.commands.machines", "press a machine's reset button"),
     "read": ("app.commands.read", "print bytes of a machine's physical memory"),
     "hot": ("app.commands.hot", "show where a running guest's time goes, block by block"),
+    "trace": ("app.commands.trace", "record what a running guest executes, and read recordings"),
     "find": ("app.commands.find", "answer a question about a guest: sshd, kernel stacks, 78 56 34 12 …"),
     "ps": ("app.commands.kernel", "list a guest's processes, from its RAM alone"),
     "maps": ("app.commands.kernel", "show the memory map of a guest's process"),

@@ -28,6 +28,11 @@ class KernelNamer:
             for n, address in enumerate(processes.addresses.tolist())
         }
 
+    @property
+    def tasks(self) -> dict[str, str]:
+        """All processes of the look, by the address of their `task_struct` in hex."""
+        return {f"{address:#x}": name for address, name in self._tasks.items()}
+
     def place(self, physical: int | None, address: int) -> tuple[str, str]:
         """The symbol, or the part of a process, at a block, and the process that has it."""
         if address >= KERNEL_MAP:
