@@ -15,7 +15,7 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ MAX_LINE_BYTES = 64 << 10
 MAX_REPLY_BYTES = 16 << 20
 MAX_CONNECTIONS = 8
 IDLE_LIMIT_S = 60.0  # a client that says nothing this long is dropped
+LEAVE_LIMIT_S = 3.0  # for replies that are under way when the window closes
 ANSWER_LIMIT_S = 180.0  # the longest job (a cold boot without KVM) stays well below
 
 
@@ -74,6 +75,8 @@ class ControlServer:
         self._slots = threading.BoundedSemaphore(MAX_CONNECTIONS)
         self._closing = threading.Event()
         self._open: set[socket.socket] = set()
+        self._answering = 0
+        """How many clients are being answered at this moment."""
         self._lock = threading.Lock()
         self.path = path or runtime_dir() / SOCKET_NAME
         self.taken = False  # another window listens under the usual name
@@ -120,7 +123,8 @@ class ControlServer:
         try:
             client.settimeout(IDLE_LIMIT_S)
             for line in read_lines(client):
-                client.sendall(_line(self._answer(line)))
+                with self._counted():
+                    client.sendall(_line(self._answer(line)))
         except ControlError as error:
             with contextlib.suppress(OSError):
                 client.sendall(_line({"ok": False, "error": str(error)}))
@@ -131,6 +135,16 @@ class ControlServer:
                 self._open.discard(client)
             client.close()
             self._slots.release()
+
+    @contextlib.contextmanager
+    def _counted(self) -> Iterator[None]:
+        with self._lock:
+            self._answering += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._answering -= 1
 
     def _answer(self, line: bytes) -> dict[str, Any]:
         try:
@@ -199,8 +213,8 @@ class ControlServer:
             request.answer({"ok": False, "error": "the window is closing"})
         while not self._requests.empty():
             self._requests.get().answer({"ok": False, "error": "the window is closing"})
-        deadline = time.monotonic() + 0.5  # replies that are under way may still leave
-        while time.monotonic() < deadline and self._busy():
+        deadline = time.monotonic() + LEAVE_LIMIT_S
+        while time.monotonic() < deadline and self._is_answering():
             time.sleep(0.005)
         with self._lock:
             clients = list(self._open)
@@ -208,9 +222,9 @@ class ControlServer:
             with contextlib.suppress(OSError):
                 client.shutdown(socket.SHUT_RDWR)
 
-    def _busy(self) -> bool:
+    def _is_answering(self) -> bool:
         with self._lock:
-            return bool(self._open)
+            return self._answering > 0
 
 
 def _line(document: object) -> bytes:

@@ -66,11 +66,14 @@ class RamFeed:
         A long backlog, as after the start, gets a bigger budget: the whole picture soon beats smooth frames of a part.
         """
         begin = perf_counter()
-        uploaded = 0
+        # Asked before anything is taken: what a sweep finds that ends meanwhile is not taken yet.
+        swept = self.caught_up or self.tracker.stats.sweeps >= 1
+        uploaded, drained = 0, False
         while True:
             dirty = self.tracker.take(self._batch_pages)
             count = len(dirty.pages)
             if count == 0:
+                drained = True
                 break
             # Asked only now: counting what is pending costs as much as finding that there is nothing.
             if not uploaded and self.tracker.stats.pending_pages > _BACKLOG_PAGES:
@@ -89,7 +92,7 @@ class RamFeed:
                 break
         if perf_counter() - begin < budget_s:
             uploaded += self._bring_near_pages()
-        if self.ages.since_s is None and self.caught_up:
+        if swept and not self.caught_up and (drained or self.tracker.stats.pending_pages <= _SMALLEST_BATCH):
             self.ages.begin()
         self._uploaded_pages += uploaded
         return uploaded
@@ -105,9 +108,8 @@ class RamFeed:
 
     @property
     def caught_up(self) -> bool:
-        """Whether the GPU has shown all of RAM as it was at some time, and little waits."""
-        stats = self.tracker.stats
-        return stats.sweeps >= 1 and stats.pending_pages <= _SMALLEST_BATCH
+        """Whether the GPU has been given all of RAM as it was at some time, but for a little that waits."""
+        return self.ages.since_s is not None
 
     @property
     def stats(self) -> FeedStats:

@@ -190,7 +190,7 @@ def dump_window(dump: Path, size: tuple[int, int]) -> Iterator[Person]:
         someone = Person(offscreen)
         offscreen.window.session.start()
         kernels, feeds = someone.state.kernels, someone.state.stage.feeds
-        someone.until(lambda: kernels.sighting(dump.stem) is not None, "its kernel should be seen", 90)
+        someone.until(lambda: kernels.sighting(dump.stem) is not None, "its kernel should be seen")
         someone.until(lambda: feeds[dump.stem].stats.scan.sweeps >= 1, "its memory should be shown")
         sighting = kernels.sighting(dump.stem)
         assert sighting is not None
@@ -270,5 +270,8 @@ def _start_tiny(person: Person, folder: Path) -> None:
 
 
 def _swept(person: Person) -> bool:
+    """Whether its memory is shown, with the pattern that it writes after it has said that it is up."""
     feed = person.state.stage.feeds.get("tiny")
-    return feed is not None and feed.stats.scan.sweeps >= 1 and feed.stats.uploaded_pages > 0
+    if feed is None or feed.stats.scan.sweeps < 1 or feed.stats.uploaded_pages == 0:
+        return False
+    return bytes(feed.store.read_page(PATTERN_ADDRESS // 4096)) == PATTERN

@@ -9,7 +9,7 @@ import pytest
 from imgui_bundle import imgui
 
 from app.ui import Ui
-from tests.app.conftest import Person
+from tests.app.conftest import PATIENCE_S, Person
 
 _DRAWN = (
     (Ui, "button", 1),
@@ -60,7 +60,7 @@ class Spots:
         """Wait until a thing whose label ends so is drawn, and lies still."""
         self.at.clear()
         before: tuple[float, float] | None = None
-        deadline_s = time.monotonic() + 30
+        deadline_s = time.monotonic() + PATIENCE_S
         while True:
             self._person.frame(2)
             found = next((at for known, at in self.at.items() if known.endswith(label)), None)

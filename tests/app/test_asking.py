@@ -155,7 +155,8 @@ def test_a_question_typed_in_the_search_box_is_answered_lit_and_listed(asker: Pe
     assert not asker.state.keyboard_taken
 
 
-def test_enter_before_it_is_understood_waits_and_asks(asker: Person) -> None:
+def test_enter_before_it_is_understood_waits_and_asks(asker: Person, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.panels.topbar.WAIT_S", LIMIT_S)  # understanding takes seconds where much else is done
     asker.key("k", "Control")
     asker.type("kernel stacks")
     asker.key("Enter")
@@ -224,6 +225,7 @@ def test_what_starts_while_one_types_is_understood(asker: Person) -> None:
     assert not isinstance(reading.meant, Understood)
     names = queries.names("guest")
     assert names is not None
+    asker.until(lambda: queries._naming is None, "the look for names to end: what it found would take their place")
     grown = dataclasses.replace(names, processes=(*names.processes, ProcessName(4242, "nobodyruns")))
     queries._names["guest"] = time.monotonic() + 1000, grown
 

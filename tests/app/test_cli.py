@@ -17,6 +17,7 @@ from app.exit_codes import ExitCode
 from bridge.machine.discovery import discover, stop_machine
 
 ROOT = Path(__file__).resolve().parents[2]
+LIMIT_S = 240
 # mov $'H', %al; mov $0x3f8, %dx; out %al, (%dx); movb $0x5a, 0x600 (ds = 0); hlt; jmp .-1
 CODE = bytes.fromhex("31c08ed8b048baf803eec60600065af4ebfd")
 
@@ -194,7 +195,7 @@ def test_a_foreground_machine_shows_its_console_and_ends_with_its_owner(private:
             seen += chunk
         assert [record.name for record in discover()] == ["fore"]
         child.send_signal(signal.SIGTERM)
-        assert child.wait(20) == ExitCode.FAILED
+        assert child.wait(LIMIT_S) == ExitCode.FAILED
     finally:
         child.kill()
         child.communicate()
@@ -208,7 +209,7 @@ def test_a_reader_that_leaves_early_is_no_drama(private: Path, boot_image: Path)
     assert child.stderr is not None
     assert len(child.stdout.read(4096)) == 4096
     child.stdout.close()
-    assert child.wait(20) == ExitCode.FAILED
+    assert child.wait(LIMIT_S) == ExitCode.FAILED
     assert child.stderr.read() == b""
     child.stderr.close()
 

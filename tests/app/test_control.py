@@ -81,7 +81,7 @@ def window(tmp_path: Path) -> Iterator[Window]:
 
 def _raw(path: Path) -> socket.socket:
     client = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    client.settimeout(5)
+    client.settimeout(60)
     client.connect(str(path))
     return client
 

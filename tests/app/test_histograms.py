@@ -9,7 +9,7 @@ import pytest
 import wgpu
 
 from app.feed import RamFeed
-from app.histograms import EVERY_S, KEPT_SAMPLES, SAMPLE_PAGES, Histogram, Histograms, heat_scalars, sample_bytes
+from app.histograms import KEPT_SAMPLES, SAMPLE_PAGES, Histogram, Histograms, heat_scalars, sample_bytes
 from app.jobs import Jobs
 from bridge.memory.errors import GuestMemoryError
 from bridge.memory.ram import GuestRam
@@ -95,7 +95,9 @@ def filled_feed(ram: GuestRam, device: wgpu.GPUDevice) -> RamFeed:
     return feed
 
 
-def test_histograms_follow_channel_and_machines(ram: GuestRam, device: wgpu.GPUDevice) -> None:
+def test_histograms_follow_channel_and_machines(
+    ram: GuestRam, device: wgpu.GPUDevice, monkeypatch: pytest.MonkeyPatch
+) -> None:
     jobs = Jobs()
     histograms = Histograms(jobs)
     assert histograms.of({}, "value") is None
@@ -108,13 +110,15 @@ def test_histograms_follow_channel_and_machines(ram: GuestRam, device: wgpu.GPUD
         assert value.zero_share == pytest.approx(1 / 128, abs=0.006)
         assert ask(histograms, feeds, "content", jobs) is not None  # the same bytes
 
-        entropy = ask(histograms, feeds, "entropy", jobs)
+        with monkeypatch.context() as patch:
+            patch.setattr("app.histograms.EVERY_S", 3600.0)
+            entropy = ask(histograms, feeds, "entropy", jobs)
+            assert histograms.of(feeds, "entropy") is entropy  # not read again before it is time
         summaries = feed.store.read_summaries()
         expected = np.bincount(summaries.entropy[summaries.filled > 0], minlength=256)
         assert (entropy.counts == expected).all()
         assert entropy.note == f"all {PAGES // 2:,} pages that hold anything"
         assert entropy.zero_share is None
-        assert histograms.of(feeds, "entropy") is entropy  # not read again at once
 
         heat = ask(histograms, feeds, "heat", jobs)
         assert heat.counts.sum() == PAGES // 2
@@ -122,7 +126,6 @@ def test_histograms_follow_channel_and_machines(ram: GuestRam, device: wgpu.GPUD
 
         numbers = (np.arange(feed.store.n_pages) % 5).astype(np.uint8)
         feed.store.set_attribute("owner", numbers, kind="categorical", labels=("a", "b", "c", "d", "e"))
-        time.sleep(EVERY_S)
         owner = ask(histograms, feeds, "owner", jobs)
         assert owner.counts[:5].tolist() == np.bincount(numbers[existing()], minlength=5).tolist()
         feed.store.set_attribute("age", np.linspace(10, 20, feed.store.n_pages).astype(np.float32), unit="s")
@@ -160,11 +163,14 @@ def test_memory_that_goes_away_is_not_asked_again_and_again(ram: GuestRam, devic
         ram.close()
         with pytest.raises(GuestMemoryError):
             sample_bytes(ram, 10, seed=0)
+        assert histograms.of({"one": feed}, "value") is None
+        deadline = time.monotonic() + 120
+        while not jobs.pump():  # until the attempt has failed, and that is known
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
         for _ in range(30):
             assert histograms.of({"one": feed}, "value") is None
-            jobs.pump()
-            time.sleep(0.005)
-        assert not jobs.running()
+            assert not jobs.running()
         assert next(jobs._numbers) <= 2  # one attempt
     jobs.close()
 

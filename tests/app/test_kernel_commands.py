@@ -298,7 +298,7 @@ def test_a_paused_machine_is_read_as_it_stands(
     assert homes.is_dir()
     with MachineManager() as manager, contextlib.closing(Dump.open(demo_dump)) as dump:
         machine = manager.launch(find_guest("boot-sector"), name="stands")
-        assert machine.wait_ready(60), machine.info.message
+        assert machine.wait_ready(240), machine.info.message
         source = KernelSource("stands", find_kernel(PhysicalReader(dump)))
         assert not source.stands()
         assert source.look().consistency in ("live", "retried")

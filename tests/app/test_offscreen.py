@@ -20,7 +20,7 @@ from bridge.machine.errors import NoSuchMachine
 from bridge.machine.manager import MachineManager
 from bridge.machine.states import MachineState
 from bridge.memory.ram import GuestRam
-from tests.app.conftest import make_guest
+from tests.app.conftest import PATIENCE_S, make_guest
 
 WIDTH, HEIGHT = 900, 600
 
@@ -44,7 +44,7 @@ def test_a_guest_is_started_for_the_picture_and_ended(homes: Path) -> None:
 def test_a_running_machine_is_looked_into_and_left_alone(homes: Path) -> None:
     with MachineManager() as manager:
         machine = manager.launch(make_guest(homes))
-        assert machine.wait_ready(30)
+        assert machine.wait_ready(PATIENCE_S)
         picture = window_screenshot(WindowOptions(size=(WIDTH, HEIGHT), tour=False), machine="tiny")
         assert _shows_a_volume(picture)
         assert machine.info.state is MachineState.RUNNING
@@ -90,5 +90,6 @@ def test_a_guest_that_does_not_come_is_said(homes: Path) -> None:
     silent = make_guest(homes, "silent", ready=b"never printed")
     with OffscreenWindow(WindowOptions(guest=silent, size=(WIDTH, HEIGHT), tour=False), keep=False) as offscreen:
         offscreen.window.session.start()
+        offscreen.run_until(lambda: "silent" in offscreen.window.state.stage.feeds, PATIENCE_S, "it did not start")
         with pytest.raises(CommandFailed, match="silent did not come up"):
             offscreen.settle(4.0)

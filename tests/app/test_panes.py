@@ -121,13 +121,13 @@ def test_linked_cameras_move_as_one_both_ways_and_in_flight(alone: Person) -> No
         assert stage.panes[0].view.camera.state == stage.panes[1].view.camera.state
     alone.wheel(*middle_of(alone, name), 1)  # of the view that is not the active one
     assert stage.panes[0].view.camera.state == stage.panes[1].view.camera.state
-    alone.run("view.fit")
-    met = 0
-    while stage.view.camera.flying:
+    alone.state.actions.run("view.fit", {})
+    flying = stage.view.camera.flying
+    assert flying
+    while flying:  # slow frames may see no more of it than its end
         alone.frame(1)
         assert stage.panes[0].view.camera.state == stage.panes[1].view.camera.state
-        met += 1
-    assert met >= 1
+        flying = stage.view.camera.flying
     assert alone.run("view.link", name, False) is False
     assert not any(pane.linked for pane in stage.panes), "one alone is linked with nobody"
     alone.run("volume.orbit", 10)

@@ -39,7 +39,7 @@ def opened(person: Person, dump: Path) -> None:
 
 
 def done(person: Person) -> Result:
-    person.until(lambda: not result(person).run.running, "the plugin should end", 120)
+    person.until(lambda: not result(person).run.running, "the plugin should end")
     person.frame(2)
     return result(person)
 
@@ -102,10 +102,11 @@ def test_types_that_the_user_supplies(person: Person, demo_dump: Path, tmp_path:
         person.run("kernel.use_types", str(tmp_path / "wrong.json"))
     good: dict[str, Any] = {"base_types": {}, "user_types": {}, "enums": {}, "symbols": {}}
     (tmp_path / "good.json").write_text(json.dumps(good))
+    before = person.state.kernels.watcher("held")
     person.run("kernel.use_types", str(tmp_path / "good.json"))
     assert person.window.session.kept.types_file() == tmp_path / "good.json"
     # Kernels are looked at anew; this one has types of its own, which stay.
-    person.until(lambda: person.state.kernels.sighting("held") is None, "it should be looked at anew")
+    person.until(lambda: person.state.kernels.watcher("held") is not before, "it should be looked at anew")
     person.until(lambda: person.state.kernels.sighting("held") is not None, "it should be found again")
     sighting = person.state.kernels.sighting("held")
     assert sighting is not None

@@ -28,6 +28,7 @@ from app.place import Place
 from app.settings import LAYOUT_FILE, SETTINGS_FILE
 from app.shortcuts import is_shortcut
 from app.theme import PALETTES
+from app.toasts import ToastLevel
 from app.window import TooManyFailures
 from app.window_options import WindowOptions
 from bridge.machine.discovery import discover
@@ -465,12 +466,12 @@ def test_errors_become_toasts_with_a_way_out(host: Person) -> None:
     host.click(toast.pos.x + 60, toast.pos.y + toast.size.y - 20)  # its only way: "Show log"
     assert host.state.settings.show_log
     assert host.toasts() == []
-    for i in range(6):
-        host.window.session.notices.warn(f"Warning {i}")
+    for i in range(6):  # of the kind that leaves by no clock
+        host.state.toasts.add(ToastLevel.ERROR, f"Error {i}")
     host.frame(20)
     newest = imgui.internal.find_window_by_name(f"##toast{host.state.toasts.shown()[-1].number}")
     host.click(newest.pos.x + newest.size.x - 24, newest.pos.y + 20)
-    assert "Warning 5" not in host.toasts()
+    assert host.toasts() == [f"Error {i}" for i in range(1, 5)]
     host.run("window.dismiss")
     assert host.toasts() == []
     host.run("log.clear")
@@ -604,8 +605,8 @@ def test_what_is_kept_between_runs(homes: Path) -> None:
     (config / LAYOUT_FILE).write_text("[Docking][Data]\nDockNode ID=0xFFFFFFFF Parent=0xFFFFFFFF SplitX=X\n")
     with OffscreenWindow(options) as offscreen:
         someone = Person(offscreen)
+        assert sorted(someone.toasts()) == ["Settings were reset", "The layout was reset"]  # before they leave
         someone.frame(6)
-        assert sorted(someone.toasts()) == ["Settings were reset", "The layout was reset"]
         assert someone.state.volume_rect[2] > 300
 
 

@@ -1,5 +1,6 @@
 """GPU timestamps: what the clock says of real passes, and that it neither waits nor trips when it cannot tell."""
 
+import math
 import time
 
 import numpy as np
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from render.bricks import BrickStore
-from render.timing import MAX_SPANS, RING, PassClock, pass_clock, sum_up
+from render.timing import MAX_SPANS, PassClock, pass_clock, sum_up
 from render.view import VolumeView
 
 BUSY = """
@@ -51,8 +52,11 @@ class Busy:
 
 
 def settle(clock: PassClock, device: wgpu.GPUDevice) -> None:
-    """Let what is under way come back: close batches of one pass each until it has."""
-    for _ in range(RING + 2):
+    """Let what is under way come back: close batches of one pass each until it has, and of these the first one too."""
+    deadline = time.monotonic() + 120
+    clock.latest = {}
+    while "flush" not in clock.latest:
+        assert time.monotonic() < deadline, "nothing came back"
         encoder = device.create_command_encoder()
         encoder.begin_compute_pass(timestamp_writes=clock.writes("flush")).end()
         device.queue.submit([encoder.finish()])
@@ -67,30 +71,36 @@ def test_a_pass_is_timed_by_the_gpu(device: wgpu.GPUDevice) -> None:
     short, long = Busy(device, 500), Busy(device, 10_000)
     short.run(clock, None)
     long.run(clock, None)
-    took = {"short": short.run(clock, "work/short"), "long": long.run(clock, "work/long")}
-    clock.close_batch()
-    assert clock.take() == [], "nobody waited for it"
-    settle(clock, device)
-    first = clock.take()[0]
-    assert set(first) == {"work/short", "work/long", "work"}
-    assert first["work"] == pytest.approx(first["work/short"] + first["work/long"])
-    for name, wall_s in took.items():
-        assert 0 < first[f"work/{name}"] <= wall_s
-    assert first["work/long"] > 3 * first["work/short"]
-    assert clock.take() == [] or "work" not in clock.take()[-1]
+    least = {"short": math.inf, "long": math.inf}
+    for _ in range(5):  # whoever else has the processor makes a pass longer, never shorter
+        clock = PassClock(device)
+        took = {"short": short.run(clock, "work/short"), "long": long.run(clock, "work/long")}
+        clock.close_batch()
+        assert clock.take() == [], "nobody waited for it"
+        settle(clock, device)
+        first, *others = clock.take()
+        assert not any("work" in batch for batch in others)
+        assert set(first) == {"work/short", "work/long", "work"}
+        assert first["work"] == pytest.approx(first["work/short"] + first["work/long"])
+        for name, wall_s in took.items():
+            assert 0 < first[f"work/{name}"] <= wall_s
+            least[name] = min(least[name], first[f"work/{name}"])
+    assert least["long"] > 3 * least["short"]
 
 
 def test_what_others_submit_is_timed_between_two_stamps_also_with_timed_passes_inside(device: wgpu.GPUDevice) -> None:
     clock = PassClock(device)
     busy = Busy(device, 5_000)
     busy.run(clock, None)
+    started = time.perf_counter()
     with clock.around("outer"):
-        took = busy.run(clock, "inner")
+        busy.run(clock, "inner")
+    device.queue.read_buffer(busy.data)  # the second stamp is written by then
+    took = time.perf_counter() - started
     clock.close_batch()
     settle(clock, device)
     first = clock.take()[0]
-    assert 0 < first["inner"] <= first["outer"]
-    assert first["outer"] < took * 1.5 + 0.05
+    assert 0 < first["inner"] <= first["outer"] <= took
 
 
 def test_more_passes_than_there_are_queries_go_untimed(device: wgpu.GPUDevice) -> None:

@@ -21,12 +21,12 @@ def test_three_machines_run_and_render_at_once(tmp_path: Path, monkeypatch: pyte
     with MachineManager() as manager:
         guest = find_guest("boot-sector")
         machines = [manager.launch(guest, name=name, ram_bytes=8 * MIB) for name in NAMES]
-        assert all(machine.wait_ready(30) for machine in machines)
+        assert all(machine.wait_ready(240) for machine in machines)
         stage = Stage()
         try:
             assert stage.sync(manager.machines()) == []
             assert stage.view.volumes == NAMES
-            deadline = monotonic() + 120
+            deadline = monotonic() + 240
             page = boot_sector.COUNTER_PAGE_ADDRESS // PAGE
             # The counter ticks in each machine at its own time: what is drawn must come from that machine's RAM.
             machines[1].pause()
