@@ -244,6 +244,9 @@ class Feeds(Mapping[str, RamFeed]):
                 high=attribute.high,
                 labels=attribute.labels,
                 unit=attribute.unit,
+                title=attribute.title,
+                palette=attribute.palette,
+                logarithmic=attribute.logarithmic,
             )
         for pane in self._panes:
             pane.view.replace_volume(name, feed.store)

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.jobs import Job, Jobs, JobState
+from render.attributes import share_of
 from render.channels import BY_VOXEL, HEAT_TOP
 
 if TYPE_CHECKING:
@@ -167,8 +168,7 @@ def scalars_of_pages(store: BrickStore, channel: str) -> NDArray[np.uint8] | Non
     if attribute.kind == "categorical":
         numbers: NDArray[np.uint8] = values.astype(np.uint8)
         return numbers
-    span = attribute.high - attribute.low or 1.0
-    share = np.clip((values.astype(np.float64) - attribute.low) / span, 0.0, 1.0)
+    share = share_of(values, attribute.low, attribute.high, logarithmic=attribute.logarithmic)
     scalars: NDArray[np.uint8] = np.floor(share * 255 + 0.5).astype(np.uint8)
     return scalars
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from app.kernel_channels import CHANNEL_TRANSFERS
 from app.settings import Settings
+from app.trace_channels import TRACE_TRANSFERS
 from render.content import Kind
 from render.look import Look
 from render.palettes import is_palette
@@ -55,5 +56,5 @@ def kept_of(settings: Settings, channel: str) -> tuple[str, Transfer]:
     """Return the palette and the transfer function that a channel had last."""
     palette = settings.palettes.get(channel, "")
     points = settings.transfers.get(channel)
-    usual = CHANNEL_TRANSFERS.get(channel, EVERYTHING)
+    usual = {**CHANNEL_TRANSFERS, **TRACE_TRANSFERS}.get(channel, EVERYTHING)
     return palette if is_palette(palette) else "", usual if points is None else Transfer(points)

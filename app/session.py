@@ -37,6 +37,7 @@ from app.slicings import Slicings
 from app.stage import Stage
 from app.state import AppState
 from app.toasts import Toasts
+from app.trace_channels import TraceChannels
 from app.transfer_presets import TransferPresets
 from app.upload_rate import UploadRate
 from app.window_options import WindowOptions
@@ -103,6 +104,7 @@ class Session:
         self.bookmarks = BookmarkList(state, self.kept, self.looks, self.notices, self.highlights, self.answers)
         self.watch = MachineWatch(state, self.notices, self.greeting)
         self.machines = MachineJobs(state, options, self.notices, self.watch, self.greeting)
+        self.trace_channels = TraceChannels()
         self.recorder = Recorder(state, self.notices, records=keep and settings.store)
         self._next_vitals_s = 0.0
         self._next_figures_s = 0.0
@@ -201,7 +203,11 @@ class Session:
         state.tracers.sync(state.manager.machines())
         for name in state.stage.feeds:
             state.tracers.tell(name, state.kernels.watcher(name), state.kernels.sighting(name))
-        return state.tracers.pump() and state.settings.show_execution
+        news = state.tracers.pump()
+        looked_at = frozenset(pane.view.look.channel for pane in state.stage.panes)
+        stores = {name: feed.store for name, feed in state.stage.feeds.items()}
+        heated = self.trace_channels.follow(state.tracers, stores, looked_at)
+        return heated or (news and state.settings.show_execution)
 
     def _take_figures(self) -> None:
         """Note the figures that are shown: a few times a second, so that they can be read."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from render.channels import HEAT_TOP, ChannelInfo
+from render.channels import ChannelInfo
 from render.transfer import MAX_POINTS, Point, Transfer
 
 SNAP = 0.012
@@ -57,10 +57,10 @@ def value_text(name: str, info: ChannelInfo, scalar: float) -> str:
     """Return what a scalar of a channel stands for, in words."""
     if name in ("content", "value"):
         return f"0x{round(scalar * 255):02x}"
-    if name == "heat":
-        writes = (1.0 + HEAT_TOP) ** scalar - 1.0
-        return f"{writes:.1f} {info.unit}" if writes < 10 else f"{writes:.0f} {info.unit}"
+    if info.logarithmic:
+        value = info.value_at(scalar)
+        return f"{value:.1f} {info.unit}" if value < 10 else f"{value:,.0f} {info.unit}"
     if info.kind == "categorical":
         number = round(scalar * 255)
         return info.labels[number] if number < len(info.labels) else str(number)
-    return f"{info.low + scalar * (info.high - info.low):,.4g} {info.unit}".rstrip()
+    return f"{info.value_at(scalar):,.4g} {info.unit}".rstrip()

@@ -44,6 +44,8 @@ class PageAttribute:
     """What people call it."""
     palette: str
     """The palette that it is shown with unless another is chosen; empty: one for its kind."""
+    logarithmic: bool = False
+    """Whether its scale is: log2(1 + value), from 0 to log2(1 + high)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,6 +59,16 @@ class CheckedValues:
     labels: dict[int, str]
 
 
+def share_of(values: NDArray[np.generic], low: float, high: float, *, logarithmic: bool = False) -> NDArray[np.float64]:
+    """Where on a scale values are, (n,) 0 to 1. All the same value is a sane thing to show: it is the low end."""
+    numbers = values.astype(np.float64)
+    if logarithmic:
+        numbers, low, high = np.log2(1.0 + np.maximum(numbers, 0.0)), 0.0, math.log2(1.0 + high)
+    span = high - low if high > low else 1.0
+    share: NDArray[np.float64] = np.clip((numbers - low) / span, 0.0, 1.0)
+    return share
+
+
 def check_attribute(
     name: str,
     values: NDArray[np.generic],
@@ -65,6 +77,8 @@ def check_attribute(
     low: float | None,
     high: float | None,
     labels: Mapping[int, str] | Sequence[str] | None,
+    *,
+    logarithmic: bool = False,
 ) -> CheckedValues:
     """See `BrickStore.set_attribute`. Raises BadAttribute, which says what was found."""
     if not name or len(name) > _LONGEST_NAME or not name.isprintable():
@@ -101,9 +115,9 @@ def check_attribute(
     top = float(high) if high is not None else (255.0 if kept.dtype == np.uint8 else float(kept.max()))
     if not (math.isfinite(bottom) and math.isfinite(top) and bottom <= top):
         raise BadAttribute(name, f"it must lie between two finite numbers, low {bottom} and high {top}")
-    # All the same value is a sane thing to show: it is the low end.
-    span = top - bottom if top > bottom else 1.0
-    share = np.clip((kept.astype(np.float64) - bottom) / span, 0.0, 1.0)
+    if logarithmic and bottom != 0:
+        raise BadAttribute(name, f"a logarithmic scale begins at 0, not at {bottom}")
+    share = share_of(kept, bottom, top, logarithmic=logarithmic)
     return CheckedValues(kept, np.floor(share * 255.0 + 0.5).astype(np.uint8), bottom, top, {})
 
 
@@ -139,9 +153,11 @@ class PageAttributes:
         unit: str,
         title: str,
         palette: str,
+        *,
+        logarithmic: bool = False,
     ) -> None:
         """See `BrickStore.set_attribute`. The texture of a name stays the same: whoever draws it need not bind anew."""
-        checked = check_attribute(name, values, len(self._where[0]), kind, low, high, labels)
+        checked = check_attribute(name, values, len(self._where[0]), kind, low, high, labels, logarithmic=logarithmic)
         x, y, z = self._shape
         texels = np.zeros((z, y, x), np.uint8)
         texels[self._where] = checked.stored
@@ -151,7 +167,7 @@ class PageAttributes:
         self._resources.write(texture, texels)
         ends = checked.low, checked.high
         self._held[name] = PageAttribute(
-            name, texture, kind, *ends, checked.labels, unit, checked.values, title or name, palette
+            name, texture, kind, *ends, checked.labels, unit, checked.values, title or name, palette, logarithmic
         )
 
     def remove(self, name: str) -> None:

@@ -355,17 +355,19 @@ class BrickStore:
         unit: str = "",
         title: str = "",
         palette: str = "",
+        logarithmic: bool = False,
     ) -> None:
         """Give every page a value: values (n_pages,) uint8, uint16 or float32; again under the same name to change it.
 
         low, high: what the ends of a scalar's scale stand for; by default 0 and 255 of bytes, else the least and the
         most there is. labels: what the categories of a categorical one are called, by number. title: what people call
-        it (the name). palette: the one that it is shown with unless another is chosen (one for its kind).
+        it (the name). palette: the one that it is shown with unless another is chosen (one for its kind). logarithmic:
+        a scalar's scale is log2(1 + value), and begins at 0.
 
         Raises BadAttribute, DeviceLost.
         """
         with gpu_work("show an attribute of pages"):
-            self._attributes.set(name, values, kind, low, high, labels, unit, title, palette)
+            self._attributes.set(name, values, kind, low, high, labels, unit, title, palette, logarithmic=logarithmic)
         self.revision += 1
 
     def remove_attribute(self, name: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -45,6 +46,14 @@ class ChannelInfo:
     """Places on the scale, 0..1, and what stands there."""
     palette: str = ""
     """Its own palette; empty: one for its kind."""
+    logarithmic: bool = False
+    """Whether the scalar goes with log2(1 + value)."""
+
+    def value_at(self, share: float) -> float:
+        """What a place on the scale stands for, 0 to 1."""
+        if self.logarithmic:
+            return float((1.0 + self.high) ** share - 1.0)
+        return self.low + share * (self.high - self.low)
 
 
 CHANNELS: dict[str, ChannelInfo] = {
@@ -64,6 +73,7 @@ CHANNELS: dict[str, ChannelInfo] = {
         "writes",
         high=float(HEAT_TOP),
         ticks=tuple((float(np.log2(1 + n) / np.log2(1 + HEAT_TOP)), str(n)) for n in (0, 1, 3, 7, 15, 31, 63, 127)),
+        logarithmic=True,
     ),
 }
 """The channels that every volume has."""
@@ -74,7 +84,14 @@ def info_of_attribute(attribute: PageAttribute) -> ChannelInfo:
     """What an attribute's scalars mean."""
     if attribute.kind == "scalar":
         return ChannelInfo(
-            attribute.title, attribute.unit, "scalar", attribute.low, attribute.high, palette=attribute.palette
+            attribute.title,
+            attribute.unit,
+            "scalar",
+            attribute.low,
+            attribute.high,
+            palette=attribute.palette,
+            ticks=_decades(attribute.high) if attribute.logarithmic else (),
+            logarithmic=attribute.logarithmic,
         )
     numbers = [*attribute.labels, int(attribute.values.max(initial=0))]
     labels = tuple(attribute.labels.get(number, str(number)) for number in range(max(numbers) + 1))
@@ -90,6 +107,12 @@ def info_of_attribute(attribute: PageAttribute) -> ChannelInfo:
         order=order,
         palette=attribute.palette,
     )
+
+
+def _decades(high: float) -> tuple[tuple[float, str], ...]:
+    """Ticks of a logarithmic scale: powers of a thousand."""
+    units = [(0.0, "0"), *((1000.0**n, f"1{unit}") for n, unit in enumerate(("", " K", " M", " G", " T")))]
+    return tuple((math.log2(1 + value) / math.log2(1 + high), text) for value, text in units if value <= high)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +171,7 @@ def legend_of(look: Look, info: ChannelInfo) -> Legend:
         )
         return Legend(info.title, info.unit, None, entries, info.low, info.high, ())
     gradient = np.round(srgb_from_linear(colors[0].astype(np.float64)) * 255).astype(np.uint8)
-    ticks = info.ticks or tuple((share, f"{info.low + share * (info.high - info.low):,.4g}") for share in (0, 0.5, 1))
+    ticks = info.ticks or tuple((share, f"{info.value_at(share):,.4g}") for share in (0, 0.5, 1))
     return Legend(info.title, info.unit, gradient, (), info.low, info.high, ticks)
 
 

@@ -136,7 +136,8 @@ class TraceSession:
             memory.reader["publish"] = wanted
             wake(memory.reader["publish"].reshape(1))
             deadline = time.perf_counter() + PUBLISH_LIMIT_S
-            while int(memory.plugin["published"]) != wanted and not self.ended:
+            # At least as new: somebody else may have asked after us.
+            while (int(memory.plugin["published"]) - wanted) & 0x80000000 and not self.ended:
                 if time.perf_counter() > deadline:
                     raise TraceError(f"The plugin in '{self._machine.name}' does not answer.")
                 time.sleep(_POLL_S)
