@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass
 
-import capstone
 import numpy as np
-from capstone import x86_const
 from numpy.typing import NDArray
 
-from bridge.trace.instructions import disassembled
+from bridge.trace.instructions import bits_at, plain
 from bridge.trace.program import Program
 
 MOST_BLOCKS = 20_000
-"""That are looked at, the heaviest first: decoding takes a tenth of a millisecond each."""
+"""That are looked at, the heaviest first."""
 _WIDE = re.compile(r"(?:xmm|ymm|zmm|mm|st|k)\(?\d*\)?")
 
 
@@ -53,38 +52,49 @@ def abstract(code: bytes, at: int) -> tuple[str, ...]:
     instruction pointer and segments stay: they say what is done.
     """
     names: dict[str, str] = {}
+    numbers = {"r": 0, "v": 0}
 
-    def register(insn: capstone.CsInsn, number: int, size: int) -> str:
-        name = insn.reg_name(number) or "?"
-        family = _family(name)
-        if family is None:
-            return str(name)
-        kind = "v" if _WIDE.fullmatch(name) else "r"
-        called = names.setdefault(family, f"{kind}{sum(one[0] == kind for one in names.values()) + 1}")
-        return called if size in (0, 8) or kind == "v" else f"{called}.{8 * size}"
-
-    def operand(insn: capstone.CsInsn, one: capstone.x86.X86Op) -> str:
-        if one.type == x86_const.X86_OP_REG:
-            return register(insn, one.reg, one.size)
-        if one.type == x86_const.X86_OP_IMM:
+    def named(match: re.Match[str]) -> str:
+        word = match[0]
+        if word[0].isdigit():
             return "n"
-        parts = [register(insn, one.mem.base, 0)] if one.mem.base else []
-        if one.mem.index:
-            scale = f" * {one.mem.scale}" if one.mem.scale != 1 else ""
-            parts.append(register(insn, one.mem.index, 0) + scale)
-        if one.mem.disp or not parts:
-            parts.append("n")
-        segment = f"{insn.reg_name(one.mem.segment)}:" if one.mem.segment else ""
-        return f"{segment}[{' + '.join(parts)}]"
+        family = _family(word)
+        if family is None:
+            return word
+        called = names.get(family)
+        if called is None:
+            kind = "v" if _WIDE.fullmatch(word) else "r"
+            numbers[kind] += 1
+            called = names[family] = f"{kind}{numbers[kind]}"
+        return called + _width(word)
 
-    def text(insn: capstone.CsInsn) -> str:
-        if x86_const.X86_GRP_JUMP in insn.groups and insn.mnemonic != "jmp":
-            return "jcc"  # which condition says little of what is done
-        return f"{insn.mnemonic} {', '.join(operand(insn, one) for one in insn.operands)}".strip()
+    found: list[str] = []
+    for _, _, mnemonic, operands in plain(code, at, bits_at(at)):
+        if mnemonic[0] == "j" and mnemonic != "jmp":
+            found.append("jcc")  # which condition, and where to, says little of what is done
+            continue
+        text = _WORDS.sub(named, _SIZES.sub("", operands)).replace(" - n", " + n")
+        found.append(f"{mnemonic} {text}".strip())
+    return tuple(found)
 
-    return tuple(text(insn) for insn in disassembled(code, at))
+
+_WORDS = re.compile(r"(?<![\w*])(?:0x[0-9a-f]+|\d+|[a-z]\w*(?:\(\d\))?)")
+_SIZES = re.compile(r"\b(?:[a-z]+word|byte) ptr ")
 
 
+@functools.cache
+def _width(name: str) -> str:
+    """What tells a part of a register from the whole."""
+    if _WIDE.fullmatch(name):
+        return ""
+    if re.fullmatch(r"r\d+", name) or (len(name) == 3 and name[0] == "r"):
+        return ""
+    if name[0] == "e" or name[-1] == "d":
+        return ".32"
+    return ".8" if name[-1] in "lhb" else ".16"
+
+
+@functools.cache
 def _family(name: str) -> str | None:
     """What al, ax, eax and rax have in common; None for registers that are known by their own names."""
     if _WIDE.fullmatch(name):

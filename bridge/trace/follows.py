@@ -74,22 +74,20 @@ class FollowCounter:
     def feed_columns(
         self,
         vcpus: NDArray[Any],
-        sequences: NDArray[Any],
         are_blocks: NDArray[np.bool_],
         blocks: NDArray[Any],
         ns: NDArray[Any],
         breaks: NDArray[np.bool_],
     ) -> None:
-        """Take (n,) records as columns, as recordings have them. Before those in `breaks` some were lost."""
+        """Take (n,) records as columns, as recordings have them. At those in `breaks` something is missing."""
         for first in range(0, len(vcpus), _CHUNK):
             part = slice(first, first + _CHUNK)
-            columns = (vcpus[part], sequences[part], are_blocks[part], blocks[part], ns[part])
-            self._take(*columns, 1e9, breaks[part])
+            self._take(vcpus[part], None, are_blocks[part], blocks[part], ns[part], 1e9, breaks[part])
 
     def _take(
         self,
         vcpus: NDArray[Any],
-        sequences: NDArray[Any],
+        sequences: NDArray[Any] | None,
         are_blocks: NDArray[np.bool_],
         blocks: NDArray[Any],
         times: NDArray[Any],
@@ -99,14 +97,13 @@ class FollowCounter:
         one = len(vcpus) > 0 and bool((vcpus == vcpus[0]).all())
         for vcpu in [int(vcpus[0])] if one else np.unique(vcpus).tolist():
             chosen: Any = slice(None) if one else np.flatnonzero(vcpus == vcpu)
-            self._take_one(
-                vcpu, sequences[chosen], are_blocks[chosen], blocks[chosen], times[chosen], per_s, breaks[chosen]
-            )
+            numbers = None if sequences is None else sequences[chosen]
+            self._take_one(vcpu, numbers, are_blocks[chosen], blocks[chosen], times[chosen], per_s, breaks[chosen])
 
     def _take_one(
         self,
         vcpu: int,
-        sequences: NDArray[Any],
+        sequences: NDArray[Any] | None,
         are_blocks: NDArray[np.bool_],
         blocks: NDArray[Any],
         times: NDArray[Any],
@@ -114,11 +111,15 @@ class FollowCounter:
         breaks: NDArray[np.bool_],
     ) -> None:
         last = self._last.get(vcpu)
-        sequences = sequences.astype(np.uint64)
-        before = np.empty_like(sequences)
-        before[1:] = sequences[:-1]
-        before[0] = (int(sequences[0]) - 1) % (1 << 64) if last is None else last.sequence
-        piece = np.cumsum(breaks | (sequences - before != 1))  # records of one piece have nothing missing between them
+        sequence = 0
+        if sequences is not None:
+            sequences = sequences.astype(np.uint64)
+            before = np.empty_like(sequences)
+            before[1:] = sequences[:-1]
+            before[0] = (int(sequences[0]) - 1) % (1 << 64) if last is None else last.sequence
+            breaks = breaks | (sequences - before != 1)
+            sequence = int(sequences[-1])
+        piece = np.cumsum(breaks)  # between records of one piece nothing is missing
         places = np.flatnonzero(are_blocks)
         numbers = blocks[places].astype(np.uint64)
         numbers[numbers >= self._blocks] = 0
@@ -135,9 +136,7 @@ class FollowCounter:
             took = np.clip((when[follows + 1] - when[follows]) / per_s, 0.0, _LONGEST_S)
             self.seconds += np.bincount(from_.astype(np.int64), took, self._blocks)
         whole = len(numbers) > 0 and pieces[-1] == piece[-1]
-        self._last[vcpu] = _Last(
-            int(sequences[-1]), int(numbers[-1]) if whole else 0, float(when[-1]) if whole else 0.0
-        )
+        self._last[vcpu] = _Last(sequence, int(numbers[-1]) if whole else 0, float(when[-1]) if whole else 0.0)
 
     def _keep(self, keys: NDArray[np.uint64]) -> None:
         found, counts = np.unique(keys, return_counts=True)

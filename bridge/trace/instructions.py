@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -45,6 +46,8 @@ _VECTOR = {x86_const.X86_GRP_SSE1, x86_const.X86_GRP_SSE2, x86_const.X86_GRP_SSE
 _VECTOR |= {x86_const.X86_GRP_SSE42, x86_const.X86_GRP_SSSE3, x86_const.X86_GRP_AVX, x86_const.X86_GRP_AVX2}
 _VECTOR |= {x86_const.X86_GRP_MMX, x86_const.X86_GRP_AES, x86_const.X86_GRP_AVX512}
 _TOUCH_NOTHING = frozenset({"lea", "nop"})  # whatever their operands look like
+_SPECIAL = re.compile(r"\b[cd]r\d")
+"""Registers that only the kernel has to do with."""
 _IO = frozenset({"in", "out", "insb", "insw", "insd", "outsb", "outsw", "outsd"})
 _MODES = {16: capstone.CS_MODE_16, 32: capstone.CS_MODE_32, 64: capstone.CS_MODE_64}
 
@@ -56,25 +59,56 @@ def _engine(bits: int) -> capstone.Cs:
     return engine
 
 
+@functools.cache
+def _plain_engine(bits: int) -> capstone.Cs:
+    return capstone.Cs(capstone.CS_ARCH_X86, _MODES[bits])
+
+
+@dataclass(frozen=True, slots=True)
+class _Traits:
+    vector: bool
+    privileged: bool
+
+
+_TRAITS: dict[tuple[str, bool], _Traits] = {}
+
+
+def _traits(mnemonic: str, special: bool, code: bytes, at: int, bits: int) -> _Traits:
+    """What all instructions of a name are. Asked once a name: capstone's details take ten times as long as its text."""
+    known = _TRAITS.get((mnemonic, special))
+    if known is None:
+        insn = next(_engine(bits).disasm(code, at), None)
+        groups = set() if insn is None else set(insn.groups)
+        known = _Traits(not _VECTOR.isdisjoint(groups), x86_const.X86_GRP_PRIVILEGE in groups)
+        _TRAITS[mnemonic, special] = known
+    return known
+
+
+def plain(code: bytes, at: int, bits: int = 64) -> Iterator[tuple[int, int, str, str]]:
+    """Address, size, mnemonic and operands of each instruction, as text."""
+    found: Iterator[tuple[int, int, str, str]] = _plain_engine(bits).disasm_lite(code, at)
+    return found
+
+
 def decode(code: bytes, at: int, bits: int = 64) -> Decoded:
     """Decode a block's bytes, as code of 16, 32 or 64 bits that lies at virtual address `at`.
 
     Bytes that are no instruction end it.
     """
     found: list[Instruction] = []
-    last: capstone.CsInsn | None = None
     memory = vector = 0
     privileged = io = False
-    for last in _engine(bits).disasm(code, at):
-        text = f"{last.mnemonic} {last.op_str}".strip()
-        found.append(Instruction(last.address - at, last.size, text))
-        memory += (
-            any(operand.type == x86_const.X86_OP_MEM for operand in last.operands)
-            and last.mnemonic not in _TOUCH_NOTHING
-        )
-        vector += not _VECTOR.isdisjoint(last.groups)
-        io = io or last.mnemonic.split()[-1] in _IO
-        privileged = privileged or x86_const.X86_GRP_PRIVILEGE in last.groups
+    for address, size, mnemonic, operands in plain(code, at, bits):
+        offset = address - at
+        found.append(Instruction(offset, size, f"{mnemonic} {operands}".strip()))
+        memory += "[" in operands and mnemonic not in _TOUCH_NOTHING
+        special = _SPECIAL.search(operands) is not None
+        traits = _traits(mnemonic, special, code[offset : offset + size], address, bits)
+        vector += traits.vector
+        privileged = privileged or traits.privileged
+        io = io or mnemonic.split()[-1] in _IO
+    end = found[-1].offset + found[-1].size if found else 0
+    last = _last(code, found[-1].offset, end, at, bits) if found else None
     kind = BlockClass.ALU
     if io:
         kind = BlockClass.IO
@@ -86,14 +120,7 @@ def decode(code: bytes, at: int, bits: int = 64) -> Decoded:
         kind = BlockClass.MEMORY
     elif 0 < len(found) <= _SHORT and last is not None and _branches(last):
         kind = BlockClass.BRANCHY
-    end = found[-1].offset + found[-1].size if found else 0
     return Decoded(tuple(found), _successors(last, at, end), kind)
-
-
-def disassembled(code: bytes, at: int) -> Iterator[capstone.CsInsn]:
-    """A block's instructions with all details, of code as wide as it is at such an address."""
-    found: Iterator[capstone.CsInsn] = _engine(bits_at(at)).disasm(code, at)
-    return found
 
 
 def bits_at(address: int) -> int:
@@ -107,15 +134,13 @@ def bits_at(address: int) -> int:
 def successors(code: bytes, at: int, bits: int = 64) -> tuple[int, ...]:
     """Those of `decode`, by a look at the last instruction alone, which is several times as quick."""
     first, end = 0, 0
-    for offset, size, _, _ in _plain_engine(bits).disasm_lite(code, 0):
+    for offset, size, _, _ in plain(code, 0, bits):
         first, end = offset, offset + size
-    last = next(_engine(bits).disasm(code[first:end], at + first), None)
-    return _successors(last, at, end)
+    return _successors(_last(code, first, end, at, bits), at, end)
 
 
-@functools.cache
-def _plain_engine(bits: int) -> capstone.Cs:
-    return capstone.Cs(capstone.CS_ARCH_X86, _MODES[bits])
+def _last(code: bytes, first: int, end: int, at: int, bits: int) -> capstone.CsInsn | None:
+    return next(_engine(bits).disasm(code[first:end], at + first), None)
 
 
 _SHORT = 2

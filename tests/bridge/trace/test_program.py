@@ -58,11 +58,11 @@ def test_edges_are_what_followed_what_on_one_vcpu(
             before[vcpu] = here
             entered[block] += 1
         if as_columns:
-            breaks = (records["flags"] & known["FLAG_LOST"]) != 0
+            breaks = np.zeros(len(records), bool)
+            breaks[:1] = lost > 0
             kinds = records["kind"] == known["RECORD_BLOCK"]
-            counter.feed_columns(
-                records["vcpu"], records["sequence"], kinds, records["block"], records["tsc"].astype(np.int64), breaks
-            )
+            ns = records["tsc"].astype(np.int64)
+            counter.feed_columns(records["vcpu"], kinds, records["block"], ns, breaks)
         else:
             counter.feed(records)
     assert as_edges(counter) == expected
