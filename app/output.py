@@ -96,6 +96,11 @@ def format_byte_count(count: int) -> str:
     return "1 byte" if count == 1 else f"{count:,} bytes"
 
 
+def plural(count: int, what: str) -> str:
+    """Return how many of something there are: ``1 block``, ``3,170 blocks``."""
+    return f"1 {what}" if count == 1 else f"{count:,} {what}s"
+
+
 def format_duration(seconds: float) -> str:
     """Return a duration as people say it: ``4.2 s``, ``3 min 05 s``, ``2 h 10 min``."""
     if seconds < 60:

@@ -1,67 +1,75 @@
-"""`glassbox hot`: where a running guest's time goes, block by block."""
+"""`glassbox hot`, `trace hot`: where a guest's time goes: by block, by path, or by what code looks alike."""
 
 from __future__ import annotations
 
 import argparse
-import re
-import time
+from pathlib import Path
 
 from app.commands.argument_types import row_limit
-from app.failures import UsageError
-from app.kernel_source import add_source_arguments, kernel_source
+from app.failures import CommandFailed, UsageError
 from app.output import format_table, print_json, print_note, print_text, printable
-from bridge.trace.hot import Hot, hottest
-from bridge.trace.modes import Mode, Wish
-from bridge.trace.naming import KernelNamer
-from bridge.trace.visit import traced
+from app.watched import Watched, add_watch_arguments, duration, watched
+from bridge.trace.clusters import Cluster, clusters
+from bridge.trace.export import pprof, speedscope
+from bridge.trace.hot import Hot, hot_block, hot_of
+from bridge.trace.paths import HotPath, hot_paths
+from bridge.trace.profile import stacks_of
+
+__all__ = ["configure", "duration", "run"]
 
 _TOP = 10
-_LONGEST_S = 600.0
-_DURATION = re.compile(r"(\d{1,6}(?:\.\d{1,3})?)(ms|s|min)?")
-_UNITS = {None: 1.0, "s": 1.0, "ms": 0.001, "min": 60.0}
+_MOST = 1 << 20
 _TEXT = 48
-
-
-def duration(text: str) -> float:
-    """Seconds of `5s`, `500ms`, `2min` or a number. Raises ArgumentTypeError."""
-    match = _DURATION.fullmatch(text)
-    seconds = float(match[1]) * _UNITS[match[2]] if match else 0.0
-    if not 0.01 <= seconds <= _LONGEST_S:
-        raise argparse.ArgumentTypeError(f"{text!r} is no time from 10ms to 10min, such as 5s")
-    return seconds
+_SHOWN_BLOCKS = 4
+_SPEEDSCOPE, _PPROF = ".speedscope.json", (".pb.gz", ".pprof")
 
 
 def configure(parser: argparse.ArgumentParser, _command: str) -> None:
     """Declare the options."""
     parser.add_argument(
-        "--top", type=row_limit, default=_TOP, metavar="N", help=f"so many blocks, {_TOP} by default; 0: all"
+        "--top", type=row_limit, default=_TOP, metavar="N", help=f"so many rows, {_TOP} by default; 0: all"
     )
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument(
+        "--paths",
+        action="store_true",
+        help="sequences of blocks that are followed most; each block's entry is recorded, which slows the guest down",
+    )
+    what.add_argument("--clusters", action="store_true", help="code that is alike but for registers and constants")
     parser.add_argument(
-        "--for", dest="seconds", type=duration, default=5.0, metavar="TIME", help="how long to watch: 5s by default"
+        "--export", type=Path, metavar="FILE", help=f"also save a profile: *{_SPEEDSCOPE} or *{_PPROF[0]} (pprof)"
     )
-    add_source_arguments(parser)
+    add_watch_arguments(parser, 5.0)
 
 
 def run(options: argparse.Namespace) -> int:
     """Watch and print. Returns 0; UsageError, NoSuchMachine, MachineError, KernelError, TraceError."""
-    if options.dump is not None:
-        raise UsageError("nothing runs in a dump: name a machine")
-    with kernel_source(options) as source, traced(source.name) as session:
-        namer = KernelNamer(source.kernel, source.look())
-        session.follow_tasks(namer.task_words(session.memory.vcpus))
-        session.set(Wish(Mode.COUNTERS))
-        before, _ = session.counts(), session.samples()
-        time.sleep(options.seconds)
-        after, (samples, _) = session.counts(), session.samples()
-        namer = KernelNamer(source.kernel, source.look())  # processes that came meanwhile are known, too
-        hot = hottest(before, after, samples, session.code_of, namer, options.top or len(after.blocks))
-    if options.json:
-        print_json([one.document() for one in hot.blocks])
-        return 0
-    print_text(_told(hot))
-    if not hot.by_samples:
-        print_note("The guest was idle for nearly all of the time: shares are of the instructions that it ran.")
+    if options.export is not None:
+        _check(options.export)
+    with watched(options, edges=options.paths) as seen:
+        top = options.top or _MOST
+        if options.export is not None:
+            _export(seen, options.export)
+        if options.paths:
+            _print_paths(seen, hot_paths(seen.program, seen.weights.values, top), as_json=options.json)
+        elif options.clusters:
+            _print_clusters(seen, clusters(seen.program, seen.weights.values, top), as_json=options.json)
+        else:
+            hot = hot_of(seen.program, seen.weights, seen.naming, top)
+            if options.json:
+                print_json([one.document() for one in hot.blocks])
+                return 0
+            print_text(_told(hot))
+    if not options.json:
+        _note_basis(seen)
     return 0
+
+
+def _note_basis(seen: Watched) -> None:
+    if seen.weights.by == "instructions":
+        print_note("The guest was idle for nearly all of the time: shares are of the instructions that it ran.")
+    elif seen.weights.by == "records":
+        print_note("There are few samples: shares are of the time between the entries of blocks.")
 
 
 def _told(hot: Hot) -> str:
@@ -84,5 +92,102 @@ def _told(hot: Hot) -> str:
     return f"{table}\n\n{total}."
 
 
-def _cut(text: str) -> str:
-    return text if len(text) <= _TEXT else f"{text[: _TEXT - 1]}…"
+def _print_paths(seen: Watched, paths: tuple[HotPath, ...], *, as_json: bool) -> None:
+    program, values = seen.program, seen.weights.values
+    if as_json:
+        print_json(
+            [
+                {
+                    "share": round(path.share, 6),
+                    "count": path.count,
+                    "loops": path.loops,
+                    "measured": program.edges.measured,
+                    "blocks": [hot_block(program, n, float(values[n]), seen.naming).document() for n in path.blocks],
+                }
+                for path in paths
+            ]
+        )
+        return
+    rows = []
+    for path in paths:
+        names = [seen.naming.of(n)[0] or f"{int(program.starts[n]):#x}" for n in path.blocks]
+        shown = " → ".join(printable(name) for name in names[:_SHOWN_BLOCKS])
+        if len(names) > _SHOWN_BLOCKS:
+            shown += f" → … {len(names) - _SHOWN_BLOCKS} more"
+        process = printable(seen.naming.of(path.blocks[0])[1])
+        cells = (f"{100 * path.share:.1f} %", f"{path.count:,}", f"{len(path.blocks)}", "yes" if path.loops else "")
+        rows.append((*cells, process, shown))
+    head = ("TIME", "FOLLOWED", "BLOCKS", "LOOPS", "PROCESS", "PATH")
+    print_text(format_table(head, rows, right=frozenset({0, 1, 2})))
+
+
+def _print_clusters(seen: Watched, found: tuple[Cluster, ...], *, as_json: bool) -> None:
+    program, values = seen.program, seen.weights.values
+    if as_json:
+        print_json(
+            [
+                {
+                    "share": round(one.share, 6),
+                    "entered": one.entered,
+                    "blocks": len(one.blocks),
+                    "form": list(one.form),
+                    "class": str(program.decoded(one.blocks[0]).kind),
+                    "hottest": hot_block(program, one.blocks[0], float(values[one.blocks[0]]), seen.naming).document(),
+                }
+                for one in found
+            ]
+        )
+        return
+    rows = [
+        (
+            f"{100 * one.share:.1f} %",
+            f"{one.entered:,}",
+            f"{len(one.blocks):,}",
+            str(program.decoded(one.blocks[0]).kind),
+            printable(seen.naming.of(one.blocks[0])[0]),
+            _cut("; ".join(one.form), 2 * _TEXT),
+        )
+        for one in found
+    ]
+    head = ("TIME", "ENTERED", "BLOCKS", "CLASS", "HOTTEST", "FORM")
+    print_text(format_table(head, rows, right=frozenset({0, 1, 2})))
+
+
+def _check(path: Path) -> None:
+    if not path.name.endswith((_SPEEDSCOPE, *_PPROF)):
+        raise UsageError(f"{path.name!r}: a profile is saved as *{_SPEEDSCOPE} or *{_PPROF[0]}")
+    if not path.absolute().parent.is_dir():
+        raise UsageError(f"{path.absolute().parent} is no directory")
+
+
+def _export(seen: Watched, path: Path) -> None:
+    """Save a profile. Raises CommandFailed."""
+    program, weights = seen.program, seen.weights
+    busy_ns = 1e9 * (program.seconds.sum() if weights.by == "records" else seen.seconds * (1 - weights.idle_share))
+    timed = weights.by != "instructions"
+    total = busy_ns if timed else float((program.entered * program.instructions).sum())
+    stacks = stacks_of(program, weights, seen.naming, total)
+    if path.name.endswith(_SPEEDSCOPE):
+        data = speedscope(stacks, f"{seen.name}, {weights.by}", "nanoseconds" if timed else "none").encode()
+    else:
+        kind = ("cpu", "nanoseconds") if timed else ("instructions", "count")
+        data = pprof(stacks, kind, round(1e9 * seen.seconds))
+    save(path, data)
+
+
+def save(path: Path, data: bytes) -> None:
+    """Write a file anew, whole or not at all. Raises CommandFailed."""
+    beside = path.with_name(f".{path.name}.part")
+    try:
+        try:
+            beside.write_bytes(data)
+            beside.replace(path)
+        finally:
+            beside.unlink(missing_ok=True)
+    except OSError as error:
+        raise CommandFailed(f"{path} cannot be written: {error.strerror}.") from error
+    print_note(f"saved {path} ({len(data):,} bytes)")
+
+
+def _cut(text: str, most: int = _TEXT) -> str:
+    return text if len(text) <= most else f"{text[: most - 1]}…"

@@ -7,6 +7,9 @@ import importlib
 
 _PARTS = {
     "record": ("app.commands.trace_record", "record what a running guest executes into a Parquet file"),
+    "hot": ("app.commands.hot", "show where the time goes: by block, by path, or by code that is alike"),
+    "flow": ("app.commands.trace_flow", "show the flow graph of a function or around a block"),
+    "reach": ("app.commands.trace_reach", "say what can be reached from where, in code and in memory"),
 }
 """Modules that have `configure(parser, part)` and `run(options)`, as commands have."""
 

@@ -136,6 +136,15 @@ class Naming:
             found = self._known[number] = symbol, next(filter(None, names), "") or process
         return found
 
+    def shares(self, number: int) -> dict[str, float]:
+        """Which processes ran a block, and each one's share of its samples; empty where no sample says."""
+        shares: dict[str, float] = {}
+        tasks = self._tasks.get(number, Counter())
+        for task, count in tasks.items():
+            name = (self._namer.process_of_task(task) if task else "") or self.of(number)[1]
+            shares[name] = shares.get(name, 0.0) + count / tasks.total()
+        return shares
+
 
 def hot_block(program: Program, number: int, share: float, naming: Naming) -> HotBlock:
     """All that a table says of a block."""

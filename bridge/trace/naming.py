@@ -10,6 +10,7 @@ from bridge.kernel.errors import KernelError, NotMapped
 from bridge.kernel.kernel import Kernel
 from bridge.kernel.snapshot import SemanticSnapshot
 from bridge.kernel.space import KERNEL_MAP
+from bridge.kernel.symbols import Place
 from bridge.kernel.where import paddr_of, tell
 
 _CURRENT = ("current_task", "const_current_task", "pcpu_hot")
@@ -34,7 +35,7 @@ class KernelNamer:
         return {f"{address:#x}": name for address, name in self._tasks.items()}
 
     def place(self, physical: int | None, address: int) -> tuple[str, str]:
-        """The symbol, or the part of a process, at a block, and the process that has it."""
+        """The symbol, or the file and the place in it, at a block, and the process that has it."""
         if address >= KERNEL_MAP:
             place = self._kernel.symbols.place(address)
             return ("" if place is None else str(place), "kernel")
@@ -46,6 +47,8 @@ class KernelNamer:
             story = tell(self._kernel, self._snapshot, physical)
             others = f" and {story.n_mappings - 1:,} more" if story.n_mappings > 1 else ""
             owner = f"{story.mappings[0].name} ({story.mappings[0].pid}){others}" if story.mappings else ""
+            if story.file_path and story.file_offset is not None:
+                return str(Place(story.file_path.rsplit("/", 1)[-1], story.file_offset)), owner
             return story.part if story.mappings else story.page_class, owner
         return "", ""
 

@@ -33,10 +33,11 @@ class HotPath:
 
 def hot_paths(program: Program, values: NDArray[np.float64], top: int) -> tuple[HotPath, ...]:
     """The `top` paths by time. `values`: (n,) each block's share of it."""
-    edges = program.edges
+    edges = program.within_functions
+    flow = flow_from_edges(len(program), edges.sources, edges.targets)
     entered = program.entered
     taken = edges.counts if edges.measured else np.minimum(entered[edges.sources], entered[edges.targets])
-    onwards = _Heaviest(program.flow, taken)
+    onwards = _Heaviest(flow, taken)
     order = np.lexsort((edges.sources, edges.targets))
     back = _Heaviest(flow_from_edges(len(program), edges.targets[order], edges.sources[order]), taken[order])
     heads = program.loops.heads
@@ -56,7 +57,8 @@ def hot_paths(program: Program, values: NDArray[np.float64], top: int) -> tuple[
             here = seed
             while len(path) < MOST_BLOCKS:
                 following, count = one.of(here)
-                # Out of the innermost loop of the seed a path does not lead: what is hot is the loop.
+                # Out of the innermost loop of its seed a path does not lead: what is hot is the loop. It leads over
+                # calls, not into them.
                 if following in used or following < 0:
                     break
                 if heads[seed] >= 0 and heads[following] != heads[seed]:
@@ -67,7 +69,7 @@ def hot_paths(program: Program, values: NDArray[np.float64], top: int) -> tuple[
                 used.add(following)
                 counts.append(count)
                 here = following
-        loops = bool((program.flow.successors(path[-1]) == path[0]).any())
+        loops = bool((flow.successors(path[-1]) == path[0]).any())
         found.append(HotPath(tuple(path), float(values[path].sum()), min(counts), loops))
     found.sort(key=lambda path: -path.share)
     return tuple(found[:top])

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from bridge.trace.flow import Flow, Loops, flow_from_edges, loops_of
 from bridge.trace.follows import Edges, FollowCounter
-from bridge.trace.instructions import Decoded, bits_at, decode, successors
+from bridge.trace.instructions import Decoded, Ending, bits_at, decode, ending
 from bridge.trace.layout import layout
 from bridge.trace.session import Counts
 
@@ -33,7 +33,7 @@ class BlockLoops:
     heads: NDArray[np.int64]
     """(n,): the block that begins the innermost loop of each; -1: none."""
     back: NDArray[np.bool_]
-    """(m,): which edges lead back to a loop's beginning."""
+    """(m,): which of `Program.within_functions` lead back to a loop's beginning."""
 
 
 class Program:
@@ -65,6 +65,7 @@ class Program:
         self.instructions = np.array(blocks["instructions"], np.int64)
         self.entered = entered
         self.code_of = code_of
+        self.edges = _NO_EDGES
         self.seconds = np.zeros(count)
         self._decoded: dict[int, Decoded] = {}
         measured = _NO_EDGES if follows is None else follows.edges()
@@ -116,6 +117,16 @@ class Program:
             found = self._decoded[number] = decode(self.code_of(number), start, bits_at(start))
         return found
 
+    def within(self, first: int, size: int) -> NDArray[np.int64]:
+        """The blocks that ran and begin within [first, first + size), virtual."""
+        starts = self.starts[self.ran]
+        return self.ran[(starts >= np.uint64(first)) & (starts - np.uint64(first) < np.uint64(size))]
+
+    def holding(self, pc: int) -> NDArray[np.int64]:
+        """The blocks that ran and hold a virtual address."""
+        starts, sizes = self.starts[self.ran], self.sizes[self.ran].astype(np.uint64)
+        return self.ran[(starts <= np.uint64(pc)) & (np.uint64(pc) - starts < sizes)]
+
     @cached_property
     def ran(self) -> NDArray[np.int64]:
         """The numbers of the blocks that ran, ascending."""
@@ -131,20 +142,46 @@ class Program:
         return flow_from_edges(len(self), self.edges.sources, self.edges.targets)
 
     @cached_property
+    def within_functions(self) -> Edges:
+        """The edges without returns, but from each call to behind it: as often as something was called from there.
+
+        A function that is called from many places returns to all of them, which is no loop of theirs.
+        """
+        edges = self.edges
+        if not edges.measured:
+            return edges
+        returns = np.zeros(len(self), bool)
+        calls: list[int] = []
+        behind: list[int] = []
+        for number, end in self._endings.items():
+            returns[number] = end.returns
+            if end.calls:
+                calls.append(number)
+                behind.append((int(self.starts[number]) + end.size) % (1 << 64))
+        kept = np.flatnonzero(~returns[edges.sources])
+        over = self._between(np.array(calls, np.int64), np.array(behind, np.uint64))
+        times = np.bincount(edges.sources, edges.counts, len(self)).astype(np.int64)
+        sources = np.concatenate([over[0], edges.sources[kept]])
+        targets = np.concatenate([over[1], edges.targets[kept]])
+        counts = np.concatenate([times[over[0]], edges.counts[kept]])
+        keys = (sources.astype(np.uint64) << np.uint64(32)) | targets.astype(np.uint64)
+        _, first = np.unique(keys, return_index=True)
+        return Edges(sources[first], targets[first], counts[first], True)
+
+    @cached_property
     def loops(self) -> BlockLoops:
-        """What loops there are.
+        """What loops there are, within functions.
 
         Blocks that begin at the same place, of several lengths, are taken for one: QEMU cuts some anew, and a loop
         with two beginnings would be none. Where edges were only read off the code, the place is the virtual one.
         """
-        ran = self.ran
+        ran, edges = self.ran, self.within_functions
         depths, heads = np.zeros(len(self), np.int64), np.full(len(self), -1, np.int64)
         nodes, representatives = self._places(ran)
         node_of = np.full(len(self), -1, np.int64)
         node_of[ran] = nodes
-        sources, targets = node_of[self.edges.sources], node_of[self.edges.targets]
         count = len(representatives)
-        keys, edge_of = np.unique(sources * max(count, 1) + targets, return_inverse=True)
+        keys, edge_of = np.unique(node_of[edges.sources] * max(count, 1) + node_of[edges.targets], return_inverse=True)
         found = loops_of(flow_from_edges(count, keys // max(count, 1), keys % max(count, 1)))
         depths[ran] = found.depths[nodes]
         heads[ran] = self._heads(found, representatives)[nodes]
@@ -169,36 +206,41 @@ class Program:
         _, first = np.unique(place[order], return_index=True)
         return place, ran[order[first]]
 
+    @cached_property
+    def _endings(self) -> dict[int, Ending]:
+        """Of the blocks that ran."""
+        starts = self.starts.tolist()
+        return {n: ending(self.code_of(n), starts[n], bits_at(starts[n])) for n in self.ran.tolist()}
+
     def _by_code(self) -> Edges:
-        """Edges between blocks that ran, by their last instructions.
+        """Edges between blocks that ran, by their last instructions."""
+        sources: list[int] = []
+        targets: list[int] = []
+        for number, end in self._endings.items():
+            for offset in end.successors:
+                sources.append(number)
+                targets.append((int(self.starts[number]) + offset) % (1 << 64))
+        from_, to = self._between(np.array(sources, np.int64), np.array(targets, np.uint64))
+        return Edges(from_, to, np.zeros(len(from_), np.int64), False)
+
+    def _between(
+        self, sources: NDArray[np.int64], addresses: NDArray[np.uint64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Edges from blocks to those that ran and begin at these addresses, by source, then target.
 
         A process's code goes on in that process's: within a page it is the same page of RAM that it goes on in.
         """
-        ran = np.flatnonzero(self.entered > 0)
-        ran = ran[ran != 0]
-        sources: list[int] = []
-        targets: list[int] = []
-        for number in ran.tolist():
-            start = int(self.starts[number])
-            for offset in successors(self.code_of(number), start, bits_at(start)):
-                sources.append(number)
-                targets.append((start + offset) % (1 << 64))
-        if not sources:
-            return _NO_EDGES
-        froms, addresses = np.array(sources, np.int64), np.array(targets, np.uint64)
-        by_start = ran[np.argsort(self.starts[ran], kind="stable")]
+        by_start = self.ran[np.argsort(self.starts[self.ran], kind="stable")]
         starts = self.starts[by_start]
         first = np.searchsorted(starts, addresses, side="left")
-        counts = np.searchsorted(starts, addresses, side="right") - first
-        counts = np.minimum(counts, _MOST_ALIKE)
-        edge = np.repeat(np.arange(len(froms)), counts)
+        counts = np.minimum(np.searchsorted(starts, addresses, side="right") - first, _MOST_ALIKE)
+        edge = np.repeat(np.arange(len(sources)), counts)
         place = np.arange(len(edge)) - np.repeat(np.cumsum(counts) - counts, counts) + first[edge]
-        from_, to = froms[edge], by_start[place]
+        from_, to = sources[edge], by_start[place]
         near = (self.starts[from_] >> _PAGE) == (self.starts[to] >> _PAGE)
         wrong = near & ((self.physical[from_] >> _PAGE) != (self.physical[to] >> _PAGE))
         keys = np.unique((from_[~wrong].astype(np.uint64) << np.uint64(32)) | to[~wrong].astype(np.uint64))
-        unknown = np.zeros(len(keys), np.int64)
-        return Edges((keys >> np.uint64(32)).astype(np.int64), (keys & _LOW).astype(np.int64), unknown, False)
+        return (keys >> np.uint64(32)).astype(np.int64), (keys & _LOW).astype(np.int64)
 
 
 _LOW = np.uint64(0xFFFFFFFF)

@@ -1,20 +1,28 @@
-"""`glassbox hot` on a real guest: what is hot has a place in the kernel or in a process that runs there."""
+"""`glassbox hot` and `trace hot|flow|reach` on a real guest: what is told is what its kernel and its code are."""
 
 from __future__ import annotations
 
 import dataclasses
+import gzip
 import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 
 from app.cli import main
+from app.commands.hot import save
 from app.exit_codes import ExitCode
+from app.failures import CommandFailed
+from bridge.kernel.kernel import find_kernel
+from bridge.kernel.snapshot import Introspector
 from bridge.machine.catalogue import find_guest
 from bridge.machine.machine import Machine
 from bridge.machine.manager import MachineManager
+from bridge.memory.physical import PhysicalReader
 from bridge.trace.modes import Mode, Wish
 from bridge.trace.session import TraceSession
 from tests.app.conftest import own_homes
@@ -68,6 +76,160 @@ def test_a_table_for_people(demo: Machine, capsys: pytest.CaptureFixture[str]) -
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == ["TIME", "ENTERED", "PC", "SYMBOL", "PROCESS", "LOOPS", "CLASS", "INSTRUCTIONS"]
     assert "blocks were entered" in lines[-1]
+
+
+def test_hot_paths_follow_one_another_and_are_exported(
+    demo: Machine, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "a.speedscope.json"
+    command = ["trace", "hot", demo.name, "--paths", "--for", "500ms", "--export", str(out)]
+    assert main([*command, "--json"]) == ExitCode.DONE
+    paths = json.loads(capsys.readouterr().out)
+    assert 0 < len(paths) <= 10
+    assert any(len(path["blocks"]) > 1 for path in paths)
+    for path in paths:
+        assert path["measured"]
+        assert path["share"] == pytest.approx(sum(block["share"] for block in path["blocks"]), abs=1e-4)
+    profile = json.loads(out.read_text())
+    assert sum(profile["profiles"][0]["weights"]) == profile["profiles"][0]["endValue"] > 0
+    names = {frame["name"] for frame in profile["shared"]["frames"]}
+    assert "kernel" in names or any(name.startswith("counter") for name in names)
+    assert main(command) == ExitCode.DONE
+    assert capsys.readouterr().out.splitlines()[0].split() == [
+        *("TIME", "FOLLOWED", "BLOCKS", "LOOPS", "PROCESS", "PATH")
+    ]
+    assert demo.trace is not None
+    assert int(demo.trace.plugin["parts"]) == 0
+
+
+def test_clusters_are_of_one_form(demo: Machine, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "a.pb.gz"
+    command = ["trace", "hot", demo.name, "--clusters", "--for", "300ms", "--export", str(out)]
+    assert main([*command, "--json"]) == ExitCode.DONE
+    found = json.loads(capsys.readouterr().out)
+    assert 0 < len(found) <= 10
+    assert all(len(one["form"]) == len(one["hottest"]["disassembly"]) for one in found)
+    assert gzip.decompress(out.read_bytes())
+    assert main(command) == ExitCode.DONE
+    assert "FORM" in capsys.readouterr().out
+
+
+def test_the_flow_of_a_function_is_shown_and_saved(
+    demo: Machine, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["trace", "flow", demo.name, "--function", "__schedule", "--for", "500ms"]
+    assert main([*command, "--json", "--out", str(tmp_path / "a.graphml")]) == ExitCode.DONE
+    view = json.loads(capsys.readouterr().out)
+    assert view["measured"]
+    assert len(view["blocks"]) > 3
+    assert all(block["symbol"].startswith("__schedule") for block in view["blocks"])
+    numbers = {block["block"] for block in view["blocks"]}
+    assert view["edges"]
+    assert all({edge["source"], edge["target"]} <= numbers for edge in view["edges"])
+    root = ElementTree.parse(tmp_path / "a.graphml").getroot()
+    assert len(root[-1]) == len(view["blocks"]) + len(view["edges"])
+    assert main([*command, "--top", "2", "--out", str(tmp_path / "a.dot")]) == ExitCode.DONE
+    told = capsys.readouterr().out
+    assert told.startswith("__schedule: ")
+    assert " times" in told
+    assert "more blocks" in told
+    assert (tmp_path / "a.dot").read_text().startswith('digraph "__schedule" {')
+    pc = view["blocks"][0]["pc"]
+    assert main(["trace", "flow", demo.name, "--block", f"{pc:#x}", "--steps", "1", "--for", "1s", "--json"]) == 0
+    around = json.loads(capsys.readouterr().out)
+    assert pc in {block["pc"] for block in around["blocks"]}
+
+
+def test_what_a_function_reaches_is_told_with_a_way_there(demo: Machine, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["trace", "reach", demo.name, "--from", "__schedule", "--to", "schedule", "--for", "500ms"]
+    for back in ([], ["--back"]):
+        assert main([*command, *back, "--json"]) == ExitCode.DONE
+        document = json.loads(capsys.readouterr().out)
+        assert document["reached"] > 3
+        assert document["rows"][0]["name"] == "__schedule"
+        names = [place["name"].split(" + ")[0] for place in document["path"]]
+        assert {names[0], names[-1]} == {"__schedule", "schedule"}
+        assert (names[0] == "schedule") == bool(back)
+        assert all(start % 4096 == length % 4096 == 0 < length for start, length in document["ranges"])
+    assert main(command) == ExitCode.DONE
+    assert "can be reached from __schedule" in capsys.readouterr().out
+
+
+def test_the_memory_of_a_process_is_reached_over_the_kernels_pointers(
+    demo: Machine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    demo.pause()
+    try:
+        assert demo.ram is not None
+        kernel = find_kernel(PhysicalReader(demo.ram))
+        snapshot = Introspector(kernel).look(frozen=True)
+        owner = snapshot.processes.names.index("counter")
+        pid = int(snapshot.processes.pids[owner])
+        assert main(["trace", "reach", demo.name, "--from", f"task:{pid}", "--top", "0", "--json"]) == ExitCode.DONE
+        document = json.loads(capsys.readouterr().out)
+        pages = snapshot.owners.pages_of(owner)
+        paddrs = demo.ram.physical_map.paddr_from_offset(pages.astype(np.uint64) << np.uint64(12))
+        lit = [page for start, length in document["ranges"] for page in range(start, start + length, 4096)]
+        assert lit == sorted(paddrs.tolist())
+        rows = document["rows"]
+        assert [row["kind"] for row in rows[:2]] == ["task", "mm"]
+        assert rows[1]["address"] == int(snapshot.processes.mms[owner])
+        vmas = snapshot.vmas.starts[snapshot.vmas.owners == owner].tolist()
+        assert sorted(row["name"].split("-")[0] for row in rows[2:]) == sorted(f"{start:#x}" for start in vmas)
+        assert sum(row["pages"] for row in rows) == len(pages)
+        page = f"page:{lit[0] + 5:#x}"
+        assert main(["trace", "reach", demo.name, "--from", f"task:{pid}", "--to", page, "--json"]) == ExitCode.DONE
+        path = json.loads(capsys.readouterr().out)["path"]
+        assert [place["kind"] for place in path] == ["task", "mm", "vma", "page"]
+        assert path[-1]["address"] == lit[0]
+        back = ["trace", "reach", demo.name, "--from", page, "--to", f"task:{pid}", "--back"]
+        assert main([*back, "--json"]) == ExitCode.DONE
+        assert json.loads(capsys.readouterr().out)["path"] == path
+        assert main(back) == ExitCode.DONE
+        told = capsys.readouterr().out
+        assert told.startswith("3 steps\n  → task ")
+        assert f"lead to {page}" in told
+        idle = ["trace", "reach", demo.name, "--from", "task:2", "--to", page]  # kthreadd has no memory
+        assert main(idle) == ExitCode.DONE
+        assert "No way was seen from task:2" in capsys.readouterr().err
+    finally:
+        demo.resume()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["flow", "--function", "no_such_thing"], ExitCode.USAGE, "there is no symbol 'no_such_thing'"),
+        (["flow", "--function", "panic"], ExitCode.FAILED, "Nothing of panic ran meanwhile"),
+        (["flow", "--block", "0x10"], ExitCode.FAILED, "Nothing of 0x10 ran meanwhile"),
+        (["flow", "--function", "schedule", "--out", "x.png"], ExitCode.USAGE, "*.graphml or *.dot"),
+        (["flow", "--function", "schedule", "--out", "/no/such/x.dot"], ExitCode.USAGE, "is no directory"),
+        (["hot", "--export", "x.txt"], ExitCode.USAGE, "*.speedscope.json"),
+        (["hot", "--export", "/no/such/x.pb.gz"], ExitCode.USAGE, "is no directory"),
+        (["reach", "--from", "task:x"], ExitCode.USAGE, "is not an address"),
+        (["reach", "--from", "task:1", "--to", "schedule"], ExitCode.USAGE, "one end is code"),
+        (["reach", "--from", "task:999999"], ExitCode.FAILED, "task:999999 is not there"),
+        (["reach", "--from", "page:0xfffffffffffff000"], ExitCode.FAILED, "is mapped by no process"),
+        (["reach", "--from", "x", "--dump", "x.ram"], ExitCode.USAGE, "name a machine"),
+    ],
+)
+def test_what_makes_no_sense_is_a_sentence(
+    demo: Machine, arguments: list[str], code: ExitCode, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    part, *rest = arguments
+    name = [] if "--dump" in rest else [demo.name]
+    seconds = [] if "--dump" in rest else ["--for", "50ms"]
+    assert main(["trace", part, *name, *rest, *seconds]) == code
+    captured = capsys.readouterr()
+    assert said in captured.err
+    assert captured.err.count("\n") == 1
+
+
+def test_a_profile_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "a.dot").mkdir()
+    with pytest.raises(CommandFailed, match=r"a\.dot cannot be written"):
+        save(tmp_path / "a.dot", b"x")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.dot"]
 
 
 @pytest.mark.parametrize("text", ["0", "x", "-1s", "1h", "20min", "1e9s", ""])

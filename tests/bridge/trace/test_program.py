@@ -34,7 +34,7 @@ def as_edges(counter: FollowCounter) -> dict[tuple[int, int], int]:
 
 
 @given(RUNS, st.booleans())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_edges_are_what_followed_what_on_one_vcpu(
     runs: list[tuple[int, list[int], int, bool]], as_columns: bool
 ) -> None:
@@ -49,7 +49,7 @@ def test_edges_are_what_followed_what_on_one_vcpu(
             before[vcpu] = 0
             if told:
                 records["flags"][0] = known["FLAG_LOST"]
-        elif lost and not told:
+        elif lost and not told and not as_columns:
             before[vcpu] = 0
         for block in blocks:
             here = block if block < 6 else 0
