@@ -7,6 +7,7 @@ import importlib
 
 _PARTS = {
     "record": ("app.commands.trace_record", "record what a running guest executes into a Parquet file"),
+    "import": ("app.commands.trace_import", "check a recording, and say what is in it"),
     "hot": ("app.commands.hot", "show where the time goes: by block, by path, or by code that is alike"),
     "flow": ("app.commands.trace_flow", "show the flow graph of a function or around a block"),
     "reach": ("app.commands.trace_reach", "say what can be reached from where, in code and in memory"),

@@ -11,6 +11,10 @@ class BadTraceMemory(TraceError):
     """A shared memory that is not what it should be: of another format, too short, or it contradicts itself."""
 
 
+class BadRecording(TraceError):
+    """A file that is no recording, is cut short or damaged, or says what cannot be."""
+
+
 class NoPlugin(TraceError):
     """The machine runs without the plugin: it was not built, QEMU does not take it, or the machine was attached."""
 

@@ -94,6 +94,7 @@ class RecordsFile:
                 column_encoding=dict.fromkeys(_SPLIT, "BYTE_STREAM_SPLIT"),
                 write_statistics=["ts", "vcpu"],
                 data_page_size=1 << 20,
+                write_page_checksum=True,
             )
         except BaseException:
             self._file.discard()
@@ -169,7 +170,7 @@ def write_blocks(path: Path, columns: Mapping[str, Any], metadata: Mapping[str, 
     file = ReservedFile(path)
     try:
         sink = pa.PythonFile(file, "w")
-        pq.write_table(table, sink, compression="zstd", compression_level=_LEVEL)
+        pq.write_table(table, sink, compression="zstd", compression_level=_LEVEL, write_page_checksum=True)
         sink.close()
         file.keep()
     finally:

@@ -24,6 +24,8 @@ from bridge.machine.machine import Machine
 from bridge.machine.manager import MachineManager
 from bridge.memory.physical import PhysicalReader
 from bridge.trace.modes import Mode, Wish
+from bridge.trace.record_columns import KINDS
+from bridge.trace.recorded import Recording
 from bridge.trace.session import TraceSession
 from tests.app.conftest import own_homes
 
@@ -56,6 +58,32 @@ def test_hot_blocks_are_named(demo: Machine, capsys: pytest.CaptureFixture[str])
     assert named & {"gzip", "journal", "compressor", "allocator", "counter"}
     assert demo.trace is not None
     assert int(demo.trace.plugin["parts"]) == 0  # the guest runs as before
+
+
+def test_a_process_alone_is_recorded_with_its_names(
+    demo: Machine, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "x.parquet"
+    wanted = ["trace", "record", demo.name, "--out", str(out), "--what", "blocks,registers", "--process"]
+    assert main([*wanted, "nobody"]) == ExitCode.USAGE
+    assert "no process with memory is 'nobody'" in capsys.readouterr().err
+    assert main([*wanted, "kthreadd"]) == ExitCode.USAGE  # it has none
+    capsys.readouterr()
+    assert main([*wanted, "allocator", "--for", "1s", "--json"]) == ExitCode.DONE
+    told = json.loads(capsys.readouterr().out)
+    assert told["by_kind"]["registers"] > 100
+    recording = Recording.open(out)
+    assert recording.metadata["kernel"].startswith("6.")
+    programs, kernels = set(), set()
+    for batch in recording.batches(("kind", "pc", "block", "value", "registers")):
+        entered = batch["kind"] == KINDS.index("block")
+        programs |= {recording.process_of_task(int(task)) for task in set(batch["value"][entered].tolist())}
+        kernels |= {recording.name_of(int(number))[0] for number in batch["block"][entered & (batch["pc"] >> 63 == 1)]}
+        for pc, registers in zip(batch["pc"][~entered], batch["registers"][~entered], strict=True):
+            assert pc == registers[16]
+    assert any(name.startswith("allocator (") for name in programs)
+    assert kernels
+    assert "" not in kernels
 
 
 def test_two_processors_are_counted_each_by_itself() -> None:
