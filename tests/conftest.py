@@ -118,8 +118,7 @@ def demo_dump(demo_guest: Guest, tmp_path_factory: pytest.TempPathFactory) -> Pa
     with start_guest(demo_guest, folder) as shell:
         assert demo_guest.ready_marker
         shell.wait_for(demo_guest.ready_marker)
-        # The SSH daemon is the last to come: on a busy machine its keys take a while.
-        shell.run("until pidof dropbear; do sleep 0.2; done; sleep 1")
+        shell.until_up()
         with shell.held():
             shutil.copyfile(shell.ram, folder / "guest.raw")
     return folder / "guest.raw"

@@ -35,6 +35,8 @@ _HOUSEKEEPING_S = 1.0
 _LOG_BYTES = 1 << 20
 # The firmware rearranges RAM below 1 MiB in its first moments; after that the memory map stays.
 _MAP_SETTLED_S = 1.5
+# What QEMU said before its end is there by then, also where this process had no turn for a while.
+_LAST_WORDS_S = 2.0
 _RECONNECT_AFTER_S = (0.0, 0.5, 2.0)
 # Ours alone: a saved state's coming and going is told by SAVED.
 _UNTOLD = frozenset({"MIGRATION", "MIGRATION_PASS"})
@@ -404,9 +406,9 @@ class Machine:
         await process.exited.wait()
         # Its last words are still on their way.
         if self._qmp is not None:
-            await self._qmp.wait_closed(0.5)
+            await self._qmp.wait_closed(_LAST_WORDS_S)
             await self._qmp.close()
-        await self.console.drain(0.5)
+        await self.console.drain(_LAST_WORDS_S)
         code = process.exit_code
         if self._stop_wanted or code == 0 or (code is None and self._shutdown is not None):
             by_guest = self._shutdown is not None and self._shutdown.get("guest") is True
@@ -462,8 +464,10 @@ class Machine:
                 self.update(message=problem)
 
     async def _settle_map(self) -> None:
-        await asyncio.sleep(_MAP_SETTLED_S)
-        await self._refresh_map_now()
+        # On a host that has much else to do the firmware takes longer; where it has no end to tell, it is asked again.
+        for times in (1, 4, 16):
+            await asyncio.sleep(times * _MAP_SETTLED_S)
+            await self._refresh_map_now()
 
     async def _refresh_map_now(self) -> None:
         # The map that is there stays in use when QEMU has no time now.

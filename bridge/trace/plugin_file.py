@@ -41,7 +41,11 @@ def plugin_for(qemu: QemuBinary, built: Path = BUILT) -> PluginChoice:
     cache = cache_dir() / _CACHE
     known = _read(cache, asked)
     if known is None:
-        known = _try(qemu, plugins)
+        try:
+            known = _try(qemu, plugins)
+        except (OSError, subprocess.TimeoutExpired) as error:
+            # It may be the host that has much else to do: that is not kept, and tried again at the next start.
+            return PluginChoice(None, f"{qemu.path} could not be tried out with the plugin: {error}.")
         _write(cache, asked, known)
     return known
 
@@ -57,12 +61,9 @@ def _try(qemu: QemuBinary, plugins: list[Path]) -> PluginChoice:
         # Without options the plugin does nothing; QEMU refuses one of another interface before it looks at them.
         arguments = ["-nodefaults", "-no-user-config", "-display", "none", "-machine", "none", "-accel", "tcg"]
         arguments += ["-monitor", "stdio", "-plugin", escape(str(path))]
-        try:
-            ended = subprocess.run(
-                [str(qemu.path), *arguments], input=b"quit\n", capture_output=True, timeout=_TRIAL_LIMIT_S, check=False
-            )
-        except (OSError, subprocess.TimeoutExpired) as error:
-            return PluginChoice(None, f"{qemu.path} could not be tried out with the plugin: {error}.")
+        ended = subprocess.run(
+            [str(qemu.path), *arguments], input=b"quit\n", capture_output=True, timeout=_TRIAL_LIMIT_S, check=False
+        )
         if ended.returncode == 0:
             return PluginChoice(path, f"{qemu.path} takes {path.name}")
         lines = ended.stderr.decode("utf-8", "replace").strip().splitlines()

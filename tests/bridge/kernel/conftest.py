@@ -39,9 +39,7 @@ def live(demo_guest: Guest, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     with start_guest(demo_guest, tmp_path_factory.mktemp("kernel")) as shell:
         assert demo_guest.ready_marker
         shell.wait_for(demo_guest.ready_marker)
-        # The SSH daemon is the last to come: on a busy machine its keys take a while.
-        shell.run("until pidof dropbear; do sleep 0.2; done; sleep 1")
-        shell.run("killall -STOP counter allocator journal compressor; true")
+        shell.rest()
         ram = GuestRam.open(shell.ram)
         yield LiveGuest(shell, ram, find_kernel(PhysicalReader(ram)))
         ram.close()

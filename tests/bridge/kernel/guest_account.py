@@ -14,6 +14,7 @@ from bridge.kernel.errors import KernelError
 from bridge.kernel.page_classes import PageClass
 from bridge.kernel.snapshot import Introspector, SemanticSnapshot
 from tests.bridge.kernel.conftest import LiveGuest
+from tests.bridge.machine.serial_guest import SerialGuest
 
 # Bits of /proc/kpageflags (include/uapi/linux/kernel-page-flags.h).
 KPF_LRU, KPF_SLAB, KPF_BUDDY, KPF_ANON, KPF_NOPAGE, KPF_ZERO_PAGE, KPF_PGTABLE = 5, 7, 10, 12, 20, 24, 26
@@ -38,6 +39,14 @@ class Account:
         """(n_pages,) the pages with this bit."""
         found: npt.NDArray[np.bool_] = (self.flags >> np.uint64(bit)) & np.uint64(1) != 0
         return found
+
+
+def start_with_memory(shell: SerialGuest, n_entries: int) -> None:
+    """Start a process `awk` in the guest that has so many entries in memory, and does nothing more."""
+    fill = f"for (i = 0; i < {n_entries}; i++) a[i] = i"
+    shell.run("rm -f /run/filled")  # of another one
+    shell.run(f'awk \'BEGIN {{ {fill}; printf "" >"/run/filled"; system("exec sleep 1000") }}\' & true')
+    shell.run("until [ -e /run/filled ] && grep -qs do_wait /proc/$!/stack; do sleep 0.1; done")
 
 
 def account_around(live: LiveGuest, introspector: Introspector) -> Account:

@@ -281,9 +281,9 @@ def test_the_desk_answers_with_censuses(desk: Desk) -> None:
 @pytest.fixture(scope="module")
 def worker(live: LiveGuest) -> Iterator[int]:
     """A process that comes between two censuses, and goes again."""
-    said = live.shell.run("(exec 7</etc/passwd; exec sleep 4321) & sleep 1; echo new=$!")
-    yield int(said.rpartition("new=")[2])
-    live.shell.run("kill $(grep -ls 4321 /proc/[0-9]*/cmdline | tr -dc '0-9\\n'); sleep 1; true")
+    pid = live.shell.start("(exec 7</etc/passwd; exec sleep 4321)")
+    yield pid
+    live.shell.run(f"kill {pid}; wait {pid}; true")
 
 
 def test_changes_of_a_live_guest_lead_to_what_is_so_now(live: LiveGuest, request: pytest.FixtureRequest) -> None:

@@ -35,12 +35,10 @@ def holder(live: LiveGuest) -> Iterator[int]:
         "mkdir -p /run/held && cd /run/held && echo hello >file && echo gone >deleted && ln -sf file link"
         " && mkfifo fifo && mkdir -p deep/er && mount -t tmpfs inner deep/er && echo x >deep/er/inside; cd /"
     )
-    said = live.shell.run(
+    yield live.shell.start(
         "(exec 3</run/held/file 4>>/run/held/deleted 5<>/run/held/fifo 6</run/held/deep/er/inside 7</run/held"
-        " 8</proc/self/ns/mnt 9</dev/zero; rm /run/held/deleted; head -c 3 <&3; exec sleep 5000) & sleep 1;"
-        " echo held=$!"
+        " 8</proc/self/ns/mnt 9</dev/zero; rm /run/held/deleted; head -c 3 <&3; exec sleep 5000)"
     )
-    yield int(said.rpartition("held=")[2])
     # Other tests compare this guest with what it was before.
     live.shell.run("kill $(grep -ls 500[01] /proc/[0-9]*/cmdline | tr -dc '0-9\\n'); sleep 1; true")
     live.shell.run("umount /run/jail/proc; umount /run/held/deep/er; rm -r /run/held /run/jail; true")
@@ -91,13 +89,10 @@ def test_pipes_and_sockets_have_their_own_names(live: LiveGuest, details: Detail
 def test_mounts_equal_the_guests_own(live: LiveGuest, details: Details, holder: int, who: str) -> None:
     """mountinfo of init, and of a process that lives in a directory: it sees only what lies under that."""
     if who == "jailed":
-        live.shell.run("mkdir -p /run/jail/bin /run/jail/proc && cp /bin/busybox /run/jail/bin/ && sleep 1")
+        live.shell.run("mkdir -p /run/jail/bin /run/jail/proc && cp /bin/busybox /run/jail/bin/")
         live.shell.run("mount -t proc -o nosuid,nodev,noexec,ro jailproc /run/jail/proc")
-        live.shell.run("(exec chroot /run/jail /bin/busybox sleep 5001) & sleep 1")
-        who = live.shell.run(
-            'for p in /proc/[0-9]*; do [ "$(readlink $p/root)" = /run/jail ] && basename $p; done; true'
-        )
-        who = who.split()[0]
+        who = str(live.shell.start("(exec chroot /run/jail /bin/busybox sleep 5001)"))
+        assert live.shell.run(f"readlink /proc/{who}/root") == "/run/jail\n"
     text = live.shell.run(f"cat /proc/{who}/mountinfo")
     theirs = []
     for line in text.splitlines():

@@ -55,7 +55,7 @@ class Held:
 @pytest.fixture
 def watcher(live: LiveGuest) -> Iterator[KernelWatcher]:
     watcher = KernelWatcher(live.ram.path, live.ram.physical_map, period_s=0.05, core_share=1.0)
-    wait_for(watcher, lambda s: not s.problem)
+    wait_for(watcher, lambda s: not s.problem and watcher.n_seen > 1)  # and has loaded what it follows changes with
     yield watcher
     watcher.close()
 
@@ -163,7 +163,8 @@ def test_a_machine_that_ran_on_during_a_look_was_not_frozen(live: LiveGuest) -> 
     """A look takes longer than a message."""
     watch = Watch(Assignment(live.ram.path, live.ram.physical_map, 0.01, 1.0), standing=True)
     try:
-        assert watch.look().consistency == "frozen"
+        with live.shell.held():
+            assert watch.look().consistency == "frozen"
         said = iter([False, True])
         watch.runs_on = lambda: next(said)
         assert watch.look().consistency != "frozen"
@@ -196,8 +197,9 @@ def test_a_word_that_comes_during_a_look_is_heard_before_its_turn(live: LiveGues
         return said[0].consistency
 
     question = Question(1, "places", (0,))
-    assert first(question) == first(question, Standing(True)) == "frozen"
-    assert first(question, Standing(False), Question(2, "places", (0,))) != "frozen"
+    with live.shell.held():
+        assert first(question) == first(question, Standing(True)) == "frozen"
+        assert first(question, Standing(False), Question(2, "places", (0,))) != "frozen"
 
 
 def test_a_memory_map_that_changes_is_followed(live: LiveGuest) -> None:

@@ -12,7 +12,13 @@ from bridge.kernel.maps import VM_EXEC, VM_READ, VM_SHARED, VM_WRITE
 from bridge.kernel.page_classes import PageClass
 from bridge.kernel.snapshot import Introspector, Part, find_vmas
 from tests.bridge.kernel.conftest import LiveGuest
-from tests.bridge.kernel.guest_account import Account, account_around, assert_classes_agree, assert_mapped_agree
+from tests.bridge.kernel.guest_account import (
+    Account,
+    account_around,
+    assert_classes_agree,
+    assert_mapped_agree,
+    start_with_memory,
+)
 
 
 @pytest.fixture(scope="module")
@@ -52,9 +58,8 @@ def test_processes_equal_the_guests_own(live: LiveGuest, introspector: Introspec
         theirs[int(match[1])] = (match[2], int(match[4]), int(uid), int(rss_kib or 0) * 1024)
     tasks = introspector.tasks.processes()
     ours = {int(pid): index for index, pid in enumerate(tasks.pids)}
-    transient = {pid for pid, (name, *_) in theirs.items() if name in ("cat", "grep", "sh")} | {
-        pid for pid, index in ours.items() if tasks.names[index].startswith(("kworker", "cat", "grep", "sh"))
-    }
+    names = {pid: name for pid, (name, *_) in theirs.items()} | {pid: tasks.names[at] for pid, at in ours.items()}
+    transient = {pid for pid, name in names.items() if name.startswith(("kworker", "cat", "grep", "sh"))}
     assert set(ours) - transient == set(theirs) - transient
     assert len(set(ours) - transient) > 20
     for pid in set(ours) - transient:
@@ -73,8 +78,14 @@ def test_processes_equal_the_guests_own(live: LiveGuest, introspector: Introspec
 
 
 def test_threads_are_all_there(live: LiveGuest, introspector: Introspector) -> None:
-    count = int(live.shell.run("ls -d /proc/[0-9]*/task/[0-9]* | wc -l"))
-    assert abs(len(introspector.tasks.threads()) - count) <= 4  # ls, wc and their shell come and go
+    def theirs() -> list[int]:  # by the shell itself, which starts nothing that would be among them
+        return sorted(int(path.rpartition("/")[2]) for path in live.shell.run("echo /proc/[0-9]*/task/[0-9]*").split())
+
+    for _ in range(20):  # until the kernel neither began nor ended one of its own meanwhile
+        before, ours = theirs(), sorted(introspector.tasks.threads().pids.tolist())
+        if theirs() == before:
+            break
+    assert ours == before
 
 
 def test_memory_maps_equal_the_guests_own(live: LiveGuest, introspector: Introspector) -> None:
@@ -103,8 +114,7 @@ def test_memory_maps_equal_the_guests_own(live: LiveGuest, introspector: Introsp
 @pytest.fixture(scope="module")
 def account(live: LiveGuest, introspector: Introspector) -> Account:
     """One look, and the guest's own flags and counts of every page beside it."""
-    live.shell.run("awk 'BEGIN { for (i = 0; i < 50000; i++) a[i] = i; system(\"exec sleep 1000\") }' & true")
-    live.shell.run("until pidof sleep; do true; done; sleep 1")  # it has all its memory
+    start_with_memory(live.shell, 50_000)
     return account_around(live, introspector)
 
 

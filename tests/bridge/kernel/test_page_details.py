@@ -7,6 +7,7 @@ import re
 from collections import Counter
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from bridge.kernel.kernel import Kernel, find_kernel
@@ -37,7 +38,8 @@ def live_files(live: LiveGuest) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def seen(live: LiveGuest, live_files: dict[str, str]) -> SemanticSnapshot:
     assert live_files
-    return Introspector(live.kernel).look()
+    with live.shell.held():
+        return Introspector(live.kernel).look(frozen=True)
 
 
 def file_of(seen: SemanticSnapshot, path: str) -> tuple[int, CachedFile]:
@@ -109,7 +111,10 @@ def test_mapped_file_pages_are_where_the_guests_maps_say(live: LiveGuest, seen: 
     assert checked > 200
 
 
-def test_kernel_stacks_are_their_tasks(live: LiveGuest, seen: SemanticSnapshot) -> None:
+def test_kernel_stacks_are_their_tasks(live: LiveGuest) -> None:
+    with live.shell.held():
+        seen = Introspector(live.kernel).look(frozen=True)
+        pages = live.ram.pages.copy()
     text = live.shell.run("cat /proc/[0-9]*/task/*/comm 2>/dev/null; true")
     theirs = {line[:15] for line in text.splitlines()}  # of its own threads the kernel makes up longer names
     details, classes = seen.details, seen.page_map.classes
@@ -120,10 +125,10 @@ def test_kernel_stacks_are_their_tasks(live: LiveGuest, seen: SemanticSnapshot) 
     assert set(counts.values()) == {4}
     assert len(counts) >= 0.95 * len(details.stacks)
     for index in counts:
-        pages = details.pages_of(classes, (PageClass.KERNEL_STACK,), [index])
-        lowest = pages[np.argmin(details.places[pages])]
+        own = details.pages_of(classes, (PageClass.KERNEL_STACK,), [index])
+        lowest = own[np.argmin(details.places[own])]
         # The kernel writes a number at the end of each stack, to notice when one overflows.
-        assert int(live.ram.pages[lowest][:8].view("<u8")[0]) == STACK_END_MAGIC, details.stacks[index]
+        assert int(pages[lowest][:8].view("<u8")[0]) == STACK_END_MAGIC, details.stacks[index]
 
 
 def test_page_tables_are_their_processes(live: LiveGuest, seen: SemanticSnapshot) -> None:
@@ -140,9 +145,18 @@ def test_page_tables_are_their_processes(live: LiveGuest, seen: SemanticSnapshot
     assert len(pages_of(live.kernel, seen, "tables", 0)) > 50
 
 
-def test_free_blocks_are_of_the_orders_that_the_guest_counts(live: LiveGuest, seen: SemanticSnapshot) -> None:
-    lines = live.shell.run("cat /proc/buddyinfo").splitlines()
-    theirs = np.array([[int(n) for n in line.split()[4:]] for line in lines]).sum(axis=0)
+def test_free_blocks_are_of_the_orders_that_the_guest_counts(live: LiveGuest) -> None:
+    def said() -> npt.NDArray[np.int64]:
+        lines = live.shell.run('while read -r l; do echo "$l"; done </proc/buddyinfo').splitlines()
+        counts: npt.NDArray[np.int64] = np.array([[int(n) for n in line.split()[4:]] for line in lines]).sum(axis=0)
+        return counts
+
+    for _ in range(20):  # until the large ones are as they were before the look
+        theirs = said()
+        with live.shell.held():
+            seen = Introspector(live.kernel).look(frozen=True)
+        if (said()[5:] == theirs[5:]).all():
+            break
     free = seen.page_map.classes == PageClass.FREE
     ours = Counter(seen.details.places[free].tolist())
     for order in range(5, len(theirs)):  # small blocks come and go as we ask

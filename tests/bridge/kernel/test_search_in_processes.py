@@ -19,8 +19,9 @@ def ask(live: LiveGuest, subject: Subject, pid: int, relation: Relation = Relati
 def test_a_text_longer_than_what_is_left_of_its_page_is_found_in_the_process_that_has_it(live: LiveGuest) -> None:
     """Three texts, one after the other in the process's memory: of 12,000 bytes some lie where two pages meet."""
     texts = ["\n".join(map(str, range(first, first + 800))) for first in (3000, 3800, 4600)]
+    told = "rm -f /run/told; sh -c 'x=$(seq 1 9000); : >/run/told; while :; do sleep 1000; done' >/dev/null 2>&1 &"
     pid = int(
-        live.shell.run("sh -c 'x=$(seq 1 9000); while :; do sleep 1000; done' >/dev/null 2>&1 & sleep 2; echo $!")
+        live.shell.run(f"{told} until [ -e /run/told ] && grep -q do_wait /proc/$!/stack; do sleep 0.1; done; echo $!")
     )
     try:
         n_pages = []
@@ -42,7 +43,7 @@ def test_a_text_longer_than_what_is_left_of_its_page_is_found_in_the_process_tha
 
 def test_a_part_of_a_process_is_searched_alone(live: LiveGuest) -> None:
     """The environment lies in the stack (Linux puts it there at exec), not in the code."""
-    pid = int(live.shell.run("MARK=q8w7e6r5 sleep 1000 >/dev/null 2>&1 & sleep 1; echo $!"))
+    pid = live.shell.start("MARK=q8w7e6r5 sleep 1000 >/dev/null 2>&1")
     try:
         mark = Subject(Kind.TEXT, "MARK=q8w7e6r5")
         (match,) = ask(live, mark, pid, Relation.STACK).matches

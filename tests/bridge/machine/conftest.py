@@ -20,6 +20,7 @@ from bridge.machine.machine import Machine
 from bridge.machine.manager import AnyMachine, MachineManager
 from bridge.machine.states import MachineState
 from bridge.machine.watched_process import reap_left
+from tests.bridge.memory.open_files import open_files
 
 MakeGuest = Callable[..., Guest]
 
@@ -143,6 +144,7 @@ def state_of(machine: AnyMachine) -> MachineState:
 def _no_complaints_of_asyncio() -> Iterator[None]:
     """An error that nobody fetched, or a task that was forgotten, is logged by asyncio when it is collected."""
     reap_left()  # machines that other tests detached and ended
+    gc.collect()  # and what they left to it
     complaints: list[str] = []
 
     class Listener(logging.Handler):
@@ -207,15 +209,15 @@ def manager(private_directories: Path, shared_memory: Path) -> Iterator[MachineM
     before = everything_of_ours(private_directories, shared_memory)
     with MachineManager(shared_memory=shared_memory) as manager:
         yield manager
-    assert everything_of_ours(private_directories, shared_memory) == before
+    assert everything_of_ours(private_directories, shared_memory) - before == set()
 
 
-def everything_of_ours(runtime: Path, shared_memory: Path) -> dict[str, object]:
-    """What machines leave when they leave something."""
+def everything_of_ours(runtime: Path, shared_memory: Path) -> set[object]:
+    """What machines leave when they leave something. Compare by what came: what others left may go at any time."""
     return {
-        "children": sorted(child.name() for child in psutil.Process().children(recursive=True)),
-        "ram": sorted(path.name for path in shared_memory.iterdir()),
-        "files": sorted(str(path) for path in runtime.rglob("*") if path.name not in ("glassbox", ".lock")),
-        "threads": sorted(thread.name for thread in threading.enumerate()),
-        "descriptors": psutil.Process().num_fds(),
+        *psutil.Process().children(recursive=True),
+        *shared_memory.iterdir(),
+        *(path for path in runtime.rglob("*") if path.name not in ("glassbox", ".lock")),
+        *threading.enumerate(),
+        *open_files(),
     }

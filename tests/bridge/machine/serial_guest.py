@@ -54,6 +54,29 @@ class SerialGuest:
         assert status == "0", f"{command}: exit status {status}, {output}"
         return output.removesuffix(f"{end}=").replace("\r\n", "\n")
 
+    def start(self, command: str, until: str = "nanosleep") -> int:
+        """Start a command in the background; its process, once the kernel's stack of it has a function named so.
+
+        A shell has its prompt back before what it started has become another program, let alone done anything.
+        """
+        waits = f"until grep -qs {until} /proc/$!/stack; do sleep 0.1; done"
+        return int(self.run(f"{command} & {waits}; echo started=$!").rpartition("started=")[2])
+
+    def until_up(self) -> None:
+        """Wait until the demo guest is whole: its SSH daemon, whose keys take a while on a busy machine, comes last."""
+        listens = "grep -q ':0016 .* 0A ' /proc/net/tcp && grep -qs select /proc/$(pidof dropbear)/stack"
+        self.run(f"until {listens}; do sleep 0.2; done")
+
+    def rest(self) -> None:
+        """Wait until the demo guest is whole, and stop its workloads.
+
+        Not in the midst of packing the archive: what does that would go on, and end when it likes.
+        """
+        self.until_up()
+        alone = '[ $p -gt 1 ] && ! grep -qs "^PPid:.$p\\$" /proc/[0-9]*/status'
+        self.run(f"until p=$(pidof compressor); kill -STOP $p; {alone}; do kill -CONT $p; sleep 0.2; done")
+        self.run("killall -STOP counter allocator journal")
+
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
         """The machine stands still meanwhile: its RAM can be copied as it is at one instant."""

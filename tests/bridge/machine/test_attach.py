@@ -211,8 +211,8 @@ def test_busy_socket(
 
 
 def test_own_machines_sockets_are_taken(manager: MachineManager, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(qmp, "GREETING_TIMEOUT_S", 0.3)
     machine = manager.launch(make_guest())
+    monkeypatch.setattr(qmp, "GREETING_TIMEOUT_S", 0.3)
     assert machine.record is not None
     with pytest.raises(SocketTaken):
         manager.attach(machine.record.qmp_socket)

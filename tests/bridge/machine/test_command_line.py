@@ -99,7 +99,7 @@ def test_boards_run_with_all_media(manager: MachineManager, tmp_path: Path, mach
     disk.write_bytes(bytes(1 << 20))
     guest = counting_guest(tmp_path, machine_type=machine_type, disk=disk, cdrom=disk, floppy=disk, cpus=2)
     machine = manager.launch(guest, network=network)
-    assert machine.wait_ready(10)
+    assert machine.wait_ready(60)
     wait_until(lambda: counter_of(machine) > 0)
     assert len(machine.qmp("query-cpus-fast")) == 2
     assert len([drive for drive in machine.qmp("query-block") if "inserted" in drive]) == 3

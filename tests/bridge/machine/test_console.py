@@ -109,7 +109,7 @@ def test_writing_before_connecting(private_directories: Path) -> None:
 
 def test_guest_that_does_not_read_is_told_of_not_waited_for(manager: MachineManager, tmp_path: Path) -> None:
     machine = manager.launch(counting_guest(tmp_path, keeps_state=False))
-    assert machine.wait_ready(5)
+    assert machine.wait_ready(60)
     start = machine.console.position
     assert machine.info.pid is not None
     os.kill(machine.info.pid, signal.SIGSTOP)
@@ -133,7 +133,7 @@ def test_guest_that_does_not_read_is_told_of_not_waited_for(manager: MachineMana
 
 def test_many_readers_and_writers(manager: MachineManager, tmp_path: Path) -> None:
     machine = manager.launch(counting_guest(tmp_path, keeps_state=False))
-    assert machine.wait_ready(5)
+    assert machine.wait_ready(60)
     start = machine.console.position
 
     def write(letter: str) -> None:

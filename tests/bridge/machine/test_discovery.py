@@ -45,7 +45,7 @@ from bridge.machine.manager import MachineManager
 from tests.bridge.machine.conftest import counting_guest
 manager = MachineManager(shared_memory=Path(sys.argv[2]))
 machine = manager.launch(counting_guest(Path(sys.argv[1]), keeps_state=False), detach=sys.argv[3] == "detach")
-assert machine.wait_ready(10)
+assert machine.wait_ready(60)
 print(machine.info.pid, flush=True)
 if sys.argv[3] == "leave":
     manager.close()
@@ -126,7 +126,7 @@ def test_owned_machine_can_be_read_and_commanded(other: OtherGlassbox) -> None:
 
 def test_a_deleted_ram_file_is_told_by_the_list_and_by_the_owner(manager: MachineManager, tmp_path: Path) -> None:
     machine = manager.launch(counting_guest(tmp_path, keeps_state=False))
-    assert machine.wait_ready(5)
+    assert machine.wait_ready(60)
     assert discovery.summarise_machines()[0].message == ""
     assert machine.record is not None
     machine.record.ram_path.unlink()
@@ -410,10 +410,10 @@ def test_removed_ram_file_is_told_and_harms_nobody(manager: MachineManager, tmp_
 
 
 def test_two_visitors_at_once_take_turns(manager: MachineManager, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(qmp, "GREETING_TIMEOUT_S", 0.3)
     manager.launch(make_guest())
-    with discovery.control("bare") as first:
+    with discovery.control("bare") as first, monkeypatch.context() as patch:
         assert first.qmp("query-status")["running"] is True
+        patch.setattr(qmp, "GREETING_TIMEOUT_S", 0.3)
         with pytest.raises(SocketTaken), discovery.control("bare"):
             pass
     with discovery.control("bare") as second:

@@ -63,7 +63,7 @@ def test_launch_gives_a_running_machine_with_its_ram(manager: MachineManager) ->
 
 def test_the_guest_boots_and_prints(manager: MachineManager, tmp_path: Path) -> None:
     machine = manager.launch(floppy_guest(tmp_path, PRINT_READY, ready_marker=b"ready\n"))
-    assert machine.wait_ready(10)
+    assert machine.wait_ready(60)
     position, data = machine.console.read_since(0)
     assert data.endswith(b"ready\n")
     assert position == machine.console.position
@@ -87,6 +87,7 @@ def test_state_is_exact_after_every_command(manager: MachineManager) -> None:
     machine.resume()
     machine.resume()
     machine.reset()
+    wait_until(lambda: any(event.kind == "RESET" for event in events))  # QEMU resets after it has answered
     kinds = [event.kind for event in events if event.kind != "STATE"]
     assert kinds == ["STOP", "RESUME"] * 21 + ["RESET"]
     states = [event.detail["state"] for event in events if event.kind == "STATE"]
@@ -141,11 +142,13 @@ def test_memory_map_follows_the_firmware(
     manager: MachineManager, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("bridge.machine.machine._MAP_SETTLED_S", 0.3)
-    machine = manager.launch(make_guest())
+    machine = manager.launch(floppy_guest(tmp_path, PRINT_READY))  # no marker: nothing tells when it is up
     assert machine.ram is not None
     at_first = machine.ram.physical_map
     # The firmware copies itself to RAM below 1 MiB and makes that visible.
     wait_until(lambda: machine.ram is not None and machine.ram.physical_map.regions != at_first.regions)
+    wait_until(lambda: machine.console.read_since(0)[1].endswith(b"ready\n"))  # by then it is done with that
+    machine.refresh_physical_map()
     settled = machine.ram.physical_map
     machine.ram.physical_map = at_first
     machine.reset()
@@ -293,13 +296,14 @@ def test_quick_cycles_leave_nothing(manager: MachineManager) -> None:
 def test_qemu_killed_at_every_moment_of_its_start(manager: MachineManager, private_directories: Path) -> None:
     guest = make_guest(ram_bytes=16 << 20)
     errors: list[QemuFailed] = []
+    others = set(psutil.Process().children())  # of other tests in this process
     for delay_ms in range(0, 40, 2):
         started: list[int] = []
 
         def kill(delay_s: float = delay_ms / 1000, started: list[int] = started) -> None:
-            wait_until(lambda: bool(psutil.Process().children()))
+            wait_until(lambda: bool(set(psutil.Process().children()) - others))
             time.sleep(delay_s)
-            for child in psutil.Process().children():
+            for child in set(psutil.Process().children()) - others:
                 started.append(child.pid)
                 child.kill()
 

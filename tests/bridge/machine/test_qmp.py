@@ -48,7 +48,7 @@ class Server:
         with client:
             try:
                 talk(client)
-                self.done.wait(5)
+                self.done.wait(120)
             except OSError:
                 pass
 
@@ -93,8 +93,8 @@ def answering(*answers: Any) -> Talk:
     return talk
 
 
-def opened(background: BackgroundLoop, path: Path, **options: Any) -> QmpConnection:
-    return background.run(QmpConnection.open("m", path, timeout_s=0.5, **options))
+def opened(background: BackgroundLoop, path: Path, timeout_s: float = 60, **options: Any) -> QmpConnection:
+    return background.run(QmpConnection.open("m", path, timeout_s=timeout_s, **options))
 
 
 def closed(background: BackgroundLoop, connection: QmpConnection) -> None:
@@ -141,7 +141,7 @@ def test_any_bytes_give_a_typed_error(background: BackgroundLoop, tmp_path: Path
         client.shutdown(socket.SHUT_WR)
 
     with Server(tmp_path / "s", talk) as server, pytest.raises((NotQmp, SocketTaken)):
-        opened(background, server.path)
+        opened(background, server.path, 0.5)
 
 
 def test_endless_line_is_cut_off(background: BackgroundLoop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -162,7 +162,7 @@ def test_silence_is_a_taken_socket(background: BackgroundLoop, tmp_path: Path) -
     with Server(tmp_path / "s", lambda client: None) as server:
         begin = time.monotonic()
         with pytest.raises(SocketTaken):
-            opened(background, server.path)
+            opened(background, server.path, 0.5)
         assert time.monotonic() - begin < 30
 
 
@@ -180,7 +180,7 @@ def test_full_queue_is_a_taken_socket(background: BackgroundLoop, tmp_path: Path
             except BlockingIOError:
                 break
         with pytest.raises(SocketTaken):
-            opened(background, tmp_path / "s")
+            opened(background, tmp_path / "s", 0.5)
         for client in waiting:
             client.close()
 
@@ -227,7 +227,7 @@ def test_answers_that_make_no_sense(background: BackgroundLoop, tmp_path: Path, 
     with Server(tmp_path / "s", answering(answer)) as server:
         connection = opened(background, server.path)
         with pytest.raises(MachineError) as caught:
-            background.run(connection.execute("x", timeout_s=1))
+            background.run(connection.execute("x", timeout_s=60))
         assert not isinstance(caught.value, QmpTimeout)
         closed(background, connection)
 
@@ -262,7 +262,7 @@ def test_hanging_up_is_told_and_ends_what_waits(background: BackgroundLoop, tmp_
         with pytest.raises(MachineGone, match="hung up before it answered 'x'"):
             background.run(connection.execute("x"))
         assert lost.wait(60)
-        background.run(connection.wait_closed(1))
+        background.run(connection.wait_closed(60))
         assert not connection.is_open
         with pytest.raises(MachineGone):
             background.run(connection.execute("y"))

@@ -81,13 +81,16 @@ def test_a_running_guest_reads_what_we_read(ram_path: Path) -> None:
             before.offset_from_paddr(0xF0000)
         # The firmware copies itself into the RAM behind its ROM, makes that visible, and runs on from there.
         guest.qmp("cont")
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 240
         with GuestRam.open(ram_path, before) as ram:
-            while np.count_nonzero(ram.bytes[0xF0000:0x100000]) < 30_000:
+            while True:
+                guest.qmp("stop")
+                ram.physical_map = after = query_physical_map(guest.qmp, "ram")
+                if any(region.paddr <= 0xF0000 < region.paddr_end for region in after.regions):
+                    break
                 assert time.monotonic() < deadline, "the firmware is in RAM by now"
+                guest.qmp("cont")
                 time.sleep(0.05)
-            guest.qmp("stop")
-            ram.physical_map = after = query_physical_map(guest.qmp, "ram")
             assert after.offset_from_paddr(0xF0000) == 0xF0000
             compared = 0
             for region in after.regions:
@@ -110,7 +113,7 @@ def test_what_a_guest_wrote_on_both_sides_of_the_hole_is_found(ram_path: Path, m
     devices += ["-device", "floppy,drive=disk"] if machine == "pc" else ["-device", "ide-hd,drive=disk"]
     with qemu(ram_path, "4G", machine, *devices) as guest:
         guest.qmp("cont")
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 240
         while not serial.exists() or boot_sector.BANNER not in serial.read_bytes():
             assert time.monotonic() < deadline, "the boot sector has written everything"
             time.sleep(0.05)
@@ -323,7 +326,7 @@ def test_impossible_maps_are_refused(ranges: list[tuple[int, int, str]]) -> None
 def test_hostile_text_is_refused_quickly() -> None:
     good = _mtree(PC_4G)
     rng = random.Random(7)
-    started = time.perf_counter()
+    started = time.process_time()
     texts = [
         "",
         "FlatView #0\n" * 1000,
@@ -347,7 +350,7 @@ def test_hostile_text_is_refused_quickly() -> None:
         except PhysicalMapUnreadable:
             continue
         assert all(0 <= region.offset <= region.offset_end <= 4 * GIB for region in physical_map.regions)
-    assert time.perf_counter() - started < 20
+    assert time.process_time() - started < 20
 
 
 @pytest.mark.parametrize("answer", [None, "12", 0, -1, True, 1 << 60, 4096.0, [], {}])

@@ -309,9 +309,10 @@ def test_no_page_tears_between_the_threads() -> None:
         thread.start()
         latest = np.zeros(n_pages, np.uint64)
         n_taken = 0
-        deadline = time.monotonic() + 1.5
+        began_s = time.monotonic()
         try:
-            while time.monotonic() < deadline:
+            while time.monotonic() < began_s + 1.5 or n_taken <= 20:
+                assert time.monotonic() < began_s + 240, f"{n_taken} pages were taken"
                 pages, data, _ = bench.take(n_pages)
                 values = data.view(np.uint64)
                 assert (values == values[:, :1]).all(), "torn"
@@ -324,7 +325,6 @@ def test_no_page_tears_between_the_threads() -> None:
         pages, data, _ = bench.take(n_pages)
         latest[pages] = data.view(np.uint64)[:, 0]
         assert latest.tolist() == last_value * n_pages
-        assert n_taken > 20
 
 
 def test_memory_that_is_zero_costs_the_shadow_none() -> None:
@@ -488,13 +488,13 @@ def picture():
     assert Path(kept).parent == compiled.kept_code_dir(), kept
 threads = [threading.Thread(target=work, daemon=True) for work in (scanner, picture)]
 [thread.start() for thread in threads]
-[thread.join(60) for thread in threads]
+[thread.join(300) for thread in threads]
 print([thread.is_alive() for thread in threads])
 """
     root = Path(__file__).resolve().parents[3]
     for _ in range(4):
         ended = subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=150, cwd=root
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=700, cwd=root
         )
         assert ended.stdout.strip() == "[False, False]", ended.stderr
         assert not ended.stderr

@@ -87,5 +87,7 @@ def counting(tmp_path: Path, shared_memory: Path, private_directories: Path) -> 
         made = Counting(machine, TraceSession(machine), machine.record.ram_path)
         made.write(DONE, bytes(4))
         wait_until(lambda: (made.machine.ram is not None) and made.word(0x7C00) == 0x8EC031FA)
+        before = made.word(WAITED)
+        wait_until(lambda: made.word(WAITED) > before)  # the firmware, whose memory this is as well, is behind it
         yield made
         machine.stop()

@@ -171,7 +171,8 @@ def test_a_guest_is_not_held_by_a_reader_that_died(counting: Counting) -> None:
 def test_samples_say_where_it_is(counting: Counting) -> None:
     counting.trace.set(Wish(Mode.COUNTERS, samples_per_s=2000))
     counting.count()
-    wait_until(lambda: int(counting.trace.memory.plugin["sample_head"]) > 400)
+    counted = int(counting.trace.memory.plugin["sample_head"])
+    wait_until(lambda: int(counting.trace.memory.plugin["sample_head"]) > counted + 400)
     samples, lost = counting.trace.samples()
     assert lost == 0
     counts = counting.trace.counts()

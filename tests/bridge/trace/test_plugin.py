@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from bridge.machine.qemu_binary import find_qemu
+from bridge.machine.qemu_binary import QemuBinary, find_qemu
+from bridge.trace import plugin_file
 from bridge.trace.layout import layout
 from bridge.trace.modes import Filters, Mode, Recorded, Wish
 from bridge.trace.plugin_file import BUILT, plugin_for
@@ -132,6 +133,24 @@ def test_the_choice_is_kept_and_made_anew_for_other_builds(private_directories: 
     assert refused.path is None
     assert "takes none of the plugins" in refused.reason
     assert plugin_for(qemu) == first
+
+
+def test_a_trial_that_took_too_long_is_made_again(
+    private_directories: Path,  # noqa: F811
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    slow = tmp_path / "qemu"
+    slow.write_text(f"#!/bin/sh\n[ -e {tmp_path}/quick ] || exec sleep 60\n")
+    slow.chmod(0o755)
+    qemu = QemuBinary(slow, (10, 0, 0), "", "slow")
+    with monkeypatch.context() as patch:
+        patch.setattr(plugin_file, "_TRIAL_LIMIT_S", 0.1)
+        tried = plugin_for(qemu)
+    assert tried.path is None
+    assert "could not be tried out" in tried.reason
+    (tmp_path / "quick").touch()
+    assert plugin_for(qemu).path is not None
 
 
 def test_wishes_that_make_no_sense_are_refused() -> None:

@@ -12,6 +12,7 @@ import pytest
 from bridge.kernel.details import NoSuchProcess
 from bridge.kernel.kernel import find_kernel
 from bridge.kernel.snapshot import Introspector
+from bridge.machine import qmp
 from bridge.machine.discovery import open_ram, stop_machine
 from bridge.machine.errors import MachineError, NoSuchMachine
 from bridge.machine.guest import Guest
@@ -55,6 +56,7 @@ def test_what_is_not_there_or_too_much_is_refused(access: Access) -> None:
 
 
 def test_many_may_ask_at_once_and_who_waits_too_long_is_told(access: Access, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(access_module, "WAIT_S", 600.0)
     answers: list[int] = []
     threads = [threading.Thread(target=lambda: answers.append(len(access.ask(NAME, "slabs")))) for _ in range(8)]
     for thread in threads:
@@ -113,6 +115,7 @@ def test_a_machine_that_hangs_holds_up_nobody_who_asks_of_another(
             ended.set()
 
     monkeypatch.setattr(access_module, "open_ram", noted)
+    monkeypatch.setattr(qmp, "GREETING_TIMEOUT_S", 600.0)  # it hangs for as long as it is held
     opened = Access({NAME: demo_dump})
     opened.read(NAME, 0, 1)
     with MachineManager() as manager:
@@ -154,7 +157,7 @@ def test_a_machine_that_ends_is_let_go_of_and_its_successor_is_another(demo_gues
         assert opened.sighting("one", fresh_s=0).consistency in ("live", "retried")
         first.pause()
         before = opened.sighting("one", fresh_s=0).taken_s
-        assert opened.sighting("one").taken_s == before  # fresh enough
+        assert opened.sighting("one", fresh_s=600).taken_s == before  # fresh enough
         paused = opened.sighting("one", fresh_s=0)
         assert paused.taken_s > before
         assert paused.consistency == "frozen"

@@ -199,7 +199,11 @@ def test_an_expression_that_would_take_for_ever_is_ended_and_keeps_what_was_foun
     data[50:54] = list(b"here")
     limits = Limits(window_s=1.0)
     with ram_of(data) as (_, ram):
-        result = Searcher(ram, limits=limits).search(regex(first))
+        for _ in range(5):
+            result = Searcher(ram, limits=limits).search(regex(first))
+            ended_at = re.search(r"memory from 0x(\w+) on", " ".join(result.notes))
+            if ended_at is not None and int(ended_at[1], 16) > 200 * PAGE_BYTES:
+                break  # else it had no turn for a second, where there was nothing to do
     assert spans(result)[0] == (50, 4)
     assert not result.complete
     (note,) = result.notes
@@ -326,7 +330,7 @@ def test_the_process_ends_with_who_asked() -> None:
         connection.send_bytes(json.dumps(job).encode())
         assert json.loads(connection.recv_bytes()) == {"ready": True}
         connection.close()
-        assert child.wait(20) == 0
+        assert child.wait(240) == 0
 
 
 # ----- rules
