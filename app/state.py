@@ -40,6 +40,8 @@ from app.transfer_ui import TransferUi
 from app.upload_rate import UploadRate
 from app.video_memory_use import MemoryUse
 from app.volatility_ui import VolatilityUi
+from app.watching import Watchings
+from app.writers_ui import WritersUi
 from bridge.machine.manager import AnyMachine, MachineManager
 
 if TYPE_CHECKING:
@@ -171,6 +173,8 @@ class AppState:
     readings: Readings
     people: People = field(default_factory=People)
     tracers: Tracers = field(default_factory=Tracers)
+    watchings: Watchings = field(init=False)
+    writers: WritersUi = field(default_factory=WritersUi)
     presets: TransferPresets
     histograms: Histograms
     transfer: TransferUi = field(default_factory=TransferUi)
@@ -233,6 +237,9 @@ class AppState:
     half_life_drag_s: float | None = None  # what the slider shows while it is dragged
     own_keys: frozenset[str] = frozenset()  # chords that the focused panel takes itself; it says so in each frame
     quitting: bool = False
+
+    def __post_init__(self) -> None:
+        self.watchings = Watchings(self.tracers)
 
     def machine(self, name: str | None = None) -> AnyMachine | None:
         """Return the machine called `name`, or the current one; None where it is gone."""

@@ -119,6 +119,11 @@ class Tracer:
             return "The machine has ended."
         return "" if self.machine.trace is not None else self.machine.trace_problem
 
+    @property
+    def tasks(self) -> Mapping[int, str]:
+        """Processes by the word that names a task, as the kernel's own records told last."""
+        return self._told.tasks
+
     def latest(self) -> Look | None:
         """The newest look; None before the first, and when it went off."""
         return self._latest

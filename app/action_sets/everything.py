@@ -20,6 +20,7 @@ from app.action_sets.sql import sql_actions
 from app.action_sets.views import view_actions
 from app.action_sets.volatility import volatility_actions
 from app.action_sets.volumes import volume_actions
+from app.action_sets.watching import watching_actions
 from app.action_sets.window_frame import Frame
 from app.action_sets.windows import window_actions
 from app.actions import Action
@@ -34,6 +35,7 @@ def all_actions(session: Session, frame: Frame) -> list[Action]:
         view_actions,
         pane_actions,
         process_actions,
+        watching_actions,
         volume_actions,
         slice_actions,
         look_actions,

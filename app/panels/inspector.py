@@ -9,7 +9,7 @@ from imgui_bundle import imgui
 
 from app.code_names import KERNEL_HALF
 from app.layout import INSPECTOR
-from app.panels import story
+from app.panels import story, writers
 from app.theme import u32
 from app.widgets.disassembly import DisassemblyEvent, DisassemblyView
 from app.widgets.hexview import HexView
@@ -47,6 +47,7 @@ def draw(state: AppState, ui: Ui) -> None:
         if address is None:
             ui.wrapped("This part of the RAM file is not mapped into the guest's address space.", ui.theme.text_dim)
             return
+        writers.draw(state, ui, place, address)
         ui.gap(2)
         _views(state, ui, place, ram, address, told)
 
