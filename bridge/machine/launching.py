@@ -55,6 +55,8 @@ class LaunchPlan:
     save_key: str | None
     """Under which to keep the state once the guest is up."""
     report: Callable[[str, float], None]
+    traceable: bool = True
+    """With the plugin that watches the guest's execution, where QEMU takes it."""
 
 
 async def start(machine: Machine, plan: LaunchPlan, background: BackgroundLoop) -> None:
@@ -138,6 +140,9 @@ def _prepare_trace(machine: Machine, plan: LaunchPlan) -> PluginFiles | None:
     machine.trace, machine.trace_problem = None, ""
     if record.accelerator != "tcg":
         machine.trace_problem = "Under KVM the processor runs the guest itself: only an emulated machine can be traced."
+        return None
+    if not plan.traceable:
+        machine.trace_problem = "It was started without the plugin that watches execution, as was asked for."
         return None
     choice = plugin_for(plan.qemu)
     if choice.path is None:

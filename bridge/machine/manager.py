@@ -58,9 +58,12 @@ _ENDING = "This Glassbox is ending; it starts no more machines."
 class MachineManager:
     """Owns machines. Thread-safe. `close` it in the end (it does so itself when the interpreter ends in order)."""
 
-    def __init__(self, *, shared_memory: Path = SHARED_MEMORY) -> None:
-        """`shared_memory` is where RAM files go; it should be a tmpfs."""
+    def __init__(self, *, shared_memory: Path = SHARED_MEMORY, traceable: bool = True) -> None:
+        """`shared_memory` is where RAM files go; it should be a tmpfs. `traceable`: machines have the plugin that
+        watches execution.
+        """
         self._shared_memory = shared_memory
+        self._traceable = traceable
         self._lock = threading.RLock()
         self._machines: dict[str, Machine] = {}
         self._dumps: dict[str, OpenedDump] = {}
@@ -139,6 +142,7 @@ class MachineManager:
                 resume_key=None if cold else key,
                 save_key=key,
                 report=report.keep,
+                traceable=self._traceable,
             )
             try:
                 record.save()

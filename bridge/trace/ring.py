@@ -52,6 +52,11 @@ class RingReader:
         """How long the guest was held back for a reader."""
         return int(self._ends["waited_ns"]) / 1e9
 
+    @property
+    def position(self) -> int:
+        """The number of the record that is next."""
+        return self._next
+
     def waiting(self) -> int:
         """Records that can be taken."""
         return max(0, min(int(self._ends["head"]) - self._next, self._memory.ring_records))
