@@ -67,9 +67,9 @@ def run(options: argparse.Namespace) -> int:
 
 def _note_basis(seen: Watched) -> None:
     if seen.weights.by == "instructions":
-        print_note("The guest was idle for nearly all of the time: shares are of the instructions that it ran.")
+        print_note("There are few samples, as of an idle guest: shares are of the instructions that it ran.")
     elif seen.weights.by == "records":
-        print_note("There are few samples: shares are of the time between the entries of blocks.")
+        print_note("Shares are of the time between the recorded entries of blocks.")
 
 
 def _told(hot: Hot) -> str:

@@ -117,6 +117,8 @@ def _functions(seen: Watched, found: Reached) -> list[dict[str, Any]]:
 def _over_memory(
     options: argparse.Namespace, origin: tuple[Kind, int], target: tuple[Kind, int] | None
 ) -> dict[str, Any]:
+    if options.recording is not None:
+        raise UsageError("a recording has no memory of its guest: name a machine, or a dump with --dump FILE")
     with kernel_source(options) as source:
         snapshot = source.look()
         ram = source.kernel.reader.ram

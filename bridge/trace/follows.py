@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,8 @@ from bridge.trace.layout import layout
 
 MOST_EDGES = 1 << 22
 """That are kept. A system has about as many as it has blocks; who has more keeps the ones that were taken most."""
+MOST_TASKS = 1 << 12
+"""That are told apart; a recording may claim any number."""
 _CHUNK = 1 << 20
 _PENDING = 1 << 22
 _LONGEST_S = 1e-3
@@ -51,6 +54,8 @@ class FollowCounter:
         self._last: dict[int, _Last] = {}
         self._pending: list[NDArray[np.uint64]] = []
         self._pending_length = 0
+        self._task_numbers: dict[int, int] = {}
+        self._task_counts: dict[int, int] = {}
         self._keys = np.empty(0, np.uint64)
         self._counts = np.empty(0, np.int64)
         self.entered = np.zeros(blocks, np.int64)
@@ -70,6 +75,7 @@ class FollowCounter:
             kinds = part["kind"] == known["RECORD_BLOCK"]
             # The words of a registers' record lie where others have their time.
             self._take(part["vcpu"], part["sequence"], kinds, part["block"], part["tsc"], per_s, lost)
+            self._note_tasks(part["block"][kinds], part["value"][kinds])
 
     def feed_columns(
         self,
@@ -78,11 +84,40 @@ class FollowCounter:
         blocks: NDArray[Any],
         ns: NDArray[Any],
         breaks: NDArray[np.bool_],
+        tasks: NDArray[Any],
     ) -> None:
-        """Take (n,) records as columns, as recordings have them. At those in `breaks` something is missing."""
+        """Take (n,) records as columns, as recordings have them. At those in `breaks` something is missing; `tasks` are
+        the words of the tasks that entered blocks, 0 where not known.
+        """
         for first in range(0, len(vcpus), _CHUNK):
             part = slice(first, first + _CHUNK)
             self._take(vcpus[part], None, are_blocks[part], blocks[part], ns[part], 1e9, breaks[part])
+            self._note_tasks(blocks[part][are_blocks[part]], tasks[part][are_blocks[part]])
+
+    def _note_tasks(self, blocks: NDArray[Any], tasks: NDArray[Any]) -> None:
+        if not len(tasks) or not tasks.any():
+            return
+        # A task runs for many blocks, so that the places where they change are few.
+        begins = np.concatenate([[0], np.flatnonzero(tasks[1:] != tasks[:-1]) + 1])
+        numbers = [self._task_number(task) for task in tasks[begins].tolist()]
+        number = np.repeat(np.array(numbers, np.uint64), np.diff(np.append(begins, len(tasks))))
+        known = (blocks < self._blocks) & (number < MOST_TASKS) & (tasks != 0)
+        keys, counts = np.unique((number[known] << np.uint64(32)) | blocks[known], return_counts=True)
+        for key, count in zip(keys.tolist(), counts.tolist(), strict=True):
+            self._task_counts[key] = self._task_counts.get(key, 0) + count
+
+    def _task_number(self, task: int) -> int:
+        if len(self._task_numbers) < MOST_TASKS:
+            return self._task_numbers.setdefault(task, len(self._task_numbers))
+        return self._task_numbers.get(task, MOST_TASKS)
+
+    def tasks(self) -> dict[int, Counter[int]]:
+        """By block: the words of the tasks that entered it, and how often."""
+        words = list(self._task_numbers)
+        found: dict[int, Counter[int]] = {}
+        for key, count in self._task_counts.items():
+            found.setdefault(key & 0xFFFFFFFF, Counter())[words[key >> 32]] = count
+        return found
 
     def _take(
         self,

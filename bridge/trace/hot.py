@@ -91,7 +91,7 @@ class Weights:
     """(n,): they sum to 1, or are all 0."""
     by: Basis
     tasks: dict[int, Counter[int]]
-    """Of blocks that samples met: the words of the tasks that ran."""
+    """Of blocks that samples met, or that have records: the words of the tasks that ran."""
     samples: int
     idle_share: float
 
@@ -106,9 +106,10 @@ class Weights:
             by = "records" if program.seconds.any() else "instructions"
             values = program.seconds.copy() if by == "records" else program.entered * program.instructions.astype(float)
         values[:1] = 0.0
-        tasks: dict[int, Counter[int]] = {}
-        for block, task in zip(busy["block"].tolist(), busy["task"].tolist(), strict=True):
-            tasks.setdefault(block, Counter())[task] += 1
+        tasks: dict[int, Counter[int]] = {} if by == "samples" else dict(program.tasks)
+        if by == "samples" or not tasks:
+            for block, task in zip(busy["block"].tolist(), busy["task"].tolist(), strict=True):
+                tasks.setdefault(block, Counter())[task] += 1
         idle_share = 1.0 - len(busy) / len(known) if len(known) else 0.0
         return cls(values / (values.sum() or 1.0), by, tasks, len(busy), idle_share)
 

@@ -5,10 +5,11 @@ Edges are those that were seen where records of blocks tell; otherwise those tha
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,24 @@ from bridge.trace.session import Counts
 _NOTHING = np.empty(0, np.int64)
 _NO_EDGES = Edges(_NOTHING, _NOTHING, _NOTHING, False)
 _PAGE = np.uint64(12)
+
+
+_BLOCK, _DISCONTINUITY = 0, 5
+"""Kinds of a recording's rows, by `record_columns.KINDS`, whose module loads a compiler."""
+_ROWS = 1 << 20
+
+
+class Recorded(Protocol):
+    """What is needed of a `recorded.Recording`, which loads Parquet's library."""
+
+    @property
+    def metadata(self) -> Mapping[str, Any]: ...
+    @property
+    def blocks(self) -> NDArray[Any]: ...
+    @property
+    def entered(self) -> NDArray[np.int64]: ...
+    def code_of(self, number: int) -> bytes: ...
+    def batches(self, columns: Sequence[str], most_rows: int) -> Iterator[dict[str, NDArray[Any]]]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +68,8 @@ class Program:
     edges: Edges
     seconds: NDArray[np.float64]
     """(n,): that each took by records; zeros where there are none."""
+    tasks: dict[int, Counter[int]]
+    """By block: the words of the tasks that entered it, by records; empty where there are none."""
 
     def __init__(
         self,
@@ -67,6 +88,7 @@ class Program:
         self.code_of = code_of
         self.edges = _NO_EDGES
         self.seconds = np.zeros(count)
+        self.tasks = {} if follows is None else follows.tasks()
         self._decoded: dict[int, Decoded] = {}
         measured = _NO_EDGES if follows is None else follows.edges()
         if follows is not None and len(measured):
@@ -95,6 +117,19 @@ class Program:
             entered[: len(before.blocks)] -= before.total.astype(np.int64)
         blocks = counts.blocks
         return cls(blocks, entered, lambda number: code_of(blocks[number]), follows)
+
+    @classmethod
+    def from_recording(cls, recording: Recorded) -> Program:
+        """Of what was recorded. Raises BadRecording."""
+        follows: FollowCounter | None = None
+        # Of some blocks alone nothing says who followed whom.
+        if recording.metadata.get("one_of", 1) == 1:
+            follows = FollowCounter(len(recording.blocks))
+            for batch in recording.batches(("vcpu", "kind", "block", "ts", "value"), _ROWS):
+                kinds = batch["kind"]
+                columns = (batch["vcpu"], kinds == _BLOCK, batch["block"], batch["ts"], kinds == _DISCONTINUITY)
+                follows.feed_columns(*columns, batch["value"])
+        return cls(recording.blocks, recording.entered, recording.code_of, follows)
 
     def __len__(self) -> int:
         return len(self.starts)

@@ -62,7 +62,7 @@ def test_edges_are_what_followed_what_on_one_vcpu(
             breaks[:1] = lost > 0
             kinds = records["kind"] == known["RECORD_BLOCK"]
             ns = records["tsc"].astype(np.int64)
-            counter.feed_columns(records["vcpu"], kinds, records["block"], ns, breaks)
+            counter.feed_columns(records["vcpu"], kinds, records["block"], ns, breaks, records["value"])
         else:
             counter.feed(records)
     assert as_edges(counter) == expected
