@@ -152,6 +152,7 @@ def _recorded(path: Path) -> Watched:
 
     def find(symbol: str) -> NDArray[np.int64] | None:
         names = (recording.name_of(n)[0].partition(" + ")[0] for n in program.ran.tolist())
-        return program.ran[np.fromiter((name == symbol for name in names), bool, len(program.ran))]
+        found: NDArray[np.int64] = program.ran[np.fromiter((name == symbol for name in names), bool, len(program.ran))]
+        return found
 
     return Watched(path.name, program, weights, naming, 0.0, find)

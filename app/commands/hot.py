@@ -88,8 +88,9 @@ def _told(hot: Hot) -> str:
     ]
     head = ("TIME", "ENTERED", "PC", "SYMBOL", "PROCESS", "LOOPS", "CLASS", "INSTRUCTIONS")
     table = format_table(head, rows, right=frozenset({0, 1, 5}))
-    total = f"{hot.entered:,} blocks were entered, {hot.instructions:,} instructions run; idle for {hot.idle_share:.0%}"
-    return f"{table}\n\n{total}."
+    total = f"{hot.entered:,} blocks were entered, {hot.instructions:,} instructions run"
+    idle = f"; idle for {hot.idle_share:.0%}" if hot.samples or hot.idle_share else ""
+    return f"{table}\n\n{total}{idle}."
 
 
 def _print_paths(seen: Watched, paths: tuple[HotPath, ...], *, as_json: bool) -> None:

@@ -15,6 +15,7 @@ from app.kernel_source import kernel_source
 from app.numbers import BadNumber, parse_address
 from app.output import format_bytes, format_table, plural, print_json, print_note, print_text, printable
 from app.watched import Watched, add_watch_arguments, watched
+from bridge.trace.follows import Edges
 from bridge.trace.pointers import Kind, PointerGraph
 from bridge.trace.reach import PAGE_BYTES, Reached, page_ranges, reach
 
@@ -34,6 +35,11 @@ def configure(parser: argparse.ArgumentParser, _part: str) -> None:
     )
     parser.add_argument("--to", dest="target", metavar="PLACE", help="also show a shortest way to there")
     parser.add_argument("--back", action="store_true", help="what leads to it, instead of where it leads")
+    parser.add_argument(
+        "--returns",
+        action="store_true",
+        help="of code: over returns and interrupts too, to whoever called; without, what runs because of it",
+    )
     parser.add_argument("--top", type=row_limit, default=_ROWS, metavar="N", help=f"rows, {_ROWS} by default; 0: all")
     add_watch_arguments(parser, 2.0)
 
@@ -70,12 +76,13 @@ def _over_code(options: argparse.Namespace) -> dict[str, Any]:
         program = seen.program
         starts = seen.at(options.origin)
         targets = None if options.target is None else seen.at(options.target)
-        found = reach(program.flow.reversed() if options.back else program.flow, starts.tolist())
+        flow = program.flow if options.returns else program.flow_within_functions
+        found = reach(flow.reversed() if options.back else flow, starts.tolist())
         rows = _functions(seen, found)
         path = [] if targets is None else _path(found, targets.tolist(), back=options.back)
         physical, sizes = program.physical[found.found], program.sizes[found.found]
         in_ram = physical != np.uint64((1 << 64) - 1)
-        taken = _taken(seen)
+        taken = _taken(program.edges if options.returns else program.within_functions)
         steps = [
             {
                 "block": n,
@@ -91,8 +98,7 @@ def _over_code(options: argparse.Namespace) -> dict[str, Any]:
         return _document(options, plural(len(found.found), "block"), len(found.found), rows, steps, ranges, notes)
 
 
-def _taken(seen: Watched) -> dict[tuple[int, int], int]:
-    edges = seen.program.edges
+def _taken(edges: Edges) -> dict[tuple[int, int], int]:
     if not edges.measured:
         return {}
     pairs = zip(edges.sources.tolist(), edges.targets.tolist(), strict=True)

@@ -80,7 +80,7 @@ def flow_around(
     program: Program, held: NDArray[np.int64], steps: int, title: str, weights: Weights, naming: Naming
 ) -> FlowView:
     """The blocks that are at most so many edges from those that are `held`, either way."""
-    forward, back = program.flow, program.flow.reversed()
+    forward, back = program.flow_within_functions, program.flow_within_functions.reversed()
     found: dict[int, int] = dict.fromkeys(held.tolist(), 0)
     queue = deque(found)
     while queue and len(found) <= MOST_BLOCKS:

@@ -166,15 +166,19 @@ class FollowCounter:
         self.entered += np.bincount(blocks[places][blocks[places] < self._blocks], minlength=self._blocks)
         follows = np.flatnonzero((pieces[1:] == pieces[:-1]) & (numbers[1:] != 0) & (numbers[:-1] != 0))
         from_, to = numbers[follows], numbers[follows + 1]
-        self._keep((from_ << np.uint64(32)) | to)
+        self._keep(from_, to)
         if np.isfinite(per_s):
             took = np.clip((when[follows + 1] - when[follows]) / per_s, 0.0, _LONGEST_S)
             self.seconds += np.bincount(from_.astype(np.int64), took, self._blocks)
         whole = len(numbers) > 0 and pieces[-1] == piece[-1]
         self._last[vcpu] = _Last(sequence, int(numbers[-1]) if whole else 0, float(when[-1]) if whole else 0.0)
 
-    def _keep(self, keys: NDArray[np.uint64]) -> None:
-        found, counts = np.unique(keys, return_counts=True)
+    def _keep(self, from_: NDArray[np.uint64], to: NDArray[np.uint64]) -> None:
+        if self._blocks <= 1 << 16:  # half as wide is sorted in half the time
+            packed, counts = np.unique(((from_ << np.uint64(16)) | to).astype(np.uint32), return_counts=True)
+            found = ((packed >> np.uint32(16)).astype(np.uint64) << np.uint64(32)) | (packed & np.uint32(0xFFFF))
+        else:
+            found, counts = np.unique((from_ << np.uint64(32)) | to, return_counts=True)
         if self._pending_length + len(found) > _PENDING:
             self._merge()
         self._pending.append(np.concatenate([found, counts.astype(np.uint64)]))

@@ -49,6 +49,9 @@ _TOUCH_NOTHING = frozenset({"lea", "nop"})  # whatever their operands look like
 _SPECIAL = re.compile(r"\b[cd]r\d")
 """Registers that only the kernel has to do with."""
 _IO = frozenset({"in", "out", "insb", "insw", "insd", "outsb", "outsw", "outsd"})
+_RETURNS = frozenset({"sysret", "sysretq", "sysexit", "sysexitq"})
+_ENTERS = frozenset({"syscall", "sysenter"})
+_WAITS = frozenset({"hlt", "mwait", "mwaitx"})
 _MODES = {16: capstone.CS_MODE_16, 32: capstone.CS_MODE_32, 64: capstone.CS_MODE_64}
 
 
@@ -68,8 +71,13 @@ def _plain_engine(bits: int) -> capstone.Cs:
 class _Traits:
     vector: bool
     privileged: bool
+    jumps: bool
+    calls: bool
+    returns: bool
+    interrupts: bool
 
 
+_NO_TRAITS = _Traits(*[False] * 6)
 _TRAITS: dict[tuple[str, bool], _Traits] = {}
 
 
@@ -79,7 +87,14 @@ def _traits(mnemonic: str, special: bool, code: bytes, at: int, bits: int) -> _T
     if known is None:
         insn = next(_engine(bits).disasm(code, at), None)
         groups = set() if insn is None else set(insn.groups)
-        known = _Traits(not _VECTOR.isdisjoint(groups), x86_const.X86_GRP_PRIVILEGE in groups)
+        known = _Traits(
+            not _VECTOR.isdisjoint(groups),
+            x86_const.X86_GRP_PRIVILEGE in groups,
+            x86_const.X86_GRP_JUMP in groups,
+            x86_const.X86_GRP_CALL in groups,
+            bool(groups & {x86_const.X86_GRP_RET, x86_const.X86_GRP_IRET}) or mnemonic in _RETURNS,
+            x86_const.X86_GRP_INT in groups or mnemonic in _ENTERS,
+        )
         _TRAITS[mnemonic, special] = known
     return known
 
@@ -98,6 +113,7 @@ def decode(code: bytes, at: int, bits: int = 64) -> Decoded:
     found: list[Instruction] = []
     memory = vector = 0
     privileged = io = False
+    mnemonic, operands, traits = "", "", _NO_TRAITS
     for address, size, mnemonic, operands in plain(code, at, bits):
         offset = address - at
         found.append(Instruction(offset, size, f"{mnemonic} {operands}".strip()))
@@ -107,8 +123,6 @@ def decode(code: bytes, at: int, bits: int = 64) -> Decoded:
         vector += traits.vector
         privileged = privileged or traits.privileged
         io = io or mnemonic.split()[-1] in _IO
-    end = found[-1].offset + found[-1].size if found else 0
-    last = _last(code, found[-1].offset, end, at, bits) if found else None
     kind = BlockClass.ALU
     if io:
         kind = BlockClass.IO
@@ -118,9 +132,12 @@ def decode(code: bytes, at: int, bits: int = 64) -> Decoded:
         kind = BlockClass.VECTOR
     elif memory * 2 >= len(found) > 0:
         kind = BlockClass.MEMORY
-    elif 0 < len(found) <= _SHORT and last is not None and _branches(last):
+    elif 0 < len(found) <= _SHORT and traits.jumps:
         kind = BlockClass.BRANCHY
-    return Decoded(tuple(found), _successors(last, at, end), kind)
+    if not found:
+        return Decoded((), (), kind)
+    end = _ending(mnemonic, operands, traits, at, found[-1].offset + found[-1].size)
+    return Decoded(tuple(found), end.successors, kind)
 
 
 def bits_at(address: int) -> int:
@@ -141,43 +158,40 @@ class Ending:
     """By a call: it goes on behind itself when that has returned."""
     returns: bool
     """By a return, to whoever called or was interrupted."""
+    is_open: bool
+    """It goes, or may go, where only the run shows."""
+    waits: bool
+    """For an interrupt."""
     size: int
     """Its bytes that are instructions."""
 
 
+_NO_ENDING = Ending((), False, False, True, False, 0)
+
+
 def ending(code: bytes, at: int, bits: int = 64) -> Ending:
-    """How a block ends, by a look at its last instruction alone, which is several times as quick as `decode`."""
-    first, end = 0, 0
-    for offset, size, _, _ in plain(code, 0, bits):
-        first, end = offset, offset + size
-    last = _last(code, first, end, at, bits)
-    groups = set() if last is None else set(last.groups)
-    returns = bool(groups & {x86_const.X86_GRP_RET, x86_const.X86_GRP_IRET})
-    return Ending(_successors(last, at, end), x86_const.X86_GRP_CALL in groups, returns, end)
+    """How a block ends. Quicker than `decode`."""
+    found = list(plain(code, at, bits))
+    if not found:
+        return _NO_ENDING
+    address, size, mnemonic, operands = found[-1]
+    offset = address - at
+    traits = _traits(mnemonic, False, code[offset : offset + size], address, bits)
+    return _ending(mnemonic, operands, traits, at, offset + size)
 
 
-def _last(code: bytes, first: int, end: int, at: int, bits: int) -> capstone.CsInsn | None:
-    return next(_engine(bits).disasm(code[first:end], at + first), None)
+def _ending(mnemonic: str, operands: str, traits: _Traits, at: int, end: int) -> Ending:
+    name = mnemonic.split()[-1]
+    targets: list[int] = []
+    direct = _NUMBER.fullmatch(operands) is not None
+    if (traits.jumps or traits.calls) and direct:
+        targets.append((int(operands, 0) - at + _HALF) % (2 * _HALF) - _HALF)  # forwards or backwards
+    if not traits.returns and not (traits.jumps and name in ("jmp", "ljmp")):  # a call comes back, too
+        targets.append(end)
+    is_open = traits.returns or traits.interrupts or ((traits.jumps or traits.calls) and not direct)
+    return Ending(tuple(dict.fromkeys(targets)), traits.calls, traits.returns, is_open, name in _WAITS, end)
 
 
+_NUMBER = re.compile(r"0x[0-9a-f]+|\d")
 _SHORT = 2
 _HALF = 1 << 63
-
-
-def _branches(insn: capstone.CsInsn) -> bool:
-    return x86_const.X86_GRP_JUMP in insn.groups
-
-
-def _successors(last: capstone.CsInsn | None, at: int, end: int) -> tuple[int, ...]:
-    if last is None:
-        return ()
-    groups = set(last.groups)
-    if groups & {x86_const.X86_GRP_RET, x86_const.X86_GRP_IRET}:
-        return ()
-    jumps, calls = x86_const.X86_GRP_JUMP in groups, x86_const.X86_GRP_CALL in groups
-    targets: list[int] = []
-    if (jumps or calls) and last.operands and last.operands[0].type == x86_const.X86_OP_IMM:
-        targets.append((last.operands[0].imm - at + _HALF) % (2 * _HALF) - _HALF)  # forwards or backwards
-    if not (jumps and last.mnemonic == "jmp"):  # a call comes back, too; so does what is no jump at all
-        targets.append(end)
-    return tuple(dict.fromkeys(targets))

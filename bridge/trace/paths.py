@@ -34,7 +34,7 @@ class HotPath:
 def hot_paths(program: Program, values: NDArray[np.float64], top: int) -> tuple[HotPath, ...]:
     """The `top` paths by time. `values`: (n,) each block's share of it."""
     edges = program.within_functions
-    flow = flow_from_edges(len(program), edges.sources, edges.targets)
+    flow = program.flow_within_functions
     entered = program.entered
     taken = edges.counts if edges.measured else np.minimum(entered[edges.sources], entered[edges.targets])
     onwards = _Heaviest(flow, taken)

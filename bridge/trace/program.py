@@ -67,7 +67,7 @@ class Program:
     entered: NDArray[np.int64]
     edges: Edges
     seconds: NDArray[np.float64]
-    """(n,): that each took by records; zeros where there are none."""
+    """(n,): that each took by records; zeros where there are none, and where it waited for an interrupt."""
     tasks: dict[int, Counter[int]]
     """By block: the words of the tasks that entered it, by records; empty where there are none."""
 
@@ -100,6 +100,7 @@ class Program:
                 counts=measured.counts[known],
             )
             self.seconds = follows.seconds[:count].copy()
+            self.seconds[[n for n, end in self._endings.items() if end.waits]] = 0.0
         else:
             self.edges = self._by_code()
 
@@ -177,30 +178,41 @@ class Program:
         return flow_from_edges(len(self), self.edges.sources, self.edges.targets)
 
     @cached_property
+    def flow_within_functions(self) -> Flow:
+        """All blocks, and `within_functions` in their order."""
+        edges = self.within_functions
+        return flow_from_edges(len(self), edges.sources, edges.targets)
+
+    @cached_property
     def within_functions(self) -> Edges:
-        """The edges without returns, but from each call to behind it: as often as something was called from there.
+        """The edges without returns and interrupts, but from each call to behind it: as often as was called from there.
 
         A function that is called from many places returns to all of them, which is no loop of theirs.
         """
         edges = self.edges
         if not edges.measured:
             return edges
-        returns = np.zeros(len(self), bool)
+        returns, is_open = np.zeros(len(self), bool), np.zeros(len(self), bool)
         calls: list[int] = []
         behind: list[int] = []
         for number, end in self._endings.items():
-            returns[number] = end.returns
+            returns[number], is_open[number] = end.returns, end.is_open
             if end.calls:
                 calls.append(number)
                 behind.append((int(self.starts[number]) + end.size) % (1 << 64))
-        kept = np.flatnonzero(~returns[edges.sources])
+        # What the code does not lead to is an interrupt's beginning. Of programs the addresses are not enough to tell:
+        # what they share was seen first in any of them.
+        told = self._by_code()
+        user = self.starts < np.uint64(_KERNEL)
+        by_code = np.isin(_packed(edges.sources, edges.targets), _packed(told.sources, told.targets))
+        by_code |= user[edges.sources] & user[edges.targets]
+        kept = np.flatnonzero(~returns[edges.sources] & (is_open[edges.sources] | by_code))
         over = self._between(np.array(calls, np.int64), np.array(behind, np.uint64))
         times = np.bincount(edges.sources, edges.counts, len(self)).astype(np.int64)
         sources = np.concatenate([over[0], edges.sources[kept]])
         targets = np.concatenate([over[1], edges.targets[kept]])
         counts = np.concatenate([times[over[0]], edges.counts[kept]])
-        keys = (sources.astype(np.uint64) << np.uint64(32)) | targets.astype(np.uint64)
-        _, first = np.unique(keys, return_index=True)
+        _, first = np.unique(_packed(sources, targets), return_index=True)
         return Edges(sources[first], targets[first], counts[first], True)
 
     @cached_property
@@ -274,10 +286,15 @@ class Program:
         from_, to = sources[edge], by_start[place]
         near = (self.starts[from_] >> _PAGE) == (self.starts[to] >> _PAGE)
         wrong = near & ((self.physical[from_] >> _PAGE) != (self.physical[to] >> _PAGE))
-        keys = np.unique((from_[~wrong].astype(np.uint64) << np.uint64(32)) | to[~wrong].astype(np.uint64))
+        keys = np.unique(_packed(from_[~wrong], to[~wrong]))
         return (keys >> np.uint64(32)).astype(np.int64), (keys & _LOW).astype(np.int64)
 
 
+def _packed(sources: NDArray[np.int64], targets: NDArray[np.int64]) -> NDArray[np.uint64]:
+    return (sources.astype(np.uint64) << np.uint64(32)) | targets.astype(np.uint64)
+
+
 _LOW = np.uint64(0xFFFFFFFF)
+_KERNEL = 1 << 63
 _MOST_ALIKE = 16
 """Blocks at one virtual address, of as many processes, that another one is taken to go on to."""

@@ -14,6 +14,8 @@ from bridge.trace.program import Program
 
 TEXT = 0xFFFFFFFF81000000
 """Where the kernel's code begins."""
+JUMP = b"\xff\xe0"
+"""jmp rax: to anywhere."""
 
 
 def table(starts: Sequence[int], codes: Sequence[bytes], physical: Sequence[int] | None = None) -> NDArray[Any]:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from bridge.trace.clusters import abstract, clusters
 from bridge.trace.paths import MOST_BLOCKS, hot_paths
-from tests.bridge.trace.programs import TEXT, program_of, walked
+from tests.bridge.trace.programs import JUMP, TEXT, program_of, walked
 
 NOP = b"\x90"
 
@@ -21,7 +21,7 @@ def test_the_hottest_path_is_the_loop_and_what_it_leaves_is_another() -> None:
     run = [1, *[2, 3, 4] * 50, 2, 3, 6, 4, 5]
     counter = walked([run], 7)
     starts = [TEXT + 16 * n for n in range(6)]
-    program = program_of(starts, [NOP] * 6, [run.count(n) for n in range(1, 7)], counter)
+    program = program_of(starts, [JUMP] * 6, [run.count(n) for n in range(1, 7)], counter)
     values = program.entered / program.entered.sum()
     first, *rest = hot_paths(program, values, 10)
     assert first.blocks == (2, 3, 4)
@@ -37,7 +37,7 @@ def test_the_hottest_path_is_the_loop_and_what_it_leaves_is_another() -> None:
 @settings(max_examples=150, deadline=None)
 def test_no_block_is_in_two_paths_and_each_step_was_taken(run: list[int]) -> None:
     program = program_of(
-        [TEXT + 16 * n for n in range(12)], [NOP] * 12, [run.count(n) for n in range(1, 13)], walked([run], 13)
+        [TEXT + 16 * n for n in range(12)], [JUMP] * 12, [run.count(n) for n in range(1, 13)], walked([run], 13)
     )
     values = program.entered / program.entered.sum()
     paths = hot_paths(program, values, 50)
@@ -55,11 +55,11 @@ def test_a_path_is_bounded() -> None:
     count = 3 * MOST_BLOCKS
     program = program_of(
         [TEXT + 16 * n for n in range(count)],
-        [NOP] * count,
+        [JUMP] * count,
         [1] * count,
         walked([list(range(1, count + 1))], count + 1),
     )
-    values = np.full(count + 1, 1 / count)
+    values = np.array([0, *[1 / count] * count])
     assert len(hot_paths(program, values, 1)[0].blocks) == MOST_BLOCKS
 
 

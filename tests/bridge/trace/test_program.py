@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from bridge.trace import follows
 from bridge.trace.follows import FollowCounter
 from bridge.trace.layout import layout
-from tests.bridge.trace.programs import TEXT, program_of, records_of, walked
+from tests.bridge.trace.programs import JUMP, TEXT, program_of, records_of, walked
 
 NOP, JUMP_BACK, RET = b"\x90", b"\xeb\xfd", b"\xc3"
 
@@ -131,12 +131,12 @@ def test_measured_edges_win_and_blocks_of_one_place_are_one() -> None:
     # 2 and 3 begin at the same place: QEMU cut one of them shorter. By blocks alone 2 and 3 would be two entries.
     starts = [TEXT, TEXT + 1, TEXT + 1, TEXT + 8]
     counter = walked([[1, 2, 3, 2, 2, 4], [1, 3]], 5)
-    program = program_of(starts, [NOP, NOP + JUMP_BACK, NOP, RET], [2, 3, 2, 1], counter)
+    program = program_of(starts, [JUMP, NOP + JUMP, JUMP, RET], [2, 3, 2, 1], counter)
     assert program.edges.measured
     assert program.loops.depths.tolist() == [0, 0, 1, 1, 0]
     assert program.loops.heads.tolist() == [-1, -1, 2, 2, -1]  # the one that was entered more
     assert program.seconds.sum() == pytest.approx(6e-5)
-    apart = program_of(starts, [NOP] * 4, [1] * 4, counter, physical=[1, 2, (1 << 64) - 1, 4])
+    apart = program_of(starts, [JUMP] * 4, [1] * 4, counter, physical=[1, 2, (1 << 64) - 1, 4])
     assert apart.loops.depths.tolist() == [0, 0, 1, 0, 0]  # 2 goes to itself; the cycle with 3 has two entries
     assert apart.physical_of(3) is None
 
@@ -145,6 +145,54 @@ def test_edges_of_blocks_that_are_not_in_the_table_are_left_out() -> None:
     counter = walked([[1, 9, 1, 2]], 10)
     program = program_of([TEXT, TEXT + 1], [NOP, RET], [2, 1], counter)
     assert program.edges.counts.tolist() == [1]
+
+
+def test_functions_are_left_over_calls_and_not_by_returns_or_interrupts() -> None:
+    # 1: call 5; 2: back to 1 in a loop; 3: another caller of 5; 4: behind that; 5: the function; 6: an interrupt.
+    call_5, call_from_3 = b"\xe8\xfb\x00\x00\x00", b"\xe8\xdb\x00\x00\x00"
+    starts = [TEXT, TEXT + 5, TEXT + 0x20, TEXT + 0x25, TEXT + 0x100, TEXT + 0x200]
+    codes = [call_5, b"\x75\xf9", call_from_3, RET, NOP + RET, b"\x48\xcf"]
+    runs = [[1, 5, 2, 1, 5, 2, 1, 5, 6, 2, 3, 5, 4]]
+    program = program_of(starts, codes, [3, 3, 1, 1, 4, 1], walked(runs, 7))
+    edges = program.within_functions
+    found = dict(
+        zip(zip(edges.sources.tolist(), edges.targets.tolist(), strict=True), edges.counts.tolist(), strict=True)
+    )
+    assert found == {(1, 5): 3, (1, 2): 3, (2, 1): 2, (3, 5): 1, (3, 4): 1}
+    assert program.loops.depths.tolist() == [0, 1, 1, 0, 0, 0, 0]
+    assert program.flow.successors(5).tolist() == [2, 4, 6]  # all that was seen is still told
+    assert list(program.flow_within_functions.successors(5).tolist()) == []
+
+
+def test_edges_of_programs_are_believed_wherever_their_code_was_seen_first() -> None:
+    # A library, first seen at another address: its jump leads elsewhere by the code. An interrupt leads to the kernel.
+    starts = [0x401000, 0x7F0000000010, TEXT]
+    program = program_of(starts, [b"\xeb\x0e", JUMP, b"\x48\xcf"], [1, 1, 1], walked([[1, 2], [1, 3]], 4))
+    edges = program.within_functions
+    assert list(zip(edges.sources.tolist(), edges.targets.tolist(), strict=True)) == [(1, 2)]
+
+
+def test_who_entered_a_block_is_told_by_its_records() -> None:
+    records = records_of([1, 2, 1, 1, 2, 3, 7])
+    records["value"] = [70, 70, 80, 80, 80, 0, 90]
+    counter = FollowCounter(4)
+    counter.feed(records[:4])
+    counter.feed(records[4:])
+    assert counter.tasks() == {1: {70: 1, 80: 2}, 2: {70: 1, 80: 1}}
+
+
+def test_no_more_tasks_are_told_apart_than_there_is_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(follows, "MOST_TASKS", 2)
+    records = records_of([1, 1, 1, 1])
+    records["value"] = [70, 80, 90, 70]
+    counter = FollowCounter(2)
+    counter.feed(records)
+    assert counter.tasks() == {1: {70: 2, 80: 1}}
+
+
+def test_blocks_that_wait_took_no_time() -> None:
+    program = program_of([TEXT, TEXT + 1], [b"\xf4", JUMP], [1, 1], walked([[1, 2, 1, 2]], 3))
+    assert program.seconds.tolist() == pytest.approx([0, 0, 1e-5])
 
 
 def test_nothing_ran() -> None:
