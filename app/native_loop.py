@@ -20,8 +20,7 @@ def run_window(options: WindowOptions) -> None:
     canvas = WindowCanvas(size=options.size, title="Glassbox")
     window = Window(canvas, options, clipboard=SystemClipboard())
     settings = window.state.settings
-    if settings.window_width and settings.window_height:
-        canvas.set_logical_size(settings.window_width, settings.window_height)
+    canvas.set_logical_size(*options.first_size((settings.window_width, settings.window_height)))
     canvas.on_focus = window.host.focus
     canvas.on_drop = window.drop
     asked = False

@@ -5,6 +5,8 @@ from pathlib import Path
 
 from bridge.machine.guest import Guest
 
+DEFAULT_SIZE = (1440, 900)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WindowOptions:
@@ -24,7 +26,13 @@ class WindowOptions:
     """A saved session to open; nothing is started for it."""
     attach: Path | None = None
     """QMP socket of a QEMU that someone else started."""
-    size: tuple[int, int] = (1440, 900)
-    """Logical size of the window in pixels, where no size was kept from the last run."""
+    size: tuple[int, int] = DEFAULT_SIZE
+    """Logical size of the window in pixels …"""
+    size_is_asked: bool = False
+    """… that the user asked for, whatever was kept from the last run."""
     tour: bool = True
     """Greet with the slow quarter turn and the hints."""
+
+    def first_size(self, kept: tuple[int, int]) -> tuple[int, int]:
+        """The size that the window opens with, where the last one had `kept`; 0, 0: that is not known."""
+        return self.size if self.size_is_asked or 0 in kept else kept

@@ -8,7 +8,7 @@ from app.commands.argument_types import picture_size
 from app.commands.guest_options import add_guest_options, has_own_media, resolve_guest
 from app.failures import UsageError
 from app.screen import HOW_TO_GET_A_WINDOW, screen_problem
-from app.window_options import WindowOptions
+from app.window_options import DEFAULT_SIZE, WindowOptions
 
 FALLBACK_PICTURE = Path("glassbox.png")
 
@@ -28,7 +28,7 @@ def configure(parser: argparse.ArgumentParser, _command: str) -> None:
     parser.add_argument(
         "--session", type=Path, metavar="FILE", help="open a saved session; nothing is started for it by itself"
     )
-    parser.add_argument("--size", type=picture_size, default=(1440, 900), metavar="WxH", help="window size (1440x900)")
+    parser.add_argument("--size", type=picture_size, metavar="WxH", help="window size; else that of the last run")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -46,7 +46,8 @@ def run(options: argparse.Namespace) -> int:
         ram_bytes=options.ram,
         cold=options.cold,
         network=options.network,
-        size=options.size,
+        size=options.size or DEFAULT_SIZE,
+        size_is_asked=options.size is not None,
     )
     return open_window(window)
 

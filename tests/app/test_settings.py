@@ -22,6 +22,7 @@ from app.settings import (
     settings_from_json,
     write_atomically,
 )
+from app.window_options import DEFAULT_SIZE, WindowOptions
 from render.look import MODES, PYRAMIDS
 from render.transfer import TRANSFERS
 
@@ -174,3 +175,9 @@ def test_a_failed_write_leaves_the_old_file_and_no_part(tmp_path: Path) -> None:
         write_atomically(path, "new \ud800")
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_size_that_is_asked_for_beats_the_one_that_was_kept() -> None:
+    assert WindowOptions().first_size((0, 0)) == DEFAULT_SIZE
+    assert WindowOptions().first_size((1000, 700)) == (1000, 700)
+    assert WindowOptions(size=(1280, 720), size_is_asked=True).first_size((1000, 700)) == (1280, 720)
