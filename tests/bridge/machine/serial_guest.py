@@ -73,6 +73,7 @@ class SerialGuest:
         Not in the midst of packing the archive: what does that would go on, and end when it likes.
         """
         self.until_up()
+        self.run("dmesg -n 1")  # what the kernel says of a host that has no time for it is no output of a command
         alone = '[ $p -gt 1 ] && ! grep -qs "^PPid:.$p\\$" /proc/[0-9]*/status'
         self.run(f"until p=$(pidof compressor); kill -STOP $p; {alone}; do kill -CONT $p; sleep 0.2; done")
         self.run("killall -STOP counter allocator journal")
