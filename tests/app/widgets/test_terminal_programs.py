@@ -109,7 +109,7 @@ def session(stage: Callable[..., Harness], tmp_path: Path) -> Iterator[Callable[
 def test_stty_typed_by_the_widget_sets_the_size(session: Callable[..., _Session]) -> None:
     run = session("sh")
     screen = run.terminal.screen
-    run.until(lambda: bool(run.screen.strip()), "a prompt")
+    run.until(lambda: run.screen.rstrip().endswith(("#", "$")), "a prompt")
     run.terminal.tell_size()
     run.harness.type("stty size; echo d''one")
     run.harness.key(Key.enter)
@@ -132,7 +132,8 @@ def test_vi_edits_a_file_by_our_keys(session: Callable[..., _Session], tmp_path:
     run.harness.type("second and ")
     run.harness.key(Key.escape)
     run.until(lambda: run.screen.splitlines()[:2] == ["first line", "second and third"], "the text")
-    time.sleep(0.4)  # vi waits for what may follow an escape
+    # vi waits for what may follow an escape, and tells its mode in its status line.
+    run.until(lambda: run.screen.splitlines()[14].startswith("- notes.txt"), "the end of typing")
     run.harness.type(":wq")
     run.harness.key(Key.enter)
     run.until(lambda: run.process.poll() is not None, "vi's end")
@@ -141,8 +142,8 @@ def test_vi_edits_a_file_by_our_keys(session: Callable[..., _Session], tmp_path:
 
 def test_control_c_and_paste_reach_the_shell(session: Callable[..., _Session]) -> None:
     run = session("sh")
-    run.until(lambda: bool(run.screen.strip()), "a prompt")
-    prompt = run.screen.split("\n")[0].strip()
+    run.until(lambda: run.screen.rstrip().endswith(("#", "$")), "a prompt")  # behind what the shell says of itself
+    prompt = run.screen.rstrip()[-1]
     run.harness.type("echo be''gin; cat")
     run.harness.key(Key.enter)
     run.until(lambda: "\nbegin" in run.screen, "that cat is next")  # what is typed before, the shell reads as it likes
@@ -152,6 +153,6 @@ def test_control_c_and_paste_reach_the_shell(session: Callable[..., _Session]) -
     run.harness.key(Key.c, ctrl=True)
     run.harness.clipboard = "echo pas''ted\n"
     # As a person would: what is pasted while the shell takes the terminal back may be lost, here as anywhere.
-    run.until(lambda: run.screen.partition("^C")[2].strip() == prompt, "the interrupt, and a prompt again")
+    run.until(lambda: run.screen.partition("^C")[2].rstrip().endswith(prompt), "the interrupt, and a prompt again")
     run.terminal.paste()
     run.until(lambda: "\npasted" in run.screen, "the pasted command's output")
