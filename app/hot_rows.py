@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from app.trace_history import History, Span
+from app.trace_history import NO_PROCESS, NO_TASK, History, Span
 from bridge.trace.flow import flow_of, loop_depths
 from bridge.trace.instructions import BlockClass, Decoded, decode
 from bridge.trace.layout import layout
@@ -21,11 +21,14 @@ MOST_NEIGHBOURS = 1500
 """Blocks that loops are looked for in."""
 MOST_KEPT = 20_000
 NOBODY = "Process not known"
+BRIEF = "Short-lived processes"
+"""Of user code whose task was in none of the kernel's lists: it came and went between two looks at them."""
 _LISTED_EACH_WAY = 40
 _GAP_BYTES = 64
 """A listing goes on over so many bytes that were not run."""
 _REAL_MODE_END = 1 << 20
 _PAGE = 4096
+_USER_END = 1 << 47
 
 Places = Mapping[int, tuple[str, str]]
 """Of blocks by number: the symbol or part, and whose it is; empty where not known."""
@@ -54,6 +57,7 @@ class HotRow:
     def document(self) -> dict[str, Any]:
         """As JSON values."""
         return {
+            "block": self.number,
             "pc": self.pc,
             "end": self.end,
             "physical": self.physical,
@@ -138,13 +142,12 @@ def hot_rows(
     kinds: Callable[[int], BlockClass],
     depths: Mapping[int, int],
     places: Places,
-    process_of: Callable[[int], str],
 ) -> tuple[HotRow, ...]:
     """These blocks as rows."""
     weight = span.weights()
     total = float(weight.sum()) or 1.0
     sparks = history.sparks(numbers, by_samples=span.by_samples)
-    running = _running(span, numbers, process_of)
+    running = _running(span, numbers)
     rows = []
     for number, spark in zip(numbers.tolist(), sparks, strict=True):
         block = span.blocks[number]
@@ -167,38 +170,43 @@ def hot_rows(
     return tuple(rows)
 
 
-def _running(span: Span, numbers: NDArray[np.int64], process_of: Callable[[int], str]) -> dict[int, str]:
-    """By block the process whose task ran in most of its samples, of those that are known."""
+def _running(span: Span, numbers: NDArray[np.int64]) -> dict[int, str]:
+    """By block the process whose task ran in most of its samples, of those that are known; empty for no task at all."""
     wanted = np.isin(span.busy, numbers)
-    tasks: dict[int, Counter[int]] = {}
-    for number, task in zip(span.busy[wanted].tolist(), span.tasks[wanted].tolist(), strict=True):
-        tasks.setdefault(number, Counter())[task] += 1
-    return {
-        number: next((name for task, _ in counted.most_common() if task and (name := process_of(task))), "")
-        for number, counted in tasks.items()
-    }
+    counted: dict[int, Counter[int]] = {}
+    for number, whose in zip(span.busy[wanted].tolist(), span.whose[wanted].tolist(), strict=True):
+        counted.setdefault(number, Counter())[whose] += 1
+    found = {}
+    for number, each in counted.items():
+        names = (process_in(span, number, whose) for whose, _ in each.most_common())
+        found[number] = next((name for name in names if name), "")
+    return found
 
 
-def leaves_of(
-    span: Span, places: Places, process_of: Callable[[int], str], most: int = MOST_LEAVES
-) -> tuple[Leaf, ...]:
+def process_in(span: Span, number: int, whose: int) -> str:
+    """The process that a sample found in a block; empty where that is not known."""
+    if whose not in (NO_TASK, NO_PROCESS):
+        return span.processes[whose]
+    return BRIEF if whose == NO_PROCESS and int(span.blocks[number]["virtual_first"]) < _USER_END else ""
+
+
+def leaves_of(span: Span, places: Places, most: int = MOST_LEAVES) -> tuple[Leaf, ...]:
     """A flame graph's leaves, the heaviest first: by process that ran, symbol and block."""
     if span.by_samples:
-        tasks, index = np.unique(span.tasks, return_inverse=True)
-        pairs, weights = np.unique(index.astype(np.int64) * len(span.blocks) + span.busy, return_counts=True)
-        whose = tasks[pairs // len(span.blocks)].tolist()
+        pairs, weights = np.unique(span.whose.astype(np.int64) * len(span.blocks) + span.busy, return_counts=True)
+        whose = (pairs // len(span.blocks)).tolist()
         numbers, amounts = (pairs % len(span.blocks)).tolist(), weights.astype(np.float64)
     else:
         weight = span.weights()
         ran = np.flatnonzero(weight > 0)
-        whose, numbers, amounts = [0] * len(ran), ran.tolist(), weight[ran]
+        whose, numbers, amounts = [NO_TASK] * len(ran), ran.tolist(), weight[ran]
     order = np.argsort(-amounts, kind="stable").tolist()
     found: list[Leaf] = []
     others: Counter[str] = Counter()
     for at in order:
         number = numbers[at]
         symbol, owner = places.get(number, ("", ""))
-        process = (process_of(whose[at]) if whose[at] else "") or owner or NOBODY
+        process = process_in(span, number, whose[at]) or owner or NOBODY
         if len(found) >= most:
             others[process] += float(amounts[at])  # type: ignore[assignment]
             continue
@@ -217,7 +225,10 @@ def group_of(symbol: str, block: NDArray[Any]) -> str:
 def label_of(symbol: str, block: NDArray[Any]) -> str:
     """What a block is called within that."""
     name, _, offset = symbol.rpartition(" + ")
-    return f"+{offset}" if name else f"{int(block['virtual_first']):#x}" if not symbol else "+0x0"
+    if name:
+        return f"+{offset}"
+    start = int(block["virtual_first"])
+    return "+0x0" if symbol and start >= _USER_END else f"{start:#x}"
 
 
 def neighbours(span: Span, numbers: NDArray[np.int64], most: int = MOST_NEIGHBOURS) -> list[int]:

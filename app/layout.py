@@ -23,6 +23,7 @@ KERNEL = "Kernel"
 STATISTICS = "Statistics"
 VOLATILITY = "Volatility"
 SQL = "SQL"
+EXECUTION = "Execution"
 RESULTS = "Results"
 SIDES: dict[str, Literal["left", "below left", "right", "bottom"]] = {
     MACHINES: "left",
@@ -30,6 +31,7 @@ SIDES: dict[str, Literal["left", "below left", "right", "bottom"]] = {
     CONSOLE: "bottom",
     LOG: "bottom",
     KERNEL: "bottom",
+    EXECUTION: "bottom",
     TRANSFER: "bottom",
     STATISTICS: "bottom",
     VOLATILITY: "bottom",

@@ -13,6 +13,7 @@ from app.answers import Answers
 from app.auditing import WINDOW, Auditor
 from app.bookmarks import BookmarkList
 from app.consulting import Consultant
+from app.execution_ui import follow as follow_execution
 from app.frame_times import FrameTimes
 from app.greeting import Greeting
 from app.highlight_list import HighlightList
@@ -203,6 +204,7 @@ class Session:
         state.tracers.sync(state.manager.machines())
         for name in state.stage.feeds:
             state.tracers.tell(name, state.kernels.watcher(name), state.kernels.sighting(name))
+        follow_execution(state)
         news = state.tracers.pump()
         looked_at = frozenset(pane.view.look.channel for pane in state.stage.panes)
         stores = {name: feed.store for name, feed in state.stage.feeds.items()}

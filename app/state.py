@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from app.actions import ActionRegistry, BadArguments
 from app.chosen import Chosen
 from app.consulting import Consulting
+from app.execution_ui import ExecutionUi
 from app.frame_times import FrameStats, FrameTimes
 from app.highlights import Highlights
 from app.highlights_ui import HighlightsUi
@@ -175,6 +176,7 @@ class AppState:
     tracers: Tracers = field(default_factory=Tracers)
     watchings: Watchings = field(init=False)
     writers: WritersUi = field(default_factory=WritersUi)
+    execution: ExecutionUi = field(default_factory=ExecutionUi)
     presets: TransferPresets
     histograms: Histograms
     transfer: TransferUi = field(default_factory=TransferUi)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +22,10 @@ SPARK_BUCKETS, SPARK_BUCKET_S = 30, 2.0
 _SPREAD_NS = 1_000_000_000
 """Distinct pages are those of about a second: of a longer while they would be more."""
 _PAGE_SHIFT = 12
+YOUNG_NS = 2_000_000_000
+"""So long after a sample a process that is seen to have its task had it then, too."""
+NO_TASK, NO_PROCESS = 0, 1
+MOST_PROCESSES = 4096
 LINES = ("instructions", "blocks", "code_pages", "loads", "stores", "touched_pages", "records")
 """What there is a line of: a second each, but for pages, which are distinct ones within about a second."""
 
@@ -46,7 +51,9 @@ class Slice:
     blocks: NDArray[np.uint32]
     """(m,) the block of each sample; 0: the vCPU was idle."""
     tasks: NDArray[np.uint64]
-    """(m,) the word that names the task."""
+    """(m,) the word that names the task; 0: not known."""
+    whose: NDArray[np.int32]
+    """(m,) the process of that, in the history's `processes`; NO_TASK, or NO_PROCESS where none had it so far."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +67,9 @@ class Span:
     """(n,)"""
     busy: NDArray[np.uint32]
     """(m,) the block of each sample in which a vCPU was in one …"""
-    tasks: NDArray[np.uint64]
-    """… and its task."""
+    whose: NDArray[np.int32]
+    """… and the process that it ran, in `processes`."""
+    processes: tuple[str, ...]
     samples: int
     """With those that found a vCPU idle."""
 
@@ -96,6 +104,7 @@ class History:
         self._pages: deque[tuple[int, NDArray[np.uint64]]] = deque()
         self._times: deque[int] = deque()
         self._lines: deque[tuple[float, ...]] = deque()
+        self._processes: dict[str, int] = {"": NO_TASK, "?": NO_PROCESS}
 
     def take(self, counts: Counts, samples: NDArray[Any], heat: Heat | None = None, records: int | None = None) -> None:
         """Take in a look. The first one only begins; `heat`, `records`: where the mode tells of them."""
@@ -113,16 +122,9 @@ class History:
         entered[entered < 0] = 0  # the machine was started anew
         ids = np.flatnonzero(entered).astype(np.int32)
         seen = samples[samples["block"] < len(counts.blocks)]
-        self.slices.append(
-            Slice(
-                counts.at_ns,
-                seconds,
-                ids,
-                entered[ids],
-                seen["block"].astype(np.uint32),
-                seen["task"].astype(np.uint64),
-            )
-        )
+        blocks, tasks = seen["block"].astype(np.uint32), seen["task"].astype(np.uint64)
+        whose = np.where(tasks == 0, NO_TASK, NO_PROCESS).astype(np.int32)
+        self.slices.append(Slice(counts.at_ns, seconds, ids, entered[ids], blocks, tasks, whose))
         while self.slices and counts.at_ns - self.slices[0].at_ns > BLOCKS_S * 1e9:
             self.slices.popleft()
         ran = counts.blocks[ids]
@@ -145,6 +147,29 @@ class History:
         while counts.at_ns - self._times[0] > LINES_S * 1e9:
             self._times.popleft()
             self._lines.popleft()
+
+    def name(self, process_of: Callable[[int], str]) -> None:
+        """Say which process has which task now: for what was sampled lately, and had none so far.
+
+        Not for all: a task's place is taken by another process sooner or later.
+        """
+        if len(self._processes) > MOST_PROCESSES:
+            self._forget_processes()
+        for one in reversed(self.slices):
+            if self._at_ns - one.at_ns > YOUNG_NS:
+                break
+            for task in np.unique(one.tasks[one.whose == NO_PROCESS]).tolist():
+                if process := process_of(task):
+                    number = self._processes.setdefault(process, len(self._processes))
+                    one.whose[one.tasks == np.uint64(task)] = number
+
+    def _forget_processes(self) -> None:
+        """Keep the names that are still needed."""
+        needed = np.unique(np.concatenate([np.array([NO_TASK, NO_PROCESS]), *(one.whose for one in self.slices)]))
+        names = list(self._processes)
+        self._processes = {names[number]: place for place, number in enumerate(needed.tolist())}
+        for one in self.slices:
+            one.whose[:] = np.searchsorted(needed, one.whose)
 
     def _code_pages(self, physical: NDArray[np.uint64]) -> int:
         """How many pages code ran in within about the last second."""
@@ -183,9 +208,17 @@ class History:
         for one in chosen:
             entered[one.ids] += one.entered
         blocks = np.concatenate([np.zeros(0, np.uint32), *(one.blocks for one in chosen)])
-        tasks = np.concatenate([np.zeros(0, np.uint64), *(one.tasks for one in chosen)])
+        whose = np.concatenate([np.zeros(0, np.int32), *(one.whose for one in chosen)])
         busy = blocks != layout().constants["NO_BLOCK"]
-        return Span(sum(one.seconds for one in chosen), self._blocks, entered, blocks[busy], tasks[busy], len(blocks))
+        return Span(
+            sum(one.seconds for one in chosen),
+            self._blocks,
+            entered,
+            blocks[busy],
+            whose[busy],
+            tuple(self._processes),
+            len(blocks),
+        )
 
     def sparks(self, numbers: NDArray[np.int64], *, by_samples: bool) -> NDArray[np.float64]:
         """(len(numbers), SPARK_BUCKETS): each block's share of the time in the last buckets, the newest last."""

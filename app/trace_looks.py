@@ -106,6 +106,7 @@ class LookMaker:
         if mode is Mode.TRACE:
             records = int(memory.plugin["rings"]["head"].sum())
         self._history.take(counts, samples, heat, records)
+        self._history.name(told.process_of)
         span = self._history.over(shown.span_s)
         self._number += 1
         rows: tuple[HotRow, ...] = ()
@@ -122,9 +123,8 @@ class LookMaker:
                 lambda number: self._decoded(span, number).kind,
                 self._follow_depths(span, numbers),
                 self._places,
-                told.process_of,
             )
-            leaves = leaves_of(span, self._places, told.process_of)
+            leaves = leaves_of(span, self._places)
             if shown.chosen:
                 listing = listing_of(span, shown.chosen, lambda number: self._decoded(span, number))
         times, lines = self._history.lines()
@@ -192,5 +192,5 @@ class LookMaker:
 
     def _worth_a_name(self, span: Span, numbers: NDArray[np.int64]) -> list[int]:
         """The blocks of the table and of the flame graph."""
-        leaves = leaves_of(span, {}, lambda _task: "")
+        leaves = leaves_of(span, {})
         return [*dict.fromkeys([*numbers.tolist(), *(leaf.block for leaf in leaves if leaf.block)])]

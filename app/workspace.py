@@ -23,6 +23,7 @@ from app.pacing import SETTLE_FRAMES
 from app.panels import (
     console,
     dialogs,
+    execution,
     files,
     help_overlays,
     hints,
@@ -67,6 +68,7 @@ PANELS: Mapping[str, ModuleType] = {
     "show_files": files,
     "show_stack": stack,
     "show_kernel": kernel,
+    "show_execution": execution,
     "show_performance": performance,
     "show_transfer": transfer,
     "show_statistics": statistics,

@@ -17,6 +17,7 @@ from app.action_sets.queries import query_actions
 from app.action_sets.serving import serving_actions
 from app.action_sets.slices import slice_actions
 from app.action_sets.sql import sql_actions
+from app.action_sets.tracing import trace_actions
 from app.action_sets.views import view_actions
 from app.action_sets.volatility import volatility_actions
 from app.action_sets.volumes import volume_actions
@@ -47,6 +48,7 @@ def all_actions(session: Session, frame: Frame) -> list[Action]:
         volatility_actions,
         sql_actions,
         kernel_look_actions,
+        trace_actions,
         serving_actions,
     )
     of_sets = (action for actions in sets for action in actions(session))

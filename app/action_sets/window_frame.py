@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from app.action_sets.look import OWN
 from app.action_sets.machines import describe_machine
 from app.action_sets.views import describe_selection
+from app.execution_ui import describe as describe_trace
 from app.people import describe_process
 from app.session import Session
 from app.slicing import to_json
@@ -63,6 +64,7 @@ def describe_window(session: Session, frame: Frame) -> dict[str, Any]:
         "toasts": [{"level": t.level.value, "title": t.title, "detail": t.detail} for t in state.toasts.shown()],
         "overlay": state.overlay,
         "process": describe_process(state),
+        "trace": describe_trace(state),
         "slices": {machine: to_json(slicing) for machine, slicing in state.slicings.all()},
         "search": {"open": state.search.open, "text": state.search.text},
         "settings": {

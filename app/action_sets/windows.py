@@ -12,6 +12,7 @@ from app.action_sets.window_frame import Frame, describe_window
 from app.actions import Action, BadArguments, Param
 from app.layout import (
     CONSOLE,
+    EXECUTION,
     FILES,
     INSPECTOR,
     KERNEL,
@@ -40,6 +41,7 @@ PANELS = {
     CONSOLE: "show_console",
     LOG: "show_log",
     KERNEL: "show_kernel",
+    EXECUTION: "show_execution",
     PERFORMANCE: "show_performance",
     SLICES: "show_slices",
     TRANSFER: "show_transfer",

@@ -43,6 +43,7 @@ MENU_CATEGORIES = (
         "Questions",
         "Bookmarks",
         "Kernel",
+        "Execution",
         "Console",
         "Window",
         "Help",

@@ -43,6 +43,8 @@ class Column(Generic[R]):
     """How deep a row stands in a tree."""
     share: Callable[[R], float] | None = None
     """How full a thin bar under the text is, 0 to 1."""
+    spark: Callable[[R], Sequence[float]] | None = None
+    """Values that are drawn as a small line."""
     values: Callable[[Sequence[R]], Sequence[Any] | NDArray[Any]] | None = None
     """All rows' values at once, where one by one would take too long."""
 

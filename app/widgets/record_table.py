@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from app.theme import Rgba, Theme, u32, vec4
 from app.widgets.presence import Presence
 from app.widgets.record_model import Column, R, RecordModel, Tone
+from app.widgets.spark import draw_spark
 
 ROW_UNITS = 6.0
 OWN_KEYS = frozenset({"Up", "Down", "Home", "PageUp", "PageDown", "Enter", "Ctrl+C", "Ctrl+F"})
@@ -263,6 +264,9 @@ class RecordTable(Generic[R]):
         return pressed
 
     def _cell(self, theme: Theme, column: Column[R], row: R, height: float, *, explain: bool) -> None:
+        if column.spark is not None:
+            at, room = imgui.get_cursor_screen_pos(), imgui.get_content_region_avail().x
+            draw_spark(theme, column.spark(row), (at.x, at.y + theme.px(1)), (room, height - theme.px(2)))
         text = column.shown(row)
         if not text:
             return

@@ -1,0 +1,331 @@
+"""Execution panel: what is watched of the running guest and at what cost, and where its time goes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from imgui_bundle import icons_fontawesome_6 as icons
+from imgui_bundle import imgui
+
+from app.execution_ui import BLOCKS, CODE, FLAME, LINES, SPANS_S, VIEWS, look_of, tracer_of
+from app.layout import EXECUTION
+from app.panels import execution_blocks, execution_code, execution_flame, execution_lines
+from app.theme import u32
+from app.trace_costs import SOURCE, told_cost
+from app.tracing import TracerState
+from bridge.trace.modes import Mode
+
+if TYPE_CHECKING:
+    from app.state import AppState
+    from app.trace_looks import Look
+    from app.tracing import Tracer
+    from app.ui import Ui
+
+TITLES = {
+    Mode.OFF: "Off",
+    Mode.COUNTERS: "Counters",
+    Mode.HEAT: "Heat",
+    Mode.WATCH: "Watch",
+    Mode.TRACE: "Trace",
+}
+TIPS = {
+    Mode.OFF: "Nothing is watched: the guest runs as fast as it can",
+    Mode.COUNTERS: "How often each block of code is entered, and a thousand times a second which one runs",
+    Mode.HEAT: "That, and the loads and stores of each page",
+    Mode.WATCH: "That, and who reads and writes the pages that are chosen in the inspector",
+    Mode.TRACE: "That, and a record of each block, load and store; the last 131,072 of each processor are kept",
+}
+VIEW_UNITS, VIEW_ROW_UNITS = 104.0, 44.0
+"""The least room for a view beside, and above, another."""
+VIEW_TIPS = {
+    BLOCKS: "The blocks of code in which the time went",
+    FLAME: "The time by process, symbol and block",
+    CODE: "The instructions of the chosen block, with how often each was run",
+    LINES: "What the guest did each second",
+}
+SHAPES = {1: (1, 1), 2: (2, 1), 3: (3, 1), 4: (4, 1)}
+
+
+def draw(state: AppState, ui: Ui) -> None:
+    """Draw the panel."""
+    flags = imgui.WindowFlags_.no_scrollbar | imgui.WindowFlags_.no_scroll_with_mouse
+    with ui.panel(EXECUTION, flags=flags, padding=(ui.theme.px(3), ui.theme.px(2))) as visible:
+        state.execution.visible = visible
+        if not visible:
+            return
+        tracer = tracer_of(state)
+        if tracer is None or tracer.why_not:
+            _impossible(state, ui, tracer)
+            return
+        look = look_of(state)
+        columns, rows = arrangement(ui, look)
+        _bar(state, ui, tracer, look, alone=columns * rows < len(VIEWS))
+        if tracer.mode is Mode.OFF:
+            _off(ui, tracer)
+        elif tracer.state is TracerState.ELSEWHERE:
+            ui.absence(icons.ICON_FA_USER_LOCK, f"{tracer.problem} It is watched here as soon as that ends.")
+        elif look is None:
+            ui.absence(icons.ICON_FA_GAUGE_HIGH, "Changing what the guest's code is translated to")
+        elif look.pending:
+            ui.absence(icons.ICON_FA_PAUSE, "The machine is paused. It is watched from when it runs.")
+        else:
+            _views(state, ui, look, columns, rows)
+
+
+def arrangement(ui: Ui, look: Look | None) -> tuple[int, int]:
+    """How many views stand beside each other, and how many above: as many as there is room for."""
+    room = imgui.get_content_region_avail()
+    if look is None:
+        return 1, 1
+    columns = int(min(max(room.x // ui.theme.px(VIEW_UNITS), 1), len(VIEWS)))
+    rows = 2 if room.y >= 2 * ui.theme.px(VIEW_ROW_UNITS) + ui.theme.px(12) and columns < len(VIEWS) else 1
+    return (2, 2) if rows == 2 and columns >= 2 else (columns, rows)
+
+
+def shown_views(chosen: str, places: int) -> list[str]:
+    """The views that are seen where there is room for so many: the chosen one among them, in their own order."""
+    first = [chosen, *(view for view in VIEWS if view != chosen)][:places]
+    return [view for view in VIEWS if view in first]
+
+
+# The bar above
+
+
+def _bar(state: AppState, ui: Ui, tracer: Tracer, look: Look | None, *, alone: bool) -> None:
+    theme = ui.theme
+    room = imgui.get_content_region_avail().x
+    with ui.style(item_spacing=(theme.px(1), theme.px(1))):
+        names = sum(imgui.calc_text_size(view).x + theme.px(4) for view in VIEWS) if alone and look is not None else 0.0
+        tools = theme.px(30) if look is not None else 0.0
+        modes = _modes_width(ui)
+        wide = modes + names + tools + theme.px(4) <= room
+        if wide:
+            _modes(ui, tracer)
+        else:
+            _mode_chooser(ui, tracer)
+            names = min(names, max(0.0, room - theme.px(40) - tools))
+        _mark(ui, tracer, look, room - (modes if wide else theme.px(36)) - names - tools)
+        if look is None:
+            imgui.new_line()
+        else:
+            fits = names >= sum(imgui.calc_text_size(view).x + theme.px(4) for view in VIEWS)
+            width = names if fits else theme.px(30) if alone else 0.0
+            ui.right(width + tools)
+            line = imgui.get_cursor_pos_y()
+            if alone and fits:
+                _segments(state, ui, line)
+            elif alone:
+                _view_chooser(state, ui)
+            _tools(state, ui, line)
+    ui.gap(0.5)
+
+
+def _modes_width(ui: Ui) -> float:
+    with ui.small():
+        costs = sum(imgui.calc_text_size(told_cost(mode)).x for mode in Mode)
+    return costs + sum(imgui.calc_text_size(TITLES[mode]).x + ui.theme.px(6.5) for mode in Mode)
+
+
+def _modes(ui: Ui, tracer: Tracer) -> None:
+    """One beside the other, each with its cost beside its name."""
+    theme = ui.theme
+    line, height = imgui.get_cursor_pos_y(), imgui.get_frame_height()
+    for mode in Mode:
+        imgui.set_cursor_pos_y(line)
+        title, cost = TITLES[mode], told_cost(mode)
+        name = imgui.calc_text_size(title)
+        with ui.small():
+            beside = imgui.calc_text_size(cost)
+        width = name.x + beside.x + theme.px(6)
+        chosen, why_not = tracer.mode is mode, why_not_mode(tracer, mode)
+        at = imgui.get_cursor_screen_pos()
+        clicked = ui.button(f"##{mode}", kind="plain" if chosen else "quiet", width=width, enabled=not why_not)
+        _mode_tip(ui, mode, why_not)
+        draw_list = imgui.get_window_draw_list()
+        ink = theme.text_faint if why_not else theme.text if chosen else theme.text_dim
+        left = at.x + theme.px(2)
+        middle = at.y + height / 2
+        draw_list.add_text(imgui.ImVec2(left, middle - name.y / 2), u32(ink), title)
+        with ui.small():
+            lower = imgui.ImVec2(left + name.x + theme.px(1.5), middle + name.y / 2 - beside.y - 0.5)
+            draw_list.add_text(lower, u32(theme.accent if chosen and mode is not Mode.OFF else theme.text_faint), cost)
+        if clicked and not chosen:
+            ui.run("trace.mode", mode=str(mode))
+        imgui.same_line(0, theme.px(0.5))
+
+
+def why_not_mode(tracer: Tracer, mode: Mode) -> str:
+    """Why a mode cannot be chosen here; empty where it can."""
+    if mode is Mode.WATCH and tracer.mode is not Mode.WATCH:
+        return "Choose what to watch in the inspector"
+    return ""
+
+
+def _mode_tip(ui: Ui, mode: Mode, why_not: str = "") -> None:
+    cost = f"The same work takes the guest about {told_cost(mode)} as long ({SOURCE})"
+    ui.tooltip(TIPS[mode], note=f"{why_not}\n{cost}" if why_not else cost)
+
+
+def _mode_chooser(ui: Ui, tracer: Tracer) -> None:
+    imgui.set_next_item_width(ui.theme.px(36))
+    opened = imgui.begin_combo("##mode", f"{TITLES[tracer.mode]}  {told_cost(tracer.mode)}")
+    if opened:
+        for mode in Mode:
+            why_not = why_not_mode(tracer, mode)
+            flags = imgui.SelectableFlags_.disabled if why_not else 0
+            if imgui.selectable(f"{TITLES[mode]}##{mode}", mode is tracer.mode, flags)[0]:
+                ui.run("trace.mode", mode=str(mode))
+            _mode_tip(ui, mode, why_not)
+            with ui.small():
+                ui.right(imgui.calc_text_size(told_cost(mode)).x)
+                ui.faint(told_cost(mode))
+        imgui.end_combo()
+    else:
+        _mode_tip(ui, tracer.mode)
+    imgui.same_line(0, 0)
+
+
+def _mark(ui: Ui, tracer: Tracer, look: Look | None, room: float) -> None:
+    """How the last change of mode went, and what was lost, where there is room to say it."""
+    theme = ui.theme
+    said = "" if tracer.switched is None or tracer.mode is Mode.OFF else f"in {tracer.switched.took_s * 1000:,.0f} ms"
+    losses = [] if look is None or not look.lost else [f"{look.lost:,} samples lost"]
+    losses += [] if look is None or not look.refused_blocks else [f"{look.refused_blocks:,} blocks not counted"]
+    with ui.small():
+        for text, colour, tip in (
+            (said, theme.text_faint, "How long the last change of mode took, until the guest ran on in the new one"),
+            (", ".join(losses), theme.warn, "What had no room in the memory that the plugin shares with this window"),
+        ):
+            width = imgui.calc_text_size(text).x
+            if not text or width + theme.px(4) > room:
+                continue
+            room -= width + theme.px(4)
+            imgui.same_line(0, theme.px(2))
+            imgui.align_text_to_frame_padding()
+            ui.text(text, colour)
+            ui.tooltip(tip)
+
+
+def _segments(state: AppState, ui: Ui, line: float) -> None:
+    for view in VIEWS:
+        imgui.set_cursor_pos_y(line)
+        chosen = view == state.execution.view
+        width = imgui.calc_text_size(view).x + ui.theme.px(4)
+        if ui.button(f"{view}##view", kind="plain" if chosen else "quiet", width=width):
+            state.execution.view = view
+        ui.tooltip(VIEW_TIPS[view])
+        imgui.same_line(0, 0)
+
+
+def _view_chooser(state: AppState, ui: Ui) -> None:
+    imgui.set_next_item_width(ui.theme.px(29))
+    if imgui.begin_combo("##view", state.execution.view):
+        for view in VIEWS:
+            if imgui.selectable(view, view == state.execution.view)[0]:
+                state.execution.view = view
+            ui.tooltip(VIEW_TIPS[view])
+        imgui.end_combo()
+    imgui.same_line(0, 0)
+
+
+def _tools(state: AppState, ui: Ui, line: float) -> None:
+    theme, held = ui.theme, state.execution.held is not None
+    imgui.same_line(0, theme.px(1))
+    imgui.set_cursor_pos_y(line)
+    imgui.set_next_item_width(theme.px(18))
+    if imgui.begin_combo("##span", f"{state.execution.span_s} s"):
+        for seconds in SPANS_S:
+            if imgui.selectable(f"{seconds} s", seconds == state.execution.span_s)[0]:
+                ui.run("trace.span", seconds=str(seconds))
+        imgui.end_combo()
+    ui.tooltip("How long ago what ran still counts")
+    imgui.same_line(0, theme.px(1))
+    imgui.set_cursor_pos_y(line)
+    ui.action_icon(
+        "trace.hold",
+        {},
+        icon=icons.ICON_FA_PLAY if held else icons.ICON_FA_PAUSE,
+        colour=theme.accent if held else None,
+    )
+
+
+# Nothing to show
+
+
+def _impossible(state: AppState, ui: Ui, tracer: Tracer | None) -> None:
+    if tracer is not None:
+        ui.absence(icons.ICON_FA_GAUGE_HIGH, tracer.why_not)
+    elif state.machine() is not None:
+        ui.absence(icons.ICON_FA_GAUGE_HIGH, "Nothing runs in a dump")
+    else:
+        ui.absence(icons.ICON_FA_GAUGE_HIGH, "No machine runs here")
+
+
+def _off(ui: Ui, tracer: Tracer) -> None:
+    """What could be seen, and the one button that most will want."""
+    theme = ui.theme
+    room = imgui.get_content_region_avail()
+    failed = tracer.state is TracerState.FAILED and bool(tracer.problem)
+    title = "It could not be watched" if failed else "Where does the time go?"
+    note = (
+        tracer.problem
+        if failed
+        else "Counting the blocks of code that run tells which process, function and loop takes the guest's time. "
+        f"Nothing is watched until you say so; counting makes the guest's work take about {told_cost(Mode.COUNTERS)} "
+        "as long."
+    )
+    width = min(room.x, theme.px(130))
+    with ui.small():
+        lines = imgui.calc_text_size(note, wrap_width=width)
+    button = f"{icons.ICON_FA_PLAY}  Count blocks"
+    whole = imgui.get_text_line_height() + lines.y + imgui.get_frame_height() + theme.px(7)
+    fits = room.y >= whole
+    imgui.dummy(imgui.ImVec2(0, max(0.0, (room.y - whole if fits else 0.0) * 0.42)))
+    ui.centred(title, theme.bad if failed else theme.text)
+    if fits:
+        ui.gap(1)
+        with ui.small():
+            imgui.set_cursor_pos_x(imgui.get_cursor_pos_x() + max(0.0, round((room.x - lines.x) / 2)))
+            ui.wrapped(note, theme.text_dim, width)
+        ui.gap(2.5)
+    else:
+        ui.tooltip(note)
+    wide = imgui.calc_text_size(button).x + theme.px(6)
+    imgui.set_cursor_pos_x(imgui.get_cursor_pos_x() + max(0.0, round((room.x - wide) / 2)))
+    if ui.button(f"{button}##count", kind="primary", width=wide):
+        ui.run("trace.mode", mode=str(Mode.COUNTERS))
+    _mode_tip(ui, Mode.COUNTERS)
+
+
+# The views
+
+View = Callable[["AppState", "Ui", "Look", tuple[float, float]], None]
+DRAWS: dict[str, View] = {
+    BLOCKS: execution_blocks.draw,
+    FLAME: execution_flame.draw,
+    CODE: execution_code.draw,
+    LINES: execution_lines.draw,
+}
+
+
+def _views(state: AppState, ui: Ui, look: Look, columns: int, rows: int) -> None:
+    theme, gap = ui.theme, ui.theme.px(4)
+    room = imgui.get_content_region_avail()
+    views = shown_views(state.execution.view, columns * rows)
+    corner = imgui.get_cursor_pos()
+    width = (room.x - gap * (columns - 1)) / columns
+    height = (room.y - gap * (rows - 1)) / rows
+    # The table needs more room than a picture does.
+    lead = theme.px(24) if columns > 1 and views[0] == BLOCKS else 0.0
+    flags = imgui.WindowFlags_.no_scrollbar | imgui.WindowFlags_.no_scroll_with_mouse
+    for index, view in enumerate(views):
+        column, row = index % columns, index // columns
+        wide = width + lead if column == 0 else width - lead / (columns - 1)
+        left = corner.x if column == 0 else corner.x + (width + lead + gap) + (column - 1) * (wide + gap)
+        imgui.set_cursor_pos(imgui.ImVec2(round(left), round(corner.y + row * (height + gap))))
+        with ui.style(window_padding=(0.0, 0.0)):
+            shown = imgui.begin_child(f"##{view}", imgui.ImVec2(round(wide), round(height)), 0, flags)
+        if shown:
+            DRAWS[view](state, ui, look, (round(wide), round(height)))
+        imgui.end_child()
