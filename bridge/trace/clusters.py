@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bridge.trace.instructions import bits_at, plain
 from bridge.trace.program import Program
 
 MOST_BLOCKS = 20_000
@@ -35,7 +35,8 @@ def clusters(program: Program, values: NDArray[np.float64], top: int) -> tuple[C
     order = np.argsort(-values, kind="stable")[:MOST_BLOCKS]
     groups: dict[tuple[str, ...], list[int]] = {}
     for number in order[values[order] > 0].tolist():
-        groups.setdefault(abstract(program.code_of(number), int(program.starts[number])), []).append(number)
+        form = abstract(insn.text for insn in program.decoded(number).instructions)
+        groups.setdefault(form, []).append(number)
     found = [
         Cluster(form, tuple(numbers), float(values[numbers].sum()), int(program.entered[numbers].sum()))
         for form, numbers in groups.items()
@@ -45,7 +46,7 @@ def clusters(program: Program, values: NDArray[np.float64], top: int) -> tuple[C
     return tuple(found[:top])
 
 
-def abstract(code: bytes, at: int) -> tuple[str, ...]:
+def abstract(texts: Iterable[str]) -> tuple[str, ...]:
     """The form of a block: each register by its place in the order of appearance, constants and addresses left out.
 
     `mov rax, [rbx + 8]; add rax, rcx` and `mov rdx, [rsi + 16]; add rdx, rdi` are of one form. The stack pointer, the
@@ -69,12 +70,11 @@ def abstract(code: bytes, at: int) -> tuple[str, ...]:
         return called + _width(word)
 
     found: list[str] = []
-    for _, _, mnemonic, operands in plain(code, at, bits_at(at)):
-        if mnemonic[0] == "j" and mnemonic != "jmp":
+    for text in texts:
+        if text[0] == "j" and not text.startswith("jmp"):
             found.append("jcc")  # which condition, and where to, says little of what is done
-            continue
-        text = _WORDS.sub(named, _SIZES.sub("", operands)).replace(" - n", " + n")
-        found.append(f"{mnemonic} {text}".strip())
+        else:
+            found.append(_WORDS.sub(named, _SIZES.sub("", text)).replace(" - n", " + n"))
     return tuple(found)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,6 +46,59 @@ class _Last:
     at: float
 
 
+class _Tally:
+    """Counts numbers of 64 bits as they come in pieces, each with how often it was in it."""
+
+    def __init__(self) -> None:
+        self.keys, self.counts = np.empty(0, np.uint64), np.empty(0, np.int64)
+        self._pending: list[tuple[NDArray[np.uint64], NDArray[np.int64]]] = []
+        self._length = 0
+
+    def add(self, keys: NDArray[np.uint64], counts: NDArray[np.int64]) -> None:
+        """Take numbers, each once."""
+        if self._length + len(keys) > _PENDING:
+            self.merge()
+        self._pending.append((keys, counts))
+        self._length += len(keys)
+
+    def merge(self) -> None:
+        """Have all of them in `keys`, ascending, and `counts`."""
+        keys = np.concatenate([self.keys, *(one for one, _ in self._pending)])
+        counts = np.concatenate([self.counts, *(one for _, one in self._pending)])
+        self._pending, self._length = [], 0
+        self.keys, place = np.unique(keys, return_inverse=True)
+        self.counts = np.zeros(len(self.keys), np.int64)
+        np.add.at(self.counts, place, counts)
+        if len(self.keys) > MOST_EDGES:
+            kept = np.sort(np.argsort(-self.counts, kind="stable")[:MOST_EDGES])
+            self.keys, self.counts = self.keys[kept], self.counts[kept]
+
+
+class TasksOfBlocks(Mapping[int, Counter[int]]):
+    """By block: the words of the tasks that entered it, and how often."""
+
+    def __init__(self, keys: NDArray[np.uint64], counts: NDArray[np.int64], words: Sequence[int]) -> None:
+        """`keys`, ascending: block and, in the lower half, which of the words."""
+        self._blocks, self._first = np.unique(keys >> np.uint64(32), return_index=True)
+        self._ends = np.append(self._first[1:], len(keys))
+        self._keys, self._counts, self._words = keys, counts, words
+
+    def __getitem__(self, block: int) -> Counter[int]:
+        at = int(np.searchsorted(self._blocks, np.uint64(block)))
+        if at == len(self._blocks) or int(self._blocks[at]) != block:
+            raise KeyError(block)
+        part = slice(int(self._first[at]), int(self._ends[at]))
+        numbers = (self._keys[part] & np.uint64(0xFFFFFFFF)).tolist()
+        words = [self._words[number] for number in numbers]
+        return Counter(dict(zip(words, self._counts[part].tolist(), strict=True)))
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._blocks.tolist())
+
+    def __len__(self) -> int:
+        return len(self._blocks)
+
+
 class FollowCounter:
     """Takes records in any pieces; of each vCPU in their order."""
 
@@ -52,12 +106,8 @@ class FollowCounter:
         """Of block numbers below `blocks`; others are as if nobody knew what ran."""
         self._blocks = blocks
         self._last: dict[int, _Last] = {}
-        self._pending: list[NDArray[np.uint64]] = []
-        self._pending_length = 0
+        self._edges, self._tasks = _Tally(), _Tally()
         self._task_numbers: dict[int, int] = {}
-        self._task_counts: dict[int, int] = {}
-        self._keys = np.empty(0, np.uint64)
-        self._counts = np.empty(0, np.int64)
         self.entered = np.zeros(blocks, np.int64)
         """(blocks,): records of each."""
         self.seconds = np.zeros(blocks)
@@ -102,22 +152,18 @@ class FollowCounter:
         numbers = [self._task_number(task) for task in tasks[begins].tolist()]
         number = np.repeat(np.array(numbers, np.uint64), np.diff(np.append(begins, len(tasks))))
         known = (blocks < self._blocks) & (number < MOST_TASKS) & (tasks != 0)
-        keys, counts = np.unique((number[known] << np.uint64(32)) | blocks[known], return_counts=True)
-        for key, count in zip(keys.tolist(), counts.tolist(), strict=True):
-            self._task_counts[key] = self._task_counts.get(key, 0) + count
+        keys, counts = np.unique((blocks[known].astype(np.uint64) << np.uint64(32)) | number[known], return_counts=True)
+        self._tasks.add(keys, counts)
 
     def _task_number(self, task: int) -> int:
         if len(self._task_numbers) < MOST_TASKS:
             return self._task_numbers.setdefault(task, len(self._task_numbers))
         return self._task_numbers.get(task, MOST_TASKS)
 
-    def tasks(self) -> dict[int, Counter[int]]:
-        """By block: the words of the tasks that entered it, and how often."""
-        words = list(self._task_numbers)
-        found: dict[int, Counter[int]] = {}
-        for key, count in self._task_counts.items():
-            found.setdefault(key & 0xFFFFFFFF, Counter())[words[key >> 32]] = count
-        return found
+    def tasks(self) -> TasksOfBlocks:
+        """Who entered what until now."""
+        self._tasks.merge()
+        return TasksOfBlocks(self._tasks.keys, self._tasks.counts, list(self._task_numbers))
 
     def _take(
         self,
@@ -179,26 +225,11 @@ class FollowCounter:
             found = ((packed >> np.uint32(16)).astype(np.uint64) << np.uint64(32)) | (packed & np.uint32(0xFFFF))
         else:
             found, counts = np.unique((from_ << np.uint64(32)) | to, return_counts=True)
-        if self._pending_length + len(found) > _PENDING:
-            self._merge()
-        self._pending.append(np.concatenate([found, counts.astype(np.uint64)]))
-        self._pending_length += len(found)
-
-    def _merge(self) -> None:
-        halves = [(one[: len(one) // 2], one[len(one) // 2 :]) for one in self._pending]
-        keys = np.concatenate([self._keys, *(one for one, _ in halves)])
-        counts = np.concatenate([self._counts, *(one.astype(np.int64) for _, one in halves)])
-        self._pending, self._pending_length = [], 0
-        self._keys, place = np.unique(keys, return_inverse=True)
-        self._counts = np.zeros(len(self._keys), np.int64)
-        np.add.at(self._counts, place, counts)
-        if len(self._keys) > MOST_EDGES:
-            kept = np.sort(np.argsort(-self._counts, kind="stable")[:MOST_EDGES])
-            self._keys, self._counts = self._keys[kept], self._counts[kept]
+        self._edges.add(found, counts)
 
     def edges(self) -> Edges:
         """What followed what until now."""
-        self._merge()
-        sources = (self._keys >> np.uint64(32)).astype(np.int64)
-        targets = (self._keys & np.uint64(0xFFFFFFFF)).astype(np.int64)
-        return Edges(sources, targets, self._counts.copy(), True)
+        self._edges.merge()
+        sources = (self._edges.keys >> np.uint64(32)).astype(np.int64)
+        targets = (self._edges.keys & np.uint64(0xFFFFFFFF)).astype(np.int64)
+        return Edges(sources, targets, self._edges.counts.copy(), True)

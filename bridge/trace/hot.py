@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -90,7 +90,7 @@ class Weights:
     values: NDArray[np.float64]
     """(n,): they sum to 1, or are all 0."""
     by: Basis
-    tasks: dict[int, Counter[int]]
+    tasks: Mapping[int, Counter[int]]
     """Of blocks that samples met, or that have records: the words of the tasks that ran."""
     samples: int
     idle_share: float
@@ -106,12 +106,17 @@ class Weights:
             by = "records" if program.seconds.any() else "instructions"
             values = program.seconds.copy() if by == "records" else program.entered * program.instructions.astype(float)
         values[:1] = 0.0
-        tasks: dict[int, Counter[int]] = {} if by == "samples" else dict(program.tasks)
-        if by == "samples" or not tasks:
-            for block, task in zip(busy["block"].tolist(), busy["task"].tolist(), strict=True):
-                tasks.setdefault(block, Counter())[task] += 1
+        tasks: dict[int, Counter[int]] = {}
+        for block, task in zip(busy["block"].tolist(), busy["task"].tolist(), strict=True):
+            tasks.setdefault(block, Counter())[task] += 1
         idle_share = 1.0 - len(busy) / len(known) if len(known) else 0.0
-        return cls(values / (values.sum() or 1.0), by, tasks, len(busy), idle_share)
+        return cls(
+            values / (values.sum() or 1.0),
+            by,
+            tasks if by == "samples" else program.tasks or tasks,
+            len(busy),
+            idle_share,
+        )
 
     def heaviest(self, top: int) -> NDArray[np.int64]:
         """The blocks that weigh most, without those that weigh nothing."""
@@ -122,7 +127,7 @@ class Weights:
 class Naming:
     """Names of a program's blocks: who ran them by samples, what they are by a Namer. Each is asked for once."""
 
-    def __init__(self, program: Program, namer: Namer, tasks: dict[int, Counter[int]] | None = None) -> None:
+    def __init__(self, program: Program, namer: Namer, tasks: Mapping[int, Counter[int]] | None = None) -> None:
         self._program, self._namer, self._tasks = program, namer, tasks or {}
         self._known: dict[int, tuple[str, str]] = {}
 

@@ -68,7 +68,7 @@ class Program:
     edges: Edges
     seconds: NDArray[np.float64]
     """(n,): that each took by records; zeros where there are none, and where it waited for an interrupt."""
-    tasks: dict[int, Counter[int]]
+    tasks: Mapping[int, Counter[int]]
     """By block: the words of the tasks that entered it, by records; empty where there are none."""
 
     def __init__(
