@@ -20,6 +20,7 @@ from app.kernel_source import KernelSource, kernel_source, settle_source
 from app.numbers import BadNumber, parse_address
 from app.output import format_bytes, format_duration, print_error, print_json, print_note, print_text, progress_printer
 from bridge.kernel.errors import KernelError
+from bridge.kernel.snapshot import SemanticSnapshot
 from bridge.trace.modes import Filters, Mode, Policy, Recorded, Wish
 from bridge.trace.naming import KernelNamer
 from bridge.trace.visit import traced
@@ -99,10 +100,11 @@ def run(options: argparse.Namespace) -> int:
     settle_source(options)
     with contextlib.ExitStack() as stack:
         session = stack.enter_context(traced(options.name))
-        source = stack.enter_context(_kernel(options))
-        wish = Wish(Mode.TRACE, options.what, options.when_full, _filters(options, source))
-        if source is not None:
-            namer = KernelNamer(source.kernel, source.look())
+        source, seen = stack.enter_context(_kernel(options))
+        wish = Wish(Mode.TRACE, options.what, options.when_full, _filters(options, seen))
+        namer = None
+        if source is not None and seen is not None:
+            namer = KernelNamer(source.kernel, seen)
             session.follow_tasks(namer.task_words(session.memory.vcpus))
         facts: dict[str, Any] = {
             "machine": options.name,
@@ -115,12 +117,12 @@ def run(options: argparse.Namespace) -> int:
                 print_note(f"'{options.name}' is paused: there is nothing to record until it runs.")
             _wait(recorder, options.seconds, interrupted)
             recorder.end()
-            later = None
-            if source is not None:
-                with contextlib.suppress(KernelError):
-                    later = KernelNamer(source.kernel, source.look())  # processes that came meanwhile are known, too
-                    facts["tasks"] = later.tasks
-            summary = recorder.finish(later, facts)
+            if source is not None and namer is not None:
+                before = namer.tasks
+                with contextlib.suppress(KernelError):  # it was reset meanwhile: what was seen before holds
+                    namer = KernelNamer(source.kernel, source.look())  # processes that came are known, too
+                facts["tasks"] = before | namer.tasks
+            summary = recorder.finish(namer, facts)
     failure = _failure(summary)
     if options.json:
         print_json(_document(summary, failure))
@@ -132,30 +134,29 @@ def run(options: argparse.Namespace) -> int:
 
 
 @contextlib.contextmanager
-def _kernel(options: argparse.Namespace) -> Iterator[KernelSource | None]:
-    """The guest's kernel; None, and a note, where none is known: what runs is recorded all the same."""
+def _kernel(options: argparse.Namespace) -> Iterator[tuple[KernelSource, SemanticSnapshot] | tuple[None, None]]:
+    """The guest's kernel, and a look at it; None, and a note, where none is known: all is recorded nevertheless."""
     with contextlib.ExitStack() as stack:
+        found: tuple[KernelSource, SemanticSnapshot] | tuple[None, None] = None, None
         try:
-            source: KernelSource | None = stack.enter_context(kernel_source(options))
-            assert source is not None
-            source.look()
+            source = stack.enter_context(kernel_source(options))
+            found = source, source.look()
         except KernelError as error:
             if options.process is not None:
                 raise
             print_note(f"Nothing will have a name in the recording. {error}")
-            source = None
-        yield source
+        yield found
 
 
-def _filters(options: argparse.Namespace, source: KernelSource | None) -> Filters:
+def _filters(options: argparse.Namespace, seen: SemanticSnapshot | None) -> Filters:
     first, last = options.range or (0, (1 << 64) - 1)
-    root = None if options.process is None or source is None else _root(source, options.process)
+    root = None if options.process is None or seen is None else _root(seen, options.process)
     return Filters(first, last, root, options.one_of)
 
 
-def _root(source: KernelSource, wanted: str) -> int:
+def _root(seen: SemanticSnapshot, wanted: str) -> int:
     """The page table of a process, by its number or name. Raises UsageError."""
-    processes = source.look().processes
+    processes = seen.processes
     found = [
         n
         for n, (pid, name) in enumerate(zip(processes.pids.tolist(), processes.names, strict=True))
@@ -243,10 +244,13 @@ def _told(summary: Summary) -> str:
     ]
     held = max(summary.waited_s, default=0.0)
     if held >= _WORTH_TELLING_S:
-        lines.append(f"The guest was held back for {format_duration(held)}, so that nothing was lost.")
-    if summary.lost.total:
-        share = summary.lost.total / (summary.lost.total + summary.rows)
-        lines.append(f"{summary.lost.total:,} records were lost, {share:.1%}; --when-full hold loses none.")
-    else:
+        lines.append(f"The guest was held back for {format_duration(held)}.")
+    lost = summary.lost.total - summary.lost.unwritten
+    if lost:
+        share = lost / (summary.lost.total + summary.rows)
+        lines.append(f"{lost:,} records were lost, {share:.1%}; --when-full hold loses none.")
+    if summary.lost.unwritten:
+        lines.append(f"{summary.lost.unwritten:,} records had no room in the file.")
+    if not summary.lost.total:
         lines.append("Nothing was lost.")
     return "\n".join(lines)

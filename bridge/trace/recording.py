@@ -24,7 +24,7 @@ from bridge.trace.errors import TraceError
 from bridge.trace.layout import layout
 from bridge.trace.modes import Policy, Recorded, Wish
 from bridge.trace.opcodes import Opcodes
-from bridge.trace.record_columns import KINDS, REGISTER_NAMES, Clock, Columns, new_state, torn
+from bridge.trace.record_columns import BLOCK, KINDS, REGISTER_NAMES, Clock, Columns, new_state, torn
 from bridge.trace.recording_file import FORMAT, RecordsFile, blocks_path, write_blocks
 from bridge.trace.session import Counts, TraceSession
 
@@ -128,6 +128,8 @@ class Recorder:
         self._readers = session.rings()
         self._states = [new_state() for _ in self._readers]
         self._overwritten = [0] * len(self._readers)
+        self._seen = np.zeros(len(session.memory.blocks), bool)  # in records
+        self._entered = np.zeros(len(session.memory.blocks), np.int64)
         self._lags_ns = np.zeros(_LAGS, np.int64)
         self._n_lags = self._unwritten = 0
         self.records = 0
@@ -288,14 +290,17 @@ class Recorder:
     def _write_all(self) -> None:
         refused = False
         while (columns := self._full.get()) is not None:
+            rows = self._file.rows
             if not refused:
                 try:
                     self._file.write(columns, self._opcodes)
                 except Exception as error:  # noqa: BLE001 - told in `end`; the guest runs on
                     self.failure, refused = error, True
-                    self._unwritten += columns.count
-            else:
-                self._unwritten += columns.count
+            self._unwritten += columns.count - (self._file.rows - rows)
+            blocks = columns.block[: columns.count]
+            self._seen[blocks[blocks < len(self._seen)]] = True
+            entered = blocks[(columns.kind[: columns.count] == BLOCK) & (blocks < len(self._seen))]
+            self._entered += np.bincount(entered, minlength=len(self._entered))
             self._empty.put(columns)
 
     def _last_counts(self) -> Counts:
@@ -337,10 +342,12 @@ class Recorder:
         }
 
     def _write_blocks(self, after: Counts, namer: Namer | None, metadata: Mapping[str, Any]) -> int:
-        """The blocks that were entered meanwhile. Returns how many."""
+        """The blocks that were entered meanwhile, or are in records. Returns how many."""
         entered = after.total.astype(np.int64)
         entered[: len(self._before.blocks)] -= self._before.total.astype(np.int64)[: len(entered)]
-        numbers = np.flatnonzero(entered > 0)
+        # Where QEMU was killed nobody told the counts; the records know of some.
+        entered = np.maximum(entered, self._entered[: len(entered)])
+        numbers = np.flatnonzero((entered > 0) | self._seen[: len(entered)])
         numbers = numbers[numbers != layout().constants["NO_BLOCK"]]
         blocks = after.blocks[numbers]
         none = layout().constants["NONE"]

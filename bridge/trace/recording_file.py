@@ -23,7 +23,7 @@ from bridge.trace.record_columns import (
     STORE,
     Columns,
 )
-from bridge.trace.reserved_file import ReservedFile
+from bridge.trace.reserved_file import DiskFull, ReservedFile
 
 FORMAT = 1
 METADATA_KEY = b"glassbox"
@@ -35,6 +35,7 @@ half the time, and less room, than dictionaries or differences do."""
 _INDEX_BYTES = 64 << 10
 _INDEX_BYTES_A_GROUP = 4 << 10  # of 13 columns' places, sizes and limits
 _HEADER_BYTES = 256 << 10  # of pages
+_LEAST_ROWS = 1 << 12  # of a group that is made because the disk is nearly full
 
 SCHEMA = pa.schema(
     [
@@ -106,17 +107,31 @@ class RecordsFile:
         return self._file.size
 
     def write(self, columns: Columns, opcodes: Opcodes) -> None:
-        """Append a row group, sorted by time. Raises DiskFull, and the file can be ended still."""
+        """Append a row group, sorted by time. Raises DiskFull: a part may be written, and the file can be ended."""
         if not columns.count:
             return
         columns.sort()
-        table = self._table(columns, opcodes)
+        self._append(self._table(columns, opcodes), columns.kind[: columns.count])
+
+    def _append(self, table: pa.Table, kind: NDArray[np.int8]) -> None:
+        """A row group or, where the room that it may need is not there, its halves: packed it needs a tenth."""
+        count = len(kind)
         index = _INDEX_BYTES + _INDEX_BYTES_A_GROUP * (self.groups + 1)
-        self._file.reserve(table.nbytes + table.nbytes // 16 + _HEADER_BYTES + index)  # zstd may grow what is random
-        self._writer.write_table(table, row_group_size=columns.count)
+        try:
+            self._file.reserve(
+                table.nbytes + table.nbytes // 16 + _HEADER_BYTES + index
+            )  # zstd may grow what is random
+        except DiskFull:
+            if count <= _LEAST_ROWS:
+                raise
+            half = count // 2
+            self._append(table.slice(0, half), kind[:half])
+            self._append(table.slice(half), kind[half:])
+            return
+        self._writer.write_table(table, row_group_size=count)
         self.groups += 1
-        self.rows += columns.count
-        self.by_kind += np.bincount(columns.kind[: columns.count], minlength=len(KINDS))
+        self.rows += count
+        self.by_kind += np.bincount(kind, minlength=len(KINDS))
 
     def close(self, metadata: Mapping[str, Any]) -> None:
         """End the file, with what is to be known of it. Raises TraceError."""

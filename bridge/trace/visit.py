@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bridge.machine.discovery import control, find_record, open_ram
+from bridge.machine.errors import MachineError
 from bridge.machine.ram_file import trace_file_of
 from bridge.memory.ram import GuestRam
 from bridge.trace.errors import BadTraceMemory, NoPlugin, TracedElsewhere, TraceError
@@ -99,5 +100,5 @@ def _session(machine: Traced) -> Iterator[TraceSession]:
     try:
         yield session
     finally:
-        with contextlib.suppress(TraceError):
+        with contextlib.suppress(TraceError, MachineError):  # it may be gone
             session.set(Wish())

@@ -253,12 +253,15 @@ def test_a_machine_that_ends_leaves_what_it_told(tmp_path: Path, machine: FakePl
     recorder.start()
     for n in range(10):
         machine.tell(0, "LOAD", pc=n)
+    machine.tell(0, "BLOCK", pc=0x1000, block=1)
     machine.trace.plugin["state"] = layout().constants["GONE"]
     assert not recorder.goes_on
     recorder.end()
     summary = recorder.finish()
     assert "has ended" in summary.failure
-    assert pq.read_table(summary.path)["pc"].to_pylist() == list(range(10))
+    assert pq.read_table(summary.path)["pc"].to_pylist() == [*range(10), 0x1000]
+    (block,) = pq.read_table(summary.blocks_path).to_pylist()  # whose count nobody published
+    assert (block["block"], block["entered"], block["bytes"]) == (1, 1, CODE)
 
 
 def test_who_gives_up_leaves_no_file(tmp_path: Path, machine: FakePlugin) -> None:
