@@ -215,7 +215,7 @@ def _segments(state: AppState, ui: Ui, line: float) -> None:
         if ui.button(f"{view}##view", kind="plain" if chosen else "quiet", width=width):
             state.execution.view = view
         ui.tooltip(VIEW_TIPS[view])
-        imgui.same_line(0, 0)
+        imgui.same_line(0, ui.theme.px(1) if view == VIEWS[-1] else 0)
 
 
 def _view_chooser(state: AppState, ui: Ui) -> None:
@@ -226,12 +226,11 @@ def _view_chooser(state: AppState, ui: Ui) -> None:
                 state.execution.view = view
             ui.tooltip(VIEW_TIPS[view])
         imgui.end_combo()
-    imgui.same_line(0, 0)
+    imgui.same_line(0, ui.theme.px(1))
 
 
 def _tools(state: AppState, ui: Ui, line: float) -> None:
     theme, held = ui.theme, state.execution.held is not None
-    imgui.same_line(0, theme.px(1))
     imgui.set_cursor_pos_y(line)
     imgui.set_next_item_width(theme.px(18))
     if imgui.begin_combo("##span", f"{state.execution.span_s} s"):

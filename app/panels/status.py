@@ -13,6 +13,8 @@ from app.output import format_bytes
 from app.panels.machines import state_colour
 from app.panels.topbar import BAR_FLAGS
 from app.theme import u32
+from app.trace_costs import SOURCE, told_cost
+from app.tracing import TracerState
 
 if TYPE_CHECKING:
     from app.state import AppState
@@ -67,6 +69,11 @@ def _left(state: AppState, ui: Ui) -> None:
     imgui.same_line(0, theme.px(1))
     how = (f"{info.dump} dump",) if info.dump else (info.state.value, info.accelerator.upper())
     ui.dim("  ·  ".join((info.name, *how, format_bytes(info.ram_bytes))))
+    tracer = state.tracers.of(info.name)
+    if tracer is not None and tracer.state is TracerState.ON:
+        imgui.same_line(0, theme.px(3))
+        ui.text(f"{tracer.mode} {told_cost(tracer.mode)}", theme.accent)
+        ui.tooltip("What is watched of its execution, and about how much longer its work takes", note=SOURCE)
     if info.dump:
         return
     scan = state.stage.scan_stats(info.name)
