@@ -188,7 +188,8 @@ class Recorder:
             self._session.set(Wish())
             self._after = self._session.counts()
         except (TraceError, MachineError) as error:  # it is gone; what it told is still there
-            self.failure = self.failure or error
+            gone = TraceError("The machine has ended.")
+            self.failure = self.failure or (error if psutil.pid_exists(int(self._plugin["pid"])) else gone)
             self._after = self._last_counts()
         self._end_threads()
         if self.failure is not None and not isinstance(self.failure, TraceError | MachineError | OSError):
