@@ -5,12 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
 
 from app.trace_looks import Look, Shown
-from app.tracing import NotTraced, Tracer, Tracers, TracerState
+from app.tracing import NotTraced, Tracer, Tracers, TracerState, task_names
+from bridge.kernel.desk import Answer
+from bridge.kernel.tasks import Tasks
+from bridge.kernel.watcher import KernelWatcher
 from bridge.trace.instructions import BlockClass
 from bridge.trace.modes import Mode
 from bridge.trace.visit import traced
@@ -160,3 +164,54 @@ def test_a_machine_without_the_plugin_says_why(counting: Counting, tmp_path: Pat
     assert "cannot be opened" in tracer.problem
     machine.trace, machine.trace_problem = None, "Only an emulated machine can be traced."
     assert tracer.why_not == "Only an emulated machine can be traced."
+
+
+class Telling:
+    """Answers as the kernel's process does: under a number, once."""
+
+    def __init__(self) -> None:
+        self.answers: list[Answer] = []
+        self.asked: list[str] = []
+
+    def ask(self, name: str, argument: Any) -> int:
+        self.asked.append(name)
+        value = (0,) if name == "task_words" else tuple(("wait" if at == WAIT_AT else "", "rom") for _, at in argument)
+        self.answers.append(Answer(len(self.answers), value))
+        return len(self.answers) - 1
+
+    def answer(self, number: int) -> Answer | None:
+        return self.answers[number]
+
+
+def test_code_goes_by_what_the_kernel_calls_it(counting: Counting, tracer: Tracer) -> None:  # noqa: F811
+    telling = Telling()
+    tracer.shown = Shown(60.0, blocks=True)
+    tracer.tell(cast(KernelWatcher, telling), {})
+    tracer.set_mode(Mode.COUNTERS)
+    look = seen(tracer, lambda look: bool(look.rows) and look.rows[0].symbol == "wait")
+    assert (look.named, look.rows[0].process) == (True, "rom")
+    assert {(leaf.process, leaf.symbol) for leaf in look.leaves} >= {("rom", "wait")}
+    assert telling.asked[0] == "task_words"
+    tracer.tell(None, {})  # another kernel, or none any more: what the first one said is forgotten
+    look = seen(tracer, lambda look: bool(look.rows) and not look.rows[0].symbol)
+    assert not look.named
+    tracer.set_mode(Mode.OFF)
+    tracer.join(PATIENCE_S)
+
+
+def test_threads_are_named_as_their_process() -> None:
+    def tasks(*rows: tuple[int, int, int, str]) -> Tasks:
+        none = np.zeros(len(rows), np.int64)
+        numbers = [np.array([row[at] for row in rows], np.int64) for at in range(3)]
+        unsigned = none.astype(np.uint64)
+        return Tasks(
+            addresses=numbers[0].astype(np.uint64), pids=numbers[1], tgids=numbers[2], ppids=none, uids=none,
+            names=tuple(row[3] for row in rows), states=("S",) * len(rows), flags=none, mms=unsigned, roots=unsigned,
+            rss_bytes=none, stacks=unsigned, start_ns=none, consistency="live",
+        )  # fmt: skip
+
+    processes = tasks((64, 7, 7, "sshd"), (128, 9, 9, "sh"))
+    threads = tasks((64, 7, 7, "sshd"), (192, 8, 7, "sshd/1"), (256, 30, 29, "gone"))
+    assert task_names(processes, threads) == {64: "sshd (7)", 128: "sh (9)", 192: "sshd (7)"}
+    assert task_names(processes, None) == {64: "sshd (7)", 128: "sh (9)"}
+    assert task_names(None, threads) == {}

@@ -148,3 +148,14 @@ def test_no_such_process(details: Details, introspector: Introspector) -> None:
     assert not reply.problem
     assert {file.descriptor for file in reply.value} >= {0, 1, 2}
     assert started <= reply.taken_s
+
+
+def test_code_and_the_words_that_name_tasks_are_told(live: LiveGuest) -> None:
+    introspector = Introspector(live.kernel)
+    schedule = live.kernel.symbols.address("schedule")
+    places = ask(introspector, "code_places", ((None, schedule), (None, schedule + 4), (None, 0x1000)))
+    assert places.value == (("schedule", "kernel"), ("schedule + 0x4", "kernel"), ("", ""))
+    (word,) = ask(introspector, "task_words", 1).value
+    task = int.from_bytes(bytes(live.ram.bytes[word : word + 8]), "little")
+    tasks = [int(address) for address in introspector.look().processes.addresses.tolist()]
+    assert task in tasks or task == live.kernel.symbols.address("init_task")  # it idles, mostly
