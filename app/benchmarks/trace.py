@@ -47,6 +47,7 @@ _ROUNDS, _TRACED_ROUNDS = 4_000_000, 200_000
 _CALIBRATION = 100_000
 _BOOT_LIMIT_S = 240.0
 _BILLION = 1_000_000_000
+_WORK_LIMIT_S = 1800.0  # that long a billion takes on a slow machine
 _SLICE = 1 << 14
 _NAP_S = 0.0002
 
@@ -198,7 +199,9 @@ def _guest_read(
         session.set(Wish(Mode.TRACE, policy=Policy.HOLD))
         began = time.monotonic()
         ran_s: list[float] = []
-        working = threading.Thread(target=lambda rounds=rounds, ran_s=ran_s: ran_s.append(guest.work(rounds)))
+        working = threading.Thread(
+            target=lambda rounds=rounds, ran_s=ran_s: ran_s.append(guest.work(rounds, _WORK_LIMIT_S))
+        )
         working.start()
         while True:
             ended = not working.is_alive()
@@ -215,6 +218,8 @@ def _guest_read(
                 time.sleep(_NAP_S)
         took = time.monotonic() - began
         session.set(Wish())
+        if not ran_s:
+            raise CommandFailed("the guest did not end its work in time")
         found = next_one - first
         if not attempt:
             rounds = round(rounds * (records or found / took * seconds) / found)
