@@ -159,7 +159,7 @@ def test_time_lines_are_those_of_the_mode(shown: tuple[Person, Tracer]) -> None:
     child = window(LINES)
     person.move(child.pos.x + child.size.x * 0.3, child.pos.y + child.size.y * 0.3)
     person.frame(4)
-    for size in ((1280, 720), (2400, 1300)):  # from one view to all of them
+    for size in ((760, 600), (1280, 720), (2400, 1300)):  # from one view to all of them
         person.offscreen.canvas.set_logical_size(*size)
         person.frame(6)
     assert len([w for w in imgui.get_current_context().windows if "/##" in w.name and w.was_active]) >= len(VIEWS)
