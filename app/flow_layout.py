@@ -67,7 +67,7 @@ def place(sizes: Sequence[Point], edges: Sequence[tuple[int, int]], spacing: Spa
     centres = _centres(rows, widths, links, spacing.beside)
     tops, heights = _tops(rows, sizes, spacing.below)
     corners = tuple((centres[n] - sizes[n][0] / 2, tops[layer[n]]) for n in range(count))
-    paths = []
+    paths: list[tuple[Point, ...]] = []
     for (source, _), chain, back in zip(edges, chains, turned, strict=True):
         if len(chain) == 1:
             paths.append(())
@@ -99,8 +99,8 @@ def _turned(count: int, edges: Sequence[tuple[int, int]]) -> list[bool]:
         stack = [(root, iter(onwards[root]))]
         while stack:
             block, rest = stack[-1]
-            number = next(rest, None)
-            if number is None:
+            number = next(rest, -1)
+            if number < 0:
                 state[block] = 2
                 stack.pop()
                 continue

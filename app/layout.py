@@ -24,6 +24,7 @@ STATISTICS = "Statistics"
 VOLATILITY = "Volatility"
 SQL = "SQL"
 EXECUTION = "Execution"
+FLOW = "Flow"
 RESULTS = "Results"
 SIDES: dict[str, Literal["left", "below left", "right", "bottom"]] = {
     MACHINES: "left",
@@ -32,6 +33,7 @@ SIDES: dict[str, Literal["left", "below left", "right", "bottom"]] = {
     LOG: "bottom",
     KERNEL: "bottom",
     EXECUTION: "bottom",
+    FLOW: "bottom",
     TRANSFER: "bottom",
     STATISTICS: "bottom",
     VOLATILITY: "bottom",

@@ -209,7 +209,7 @@ class Session:
         looked_at = frozenset(pane.view.look.channel for pane in state.stage.panes)
         stores = {name: feed.store for name, feed in state.stage.feeds.items()}
         heated = self.trace_channels.follow(state.tracers, stores, looked_at)
-        return heated or (news and state.settings.show_execution)
+        return heated or (news and (state.settings.show_execution or state.settings.show_flow))
 
     def _take_figures(self) -> None:
         """Note the figures that are shown: a few times a second, so that they can be read."""

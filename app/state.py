@@ -11,6 +11,7 @@ from app.actions import ActionRegistry, BadArguments
 from app.chosen import Chosen
 from app.consulting import Consulting
 from app.execution_ui import ExecutionUi
+from app.flow_ui import FlowUi
 from app.frame_times import FrameStats, FrameTimes
 from app.highlights import Highlights
 from app.highlights_ui import HighlightsUi
@@ -173,6 +174,7 @@ class AppState:
     queries: Queries
     readings: Readings
     people: People = field(default_factory=People)
+    flow: FlowUi = field(default_factory=FlowUi)
     tracers: Tracers = field(default_factory=Tracers)
     watchings: Watchings = field(init=False)
     writers: WritersUi = field(default_factory=WritersUi)

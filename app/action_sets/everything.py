@@ -6,6 +6,7 @@ from app.action_sets.bookmarks import bookmark_actions
 from app.action_sets.chosen import chosen_actions
 from app.action_sets.console import console_actions
 from app.action_sets.dumps import dump_actions
+from app.action_sets.flow import flow_actions
 from app.action_sets.highlights import highlight_actions
 from app.action_sets.kernel_lists import kernel_list_actions
 from app.action_sets.kernel_looks import kernel_look_actions
@@ -37,6 +38,7 @@ def all_actions(session: Session, frame: Frame) -> list[Action]:
         pane_actions,
         process_actions,
         watching_actions,
+        flow_actions,
         volume_actions,
         slice_actions,
         look_actions,

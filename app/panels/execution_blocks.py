@@ -80,6 +80,11 @@ def _menu(ui: Ui, row: HotRow) -> Sequence[MenuEntry]:
             lambda: ui.run("trace.choose", block=row.number, go=True),
             unknown,
         ),
+        MenuEntry(
+            "Show where it comes from and goes to",
+            icons.ICON_FA_DIAGRAM_PROJECT,
+            lambda: ui.run("trace.flow", block=row.number),
+        ),
     )
 
 
