@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 import re
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -55,16 +55,21 @@ _WAITS = frozenset({"hlt", "mwait", "mwaitx"})
 _MODES = {16: capstone.CS_MODE_16, 32: capstone.CS_MODE_32, 64: capstone.CS_MODE_64}
 
 
-@functools.cache
-def _engine(bits: int) -> capstone.Cs:
-    engine = capstone.Cs(capstone.CS_ARCH_X86, _MODES[bits])
-    engine.detail = True
+_of_thread = threading.local()
+"""Engines are one thread's each: the interpreter's lock is not held while one decodes."""
+
+
+def _engine(bits: int, *, detail: bool = True) -> capstone.Cs:
+    engines: dict[tuple[int, bool], capstone.Cs] = _of_thread.__dict__.setdefault("engines", {})
+    engine = engines.get((bits, detail))
+    if engine is None:
+        engine = engines[bits, detail] = capstone.Cs(capstone.CS_ARCH_X86, _MODES[bits])
+        engine.detail = detail
     return engine
 
 
-@functools.cache
 def _plain_engine(bits: int) -> capstone.Cs:
-    return capstone.Cs(capstone.CS_ARCH_X86, _MODES[bits])
+    return _engine(bits, detail=False)
 
 
 @dataclass(frozen=True, slots=True)
