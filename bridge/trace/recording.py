@@ -92,6 +92,13 @@ class Summary:
         return sum(self.by_kind.values())
 
 
+def median_by_weight(values: NDArray[Any], weights: NDArray[Any]) -> float:
+    """The median of values (n,) that stand for so many each: a late look takes many records, and counts for all."""
+    order = np.argsort(values)
+    reached = np.cumsum(weights[order])
+    return float(values[order][np.searchsorted(reached, reached[-1] / 2)])
+
+
 def clock_of(session: TraceSession) -> tuple[Clock, int]:
     """The clock of a recording that begins now, and CLOCK_MONOTONIC now, in ns.
 
@@ -130,7 +137,7 @@ class Recorder:
         self._overwritten = [0] * len(self._readers)
         self._seen = np.zeros(len(session.memory.blocks), bool)  # in records
         self._entered = np.zeros(len(session.memory.blocks), np.int64)
-        self._lags_ns = np.zeros(_LAGS, np.int64)
+        self._lags_ns, self._lag_records = np.zeros(_LAGS, np.int64), np.zeros(_LAGS, np.int64)
         self._n_lags = self._unwritten = 0
         self.records = 0
         """Taken so far."""
@@ -217,7 +224,9 @@ class Recorder:
             blocks=n_blocks,
             lost=lost,
             waited_s=tuple(reader.waited_s - was for reader, was in zip(self._readers, self._waited, strict=True)),
-            lag_s=float(np.median(self._lags_ns[: min(self._n_lags, _LAGS)])) / 1e9 if self._n_lags else None,
+            lag_s=median_by_weight(self._lags_ns[: self._n_lags], self._lag_records[: self._n_lags]) / 1e9
+            if self._n_lags
+            else None,
             failure="" if self.failure is None else str(self.failure),
         )
 
@@ -274,6 +283,7 @@ class Recorder:
         if columns.count > at:
             lag = time.monotonic_ns() - self._clock_ns - int(columns.ts[(at + columns.count) // 2])
             self._lags_ns[self._n_lags % _LAGS] = lag
+            self._lag_records[self._n_lags % _LAGS] = columns.count - at
             self._n_lags += 1
         return taken
 

@@ -18,7 +18,7 @@ from bridge.trace.errors import TraceError
 from bridge.trace.layout import layout
 from bridge.trace.modes import Mode, Policy, Recorded, Wish
 from bridge.trace.record_columns import REGISTER_NAMES
-from bridge.trace.recording import Recorder
+from bridge.trace.recording import Recorder, median_by_weight
 from bridge.trace.recording_file import METADATA_KEY
 from bridge.trace.session import TraceSession
 from bridge.trace.shared_memory import Sizes, TraceMemory
@@ -299,3 +299,8 @@ def test_each_access_of_a_guest_is_in_its_file_once(tmp_path: Path, counting: Co
     blocks = {row["pc"]: row for row in pq.read_table(summary.blocks_path).to_pylist()}
     assert blocks[LOOP_AT]["bytes"] == CODE
     assert (kind == "block").sum() == sum(row["entered"] for row in blocks.values())
+
+
+def test_one_late_look_at_many_records_outweighs_many_quick_ones_at_few() -> None:
+    assert median_by_weight(np.array([1, 1, 50, 1]), np.array([2, 2, 90, 2])) == 50
+    assert median_by_weight(np.array([3, 1, 2]), np.array([1, 1, 1])) == 2
