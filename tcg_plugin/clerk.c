@@ -34,13 +34,32 @@ void clerk_publish_counts(void)
     pthread_mutex_unlock(&publishing);
 }
 
+/* Whether a vCPU's thread ran for at least half of the time since the last sample. Where the host had something better to
+ * do the guest stood still, in whatever block it was: to count that block would say that it is slow. */
+static bool has_run(struct vcpu *v, uint64_t since_ns)
+{
+    struct timespec spent;
+    clockid_t clock = __atomic_load_n(&v->clock, __ATOMIC_RELAXED);
+    if (!clock || clock_gettime(clock, &spent))
+        return true;
+    uint64_t ns = (uint64_t)spent.tv_sec * 1000000000 + (uint64_t)spent.tv_nsec, before = v->ran_ns;
+    v->ran_ns = ns;
+    return 2 * (ns - before) >= since_ns;
+}
+
 static void sample(uint64_t now)
 {
-    static uint64_t head;
+    static uint64_t head, last_ns;
+    uint64_t since_ns = now - last_ns;
+    last_ns = now;
     for (unsigned int n = 0; n < shared.vcpus; n++) {
-        if (!__atomic_load_n(&vcpus[n], __ATOMIC_ACQUIRE))
+        struct vcpu *v = __atomic_load_n(&vcpus[n], __ATOMIC_ACQUIRE);
+        if (!v)
             continue;
         const struct inline_state *state = qemu_plugin_scoreboard_find(state_board, n);
+        bool ran = has_run(v, since_ns);
+        if (__atomic_load_n(&state->block, __ATOMIC_RELAXED) != GB_NO_BLOCK && !ran)
+            continue;
         struct gb_sample *slot = &shared.samples[head & (shared.sample_count - 1)];
         *slot = (struct gb_sample){
             .ns = now, .task = task_of(n), .block = (uint32_t)__atomic_load_n(&state->block, __ATOMIC_RELAXED),

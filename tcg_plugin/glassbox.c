@@ -11,6 +11,7 @@
  * that was translated for what was wanted before. QMP's stop and cont bring every vCPU there within milliseconds.
  * With an option that is wrong, or memory that is not as it should be, the plugin says so and does nothing; QEMU runs on.
  */
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -93,10 +94,19 @@ static void look_for_wishes(void)
     qemu_plugin_reset(plugin_id, on_reset NO_DATA);
 }
 
+/* On a vCPU's own thread: another one could not tell which it is. */
+static void note_thread(struct vcpu *v)
+{
+    clockid_t clock;
+    if (!pthread_getcpuclockid(pthread_self(), &clock))
+        __atomic_store_n(&v->clock, clock, __ATOMIC_RELAXED);
+}
+
 static ON_VCPU(on_idle)
 {
     if (vcpu >= shared.vcpus || !vcpus[vcpu])
         return;
+    note_thread(vcpus[vcpu]);
     struct inline_state *state = qemu_plugin_scoreboard_find(state_board, vcpu);
     __atomic_store_n(&state->block, GB_NO_BLOCK, __ATOMIC_RELAXED);
     ring_publish(vcpus[vcpu]);
@@ -107,6 +117,7 @@ static ON_VCPU(on_resume)
 {
     if (vcpu >= shared.vcpus || !vcpus[vcpu])
         return;
+    note_thread(vcpus[vcpu]);
     /* While a vCPU was not followed its page tables changed unseen. */
     note_space(vcpus[vcpu], register_of(vcpus[vcpu], vcpus[vcpu]->cr3));
     look_for_wishes();

@@ -5,6 +5,8 @@
 #ifndef GLASSBOX_PLUGIN_H
 #define GLASSBOX_PLUGIN_H
 
+#include <time.h>
+
 #include "qemu_api.h"
 #include "trace_format.h"
 
@@ -62,7 +64,8 @@ struct vcpu {
     uint32_t *pc_epochs; /* by block: when its pc was read last */
     uint64_t *pcs;
     unsigned int index;
-    bool present;
+    clockid_t clock; /* of its thread's processor time; 0: not known */
+    uint64_t ran_ns; /* that, at the last sample; the clerk's */
     struct qemu_plugin_register *registers[18]; /* as in gdb's amd64 order: rax … r15, rip, eflags */
     struct qemu_plugin_register *cr3;
     GByteArray *scratch;

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -180,6 +183,33 @@ def test_samples_say_where_it_is(counting: Counting) -> None:
     share = np.isin(samples["block"][-200:], waiting).mean()
     assert share > 0.9  # it waits for GO now
     assert (np.diff(samples["ns"].astype(np.int64)) > 0).all()
+
+
+def test_time_in_which_the_host_ran_something_else_is_not_the_guests(counting: Counting) -> None:
+    """A vCPU that waits for its turn is in some block, which takes no time of it."""
+    tasks = Path(f"/proc/{counting.machine.info.pid}/task")
+    vcpu = next(task for task in tasks.iterdir() if (task / "comm").read_text().startswith("CPU 0"))
+    core = min(os.sched_getaffinity(0))
+
+    def spent_s() -> float:
+        fields = (vcpu / "stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    rate = 2000
+    counting.trace.set(Wish(Mode.COUNTERS, samples_per_s=rate))
+    os.sched_setaffinity(int(vcpu.name), {core})
+    with subprocess.Popen(["/bin/sh", "-c", "while :; do :; done"]) as other:
+        try:
+            os.sched_setaffinity(other.pid, {core})
+            wait_until(lambda: int(counting.trace.memory.plugin["sample_head"]) > 0)
+            began_s = spent_s()
+            counting.trace.samples()
+            first = int(counting.trace.memory.plugin["sample_head"])
+            wait_until(lambda: spent_s() - began_s >= 1.0)
+            taken, took_s = int(counting.trace.memory.plugin["sample_head"]) - first, spent_s() - began_s
+        finally:
+            other.kill()
+    assert 0 < taken <= 1.35 * took_s * rate + 50
 
 
 def test_a_paused_machine_changes_its_mode_when_it_runs(counting: Counting) -> None:
