@@ -232,7 +232,10 @@ class BookmarkList:
 
     @staticmethod
     def _path(path: str) -> Path:
-        found = Path(path).expanduser()
+        try:
+            found = Path(path).expanduser()
+        except RuntimeError as error:  # the home of a user who does not exist
+            raise BadArguments(f"path: {error}") from None
         if not found.is_absolute():
             raise BadArguments("path: it begins with / or ~, for the window has no working folder")
         return found

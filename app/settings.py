@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from app.theme import MAX_SCALE, MIN_SCALE
+from bridge.machine.plain_files import open_plain
 from render.content import Kind
 from render.curves import CURVES
 from render.errors import BadTransfer
@@ -244,7 +245,7 @@ def _checksum(text: str) -> str:
 
 def read_bounded(path: Path) -> str:
     """Return a small file's text. Raises OSError, BadSettings, UnicodeDecodeError."""
-    with path.open("rb") as stream:
+    with open_plain(path) as stream:
         data = stream.read(MAX_FILE_BYTES + 1)
     if len(data) > MAX_FILE_BYTES:
         raise BadSettings(f"it is larger than {MAX_FILE_BYTES >> 20} MiB")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from app.settings import MAX_FILE_BYTES, write_atomically
 from app.slicing import BadSlicing, Slicing, first_slicing, fitted, from_json, to_json
+from bridge.machine.plain_files import open_plain
 
 if TYPE_CHECKING:
     from app.stage import Stage
@@ -108,7 +109,7 @@ class Slicings:
 def _load(path: Path) -> dict[str, Slicing]:
     """What was kept. A file that cannot be understood costs the places of planes, no more: it is logged and left."""
     try:
-        with path.open("rb") as stream:
+        with open_plain(path) as stream:
             data = stream.read(MAX_FILE_BYTES + 1)
         if len(data) > MAX_FILE_BYTES:
             raise BadSlicing(f"it is larger than {MAX_FILE_BYTES >> 20} MiB")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from app.layout import VOLUME
 from app.settings import MAX_FILE_BYTES, Settings, settings_from_json, write_atomically
+from bridge.machine.plain_files import open_plain
 
 if TYPE_CHECKING:
     from app.stage import Stage
@@ -78,7 +79,7 @@ def load_views(folder: Path, known: tuple[str, ...]) -> Views:
     """
     path = folder / FILE
     try:
-        with path.open("rb") as stream:
+        with open_plain(path) as stream:
             data = stream.read(MAX_FILE_BYTES + 1)
         if len(data) > MAX_FILE_BYTES:
             raise BadViews(f"it is larger than {MAX_FILE_BYTES >> 20} MiB")

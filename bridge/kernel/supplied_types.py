@@ -15,6 +15,7 @@ from bridge.kernel.elf_sections import ElfFile
 from bridge.kernel.errors import BadTypes, KernelError
 from bridge.kernel.isf_types import isf_banner, isf_types, read_isf
 from bridge.kernel.kernel import Kernel
+from bridge.machine.plain_files import open_plain
 
 _MAX_ISF_BYTES = 256 << 20
 _ELF_MAGIC = b"\x7fELF"
@@ -38,7 +39,7 @@ def load_types(path: Path) -> tuple[Btf, str]:
     in hex, or nothing. Raises BadTypes.
     """
     try:
-        with path.open("rb") as file:
+        with open_plain(path) as file:
             head = file.read(16)
             if head.startswith(_ELF_MAGIC):
                 with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:

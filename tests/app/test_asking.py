@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import io
 import json
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -412,6 +413,11 @@ def test_rules_come_from_the_users_files_only(asker: Person, tmp_path: Path) -> 
     assert rules_in_file(str(rules)).startswith("rule elf")
     with pytest.raises(BadQuery, match="cannot be read"):
         rules_in_file(str(tmp_path / "none.yar"))
+    os.mkfifo(tmp_path / "pipe.yar")  # opening it would wait for ever
+    with pytest.raises(BadQuery, match="no plain file"):
+        rules_in_file(str(tmp_path / "pipe.yar"))
+    with pytest.raises(BadQuery, match="cannot be read"):
+        rules_in_file("~nobody-of-that-name/rules.yar")
     (tmp_path / "long.yar").write_text("x" * (1 << 17))
     with pytest.raises(BadQuery, match="more than"):
         rules_in_file(str(tmp_path / "long.yar"))

@@ -6,6 +6,7 @@ import base64
 import contextlib
 import hashlib
 import json
+import os
 import zlib
 from pathlib import Path
 from typing import Any
@@ -169,6 +170,13 @@ def test_a_session_of_another_form_is_refused(tmp_path: Path) -> None:
             load_session(path)
     save_session(path, session_from(good))
     assert load_session(path).bookmarks == (PLAIN,)
+
+
+def test_a_path_that_is_no_file_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")  # opening it would hold the window still until somebody writes into it
+    for path in (tmp_path / "pipe", tmp_path, Path("/dev/zero")):
+        with pytest.raises(OSError, match=r"no plain file|Is a directory"):
+            load_session(path)
 
 
 def test_what_is_missing_is_said_in_a_sentence() -> None:

@@ -7,6 +7,7 @@ import dataclasses
 import gzip
 import json
 import lzma
+import os
 import shutil
 import struct
 import subprocess
@@ -30,6 +31,13 @@ from bridge.kernel.snapshot import Introspector
 from bridge.kernel.supplied_types import load_types, with_supplied_types
 from bridge.memory.physical import PhysicalReader
 from tests.bridge.kernel.conftest import HeldRam
+
+
+def test_types_are_read_from_plain_files_only(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")  # opening it would wait for ever
+    for path in (tmp_path / "pipe", tmp_path):
+        with pytest.raises(BadTypes, match=r"no plain file|Is a directory"):
+            load_types(path)
 
 
 @pytest.fixture(scope="module")
