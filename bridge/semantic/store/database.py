@@ -36,9 +36,15 @@ class Database:
         try:
             with self.failures():
                 self._prepare(max_bytes)
+            self._file = _identity(path)
         except BaseException:
             self._connection.close()
             raise
+
+    @property
+    def in_place(self) -> bool:
+        """Whether what lies at the path is still the file that is written: SQLite writes on to one that is gone."""
+        return self._file is not None and _identity(self.path) == self._file
 
     def _prepare(self, max_bytes: int) -> None:
         empty = self.value("SELECT count(*) FROM sqlite_master") == 0
@@ -117,3 +123,12 @@ class Database:
                 why = "the disk is full, or the size is reached that was set for it"
                 raise StoreFull(self.path, why) from error
             raise StoreUnusable(self.path, str(error)) from error
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """What tells a file from every other; None where there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino

@@ -140,13 +140,28 @@ class Feeder:
         if problem != self.problem:
             logger.warning("%s", problem)
         self.problem = problem
-        for fed in self._fed.values():
-            fed.known, fed.n_seen = 0, _UNSEEN  # whatever was not written is told again
-        self._symbols.clear()
-        self._symbols_asked.clear()
+        self._tell_again()
         self._stop.wait(_PAUSE_S)
 
+    def _tell_again(self) -> None:
+        """Whatever was not written is asked for anew."""
+        for fed in self._fed.values():
+            fed.known, fed.n_seen = 0, _UNSEEN
+        self._symbols.clear()
+        self._symbols_asked.clear()
+
+    def _leave(self) -> None:
+        """Write no more to this database: the next that is seen goes, whole, to another."""
+        self._end()
+        self._store = self._session = self.path = None
+        for fed in self._fed.values():
+            fed.machine_id = None
+        self._tell_again()
+
     def _step(self) -> None:
+        if self._store is not None and not self._store.in_place:
+            logger.warning("The database %s was removed or replaced: another is begun.", self._store.path)
+            self._leave()
         machines = self._machines()
         for name in [name for name, fed in self._fed.items() if self._is_other(machines.get(name), fed)]:
             fed = self._fed.pop(name)
@@ -227,7 +242,12 @@ class Feeder:
         if self._session is None:
             remove_old(self._kept, self._folder)
             self._session = OpenSession(self._folder)
-        return Store.open(self._session.path, self._limits)
+        try:
+            return Store.open(self._session.path, self._limits)
+        except StoreError:
+            self._session.close()  # its folder may be gone: another place is made at the next try
+            self._session = None
+            raise
 
     def _now(self, fed: _Fed) -> float:
         return max(self._wall_s + time.monotonic(), fed.time_s + 1e-6)

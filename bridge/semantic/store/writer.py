@@ -47,6 +47,11 @@ class Store:
         return self._db.path
 
     @property
+    def in_place(self) -> bool:
+        """Whether what lies at the path is still the file that is written."""
+        return self._db.in_place
+
+    @property
     def used_bytes(self) -> int:
         """How much of the file is in use. Raises StoreUnusable."""
         return self._db.used_bytes

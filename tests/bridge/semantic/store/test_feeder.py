@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -193,6 +194,31 @@ def test_what_cannot_be_read_is_logged_once(
     until(lambda: caplog.text.count("There is no kernel.") > 0, "it should be logged")
     assert caplog.text.count("There is no kernel.") == 1
     assert feeder.n_written == 0
+
+
+@pytest.mark.parametrize("how", ["removed", "replaced", "with its folder"])
+def test_a_database_that_is_taken_away_is_followed_by_another(
+    how: str, feeder: Feeder, machines: dict[str, Watched], tmp_path: Path
+) -> None:
+    one = Watching()
+    one.look()
+    machines["one"] = Watched(one, 1, False)
+    until(lambda: feeder.n_written == 1, "the first look")
+    first = feeder.path
+    assert first is not None
+    if how == "with its folder":
+        shutil.rmtree(tmp_path)
+        tmp_path.mkdir()
+    else:
+        first.unlink()
+    if how == "replaced":
+        first.write_bytes(b"somebody else's")
+    one.look()
+    until(lambda: feeder.path not in (None, first), "another database")
+    assert processes(feeder) == {"one": 2}  # all is told anew: nothing of the first is needed
+    until(lambda: asked(feeder, "SELECT count(*) FROM symbols") == ((2,),), "the symbols, anew")
+    if how == "replaced":
+        assert first.read_bytes() == b"somebody else's"
 
 
 def test_it_ends_while_it_waits_for_an_answer(feeder: Feeder, machines: dict[str, Watched]) -> None:
