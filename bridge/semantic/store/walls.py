@@ -89,12 +89,18 @@ def instr(value: Cell | bytes, sought: Cell | bytes) -> int | None:
 
 
 def replace(value: Cell | bytes, old: Cell | bytes, new: Cell | bytes) -> str | None:
-    """A text with each `old` replaced; None where one is None. As SQLite's own, which compares at each place anew."""
-    if value is None or old is None or new is None:
+    """A text with each `old` replaced; None where one is None, though an empty `old` is never replaced by anything.
+
+    As SQLite's own, which compares at each place anew.
+    """
+    if value is None or old is None:
         return None
-    text, gone, come = _as_text(value), _as_text(old), _as_text(new)
+    text, gone = _as_text(value), _as_text(old)
     if not gone:
         return text
+    if new is None:
+        return None
+    come = _as_text(new)
     if len(text) + text.count(gone) * (len(come) - len(gone)) > MAX_CELL_BYTES:
         return " " * (MAX_CELL_BYTES + 1)  # never made: SQLite refuses it for its size
     return text.replace(gone, come)

