@@ -194,8 +194,8 @@ class UnsafeDirectory(MachineError):
 
     def __init__(self, path: Path, found: str) -> None:
         super().__init__(
-            f"The runtime directory {path} must be a directory of your own with mode 0700, but {found}. "
-            f"Remove it, or set XDG_RUNTIME_DIR to a private directory."
+            f"The directory {path} must be one of your own with mode 0700, but {found}. "
+            f"Remove it, or let XDG_RUNTIME_DIR (what runs) or XDG_STATE_HOME (what is kept) lead elsewhere."
         )
         self.path = path
         self.found = found

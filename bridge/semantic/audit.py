@@ -224,7 +224,8 @@ def verify(path: Path | None = None) -> Verdict:
     if junk:
         return bad(f"{path.name}: its last line is no record. It was cut off, or written by somebody else.")
     if not reached:
-        return bad(f"The chain ends with record {first + count - 1}, but record {number} was written.")
+        there = f"The chain ends with record {first + count - 1}" if count else "No record is there"
+        return bad(f"{there}, but record {number} was written.")
     if not number and count > 1:
         return bad(f"{path.with_suffix('.head').name}, which says where the chain ends, is gone.")
     return Verdict(good=True, n_records=count, first=first, head=before)

@@ -95,6 +95,12 @@ def test_a_lost_head_shows_and_one_that_is_a_record_behind_does_not(path: Path) 
     assert "gone" in verify(path).problem
 
 
+def test_a_log_that_was_emptied_is_said_to_hold_nothing(path: Path) -> None:
+    _filled(path, 3)
+    path.write_bytes(b"")
+    assert verify(path).problem == "No record is there, but record 3 was written."
+
+
 @given(cut=st.data())
 @settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_line_that_was_cut_off_is_kept_and_accounted_for(tmp_path: Path, cut: st.DataObject) -> None:
