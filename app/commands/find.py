@@ -21,6 +21,9 @@ _ROWS = 200
 _RANGES = 3
 
 
+parse = argparse.ArgumentParser.parse_intermixed_args  # the machine may be named after an option too
+
+
 def configure(parser: argparse.ArgumentParser, _command: str) -> None:
     """Declare the options."""
     parser.add_argument("query", metavar="QUERY", help='what is asked, such as "heap of sshd"; see docs/queries.md')

@@ -49,6 +49,12 @@ def test_a_table_for_people(capsys: pytest.CaptureFixture[str], dump_file: str) 
     assert told.err == ""
 
 
+def test_a_machine_may_be_named_before_and_after_options(capsys: pytest.CaptureFixture[str]) -> None:
+    for words in (["heap", "--json", "not-there"], ["heap", "not-there", "--json"], ["--json", "heap", "not-there"]):
+        assert main(["find", *words]) == ExitCode.NO_SUCH_MACHINE
+        assert "not-there" in capsys.readouterr().err
+
+
 def test_what_is_not_understood_is_a_sentence(capsys: pytest.CaptureFixture[str], dump_file: str) -> None:
     assert main(["find", "heap of \x1b[2Jnobody", "--dump", dump_file]) == ExitCode.USAGE
     told = capsys.readouterr()
