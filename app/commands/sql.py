@@ -20,6 +20,9 @@ _NEWEST = "last"
 _ALL = 1 << 40
 
 
+parse = argparse.ArgumentParser.parse_intermixed_args  # the machine may be named after an option too
+
+
 def configure(parser: argparse.ArgumentParser, _command: str) -> None:
     """Declare the options."""
     parser.add_argument("query", nargs="?", metavar="SELECT", help="one SELECT; --schema says of what")

@@ -118,6 +118,12 @@ def test_queries_that_cannot_be_answered_are_said(capsys: pytest.CaptureFixture[
     assert "ended after 0.1 s" in json.loads(printed.out)["error"]
 
 
+def test_a_machine_may_be_named_before_and_after_options(capsys: pytest.CaptureFixture[str]) -> None:
+    for words in (["SELECT 1", "--json", "not-there"], ["SELECT 1", "not-there", "--json"]):
+        assert main(["sql", *words]) == ExitCode.NO_SUCH_MACHINE
+        assert "not-there" in capsys.readouterr().err
+
+
 def test_the_schema_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["sql", "--schema"]) == ExitCode.DONE
     text = capsys.readouterr().out
