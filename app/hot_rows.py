@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from app.trace_history import NO_PROCESS, NO_TASK, History, Span
 from bridge.trace.flow import flow_of, loop_depths
-from bridge.trace.instructions import BlockClass, Decoded, decode
+from bridge.trace.instructions import BlockClass, Decoded, bits_at, decode
 from bridge.trace.layout import layout
 
 MOST_ROWS = 200
@@ -26,7 +26,6 @@ BRIEF = "Short-lived processes"
 _LISTED_EACH_WAY = 40
 _GAP_BYTES = 64
 """A listing goes on over so many bytes that were not run."""
-_REAL_MODE_END = 1 << 20
 _PAGE = 4096
 _USER_END = 1 << 47
 
@@ -114,8 +113,7 @@ class Decoder:
         found = self._kept.get(number)
         if found is None:
             start = int(block["virtual_first"])
-            # A system that runs 64-bit code has it above 1 MiB; the firmware and what it boots is 16-bit code below.
-            found = self._kept[number] = decode(code_of(block), start, 16 if start < _REAL_MODE_END else 64)
+            found = self._kept[number] = decode(code_of(block), start, bits_at(start))
             if len(self._kept) > MOST_KEPT:
                 self._kept.popitem(last=False)
         return found

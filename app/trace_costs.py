@@ -6,13 +6,13 @@ from bridge.trace.modes import Mode
 
 SOURCE = "glassbox bench trace: processor time of the same guest work, to that without the plugin"
 COSTS: dict[Mode, float] = {
-    Mode.OFF: 1.00,
-    Mode.COUNTERS: 1.06,
-    Mode.HEAT: 2.7,
-    Mode.WATCH: 3.6,
-    Mode.TRACE: 20.0,
+    Mode.OFF: 1.06,
+    Mode.COUNTERS: 1.13,
+    Mode.HEAT: 3.0,
+    Mode.WATCH: 3.8,
+    Mode.TRACE: 22.0,
 }
-"""Its results `work.*` of 2026-11-21 on two cores, for a loop of short blocks that touches memory at every fourth step.
+"""Its results `work.*` of 2026-11-22 on two quiet cores: a loop of short blocks, every fourth step of which touches memory.
 
 Guests that idle, or compute more than they load and store, pay less.
 """

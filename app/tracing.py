@@ -156,7 +156,12 @@ class Tracer:
         return future
 
     def attend(self, name: str, job: Callable[[TraceSession], None] | None) -> None:
-        """Run a job at each look, too, until None takes its place. One that raises TraceError ends the trace."""
+        """Run a job at each look, too, until None takes its place. One that raises TraceError ends the trace.
+
+        Costs nothing where it is run already.
+        """
+        if self._attending.get(name) == job:
+            return
         with self._change:
             attending = {key: one for key, one in self._attending.items() if key != name}
             self._attending = attending if job is None else {**attending, name: job}

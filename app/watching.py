@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.tracing import Tracer, TracerState
+from bridge.memory.physical_map import PAGE_BYTES
 from bridge.trace.layout import layout
 from bridge.trace.modes import Mode, Recorded
 from bridge.trace.writers import Access, access_of_touch, backwards, overlapping
@@ -62,6 +63,7 @@ class Watching:
         self._asked: Asked | None = None
         self._told: Told | None = None
         self._hits: NDArray[Any] = np.zeros(0, layout()["touch"])
+        self._dropped = 0
         self._applied: tuple[TraceSession, NDArray[np.int64], bool] | None = None
 
     def watch(self, pages: Iterable[int], *, loads: bool = False) -> None:
@@ -108,7 +110,7 @@ class Watching:
             self._applied = session, pages, loads
         hits, dropped = session.hits()
         if anew:  # what was watched before is not asked for any more
-            self._hits, hits = self._hits[:0], hits[:0]
+            self._hits, hits, self._dropped = self._hits[:0], hits[:0], dropped
         kept = np.concatenate([self._hits, hits])[-MOST_KEPT:]
         self._hits = kept
         asked = self._asked
@@ -120,9 +122,25 @@ class Watching:
             found = tuple(backwards(session, asked.first, asked.end, MOST_TOLD))
             self._told = Told(asked, found, len(found), 0, True, at_ns)
             return
+        if dropped > self._dropped:
+            # Some had no room: the last one to each page is known all the same.
+            kept = np.concatenate([kept, self._last_ones(session, asked, kept)])
         mine = np.flatnonzero(overlapping(kept, asked.first, asked.end))
         told = tuple(access_of_touch(session, kept[at]) for at in mine[: -MOST_TOLD - 1 : -1].tolist())
         self._told = Told(asked, told, len(mine), dropped, False, at_ns)
+
+    def _last_ones(self, session: TraceSession, asked: Asked, kept: NDArray[Any]) -> NDArray[Any]:
+        """The last stores to the pages that are asked about, where they are newer than all hits that are kept."""
+        ram = self.tracer.machine.ram
+        if ram is None:
+            return kept[:0]
+        places = np.arange(asked.first // PAGE_BYTES, (asked.end - 1) // PAGE_BYTES + 1, dtype=np.uint64) * PAGE_BYTES
+        offsets = ram.physical_map.offset_from_paddr(places[:MOST_TOLD].astype(np.uint64))
+        pages = offsets[offsets >= 0] // PAGE_BYTES
+        stores = session.last_touches(pages[np.isin(pages, self.pages)])[:, 1]
+        newest = int(kept["ns"][-1]) if len(kept) else 0
+        found: NDArray[Any] = stores[stores["ns"] > newest]
+        return found[np.argsort(found["ns"], kind="stable")]
 
 
 class Watchings:

@@ -15,9 +15,10 @@ from app.kernel_source import kernel_source
 from app.numbers import BadNumber, parse_address
 from app.output import format_bytes, format_table, plural, print_json, print_note, print_text, printable
 from app.watched import Watched, add_watch_arguments, watched
+from bridge.memory.physical_map import PAGE_BYTES
 from bridge.trace.follows import Edges
 from bridge.trace.pointers import Kind, PointerGraph
-from bridge.trace.reach import PAGE_BYTES, Reached, page_ranges, reach
+from bridge.trace.reach import Reached, page_ranges, reach
 
 _ROWS = 20
 _LONGEST_TEXT = 200

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bridge.memory.physical_map import PAGE_BYTES
 from bridge.trace.layout import layout
 from bridge.trace.session import Counts
 
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from bridge.memory.physical_map import PhysicalMap
     from bridge.trace.session import TraceSession
 
-PAGE_BYTES = 4096
 _MOST_INSTRUCTIONS = 1 << 12
 """In a block: QEMU ends one at 512. What a damaged table says beyond is not believed."""
 

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from bridge.memory.physical_map import PAGE_BYTES
 from bridge.trace.flow import Flow
-
-PAGE_BYTES = 4096
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bridge.memory.physical_map import PAGE_BYTES
 from bridge.trace.instructions import Decoded, bits_at, decode
 from bridge.trace.layout import layout
 from bridge.trace.ring import newest
@@ -16,7 +17,6 @@ from bridge.trace.ring import newest
 if TYPE_CHECKING:
     from bridge.trace.session import TraceSession
 
-_PAGE_BYTES = 4096
 _MOST_BYTES = 64
 """Of one access; what a damaged record says beyond is not believed."""
 
@@ -120,7 +120,7 @@ def _instruction(session: TraceSession, number: int, pc: int) -> tuple[int | Non
     block = memory.blocks[number]
     start = int(block["virtual_first"])
     for insn in _decoded(session.code_of(block), start).instructions:
-        if (start + insn.offset - pc) % _PAGE_BYTES == 0:
+        if (start + insn.offset - pc) % PAGE_BYTES == 0:
             return _physical(block, insn.offset), insn.text
     return None, ""
 
@@ -134,7 +134,7 @@ def _physical(block: NDArray[Any], offset: int) -> int | None:
     none, first, behind = layout().constants["NONE"], int(block["physical"]), int(block["physical_behind"])
     if first == none:
         return None
-    left = _PAGE_BYTES - first % _PAGE_BYTES
+    left = PAGE_BYTES - first % PAGE_BYTES
     if offset < left:
         return first + offset
-    return None if behind == none else behind // _PAGE_BYTES * _PAGE_BYTES + offset - left
+    return None if behind == none else behind // PAGE_BYTES * PAGE_BYTES + offset - left

@@ -12,13 +12,20 @@ from app.action_sets.watching import NotWatched
 from app.actions import ActionDisabled, BadArguments
 from app.jobs import Job, JobState
 from app.panels import writers
-from app.tracing import TracerState
+from app.tracing import Tracer, TracerState
 from app.watching import Asked, Told, Watching
 from app.writer_rows import told_age, told_value, writer_rows
 from app.writers_ui import WritersUi
 from bridge.trace.modes import Mode, Policy, Wish
 from bridge.trace.writers import Access
 from tests.app.conftest import COUNTER_ADDRESS, PATTERN_ADDRESS, Person
+from tests.bridge.machine.conftest import (  # noqa: F401 - fixtures
+    _kvm_answer,
+    _kvm_is_known,
+    private_directories,
+    shared_memory,
+)
+from tests.bridge.trace.conftest import COUNTER, ROUNDS, Counting, counting  # noqa: F401 - a fixture
 
 SIZE = (1280, 900)
 INSTRUCTION = "inc dword ptr es:[0]"
@@ -127,6 +134,21 @@ def test_what_makes_no_sense_is_refused(host: Person, watching: Watching) -> Non
         host.run("watch.chosen")
     watching.watch(np.arange(100_000).tolist())
     assert len(watching.pages) == 1 << 16
+
+
+def test_the_last_write_is_told_though_hits_had_no_room(counting: Counting) -> None:  # noqa: F811
+    watching = Watching(Tracer(counting.machine))
+    watching.pages = np.array([COUNTER >> 12])
+    assert watching.ask(COUNTER, COUNTER + 1) is None
+    counting.trace.set(Wish(Mode.WATCH))
+    watching.look(counting.trace)
+    counting.count()
+    watching.look(counting.trace)
+    told = watching.ask(COUNTER, COUNTER + 1)
+    assert told is not None
+    assert told.dropped > 0
+    assert told.accesses[0].value == counting.word(COUNTER) == ROUNDS
+    assert told.accesses[1].value != ROUNDS - 1, "that one had no room"
 
 
 def test_rows_have_names_and_ages_as_they_are_read() -> None:
