@@ -12,7 +12,7 @@ COSTS: dict[Mode, float] = {
     Mode.WATCH: 3.8,
     Mode.TRACE: 22.0,
 }
-"""Its results `work.*` of 2026-11-22 on two quiet cores: a loop of short blocks, every fourth step of which touches memory.
+"""Its results `work.*` of 2026-11-22 on two quiet cores: a loop of short blocks, with an access every fourth step.
 
 Guests that idle, or compute more than they load and store, pay less.
 """

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 PAGE_BYTES = 4096
 LOW_UNITS = 160
 """Of the room below the address field: with less, bytes and instructions need it more than the voxel does."""
+BOTH_UNITS = 70
+"""Of the room below those who wrote it: with less, instructions give way."""
 _CURVE_WORDS = {"hilbert": "Hilbert", "morton": "Morton", "linear": "linear"}
 
 
@@ -47,9 +49,11 @@ def draw(state: AppState, ui: Ui) -> None:
         if address is None:
             ui.wrapped("This part of the RAM file is not mapped into the guest's address space.", ui.theme.text_dim)
             return
-        writers.draw(state, ui, place, address)
+        answered = writers.draw(state, ui, place, address)
         ui.gap(2)
-        _views(state, ui, place, ram, address, told)
+        # Who asks for writers in a low window has more use for the bytes than for what they were as instructions.
+        short = answered and imgui.get_content_region_avail().y < ui.theme.px(BOTH_UNITS)
+        _views(state, ui, place, ram, address, told, short=short)
 
 
 def _go_to(state: AppState, ui: Ui) -> None:
@@ -160,11 +164,13 @@ def _fact(ui: Ui, label: str, value: str, left: float, note: str, *, swatch: int
     ui.elided(note, imgui.get_content_region_avail().x, theme.text_faint)
 
 
-def _views(state: AppState, ui: Ui, place: Place, ram: GuestRam, address: int, told: Told | None) -> None:
+def _views(
+    state: AppState, ui: Ui, place: Place, ram: GuestRam, address: int, told: Told | None, *, short: bool
+) -> None:
     theme = ui.theme
     room = imgui.get_content_region_avail().y
     heading = imgui.get_frame_height() + theme.px(2)
-    hex_height = max(theme.px(30), round((room - 2 * heading) * 0.56))
+    hex_height = max(theme.px(30), round(room - heading - theme.px(5) if short else (room - 2 * heading) * 0.56))
     _heading(ui, "Bytes", "Changed bytes light up and fade")
     view = state.hex_views.get(place.machine)
     if view is None:
@@ -180,6 +186,8 @@ def _views(state: AppState, ui: Ui, place: Place, ram: GuestRam, address: int, t
     )
     if event is not None and event.address != address:
         ui.run("view.select" if event.kind == "select" else "view.go_to", address=event.address)
+    if short:
+        return
     _heading(ui, "Instructions", "x86, decoded so that it agrees with the selected byte; jumps are drawn beside it")
     listing = state.disassemblies.get(place.machine)
     if listing is None:

@@ -55,11 +55,11 @@ def make_table() -> RecordTable[WriterRow]:
     return RecordTable("writers", RecordModel(COLUMNS, lambda row: row.number, sort=0, descending=False))
 
 
-def draw(state: AppState, ui: Ui, place: Place, address: int) -> None:
-    """Draw the part; nothing for a dump, in which nobody writes."""
+def draw(state: AppState, ui: Ui, place: Place, address: int) -> bool:
+    """Draw the part; nothing for a dump, in which nobody writes. Returns whether it answers, in much room."""
     watching = state.watchings.of(place.machine)
     if watching is None or watching.tracer.why_not:
-        return
+        return False
     theme, tracer = ui.theme, watching.tracer
     ui.gap(1)
     imgui.align_text_to_frame_padding()
@@ -74,15 +74,16 @@ def draw(state: AppState, ui: Ui, place: Place, address: int) -> None:
     if tracer.state in (TracerState.ELSEWHERE, TracerState.FAILED) and tracer.problem:
         imgui.same_line(0, theme.px(3))
         ui.elided(tracer.problem, imgui.get_content_region_avail().x, theme.warn)
-        return
+        return False
     if not recording and not watching.holds(page):
         _offer(ui, watching, address)
-        return
+        return False
     _scope(state, ui, watching, recording=recording)
     whole = state.writers.whole_page
     first = address // PAGE_BYTES * PAGE_BYTES if whole else address
     told = watching.ask(first, first + (PAGE_BYTES if whole else 1))
     _table(state, ui, place.machine, watching, told)
+    return True
 
 
 def _offer(ui: Ui, watching: Watching, address: int) -> None:
