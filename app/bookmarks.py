@@ -29,6 +29,7 @@ from app.session_file import (
     text_of,
 )
 from app.settings import Settings, read_bounded, set_aside, write_atomically
+from app.user_paths import path_argument
 from bridge.machine.opened_dump import OpenedDump
 from render.camera import CameraState
 
@@ -232,10 +233,7 @@ class BookmarkList:
 
     @staticmethod
     def _path(path: str) -> Path:
-        try:
-            found = Path(path).expanduser()
-        except RuntimeError as error:  # the home of a user who does not exist
-            raise BadArguments(f"path: {error}") from None
+        found = path_argument(path)
         if not found.is_absolute():
             raise BadArguments("path: it begins with / or ~, for the window has no working folder")
         return found

@@ -45,14 +45,26 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "serve": ("app.commands.serve", "serve REST to this user's programs on this machine"),
     "mcp": ("app.commands.mcp", "serve tools for language models on standard input and output"),
     "do": ("app.commands.do", "call an action of the running window by name"),
+    "pixel": ("app.commands.pixel", "turn x86 code into microcode and prove both equal"),
     "bench": ("app.commands.bench", "measure, and hold the figures against their bars"),
     "audit": ("app.commands.audit", "check or show the log of who asked what of which machine"),
     "guests": ("app.commands.guests", "list the guests that can be started, or prepare them now"),
+    "qemu": ("app.commands.qemu", "say which QEMU is used, or fetch a newer one for this user alone"),
     "doctor": ("app.commands.doctor", "check every ingredient and say how to fix what is missing"),
 }
 _AUDITED = frozenset(_COMMANDS) - {
     *("window", "do"),  # they record what is done in the window themselves
-    *("list", "voxel", "address", "bench", "guests", "doctor", "audit"),  # nothing of a guest is asked for
+    *(
+        "list",
+        "voxel",
+        "address",
+        "bench",
+        "guests",
+        "qemu",
+        "doctor",
+        "audit",
+        "pixel",
+    ),  # nothing of a guest is asked for
 }
 _LONG = frozenset({"run", "attach", "serve", "mcp"})
 """Commands that last as long as what they started: their beginning is recorded too."""

@@ -120,7 +120,10 @@ def read_lock(path: Path) -> dict[str, tuple[str, bool]]:
 
 def check_qemu() -> Check:
     """QEMU's version, and whether it was built with TCG plugins."""
-    path = shutil.which("qemu-system-x86_64")
+    from bridge.machine.qemu_binary import fetched_program
+
+    fetched = fetched_program()
+    path = shutil.which(os.environ.get("GLASSBOX_QEMU", "") or (fetched if fetched.exists() else "qemu-system-x86_64"))
     fix = f"install qemu-system-x86 {'.'.join(map(str, MIN_QEMU))} or newer"
     if path is None:
         return Check("qemu", False, "no qemu-system-x86_64 in PATH", fix)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from imgui_bundle import icons_fontawesome_6 as icons
+
 from app.flame import Box, Path
 from app.trace_looks import Shown
 from app.widgets.record_model import Column, RecordModel, Tone
@@ -26,6 +28,11 @@ WANTED_S = 20.0
 
 def _tone(row: HotRow) -> Tone:
     return "text" if row.symbol else "faint"
+
+
+def _loops(row: HotRow) -> str:
+    begins = f"{icons.ICON_FA_ARROW_ROTATE_LEFT}  " if row.heads_loop else ""
+    return f"{begins}{row.loop_depth}" if row.loop_depth else ""
 
 
 COLUMNS = (
@@ -56,7 +63,15 @@ COLUMNS = (
         "Entered", lambda row: row.count, width=22, right=True, descends=True, tip="How often", searched=False
     ),
     Column["HotRow"](
-        "Loops", lambda row: row.loop_depth, width=12, right=True, descends=True, tone="dim", tip="It is in so many"
+        "Loops",
+        lambda row: row.loop_depth,
+        _loops,
+        width=15,
+        right=True,
+        descends=True,
+        tone=lambda row: "warn" if row.heads_loop else "dim",
+        tip="It is in so many; with an arrow: one begins with it",
+        searched=False,
     ),
     Column["HotRow"]("Class", lambda row: str(row.kind), width=18, tone="dim", tip="What it mostly does"),
     Column["HotRow"]("PC", lambda row: row.pc, lambda row: f"{row.pc:#x}", 42, mono=True, tone="dim"),
@@ -120,6 +135,7 @@ def tracer_of(state: AppState) -> Tracer | None:
 def follow(state: AppState) -> None:
     """Have the tracer make what is shown, and no more; begin anew with another machine."""
     ui, tracer = state.execution, tracer_of(state)
+    state.flow.reach.follow(state.current, tracer)
     name = "" if tracer is None or tracer.mode is Mode.OFF else tracer.machine.name
     if ui.machine != name:
         ui.forget(name)

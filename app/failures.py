@@ -11,6 +11,7 @@ def exit_code_of(error: BaseException) -> ExitCode | None:
     from bridge.machine.errors import MachineError, NoSuchMachine, QemuMissing
     from bridge.machine.guest import GuestError, GuestIngredientMissing
     from bridge.memory.errors import GuestMemoryError
+    from bridge.pixelcpu.errors import PixelError
     from bridge.semantic.audit import AuditFailed
     from bridge.semantic.store.errors import BadQuery, StoreError
     from bridge.trace.errors import TraceError
@@ -21,7 +22,9 @@ def exit_code_of(error: BaseException) -> ExitCode | None:
         return ExitCode.COMPONENT_MISSING
     if isinstance(error, BadNumber | UsageError | BadQuery):
         return ExitCode.USAGE
-    rooms = MachineError | GuestError | GuestMemoryError | KernelError | AuditFailed | StoreError | TraceError
+    rooms = (
+        MachineError | GuestError | GuestMemoryError | KernelError | AuditFailed | StoreError | TraceError | PixelError
+    )
     if isinstance(error, rooms | ControlError | CommandFailed | OSError):
         return ExitCode.FAILED
     return None

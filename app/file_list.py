@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+from bridge.machine.plain_files import home_or_plain
+
 MAX_ENTRIES = 2000
 """Of one folder. Who has more types the name."""
 
@@ -64,5 +66,5 @@ def list_folder(folder: Path) -> Listing:
 
 def folder_of(text: str) -> Path:
     """Return the folder that a half-typed path is in: the path itself where it is one."""
-    path = Path(text).expanduser()
+    path = home_or_plain(text)
     return path if path.is_dir() else path.parent

@@ -1,10 +1,11 @@
-"""Flow graphs of the window: the blocks around a chosen one and how they follow one another, laid out to be drawn."""
+"""Flow graphs of the window: blocks and how they follow one another, or the kernel's pointers, laid out to be drawn."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,18 +34,20 @@ Names = Callable[[tuple[Spot, ...]], Sequence[tuple[str, str]]]
 
 @dataclass(frozen=True, slots=True)
 class FlowCard:
-    """A block of the graph."""
+    """A block of the graph, or a record of the kernel."""
 
     number: int
-    """In the plugin's table."""
+    """In the plugin's table; of a record of the kernel below 0."""
     start: int
     physical: int | None
     title: str
     process: str
     lines: tuple[str, ...]
     """Its instructions; more than MOST_LINES are told by their number."""
-    loop_depth: int
-    kind: BlockClass
+    loop_depth: int = 0
+    kind: BlockClass | None = None
+    lights: tuple[str, str] | None = None
+    """What of the guest it is, as `choose.pages_of` takes it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +58,19 @@ class FlowArrow:
     target: int
     loops: bool
     """It leads back to the beginning of a loop."""
+    count: int = 0
+    """How often it was taken, where that was measured."""
+
+
+@dataclass(frozen=True, slots=True)
+class FlowLoop:
+    """The cards of a natural loop, by their places: with those of the loops in it."""
+
+    head: int
+    """Where it begins; -1: that is not shown."""
+    depth: int
+    """1: in no other one."""
+    cards: frozenset[int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +84,12 @@ class FlowGraph:
     placed: Placed
     left_out: int
     """Blocks that are near, too, and were too many."""
+    loops: tuple[FlowLoop, ...] = ()
+    """Outer ones first."""
+    way: tuple[int, ...] = ()
+    """The cards of a way, in its order, by their places."""
+    beside: frozenset[int] = frozenset()
+    """Cards that are shown although nothing leads there."""
 
     def card_of(self, number: int) -> int | None:
         """The place of a block among the cards."""
@@ -88,9 +110,25 @@ def flow_graph(counts: Counts, code_of: Callable[[NDArray[Any]], bytes], number:
     entered[own] = max(1, int(entered[own]))
     program = Program(blocks, entered, lambda at: code_of(blocks[at]))
     shown, left_out = _around(program, own)
+    return code_graph(program, shown, own, names, left_out=left_out, numbers=numbers)
+
+
+def code_graph(
+    program: Program,
+    shown: Sequence[int],
+    chosen: int,
+    names: Names,
+    *,
+    left_out: int = 0,
+    numbers: NDArray[np.int64] | None = None,
+    way: Sequence[int] = (),
+    beside: Iterable[int] = (),
+) -> FlowGraph:
+    """These blocks of a program and the edges between them; `numbers`: (n,) of its blocks in the plugin's table."""
     spots = tuple((program.physical_of(at), int(program.starts[at])) for at in shown)
     named = dict(zip(shown, names(spots), strict=False))
-    depths = program.loops.depths
+    place_of = {at: place for place, at in enumerate(shown)}
+    depths, back = program.loops.depths, program.loops.back
     cards = []
     for at in shown:
         symbol, process = named.get(at, ("", ""))
@@ -100,7 +138,7 @@ def flow_graph(counts: Counts, code_of: Callable[[NDArray[Any]], bytes], number:
         lines = [*texts[: MOST_LINES - cut], *([f"… {len(texts) - MOST_LINES + 1} more"] if cut else [])]
         cards.append(
             FlowCard(
-                number=int(numbers[at]),
+                number=at if numbers is None else int(numbers[at]),
                 start=int(program.starts[at]),
                 physical=program.physical_of(at),
                 title=symbol or f"{int(program.starts[at]):#x}",
@@ -110,18 +148,46 @@ def flow_graph(counts: Counts, code_of: Callable[[NDArray[Any]], bytes], number:
                 kind=decoded.kind,
             )
         )
-    place_of = {at: place for place, at in enumerate(shown)}
     edges = program.within_functions
+    known = np.isin(edges.sources, shown) & np.isin(edges.targets, shown)
+    columns = (part[known].tolist() for part in (edges.sources, edges.targets, back, edges.counts))
     arrows = tuple(
-        FlowArrow(place_of[source], place_of[target], loops)
-        for source, target, loops in zip(
-            edges.sources.tolist(), edges.targets.tolist(), program.loops.back.tolist(), strict=True
-        )
-        if source in place_of and target in place_of
+        FlowArrow(place_of[source], place_of[target], closes, count)
+        for source, target, closes, count in zip(*columns, strict=True)
     )
+    number = chosen if numbers is None else int(numbers[chosen])
+    places = (tuple(place_of[at] for at in way), frozenset(place_of[at] for at in beside))
+    return laid_out(number, tuple(cards), arrows, left_out, _loops(program, place_of), *places)
+
+
+def laid_out(
+    chosen: int,
+    cards: tuple[FlowCard, ...],
+    arrows: tuple[FlowArrow, ...],
+    left_out: int,
+    loops: tuple[FlowLoop, ...] = (),
+    way: tuple[int, ...] = (),
+    beside: frozenset[int] = frozenset(),
+) -> FlowGraph:
+    """Cards and arrows as a graph that can be drawn."""
     sizes = tuple(_size(card) for card in cards)
-    placed = place(sizes, [(arrow.source, arrow.target) for arrow in arrows], SPACING)
-    return FlowGraph(number, tuple(cards), arrows, sizes, placed, left_out)
+    steps = frozenset(pairwise(way))
+    placed = place(sizes, [(arrow.source, arrow.target) for arrow in arrows], SPACING, steps)
+    return FlowGraph(chosen, cards, arrows, sizes, placed, left_out, loops, way, beside)
+
+
+def _loops(program: Program, place_of: Mapping[int, int]) -> tuple[FlowLoop, ...]:
+    """The loops that the shown blocks are in, each with those of the loops in it."""
+    heads, around = program.loops.heads, program.loops.around
+    held: dict[int, set[int]] = {}
+    for at, place_ in place_of.items():
+        head = int(heads[at])
+        while head >= 0:
+            held.setdefault(head, set()).add(place_)
+            head = int(around[head])
+    depths = program.loops.depths
+    found = [FlowLoop(place_of.get(head, -1), int(depths[head]), frozenset(inside)) for head, inside in held.items()]
+    return tuple(sorted(found, key=lambda loop: (loop.depth, min(loop.cards))))
 
 
 def _near(counts: Counts, number: int) -> NDArray[np.int64]:
@@ -159,4 +225,4 @@ def _cut(text: str) -> str:
 def _size(card: FlowCard) -> tuple[float, float]:
     """In characters and lines, with its margins; the title has a count beside it."""
     title = min(len(card.title), LINE_CHARACTERS - 12) + 12
-    return max(title, *(len(line) for line in card.lines), 20) + 3.0, HEAD_LINES + len(card.lines) + 0.8
+    return max(title, 20, *(len(line) for line in card.lines)) + 3.0, HEAD_LINES + len(card.lines) + 0.8

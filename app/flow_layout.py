@@ -7,7 +7,7 @@ places of their own in each layer that they pass.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -16,6 +16,8 @@ import numpy as np
 Point = tuple[float, float]
 _SWEEPS = 12
 _RELAX = 24
+_HEAVY = 12
+"""How many edges one that is to be straight counts for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +44,16 @@ class Placed:
     height: float
 
 
-def place(sizes: Sequence[Point], edges: Sequence[tuple[int, int]], spacing: Spacing = Spacing()) -> Placed:
-    """Lay out blocks of these sizes (width, height), the first of them where it begins. Ends for every graph."""
+def place(
+    sizes: Sequence[Point],
+    edges: Sequence[tuple[int, int]],
+    spacing: Spacing = Spacing(),
+    straight: Collection[tuple[int, int]] = (),
+) -> Placed:
+    """Lay out blocks of these sizes (width, height), the first of them where it begins. Ends for every graph.
+
+    `straight`: edges that are to be as straight as can be.
+    """
     count = len(sizes)
     if not count:
         return Placed((), (), (), 0.0, 0.0)
@@ -53,7 +63,7 @@ def place(sizes: Sequence[Point], edges: Sequence[tuple[int, int]], spacing: Spa
     widths = [size[0] for size in sizes]
     chains: list[list[int]] = []
     links: list[tuple[int, int]] = []
-    for source, target in downwards:
+    for (source, target), edge in zip(downwards, edges, strict=True):
         chain = [source]
         if source != target:
             for level in range(layer[source] + 1, layer[target]):
@@ -61,7 +71,7 @@ def place(sizes: Sequence[Point], edges: Sequence[tuple[int, int]], spacing: Spa
                 widths.append(spacing.bend)
                 chain.append(len(layer) - 1)
             chain.append(target)
-            links += pairwise(chain)
+            links += [*pairwise(chain)] * (_HEAVY if edge in straight else 1)
         chains.append(chain)
     rows = _ordered(layer, links)
     centres = _centres(rows, widths, links, spacing.beside)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from app.flow_graphs import FlowGraph, Spot, flow_graph
 from app.jobs import Job, JobState
+from app.reach_ui import ReachUi
 from bridge.kernel.errors import KernelError
 
 if TYPE_CHECKING:
@@ -38,6 +39,10 @@ class FlowUi:
     """Whether the button that is down has moved it: then letting go is no click."""
     fits: bool = True
     """Whether it is to be brought into view as soon as it is drawn."""
+    menu_of: int | None = None
+    """The card whose menu is open, by its place."""
+    reach: ReachUi = field(default_factory=ReachUi)
+    """What can be reached, where that is shown instead."""
 
     def forget(self, machine: str) -> None:
         """Begin anew with another machine, or when it is not traced any more."""

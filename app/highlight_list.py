@@ -7,7 +7,6 @@ import io
 import json
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,11 +16,13 @@ from app.chosen import Key, Pages, title_of
 from app.highlights import (
     MAX_NAME,
     MAX_QUERY,
+    MAX_RANGES,
     MOST_HIGHLIGHTS,
     QUERY,
     RANGES,
     BadHighlight,
     Highlight,
+    Ranges,
     checked_colour,
     checked_key,
     free_name,
@@ -31,6 +32,7 @@ from app.highlights import (
     ranges_of_pages,
     replaced,
 )
+from app.user_paths import path_argument
 
 if TYPE_CHECKING:
     from app.navigation import Navigation
@@ -171,6 +173,25 @@ class HighlightList:
         """Let one go out."""
         self._navigation.light(replaced(self._state.highlights, self.named(name, machine), None))
 
+    def relight(self, machine: str, query: str, new: Sequence[tuple[str, Ranges, str]], *, fly: bool = True) -> None:
+        """Light ranges of addresses up, each with a name and a colour, in the place of all that were lit by `query`.
+
+        Of more ranges than a highlight has the longest are lit. Flies to the last one.
+        """
+        state = self._state
+        if machine not in state.stage.feeds:
+            raise BadArguments(f"the memory of {machine or 'a machine'} is not shown")
+        lit = [one for one in state.highlights if (one.machine, one.kind, one.query) != (machine, RANGES, query)]
+        if len(lit) + len(new) > MOST_HIGHLIGHTS:
+            raise BadArguments(f"there are {len(lit)} highlights already; take some away")
+        for name, ranges, colour in new:
+            longest = sorted(sorted(ranges, key=lambda one: -one[1])[:MAX_RANGES])
+            key = tuple(number for both in longest for number in both)
+            lit.append(Highlight(machine, free_name(lit, machine, name), checked_colour(colour), RANGES, key, query))
+        if new and fly:
+            self._navigation.lighting.fly_when_known(lit[-1])
+        self._navigation.light(tuple(lit))
+
     def clear(self) -> int:
         """Let all go out; how many there were."""
         n = len(self._state.highlights)
@@ -198,7 +219,7 @@ class HighlightList:
 
         Returns what was written.
         """
-        to = Path(path).expanduser()
+        to = path_argument(path)
         if to.suffix.lower() not in FORMATS:
             raise BadArguments(
                 f"path: it ends in {' or '.join(FORMATS)}, by which the format is chosen, not {to.name!r}"

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from app.trace_history import NO_PROCESS, NO_TASK, History, Span
-from bridge.trace.flow import flow_of, loop_depths
-from bridge.trace.instructions import BlockClass, Decoded, bits_at, decode
+from bridge.trace.flow import flow_of, loops_of
+from bridge.trace.hot import HotBlock
+from bridge.trace.instructions import Decoded, bits_at, decode
 from bridge.trace.layout import layout
 
 MOST_ROWS = 200
@@ -34,39 +35,19 @@ Places = Mapping[int, tuple[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
-class HotRow:
-    """A block, and what it took of the time."""
+class HotRow(HotBlock):
+    """A hot block in the window."""
 
     number: int
-    pc: int
-    end: int
-    """The first address behind it."""
     physical: int | None
-    count: int
-    """How often it was entered."""
-    share: float
-    """Of the time in which the guest ran, 0 to 1."""
-    symbol: str
-    process: str
-    loop_depth: int
-    kind: BlockClass
     spark: tuple[float, ...]
     """Its share over the last minute, the newest last."""
+    heads_loop: bool = False
+    """Whether a loop begins with it."""
 
     def document(self) -> dict[str, Any]:
         """As JSON values."""
-        return {
-            "block": self.number,
-            "pc": self.pc,
-            "end": self.end,
-            "physical": self.physical,
-            "count": self.count,
-            "share": round(self.share, 6),
-            "symbol": self.symbol,
-            "process": self.process,
-            "loop_depth": self.loop_depth,
-            "class": str(self.kind),
-        }
+        return {"block": self.number, "physical": self.physical, **HotBlock.document(self)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +73,7 @@ class ListedLine:
     count: int
     gap: int = 0
     """Bytes before it that were not run."""
+    loop_depth: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +119,8 @@ def hot_rows(
     history: History,
     span: Span,
     numbers: NDArray[np.int64],
-    kinds: Callable[[int], BlockClass],
-    depths: Mapping[int, int],
+    decoded: Callable[[int], Decoded],
+    loops: LoopsOf,
     places: Places,
 ) -> tuple[HotRow, ...]:
     """These blocks as rows."""
@@ -160,9 +142,11 @@ def hot_rows(
                 share=float(weight[number] / total),
                 symbol=symbol,
                 process=running.get(number, "") or owner,
-                loop_depth=depths.get(number, 0),
-                kind=kinds(number),
+                loop_depth=loops.depths.get(number, 0),
+                kind=decoded(number).kind,
+                disassembly=tuple(insn.text for insn in decoded(number).instructions),
                 spark=tuple(spark.tolist()),
+                heads_loop=number in loops.heads,
             )
         )
     return tuple(rows)
@@ -237,19 +221,33 @@ def neighbours(span: Span, numbers: NDArray[np.int64], most: int = MOST_NEIGHBOU
     return [number for number in near.tolist() if number][:most]
 
 
-def depths_of(span: Span, numbers: Sequence[int], decoded: Callable[[int], Decoded]) -> dict[int, int]:
-    """In how many loops each block is, of those that these blocks' own jumps make; see `bridge.trace.hot`."""
+@dataclass(frozen=True, slots=True)
+class LoopsOf:
+    """The natural loops of some blocks, by number."""
+
+    depths: Mapping[int, int] = field(default_factory=dict)
+    """In how many each is."""
+    heads: frozenset[int] = frozenset()
+    """Those with which one begins."""
+
+
+def loops_among(span: Span, numbers: Sequence[int], decoded: Callable[[int], Decoded]) -> LoopsOf:
+    """The loops that these blocks' own jumps make; see `bridge.trace.hot`."""
     begins = {number: int(span.blocks[number]["virtual_first"]) for number in numbers}
     going: dict[int, set[int]] = {}
     for number, start in begins.items():
         going.setdefault(start, set()).update(start + offset for offset in decoded(number).successors)
     starts = sorted(going)
-    found = loop_depths(flow_of(starts, [sorted(going[start]) for start in starts])).tolist()
-    by_start = dict(zip(starts, found, strict=True))
-    return {number: by_start[start] for number, start in begins.items()}
+    found = loops_of(flow_of(starts, [sorted(going[start]) for start in starts]))
+    depth_of = dict(zip(starts, found.depths.tolist(), strict=True))
+    heads = {starts[at] for at in found.heads.tolist()}
+    depths = {number: depth_of[start] for number, start in begins.items()}
+    return LoopsOf(depths, frozenset(number for number, start in begins.items() if start in heads))
 
 
-def listing_of(span: Span, number: int, decoded: Callable[[int], Decoded]) -> Listing | None:
+def listing_of(
+    span: Span, number: int, decoded: Callable[[int], Decoded], depths: Mapping[int, int] | None = None
+) -> Listing | None:
     """The instructions of a block and of those around it that ran, by address, each with how often it was run."""
     if not 0 < number < len(span.blocks) or (physical := physical_of(span.blocks[number])) is None:
         return None
@@ -273,7 +271,8 @@ def listing_of(span: Span, number: int, decoded: Callable[[int], Decoded]) -> Li
     for at in sorted(lines):
         one, text, size = lines[at]
         gap = 0 if end is None else max(0, at - end)
-        listed.append(ListedLine(one, at, at + shift, text, counts[at], gap))
+        depth = 0 if depths is None else depths.get(one, 0)
+        listed.append(ListedLine(one, at, at + shift, text, counts[at], gap, depth))
         end = max(end or 0, at + size)
     return Listing(number, tuple(listed))
 

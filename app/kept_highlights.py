@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from app.chosen import OF
-from app.highlights import MAX_NAME, MOST_HIGHLIGHTS, BadHighlight, Highlight, Highlights, from_document
+from app.highlights import MAX_NAME, MOST_HIGHLIGHTS, RANGES, BadHighlight, Highlight, Highlights, from_document
 from app.settings import read_bounded, set_aside, write_atomically
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ class KeptHighlights:
         now, self._noted = self._state.highlights, self._state.highlights
         kept = dict(self._kept)
         for machine in self._back:
-            own = tuple(one for one in now if one.machine == machine)
+            own = tuple(one for one in now if one.machine == machine and not passes(one))
             there = self._state.machine(machine)
             before = kept.pop(machine, None)
             if not own:
@@ -114,6 +114,11 @@ class KeptHighlights:
             write_atomically(self._keeping.folder / FILE, json.dumps(document_of(self._kept), indent=1) + "\n")
         except OSError as error:
             self._notices.report(error, "The highlights could not be saved")
+
+
+def passes(one: Highlight) -> bool:
+    """Whether it is a moment's answer, as of what can be reached: addresses that mean nothing later."""
+    return one.kind == RANGES and bool(one.query)
 
 
 def outlives_a_run(one: Highlight) -> bool:

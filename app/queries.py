@@ -9,14 +9,13 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.actions import BadArguments
 from app.found_rows import NO_ROWS, FoundRows
 from app.window_world import Ask, WindowWorld, names_of_machine
 from bridge.kernel.errors import KernelError
-from bridge.machine.plain_files import open_plain
+from bridge.machine.plain_files import open_plain, user_path
 from bridge.memory.errors import GuestMemoryError
 from bridge.semantic.query.answering import Result, answer_query
 from bridge.semantic.query.desk_world import no_rules
@@ -268,9 +267,9 @@ def meant(text: str, known: Names | None, fresh: Callable[[], Names]) -> Underst
 def rules_in_file(path: str) -> str:
     """The YARA rules in a file of the user's. Raises BadQuery."""
     try:
-        with io.TextIOWrapper(open_plain(Path(path).expanduser()), encoding="utf-8") as file:
+        with io.TextIOWrapper(open_plain(user_path(path)), encoding="utf-8") as file:
             text = file.read(MAX_RULES + 1)
-    except (OSError, ValueError, RuntimeError) as error:  # the last: the home of a user who does not exist
+    except (OSError, ValueError) as error:
         raise BadQuery(f"The rules {path!r} cannot be read: {error}.") from None
     if len(text) > MAX_RULES:
         raise BadQuery(f"The rules {path!r} have more than {MAX_RULES:,} characters.")

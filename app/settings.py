@@ -226,6 +226,7 @@ def forget_layout(folder: Path) -> None:
 
 def write_atomically(path: Path, text: str) -> None:
     """Replace `path` by a file that holds `text`; readers see the old or the new content, never a part."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     partial = Path(name)
     try:

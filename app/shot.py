@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import sleep
 from typing import TYPE_CHECKING
@@ -14,14 +14,17 @@ from numpy.typing import NDArray
 
 from app.failures import CommandFailed
 from app.output import progress_printer
+from app.shot_heat import ShotHeat
 from app.shot_look import ShotLook
 from app.volume_picture import draw_volume
 from app.waiting import LOOK_AFTER_READY_S, READY_LIMIT_S
 from app.window_options import WindowOptions
 from bridge.machine.catalogue import find_guest
 from bridge.machine.discovery import find_record, open_ram
+from bridge.machine.machine import Machine
 from bridge.machine.manager import MachineManager
 from bridge.memory.dump_ram import open_dump_ram
+from bridge.memory.physical_map import PAGE_BYTES
 from bridge.memory.ram import GuestRam
 
 if TYPE_CHECKING:
@@ -39,6 +42,8 @@ class ShotRequest:
     window: bool
     machine: str | None = None
     look: ShotLook = field(default_factory=ShotLook)
+    heat: ShotHeat | None = None
+    """What is done in each page, as the colour of its bytes."""
 
 
 def take_shot(request: ShotRequest) -> None:
@@ -48,8 +53,12 @@ def take_shot(request: ShotRequest) -> None:
 
         picture = window_screenshot(request.options, machine=request.machine, look=request.look)
     else:
-        with _machine_ram(request) as (label, ram):
-            picture = _volume_picture(label, ram, request.size, request.look)
+        with _machine_ram(request) as (label, ram, runs):
+            heat = None
+            if request.heat is not None:
+                n_pages = ram.size_bytes // PAGE_BYTES
+                heat = request.heat.channel, request.heat.of(runs, ram.physical_map, n_pages)
+            picture = _volume_picture(label, ram, request.size, request.look, heat)
     from PIL import Image
 
     partial = request.out.with_name(f".{request.out.name}.partial")
@@ -61,12 +70,12 @@ def take_shot(request: ShotRequest) -> None:
 
 
 @contextlib.contextmanager
-def _machine_ram(request: ShotRequest) -> Iterator[tuple[str, GuestRam]]:
-    """Give the RAM to draw: of a machine that runs anyway, or of one started for the picture alone."""
+def _machine_ram(request: ShotRequest) -> Iterator[tuple[str, GuestRam, str | Machine | None]]:
+    """Give the RAM to draw, of a machine that runs anyway, or of one started for the picture alone; and what runs."""
     if request.machine is not None:
         ram = open_ram(find_record(request.machine))
         try:
-            yield request.machine, ram
+            yield request.machine, ram, request.machine
         finally:
             ram.close()
         return
@@ -74,7 +83,7 @@ def _machine_ram(request: ShotRequest) -> Iterator[tuple[str, GuestRam]]:
     if options.dumps:
         ram = open_dump_ram(options.dumps[0], progress=progress_printer()).ram
         try:
-            yield options.machine_name or options.dumps[0].stem, ram
+            yield options.machine_name or options.dumps[0].stem, ram, None
         finally:
             ram.close()
         return
@@ -94,17 +103,24 @@ def _machine_ram(request: ShotRequest) -> Iterator[tuple[str, GuestRam]]:
         sleep(LOOK_AFTER_READY_S)
         if machine.ram is None:
             raise CommandFailed(f"{machine.name} has no mapped RAM: {machine.info.message}")
-        yield machine.name, machine.ram
+        yield machine.name, machine.ram, machine
     finally:
         manager.close()
 
 
-def _volume_picture(label: str, ram: GuestRam, size: tuple[int, int], look: ShotLook) -> NDArray[np.uint8]:
+def _volume_picture(
+    label: str,
+    ram: GuestRam,
+    size: tuple[int, int],
+    look: ShotLook,
+    heat: tuple[str, NDArray[np.float64]] | None = None,
+) -> NDArray[np.uint8]:
     """Return the (height, width, 4) uint8 picture of all of `ram`, fully refined. Raises UsageError for a bad cut."""
     from app.chosen import Chosen
     from app.kernel_channels import offer_palettes, show_channels
     from app.lighting import index_of_sets, lit_sets
     from app.shot_kernel import look_at_kernel
+    from app.trace_channels import TRACE_TRANSFERS, show_heat
     from render.backdrop import DARK
     from render.named_pages import NamedPages
     from render.palettes import linear_from_hex
@@ -116,6 +132,11 @@ def _volume_picture(label: str, ram: GuestRam, size: tuple[int, int], look: Shot
             offer_palettes()
             show_channels(feed.store, seen.sighting)
         view.look = look.look(view.look)
+        if heat is not None:
+            channel, values = heat
+            show_heat(feed.store, channel, values)
+            transfer = TRACE_TRANSFERS[channel] if look.transfer is None else look.transfer
+            view.look = replace(view.look, channel=channel, palette=look.palette or "", transfer=transfer)
         view.set_cut(label, look.cut(feed.store.shape_voxels))
         if seen is not None and seen.pages is not None:
             lit = lit_sets(label, Chosen(label, "", "", seen.title, seen.pages), (), linear_from_hex(DARK.accent))

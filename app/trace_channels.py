@@ -22,13 +22,15 @@ if TYPE_CHECKING:
 
 EXECUTED, LOADED, STORED = "executed", "loaded", "stored"
 TITLES = {EXECUTED: "Execution heat", LOADED: "Load heat", STORED: "Store heat"}
-_UNITS = {EXECUTED: "instructions", LOADED: "loads", STORED: "stores"}
+UNITS = {EXECUTED: "instructions", LOADED: "loads", STORED: "stores"}
 _PALETTES = {EXECUTED: "magma", LOADED: "ice", STORED: "ember"}
 TOP = 1e9
 """The scale is logarithmic and ends here: about what a processor does in a half-life when it does nothing else."""
 _JOB = "heat channels"
+RECORDED = {name: f"recorded {name}" for name in TITLES}
+"""Channels of what a recording holds, beside those of what is done now."""
 TRACE_TRANSFERS: dict[str, Transfer] = {
-    name: Transfer(((0.0, 0.02), (1 / 255, 0.25), (0.5, 1.0), (1.0, 1.0))) for name in TITLES
+    name: Transfer(((0.0, 0.02), (1 / 255, 0.25), (0.5, 1.0), (1.0, 1.0))) for name in (*TITLES, *RECORDED.values())
 }
 """How opaque they are unless the user says otherwise: what is not touched recedes."""
 
@@ -105,20 +107,23 @@ class TraceChannels:
             for channel, values in found.items():
                 new = channel not in store.attributes
                 if len(values) == store.n_pages and (new or channel in looked_at):
-                    _show(store, channel, values)
+                    show_heat(store, channel, values)
                     changed = True
             self._shown[name] = number
         return changed
 
 
-def _show(store: BrickStore, channel: str, heat: NDArray[np.float64]) -> None:
+def show_heat(
+    store: BrickStore, channel: str, heat: NDArray[np.float64], *, name: str = "", title: str = "", top: float = TOP
+) -> None:
+    """Show each page's heat, (n_pages,), as a channel, of that name and title unless others are said."""
     store.set_attribute(
-        channel,
+        name or channel,
         heat.astype(np.float32),
         low=0.0,
-        high=TOP,
-        unit=_UNITS[channel],
-        title=TITLES[channel],
+        high=top,
+        unit=UNITS[channel],
+        title=title or TITLES[channel],
         palette=_PALETTES[channel],
         logarithmic=True,
     )

@@ -14,11 +14,12 @@ from app.hot_rows import (
     HotRow,
     Leaf,
     Listing,
-    depths_of,
+    LoopsOf,
     hot_rows,
     hottest_numbers,
     leaves_of,
     listing_of,
+    loops_among,
     neighbours,
     physical_of,
 )
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 NAMES_EVERY_S = 1.0
 FORGET_NAMES_S = 10.0
 """Whose a page is changes: names are asked for anew after so long."""
-DEPTHS_EVERY_S = 2.0
+LOOPS_EVERY_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +90,8 @@ class LookMaker:
         self._asked_s = 0.0
         self._words: tuple[KernelWatcher, int] | None = None
         self._watcher: KernelWatcher | None = None
-        self._depths: dict[int, int] = {}
-        self._depths_s = 0.0
+        self._loops = LoopsOf()
+        self._loops_s = 0.0
 
     def look(self, mode: Mode, shown: Shown, told: Told) -> Look:
         """Look once more. Raises TraceError."""
@@ -120,13 +121,14 @@ class LookMaker:
                 self._history,
                 span,
                 numbers,
-                lambda number: self._decoded(span, number).kind,
-                self._follow_depths(span, numbers),
+                lambda number: self._decoded(span, number),
+                self._follow_loops(span, numbers),
                 self._places,
             )
             leaves = leaves_of(span, self._places)
             if shown.chosen:
-                listing = listing_of(span, shown.chosen, lambda number: self._decoded(span, number))
+                depths = self._loops.depths
+                listing = listing_of(span, shown.chosen, lambda number: self._decoded(span, number), depths)
         times, lines = self._history.lines()
         request, done = int(memory.reader["request"]), int(memory.plugin["done"])
         return Look(
@@ -147,14 +149,14 @@ class LookMaker:
     def _decoded(self, span: Span, number: int) -> Decoded:
         return self._decoder.decoded(number, span.blocks[number], self._session.code_of)
 
-    def _follow_depths(self, span: Span, numbers: NDArray[np.int64]) -> dict[int, int]:
+    def _follow_loops(self, span: Span, numbers: NDArray[np.int64]) -> LoopsOf:
         """Loops, now and then: they change with the code that runs, not with every look."""
         now_s = time.monotonic()
-        if now_s - self._depths_s >= DEPTHS_EVERY_S or not self._depths:
-            self._depths_s = now_s
+        if now_s - self._loops_s >= LOOPS_EVERY_S or not self._loops.depths:
+            self._loops_s = now_s
             around = [*dict.fromkeys([*numbers.tolist(), *neighbours(span, numbers)])]
-            self._depths = depths_of(span, around, lambda number: self._decoded(span, number))
-        return self._depths
+            self._loops = loops_among(span, around, lambda number: self._decoded(span, number))
+        return self._loops
 
     # Names: the kernel's own process is asked, and never waited for
 

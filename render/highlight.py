@@ -14,6 +14,13 @@ Index = NDArray[np.uint8]
 Colours = NDArray[np.float32]
 MOST_HIGHLIGHTS = 255
 _BRICKS_A_BLOCK = BLOCK_SIDE // BRICK_SIDE
+Box = tuple[tuple[int, int, int], tuple[int, int, int]]
+NOWHERE: Box = ((0, 0, 0), (0, 0, 0))
+MOST_CLEAR = 15
+COLOUR_WORDS = 4 * 256
+"""Before the words of bricks: four for each colour."""
+TINT = 0.8
+"""How far a highlight's colour takes the place of its bytes' own, unless it is said."""
 
 
 class Highlight:
@@ -31,41 +38,41 @@ class Highlight:
         nothing is lit up, and nothing dims."""
         self.colours: Colours = np.zeros((0, 4), np.float32)
         """(n, 4), not to be written to: each highlight's colour in linear light, and how far it tints its bytes."""
-        self.texture: wgpu.GPUTexture | None = None
-        """r32uint, a texel a brick: see `brick_words`."""
-        self.colour_texture: wgpu.GPUTexture | None = None
-        """rgba32float, 256 x 1 x 1: `colours`, by index; what is not lit has none."""
+        self.box = NOWHERE
+        """See `lit_box`."""
+        self.buffer: wgpu.GPUBuffer | None = None
+        """256 colours of four float32, `colours` by index (what is not lit has none), then a word a brick, x fastest:
+        see `brick_words`."""
 
     def set(self, index: Index | None, colours: NDArray[np.floating] | None = None) -> bool:
         """See `BrickStore.set_highlights`; whether that changed anything. Raises BadPages."""
         if index is None:
             if self.index is None:
                 return False
-            for texture in (self.texture, self.colour_texture):
-                if texture is not None:
-                    self._resources.give_back(texture)
+            if self.buffer is not None:
+                self._resources.give_back(self.buffer)
             self.forget()
             return True
         table = self._checked(index, colours)
         same = self.index is not None and np.array_equal(self.index, index)
         if same and np.array_equal(self.colours, table):
             return False
-        if self.texture is None or self.colour_texture is None:
-            usage = wgpu.TextureUsage.COPY_DST | wgpu.TextureUsage.COPY_SRC
-            self.texture = self._resources.volume("lit pages", self._shape, "r32uint", usage)
-            self.colour_texture = self._resources.volume("colours of highlights", (256, 1, 1), "rgba32float", usage)
+        x, y, z = self._shape
+        if self.buffer is None:
+            usage = wgpu.BufferUsage.STORAGE | wgpu.BufferUsage.COPY_DST | wgpu.BufferUsage.COPY_SRC
+            self.buffer = self._resources.buffer("lit pages", 4 * (COLOUR_WORDS + x * y * z), usage)
         if not same:
             kept = index.copy()
             kept.flags.writeable = False
-            x, y, z = self._shape
             lit = np.zeros((z, y, x), np.uint8)
             lit[self._where] = kept
-            self._resources.write(self.texture, brick_words(lit))
+            self.box = lit_box(lit)
+            self._resources.device.queue.write_buffer(self.buffer, 4 * COLOUR_WORDS, brick_words(lit))
             self.index = kept
         if not np.array_equal(self.colours, table):
-            texels = np.zeros((1, 1, 256, 4), np.float32)
-            texels[0, 0, 1 : 1 + len(table)] = table
-            self._resources.write(self.colour_texture, texels)
+            by_index = np.zeros((256, 4), np.float32)
+            by_index[1 : 1 + len(table)] = table
+            self._resources.device.queue.write_buffer(self.buffer, 0, by_index)
             self.colours = table
         return True
 
@@ -89,21 +96,19 @@ class Highlight:
 
     def forget(self) -> None:
         """Hold nothing, after the store's resources were destroyed."""
-        self.index = self.texture = self.colour_texture = None
+        self.index = self.buffer = None
+        self.box = NOWHERE
         self.colours = np.zeros((0, 4), np.float32)
 
 
-TINT = 0.8
-"""How far a highlight's colour takes the place of its bytes' own, unless it is said."""
-
-
 def brick_words(lit: Index) -> NDArray[np.uint32]:
-    """What the texture holds of bricks (z, y, x), each with its highlight's number: (z, y, x) uint32, of bits
+    """What the buffer holds of bricks (z, y, x), each with its highlight's number: (z, y, x) uint32, of bits
 
     - 0 to 7: the number; 8: whether any page of its block is lit, so that rays can pass whole blocks without any;
     - 9 to 14: whether the brick beside it is of the same highlight: at low x, high x, low y …;
     - 16 to 27: whether two faces of what the highlight's bricks fill together meet at its edge: of the faces x and y,
-      then x and z, then y and z, four each, in the order low low, high low, low high, high high.
+      then x and z, then y and z, four each, in the order low low, high low, low high, high high;
+    - 28 to 31: how many bricks around one that is not lit are not lit either, on every side, up to 15.
     """
     words = lit.astype(np.uint32)
     side = _BRICKS_A_BLOCK
@@ -133,4 +138,36 @@ def brick_words(lit: Index) -> NDArray[np.uint32]:
             flat = (one ^ other) & ~same(*steps)
             edge = (lit > 0) & ~flat & ~(one & other & same(*steps))
             words |= edge.astype(np.uint32) << np.uint32(16 + 4 * pair + which)
-    return words
+    return words | _clear_around(lit) << np.uint32(28)
+
+
+def lit_box(lit: Index) -> Box:
+    """The voxels of the blocks that hold all lit bricks (z, y, x), low and high along x, y, z."""
+    if not lit.any():
+        return NOWHERE
+    spans = []
+    for axis in (2, 1, 0):
+        at = np.flatnonzero(lit.any(axis=tuple(other for other in range(3) if other != axis)))
+        spans.append((int(at[0]) // _BRICKS_A_BLOCK, int(at[-1]) // _BRICKS_A_BLOCK + 1))
+    (x0, x1), (y0, y1), (z0, z1) = spans
+    return (x0 * BLOCK_SIDE, y0 * BLOCK_SIDE, z0 * BLOCK_SIDE), (x1 * BLOCK_SIDE, y1 * BLOCK_SIDE, z1 * BLOCK_SIDE)
+
+
+def _clear_around(lit: Index) -> NDArray[np.uint32]:
+    """Bricks (z, y, x) by how far the nearest lit one is, along the axis where it is farthest, less one; 15 at most.
+
+    A cube that grows by a brick on every side grows along one axis after another.
+    """
+    near = lit > 0
+    clear = np.zeros(lit.shape, np.uint32)
+    for _ in range(MOST_CLEAR):
+        for axis in range(3):
+            grown = np.moveaxis(near.copy(), axis, 0)
+            flat = np.moveaxis(near, axis, 0)
+            grown[1:] |= flat[:-1]
+            grown[:-1] |= flat[1:]
+            near = np.moveaxis(grown, 0, axis)
+        if near.all():
+            break
+        clear += ~near
+    return clear

@@ -17,6 +17,7 @@ from render.channels import BY_VOXEL, HEAT_TOP
 from render.content import Kind
 from render.cut import AXES, Axis
 from render.eye import Eye, Rect, Shine
+from render.highlight import COLOUR_WORDS
 from render.look import Mode
 from render.look_table import LookTable
 from render.march_uniform import UNIFORM, clip_box, uniform_data
@@ -91,12 +92,10 @@ class Marcher:
         usage = wgpu.BufferUsage
         self._uniform = self.device.create_buffer(size=UNIFORM.itemsize, usage=usage.UNIFORM | usage.COPY_DST)
         self._sampler = self.device.create_sampler(mag_filter="linear", min_filter="linear")
-        self._blank, self._blank_words = (
-            self.device.create_texture(
-                size=(1, 1, 1), format=texture_format, dimension="3d", usage=wgpu.TextureUsage.TEXTURE_BINDING
-            )
-            for texture_format in ("r8unorm", "r32uint")
+        self._blank = self.device.create_texture(
+            size=(1, 1, 1), format="r8unorm", dimension="3d", usage=wgpu.TextureUsage.TEXTURE_BINDING
         )
+        self._blank_words = self.device.create_buffer(size=16, usage=usage.STORAGE)
         self._bound: tuple[object, ...] = ()
         self._pipelines: dict[Switches, wgpu.GPURenderPipeline] = {}
 
@@ -106,11 +105,10 @@ class Marcher:
         attribute = self._blank  # where the channel is no attribute of this volume: all are zero
         if table.look.channel in store.attributes:
             attribute = store.attribute(table.look.channel).texture
-        lit = store.highlight.texture or self._blank_words
-        colours = store.highlight.colour_texture or self._blank
-        if self._bound == (table.texture, attribute, lit, colours, *store.parts):
+        lit = store.highlight.buffer or self._blank_words
+        if self._bound == (table.texture, attribute, lit, *store.parts):
             return
-        self._bound = (table.texture, attribute, lit, colours, *store.parts)
+        self._bound = (table.texture, attribute, lit, *store.parts)
         entries: list[tuple[dict[str, object], object]] = [
             ({"buffer": {"type": "uniform"}}, _whole(self._uniform)),
             (_texture("uint"), store.bricks.create_view()),
@@ -120,8 +118,7 @@ class Marcher:
             (_texture("unfilterable-float", "2d"), table.texture.create_view()),
             ({"sampler": {"type": "filtering"}}, self._sampler),
             (_texture("float"), attribute.create_view()),
-            (_texture("uint"), lit.create_view()),
-            (_texture("unfilterable-float"), colours.create_view()),
+            ({"buffer": {"type": "read-only-storage"}}, _whole(lit)),
         ]
         if store.layout == "linear":
             entries += [
@@ -319,6 +316,7 @@ def common_variables(switches: Switches, layout: str, n_parts: int, max_steps: i
         "not_resident": NOT_RESIDENT,
         "heat_top": HEAT_TOP,
         "kinds": Kind,
+        "colour_words": COLOUR_WORDS,
     }
 
 

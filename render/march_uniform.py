@@ -35,6 +35,8 @@ UNIFORM = np.dtype(
         ("visible", "u4", 8),
         ("channel", "u4"), ("hidden_kinds", "u4"), ("half_life_s", "f4"), ("top", "i4"),
         ("kind_rows", "i4"), ("bricks_from", "f4"), ("dim", "f4"), ("outline_voxels", "f4"),
+        ("lit_low", "i4", 3), ("pad5", "i4"),
+        ("lit_high", "i4", 3), ("pad6", "i4"),
         ("sheet_ground", "f4", 3), ("n_sheets", "i4"),
         ("sheets", _SHEET, MAX_SHEETS),
     ]
@@ -114,6 +116,7 @@ def uniform_data(
     data["dim"] = look.dim
     if detail and shine.outline:  # a pick goes through outlines; what is drawn is a pixel wide at least
         data["outline_voxels"] = 2 * eye.half_extent[1] * max(shine.outline, 1 / pixel_height)
+    data["lit_low"], data["lit_high"] = store.highlight.box
     data["sheet_ground"], data["n_sheets"] = shine.sheet_ground, len(eye.planes)
     for index, plane in enumerate(eye.planes):
         data["sheets"][0, index] = _sheet(plane, store.shape_voxels, eye)

@@ -57,6 +57,10 @@ struct March {
     bricks_from: f32,        // the same for bricks
     dim: f32,                // how far what is not lit up gives way, 0 to 1
     outline_voxels: f32,     // how wide outlines are, at depth one; 0: there are none
+    lit_low: vec3i,          // the blocks that hold all that is lit up: no page outside of them is, nor is one beside it
+    pad5: i32,
+    lit_high: vec3i,
+    pad6: i32,
     sheet_ground: vec3f,     // linear light of a sheet where bytes are zero
     n_sheets: i32,
     sheets: array<Sheet, 4>,
@@ -70,17 +74,16 @@ struct March {
 @group(0) @binding(5) var palette: texture_2d<f32>;  // scalar across, kind of content down; linear light and opacity
 @group(0) @binding(6) var smooth_sampler: sampler;
 @group(0) @binding(7) var page_values: texture_3d<f32>;
-@group(0) @binding(8) var lit_pages: texture_3d<u32>; // see render/highlight.py
-@group(0) @binding(9) var highlight_colors: texture_3d<f32>;
+@group(0) @binding(8) var<storage, read> lit_words: array<u32>; // see render/highlight.py
 $$ if layout == "texture"
 $$ for part in range(n_parts)
-@group(0) @binding({{ 10 + part }}) var voxels_{{ part }}: texture_3d<f32>;
+@group(0) @binding({{ 9 + part }}) var voxels_{{ part }}: texture_3d<f32>;
 $$ endfor
 $$ else
-@group(0) @binding(10) var brick_pages: texture_3d<u32>;          // page | state << 27
-@group(0) @binding(11) var<storage, read> byte_order: array<u32>; // state, place in the brick -> place in the page; two a word
+@group(0) @binding(9) var brick_pages: texture_3d<u32>;           // page | state << 27
+@group(0) @binding(10) var<storage, read> byte_order: array<u32>; // state, place in the brick -> place in the page; two a word
 $$ for part in range(n_parts)
-@group(0) @binding({{ 12 + part }}) var<storage, read> voxels_{{ part }}: array<u32>;
+@group(0) @binding({{ 11 + part }}) var<storage, read> voxels_{{ part }}: array<u32>;
 $$ endfor
 $$ endif
 
@@ -293,7 +296,7 @@ $$ if lit
 $$ endif
 
 $$ if lit
-// `lit`: what `lit_pages` says of it.
+// `lit`: what `lit_words` say of it.
 fn page_at(brick: vec3i, lit: u32) -> Page {
     var page: Page;
     page.group = lit & 255u;

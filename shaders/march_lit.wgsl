@@ -5,9 +5,56 @@
 // where a face goes on in the next brick. Rays find it as they pass from brick to brick, so that it costs the same
 // however many bricks and highlights there are.
 
-// See render/highlight.py.
+// The word of a brick inside of the volume; see render/highlight.py.
 fn lit_bits(brick: vec3i) -> u32 {
-    return textureLoad(lit_pages, brick, 0).r;
+    let shape = march.shape >> vec3u(4u);
+    return lit_words[{{ colour_words }} + brick.x + shape.x * (brick.y + shape.y * brick.z)];
+}
+
+// The same, where most bricks are asked for that are far from all that is lit: then without a look.
+fn lit_near(brick: vec3i) -> u32 {
+    let at = brick * 16;
+    var lit = 0u;
+    if (all(at >= march.lit_low) && all(at < march.lit_high)) {
+        lit = lit_bits(brick);
+    }
+    return lit;
+}
+
+fn is_lit(lit: u32) -> bool {
+    return (lit & 255u) != 0u;
+}
+
+// Whether any page of the brick's block is lit up.
+fn in_lit_block(lit: u32) -> bool {
+    return (lit & 256u) != 0u;
+}
+
+// So many bricks on every side of one are not lit up, as it is not.
+fn clear_of(lit: u32) -> i32 {
+    return i32(lit >> 28u);
+}
+
+// The depths between which a ray can meet what is lit; the second is the lower one where it cannot.
+fn lit_depths(ray: Ray) -> vec2f {
+    let near = depth_of_planes(ray, select(march.lit_high, march.lit_low, ray.forwards));
+    let far = depth_of_planes(ray, select(march.lit_low, march.lit_high, ray.forwards));
+    return vec2f(max(max(near.x, near.y), near.z), min(min(far.x, far.y), far.z));
+}
+
+// From a place in a brick that is not lit to where a ray next enters one that may be.
+fn behind_glass(ray: Ray, glass: Walk) -> Walk {
+    let low = glass.voxel & vec3i(-16);
+    let next = step_out(ray, glass, low, 16, leave_depth(ray, low, 16));
+    let near = depth_of_planes(ray, select(march.lit_high, march.lit_low, ray.forwards));
+    let depth = max(max(near.x, near.y), near.z);
+    if (depth <= next.depth) {
+        return next;
+    }
+    // As in `enter_volume`, rounding must not decide on which side of a face the walk goes on.
+    let faces = near == vec3f(depth);
+    let inside = clamp(voxel_at(ray, depth), march.lit_low, march.lit_high - 1);
+    return Walk(select(inside, select(march.lit_high - 1, march.lit_low, ray.forwards), faces), depth, faces);
 }
 
 // The number of the highlight that a brick is of, from one on; 0 for none, and for what is not shown.
@@ -20,7 +67,8 @@ fn group_of(brick: vec3i) -> u32 {
 
 // Linear light, and how far it tints.
 fn color_of_group(group: u32) -> vec4f {
-    return textureLoad(highlight_colors, vec3i(i32(group), 0, 0), 0);
+    let at = 4u * group;
+    return bitcast<vec4f>(vec4u(lit_words[at], lit_words[at + 1u], lit_words[at + 2u], lit_words[at + 3u]));
 }
 
 const LUMA = vec3f(0.2126, 0.7152, 0.0722);
@@ -46,7 +94,7 @@ fn share_left() -> f32 {
 struct Outlines {
     light: vec4f,
     depth: f32,    // of the nearest
-    lit: u32,      // what `lit_pages` says of the brick that the ray is in
+    lit: u32,      // what `lit_words` say of the brick that the ray is in
 }
 
 var<private> outlines: Outlines;
@@ -90,11 +138,11 @@ fn add_outline(depth: f32, group: u32, alpha: f32) {
     outlines.light += (1.0 - outlines.light.a) * alpha * vec4f(color_of_group(group).rgb, 1.0);
 }
 
-// A ray goes over into a brick of which `lit_pages` says `lit`. `share`: of its light that comes through to the eye.
+// A ray goes over into a brick of which `lit_words` say `lit`. `share`: of its light that comes through to the eye.
 fn cross_outlines(ray: Ray, walk: Walk, brick: vec3i, lit: u32, share: f32) {
     let before = outlines.lit;
     outlines.lit = lit;
-    let has_edges = ((lit | before) >> 16u) != 0u;
+    let has_edges = ((lit | before) & 0x0fff0000u) != 0u;
     if (((lit ^ before) & 255u) == 0u || !has_edges || march.outline_voxels <= 0.0 || outlines.light.a > 0.97 || !any(walk.faces)) {
         return;
     }
@@ -136,6 +184,13 @@ fn cross_outlines(ray: Ray, walk: Walk, brick: vec3i, lit: u32, share: f32) {
                 add_outline(walk.depth, of_brick & 255u, cover * strength);
             }
         }
+    }
+}
+
+// A ray that went on to the end of what can be lit, or of the volume, has passed the last outline there.
+fn leave_lit(ray: Ray, walk: Walk, end: f32, share: f32) {
+    if (outside(walk.voxel) || walk.depth < end) {
+        cross_outlines(ray, walk, walk.voxel >> vec3u(4u), 0u, share);
     }
 }
 

@@ -37,6 +37,7 @@ fn march_ray(ray: Ray, start: Walk, end: f32) -> Result {
 $$ if lit
     var rank = 0;      // what a scalar of this brick's page counts beside itself
     var alone = false; // no page of its block is lit up
+    let lit_until = lit_depths(ray).y;
 $$ endif
     var page: Page;
     var best = NOTHING;
@@ -45,7 +46,8 @@ $$ endif
     var best_walk = start;
     for (var i = 0; i < MAX_STEPS; i++) {
 $$ if lit
-        if (outside(walk.voxel) || walk.depth >= end || best >= LIT_RANK + march.top) {
+        let is_highest = best >= march.top;
+        if (outside(walk.voxel) || walk.depth >= end || best >= LIT_RANK + march.top || (is_highest && walk.depth >= lit_until)) {
 $$ else
         if (outside(walk.voxel) || walk.depth >= end || best >= march.top) {
 $$ endif
@@ -56,10 +58,14 @@ $$ endif
             brick = here;
             cell = vec3i(-1);
 $$ if lit
-            let lit = lit_bits(brick);
-            alone = lit == 0u;
+            let lit = lit_near(brick);
+            alone = !in_lit_block(lit);
             cross_outlines(ray, walk, brick, lit, select(1.0, 0.5, best >= LIT_RANK));
-            page = page_at(brick, lit);
+            if (!is_highest || is_lit(lit)) {
+                page = page_at(brick, lit);
+            } else {
+                page.shown = false;
+            }
 $$ else
             page = page_at(brick);
 $$ endif
@@ -75,13 +81,15 @@ $$ endif
         var found = NOTHING;
         if (bound <= best) {
             let block = textureLoad(blocks, walk.voxel >> vec3u(6u), 0).r;
-$$ if lit
-            side = select(64, 16, !alone || ((block & 0xffu) != 0u && best < LIT_RANK));
-$$ elif by_page
-            side = select(64, 16, (block & 0xffu) != 0u);
+$$ if by_page
+            var passes = (block & 0xffu) == 0u;
 $$ else
-            side = select(64, 16, (block & 0xffu) != 0u && i32((block >> 8u) & 0xffu) > best);
+            var passes = (block & 0xffu) == 0u || i32((block >> 8u) & 0xffu) <= best;
 $$ endif
+$$ if lit
+            passes = alone && (passes || best >= LIT_RANK);
+$$ endif
+            side = select(16, 64, passes);
         } else if (level == 16) {
             side = 16;
             found = bound;
@@ -120,8 +128,8 @@ $$ endif
         walk = step_out(ray, walk, low, side, leave_depth(ray, low, side));
     }
 $$ if lit
-    if (outside(walk.voxel)) {
-        cross_outlines(ray, walk, walk.voxel >> vec3u(4u), 0u, select(1.0, 0.5, best >= LIT_RANK));
+    if (outside(walk.voxel) || walk.depth >= lit_until) {
+        leave_lit(ray, walk, end, select(1.0, 0.5, best >= LIT_RANK));
     }
 $$ endif
     if (best < 0) {

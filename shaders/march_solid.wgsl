@@ -18,17 +18,50 @@ fn meets(ray: Ray, filled: f32, cube: vec3i) -> bool {
     return filled > 0.0 && chance >= open * open;
 }
 
+// What a ray met, and where.
+struct Found {
+    scalar: i32,
+    walk: Walk,
+}
+
+// The nearest byte of a brick that is shown, or NOTHING.
+fn meet(ray: Ray, walk: Walk, brick: vec3i, page: ptr<function, Page>, end: f32) -> Found {
+    let side = resolve(ray, walk.depth, brick, page);
+    let low = brick * 16;
+    var inside = enter_brick(ray, walk, low, side);
+    var depth = walk.depth;
+    var faces = walk.faces;
+    for (var j = 0; j < MAX_INSIDE; j++) {
+        let voxel = low + vec3i(inside.at) * side;
+        var found = NOTHING;
+        if (side == 1) {
+            found = scalar_of_byte(byte_of(voxel, (*page).place), *page);
+        } else if (side == 4) {
+            let cell = textureLoad(cells, voxel >> vec3u(2u), 0);
+            // What is near is drawn from cells only where its bytes are not at hand: then nothing may be missing.
+            let near = depth <= ray.cells_from && cell.g > 0.0;
+            found = select(NOTHING, scalar_of_cell(cell, *page), near || meets(ray, cell.g, voxel >> vec3u(2u)));
+        } else {
+            found = select(NOTHING, scalar_of_brick(*page), meets(ray, fill_of_brick((*page).packed), brick));
+        }
+        if (found >= 0 && is_shown(voxel)) {
+            return Found(found, Walk(voxel, depth, faces));
+        }
+        depth = leave_of(inside);
+        faces = inside.leave == vec3f(depth);
+        inside.leave += select(vec3f(0.0), inside.stride, faces);
+        inside.at += select(vec3u(0u), inside.forward, faces);
+        if (any(inside.at >= vec3u(inside.ends)) || depth >= end) {
+            break;
+        }
+    }
+    return Found(NOTHING, walk);
+}
+
 fn march_ray(ray: Ray, start: Walk, end: f32) -> Result {
     var walk = start;
     var page: Page;
-    var scalar = NOTHING;
-$$ if lit
-    var glass = start;
-    var glass_page: Page;
-    var glass_scalar = NOTHING;
-    var block = vec3i(-1);
-    var block_span = 16;
-$$ endif
+    var first = Found(NOTHING, start);
     for (var i = 0; i < MAX_STEPS; i++) {
         if (outside(walk.voxel) || walk.depth >= end) {
             break;
@@ -36,107 +69,86 @@ $$ endif
         let brick = walk.voxel >> vec3u(4u);
         var span = 16;
 $$ if lit
-        let lit = lit_bits(brick);
-        cross_outlines(ray, walk, brick, lit, select(1.0, 0.5, glass_scalar >= 0));
-        page.shown = false;
-        // Behind glass nothing is looked at but what is lit.
-        if ((lit & 255u) != 0u || glass_scalar < 0) {
-            let here = walk.voxel >> vec3u(6u);
-            if (any(here != block)) {
-                block = here;
-                block_span = empty_side(walk.voxel);
-            }
-            if (block_span == 16) {
-                page = page_at(brick, lit);
-            }
-        }
+        let lit = lit_near(brick);
+        cross_outlines(ray, walk, brick, lit, 1.0);
+        page = page_at(brick, lit);
 $$ else
         page = page_at(brick);
 $$ endif
         if (page.shown) {
-            let side = resolve(ray, walk.depth, brick, &page);
-            let low = brick * 16;
-            var inside = enter_brick(ray, walk, low, side);
-            var depth = walk.depth;
-            var faces = walk.faces;
-            for (var j = 0; j < MAX_INSIDE; j++) {
-                let voxel = low + vec3i(inside.at) * side;
-                var found = NOTHING;
-                if (side == 1) {
-                    found = scalar_of_byte(byte_of(voxel, page.place), page);
-                } else if (side == 4) {
-                    let cell = textureLoad(cells, voxel >> vec3u(2u), 0);
-                    // What is near is drawn from cells only where its bytes are not at hand: then nothing may be missing.
-                    let near = depth <= ray.cells_from && cell.g > 0.0;
-                    found = select(NOTHING, scalar_of_cell(cell, page), near || meets(ray, cell.g, voxel >> vec3u(2u)));
-                } else {
-                    found = select(NOTHING, scalar_of_brick(page), meets(ray, fill_of_brick(page.packed), brick));
-                }
-                if (found >= 0 && is_shown(voxel)) {
-$$ if lit
-                    if (!page.lit) {
-                        glass = Walk(voxel, depth, faces);
-                        glass_page = page;
-                        glass_scalar = found;
-                        break;
-                    }
-$$ endif
-                    scalar = found;
-                    walk = Walk(voxel, depth, faces);
-                    break;
-                }
-                depth = leave_of(inside);
-                faces = inside.leave == vec3f(depth);
-                inside.leave += select(vec3f(0.0), inside.stride, faces);
-                inside.at += select(vec3u(0u), inside.forward, faces);
-                if (any(inside.at >= vec3u(inside.ends)) || depth >= end) {
-                    break;
-                }
-            }
-            if (scalar >= 0) {
+            first = meet(ray, walk, brick, &page, end);
+            if (first.scalar >= 0) {
                 break;
             }
 $$ if lit
-        }
-        if (lit == 0u) {
-            span = select(select(block_span, 16, page.shown), 64, glass_scalar >= 0);
-        }
+        } else if (!in_lit_block(lit)) {
 $$ else
         } else {
+$$ endif
             span = empty_side(walk.voxel);
         }
-$$ endif
         let low = walk.voxel & vec3i(-span);
         walk = step_out(ray, walk, low, span, leave_depth(ray, low, span));
     }
 $$ if lit
-    if (outside(walk.voxel)) {
-        cross_outlines(ray, walk, walk.voxel >> vec3u(4u), 0u, select(1.0, 0.5, glass_scalar >= 0));
+    // Behind glass nothing is looked at but what is lit, in a loop of its own: neighbouring rays wait for each other, and
+    // the less each of them does at a step, the less all of them do.
+    var share = 1.0;
+    let glass = first;
+    let glass_page = page;
+    let has_glass = glass.scalar >= 0 && !page.lit;
+    if (has_glass) {
+        share = 0.5;
+        first.scalar = NOTHING;
+        walk = behind_glass(ray, glass.walk);
+        let until = min(end, lit_depths(ray).y);
+        for (var i = 0; i < MAX_STEPS; i++) {
+            if (outside(walk.voxel) || walk.depth >= until) {
+                break;
+            }
+            let brick = walk.voxel >> vec3u(4u);
+            let lit = lit_bits(brick);
+            cross_outlines(ray, walk, brick, lit, share);
+            if (is_lit(lit)) {
+                page = page_at(brick, lit);
+                if (page.shown) {
+                    first = meet(ray, walk, brick, &page, end);
+                    if (first.scalar >= 0) {
+                        break;
+                    }
+                }
+            }
+            let clear = clear_of(lit);
+            let low = (brick - clear) * 16;
+            walk = step_out(ray, walk, low, 32 * clear + 16, leave_depth(ray, low, 32 * clear + 16));
+        }
     }
-    // Neighbouring rays wait for each other: what each of them shows is shaded at once, whether it is lit or glass, and
-    // then the glass before what is lit.
-    let only_glass = scalar < 0;
+    if (first.scalar < 0) {
+        leave_lit(ray, walk, end, share);
+    }
+    // What each ray shows is shaded at once, whether it is lit or glass, and then the glass before what is lit.
+    let only_glass = has_glass && first.scalar < 0;
     if (only_glass) {
-        walk = glass;
+        first = glass;
         page = glass_page;
-        scalar = glass_scalar;
     }
 $$ endif
-    if (scalar < 0) {
+    if (first.scalar < 0) {
         return Result(vec4f(0.0), 0.0, vec3i(0));
     }
-    let color = shade(ray, walk, page, f32(scalar) / 255.0);
+    let color = shade(ray, first.walk, page, f32(first.scalar) / 255.0);
 $$ if lit
-    if (glass_scalar >= 0) {
+    if (has_glass) {
         var front = color;
         if (!only_glass) {
-            front = shade(ray, glass, glass_page, f32(glass_scalar) / 255.0);
+            front = shade_glass(ray, glass.walk, glass_page, f32(glass.scalar) / 255.0);
         }
         let left = vec4f(dimmed(front), 1.0) * share_left();
-        return Result(select(vec4f(left.rgb + color * (1.0 - left.a), 1.0), left, only_glass), walk.depth, walk.voxel);
+        let shown = select(vec4f(left.rgb + color * (1.0 - left.a), 1.0), left, only_glass);
+        return Result(shown, first.walk.depth, first.walk.voxel);
     }
 $$ endif
-    return Result(vec4f(color, 1.0), walk.depth, walk.voxel);
+    return Result(vec4f(color, 1.0), first.walk.depth, first.walk.voxel);
 }
 
 // Voxels that are large on the screen get a fine dark line around each face, so that equal bytes can be told apart.
@@ -154,6 +166,28 @@ fn softened(color: vec3f) -> vec3f {
     return color * (bent / peak);
 }
 
+$$ if lit
+// Glass before something lit is a fifth of what is seen there: its colour, and whether it is turned to the light.
+fn shade_glass(ray: Ray, walk: Walk, page: Page, value: f32) -> vec3f {
+    let inside = march.camera_part + ray.direction * walk.depth - vec3f(walk.voxel - march.camera_voxel);
+    let pixels = 1.0 / max(march.pixel_voxels * walk.depth, 1e-6);
+    let near = smoothstep(0.8, 4.0, pixels);
+$$ if by_page
+    let shown = value;
+$$ else
+    let shown = mix(dot(march.pyramid, textureLoad(cells, walk.voxel >> vec3u(2u), 0).rba), value, near);
+$$ endif
+    let turned = turned_to_light(ray, walk.depth, 5.0);
+    let facing = dot(select(vec3f(0.0), -sign(ray.direction), walk.faces), march.light);
+    let diffuse = max(mix(2.0 * turned - 1.0, facing, 0.25 + 0.75 * near), 0.0);
+    let own = march.glow * (0.06 + 0.42 * shown * shown * shown);
+    let light = vec3f(0.18, 0.20, 0.24) + vec3f(0.60, 0.58, 0.55) * diffuse + own;
+    let flash = flash_of(walk.voxel >> vec3u(4u));
+    let color = look_of(page, i32(shown * 255.0 + 0.5)).rgb * light * outline(inside, walk.faces, pixels);
+    return softened(color + march.flash_color * flash * (0.25 + 0.75 * value));
+}
+
+$$ endif
 fn shade(ray: Ray, walk: Walk, page: Page, value: f32) -> vec3f {
     let inside = march.camera_part + ray.direction * walk.depth - vec3f(walk.voxel - march.camera_voxel);
     let position = vec3f(walk.voxel) + inside;

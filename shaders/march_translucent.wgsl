@@ -61,7 +61,7 @@ fn march_ray(ray: Ray, start: Walk, end: f32) -> Result {
         var own = vec4f(0.0);
         var span = 16;
 $$ if lit
-        let lit = lit_bits(brick);
+        let lit = lit_near(brick);
         cross_outlines(ray, walk, brick, lit, max(light.passed, 0.3));
         // Near what is lit a ray goes from brick to brick, also where blocks hold nothing: then that costs nothing else.
         let here = walk.voxel >> vec3u(6u);
@@ -71,9 +71,11 @@ $$ if lit
         }
         if (block_span == 16) {
             page = page_at(brick, lit);
-            own = color_of_group(page.group);
+            if (page.lit) {
+                own = color_of_group(page.group);
+            }
         }
-        span = select(16, block_span, lit == 0u);
+        span = select(block_span, 16, in_lit_block(lit));
 $$ else
         page = page_at(brick);
 $$ endif
@@ -147,7 +149,7 @@ $$ endif
     }
 $$ if lit
     if (outside(walk.voxel)) {
-        cross_outlines(ray, walk, walk.voxel >> vec3u(4u), 0u, max(light.passed, 0.3));
+        leave_lit(ray, walk, end, max(light.passed, 0.3));
     }
 $$ endif
     // Light comes from all along the ray; what it comes from on the whole has a shape, as far as it is dense.

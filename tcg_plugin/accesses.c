@@ -55,72 +55,137 @@ static inline uint64_t last_byte(qemu_plugin_meminfo_t info, uint64_t address)
     return address + (UINT64_C(1) << qemu_plugin_mem_size_shift(info)) - 1;
 }
 
-/* ----- heat alone: nothing but a number a page, so that it costs little */
+/* ----- heat alone: nothing but two numbers a page, so that it costs little
+ *
+ * Most accesses end after a dozen instructions, without a call: what they need lies side by side, by virtual page. */
 
-/* By vCPU. It lies here so that an access finds it without a look at the vCPU. */
-static struct {
-    uint64_t era;
-    struct gb_heat nowhere; /* for what is no RAM */
-    struct heat_entry {
-        uint64_t tag; /* as that of a page_entry */
-        struct gb_heat *heat;
-    } entries[HEAT_ENTRIES];
-} __attribute__((aligned(LINE_BYTES))) hot[GB_MAX_VCPUS];
+/* By vCPU; a power of two in size, so that it is found by a shift. Empty where addresses changed their meaning. */
+static struct heat_entry {
+    uint64_t page; /* virtual; GB_NONE: empty */
+    struct gb_heat *heat;
+} hot[GB_MAX_VCPUS][HEAT_ENTRIES] __attribute__((aligned(PAGE_BYTES)));
+
+static struct gb_heat nowhere[GB_MAX_VCPUS]; /* for what is no RAM */
 
 _Static_assert((GB_MAX_VCPUS & (GB_MAX_VCPUS - 1)) == 0, "vCPUs are masked");
 
-static __attribute__((noinline)) void look_up_heat(struct heat_entry *entry, unsigned int vcpu,
-                                                   qemu_plugin_meminfo_t info, uint64_t address)
+static inline struct heat_entry *heat_entry_of(unsigned int vcpu, uint64_t page)
 {
-    struct page_entry found = {.tag = GB_NONE};
-    if (vcpu < shared.vcpus)
-        look_up(&found, vcpus[vcpu], info, address);
-    entry->tag = found.tag;
-    entry->heat = found.heat ? found.heat : &hot[vcpu % GB_MAX_VCPUS].nowhere;
+    return &hot[vcpu % GB_MAX_VCPUS][page % HEAT_ENTRIES];
 }
 
-static inline struct gb_heat *heat_of(unsigned int vcpu, qemu_plugin_meminfo_t info, uint64_t address)
+/* NULL: it is no RAM. */
+static struct gb_heat *heat_at(const struct vcpu *v, uint64_t physical)
 {
-    uint64_t page = address >> GB_PAGE_SHIFT;
-    struct heat_entry *entry = &hot[vcpu % GB_MAX_VCPUS].entries[page % HEAT_ENTRIES];
-    if (__builtin_expect(entry->tag != (page | hot[vcpu % GB_MAX_VCPUS].era), 0))
-        look_up_heat(entry, vcpu, info, address);
+    uint64_t offset = offset_of_physical(physical);
+    return offset == GB_NONE || offset >> GB_PAGE_SHIFT >= shared.pages
+               ? NULL
+               : &shared.heat[v->index * shared.pages + (offset >> GB_PAGE_SHIFT)];
+}
+
+static struct gb_heat *remember(unsigned int vcpu, uint64_t page, struct gb_heat *heat)
+{
+    struct heat_entry *entry = heat_entry_of(vcpu, page);
+    entry->page = page;
+    entry->heat = heat ? heat : &nowhere[vcpu % GB_MAX_VCPUS];
     return entry->heat;
 }
 
-/* The page behind, where the access reaches into it. */
-static __attribute__((noinline)) void warm_behind(unsigned int vcpu, qemu_plugin_meminfo_t info, uint64_t address,
-                                                  bool store)
+/* Of an address that the access at hand, or one just before it, went to: QEMU's TLB still has it. */
+static struct gb_heat *heat_of(unsigned int vcpu, qemu_plugin_meminfo_t info, uint64_t address)
 {
-    uint64_t last = last_byte(info, address);
-    if ((last ^ address) >> GB_PAGE_SHIFT == 0)
-        return;
-    struct gb_heat *heat = heat_of(vcpu, info, last);
-    if (store)
-        heat->stores++;
-    else
-        heat->loads++;
+    uint64_t page = address >> GB_PAGE_SHIFT;
+    struct heat_entry *entry = heat_entry_of(vcpu, page);
+    if (entry->page == page)
+        return entry->heat;
+    if (vcpu >= shared.vcpus)
+        return &nowhere[vcpu % GB_MAX_VCPUS];
+    struct page_entry found;
+    look_up(&found, vcpus[vcpu], info, address);
+    return found.tag == GB_NONE ? &nowhere[vcpu] : remember(vcpu, page, found.heat);
 }
 
-static inline bool is_near_end(uint64_t address)
+static inline void warm_by(struct gb_heat *heat, uint32_t loads, uint32_t stores)
 {
-    return __builtin_expect((address & (PAGE_BYTES - 1)) > PAGE_BYTES - MOST_ACCESS_BYTES, 0);
+    heat->loads += loads;
+    heat->stores += stores;
+}
+
+static __attribute__((noinline)) void warm_slowly(unsigned int vcpu, qemu_plugin_meminfo_t info, uint64_t address,
+                                                  uint32_t loads, uint32_t stores)
+{
+    uint64_t last = last_byte(info, address);
+    warm_by(heat_of(vcpu, info, address), loads, stores);
+    if ((last ^ address) >> GB_PAGE_SHIFT) /* it reaches into the page behind */
+        warm_by(heat_of(vcpu, info, last), loads, stores);
+}
+
+/* The heat of the one page that [first, last] lies in; NULL where it is not known, or there are two. */
+static inline struct gb_heat *known_heat(unsigned int vcpu, uint64_t first, uint64_t last)
+{
+    const struct heat_entry *entry = heat_entry_of(vcpu, first >> GB_PAGE_SHIFT);
+    return __builtin_expect(entry->page == last >> GB_PAGE_SHIFT, 1) ? entry->heat : NULL;
 }
 
 void on_heat_load(unsigned int vcpu, qemu_plugin_meminfo_t info, uint64_t address, void *note)
 {
     (void)note;
-    heat_of(vcpu, info, address)->loads++;
-    if (is_near_end(address))
-        warm_behind(vcpu, info, address, false);
+    struct gb_heat *heat = known_heat(vcpu, address, address + MOST_ACCESS_BYTES - 1);
+    if (heat)
+        heat->loads++;
+    else
+        warm_slowly(vcpu, info, address, 1, 0);
 }
 
 void on_heat_store(unsigned int vcpu, qemu_plugin_meminfo_t info, uint64_t address, void *note)
 {
     (void)note;
-    heat_of(vcpu, info, address)->stores++;
-    if (is_near_end(address))
-        warm_behind(vcpu, info, address, true);
+    struct gb_heat *heat = known_heat(vcpu, address, address + MOST_ACCESS_BYTES - 1);
+    if (heat)
+        heat->stores++;
+    else
+        warm_slowly(vcpu, info, address, 0, 1);
+}
+
+/* Of a page that was accessed a few instructions ago, beside an access at hand that `near` is the address of. QEMU's TLB
+ * may have another page in its place by now, so the guest's page tables are asked, where they agree on `near`. */
+static struct gb_heat *heat_beside(unsigned int vcpu, qemu_plugin_meminfo_t info, uint64_t near, uint64_t address)
+{
+    uint64_t page = address >> GB_PAGE_SHIFT;
+    struct heat_entry *entry = heat_entry_of(vcpu, page);
+    if (page == near >> GB_PAGE_SHIFT)
+        return heat_of(vcpu, info, near);
+    if (entry->page == page)
+        return entry->heat;
+    if (vcpu >= shared.vcpus)
+        return &nowhere[vcpu % GB_MAX_VCPUS];
+    struct page_entry found;
+    look_up(&found, vcpus[vcpu], info, near);
+    uint64_t physical = physical_beside(vcpus[vcpu], near, found.physical, address);
+    return physical == GB_NONE ? &nowhere[vcpu] : remember(vcpu, page, heat_at(vcpus[vcpu], physical));
+}
+
+static __attribute__((noinline)) void warm_group(unsigned int vcpu, qemu_plugin_meminfo_t info, uint64_t address,
+                                                 const struct group_note *group)
+{
+    for (uint32_t n = 0; n < group->count; n++) {
+        const struct group_part *part = &group->parts[n];
+        uint64_t first = address + (uint64_t)(int64_t)part->away, last = first + part->size - 1;
+        warm_by(heat_beside(vcpu, info, address, first), part->loads, part->stores);
+        if ((first ^ last) >> GB_PAGE_SHIFT)
+            warm_by(heat_beside(vcpu, info, address, last), part->loads, part->stores);
+    }
+}
+
+void on_heat_group(unsigned int vcpu, qemu_plugin_meminfo_t info, uint64_t address, void *note)
+{
+    const struct group_note *group = note;
+    struct gb_heat *heat =
+        known_heat(vcpu, address + (uint64_t)(int64_t)group->low, address + (uint64_t)(int64_t)group->high);
+    if (heat)
+        warm_by(heat, group->loads, group->stores);
+    else
+        warm_group(vcpu, info, address, group);
 }
 
 void forget_pages(struct vcpu *v)
@@ -130,10 +195,9 @@ void forget_pages(struct vcpu *v)
         v->era = 0;
         for (size_t n = 0; n < CACHE_ENTRIES; n++)
             v->cache[n].tag = GB_NONE;
-        for (size_t n = 0; n < HEAT_ENTRIES; n++)
-            hot[v->index].entries[n].tag = GB_NONE;
     }
-    hot[v->index].era = v->era;
+    for (size_t n = 0; n < HEAT_ENTRIES; n++)
+        hot[v->index][n].page = GB_NONE;
 }
 
 struct access {

@@ -59,6 +59,7 @@ struct vcpu {
     uint64_t tail_seen;
     uint64_t lost; /* since the last record */
     uint64_t pc;   /* of the block that is running, where that is followed */
+    uint64_t tsc;  /* when it began: to ask the clock at each record would take as long as all else of it */
     uint64_t space; /* CR3's page */
     uint64_t space_epoch;
     uint32_t *pc_epochs; /* by block: when its pc was read last */
@@ -119,10 +120,31 @@ void *keep(size_t bytes); /* memory that is never given back; NULL: none is left
 /* translate.c */
 ON_TRANSLATION(on_translation);
 
+/* groups.c: accesses at constant distances from each other, which the last of them tells of. */
+#define GROUP_PARTS 24
+#define MOST_INSTRUCTIONS 512 /* of a block: QEMU's own limit */
+
+struct group_part {
+    int32_t away; /* from the one that calls back */
+    uint8_t size, loads, stores;
+};
+struct group_note {
+    int32_t low, high; /* of all bytes, from the first one of the access that calls back */
+    uint32_t loads, stores, count;
+    struct group_part parts[GROUP_PARTS];
+};
+struct plan {
+    const struct group_note *note; /* it calls back for its group */
+    bool stores;                   /* at its store; else at its load */
+    bool told_by_another;
+};
+void plan_accesses(struct qemu_plugin_tb *tb, struct plan *plan); /* one an instruction */
+
 /* accesses.c */
 void on_heat_load(unsigned int vcpu, qemu_plugin_meminfo_t info, uint64_t address, void *note);
 void on_heat_store(unsigned int vcpu, qemu_plugin_meminfo_t info, uint64_t address, void *note);
 void on_access(unsigned int vcpu, qemu_plugin_meminfo_t info, uint64_t address, void *note);
+void on_heat_group(unsigned int vcpu, qemu_plugin_meminfo_t info, uint64_t address, void *note);
 void forget_pages(struct vcpu *v);
 
 /* spaces.c */
@@ -130,6 +152,8 @@ void on_space_change(unsigned int vcpu, void *register_number);
 void on_mapping_change(unsigned int vcpu, void *nothing);
 void spaces_prepare(struct vcpu *v);
 uint64_t register_of(struct vcpu *v, struct qemu_plugin_register *which);
+uint64_t stack_now(void); /* rsp of the vCPU whose code is translated; 0: not known */
+uint64_t physical_beside(const struct vcpu *v, uint64_t near, uint64_t near_physical, uint64_t address);
 void note_space(struct vcpu *v, uint64_t cr3);
 enum mapping { MAPPING_STAYS, MAPPING_CHANGES, SPACE_CHANGES };
 enum mapping mapping_of(const uint8_t *bytes, size_t size, unsigned int *source);

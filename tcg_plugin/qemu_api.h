@@ -172,6 +172,7 @@ int qemu_plugin_read_register(struct qemu_plugin_register *handle, GByteArray *t
 GByteArray *g_byte_array_new(void);
 GByteArray *g_byte_array_set_size(GByteArray *array, unsigned int length);
 char *g_array_free(GArray *array, int free_segment);
+unsigned int g_array_get_element_size(GArray *array);
 
 /* The bytes of an instruction, at most `room`; returns how many. */
 static inline size_t instruction_bytes(const struct qemu_plugin_insn *insn, void *to, size_t room)

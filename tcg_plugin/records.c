@@ -47,6 +47,7 @@ void on_block(unsigned int vcpu, void *data)
     struct vcpu *v = vcpus[vcpu];
     const struct block_note *note = data;
     v->pc = pc_of(v, note);
+    v->tsc = ticks();
     if (wanted.parts & GB_TRACE_BLOCKS) {
         struct gb_record *record = record_begin(v);
         if (!record)

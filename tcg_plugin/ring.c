@@ -70,7 +70,7 @@ struct gb_record *record_begin(struct vcpu *v)
         &shared.rings[v->index * shared.ring_records + (v->head & (shared.ring_records - 1))];
     __atomic_store_n(&record->sequence, GB_NONE, __ATOMIC_RELAXED);
     __atomic_thread_fence(__ATOMIC_RELEASE);
-    record->tsc = ticks();
+    record->tsc = v->tsc;
     record->vcpu = (uint8_t)v->index;
     record->flags = v->lost ? GB_FLAG_LOST : 0;
     v->lost = 0;

@@ -11,6 +11,8 @@
 #include "plugin.h"
 
 #define CR3_ADDRESS UINT64_C(0x000ffffffffff000) /* without PCID, flags and bit 63, "keep the TLB" */
+#define ENTRY_PRESENT 1
+#define ENTRY_LARGE 0x80
 
 static bool is_prefix(uint8_t byte)
 {
@@ -61,6 +63,48 @@ uint64_t register_of(struct vcpu *v, struct qemu_plugin_register *which)
     return value;
 }
 
+uint64_t stack_now(void)
+{
+    const struct vcpu *any = __atomic_load_n(&vcpus[0], __ATOMIC_ACQUIRE);
+    static __thread GByteArray *scratch; /* whose thread it is nobody tells */
+    uint64_t value = 0;
+    if (!any || !any->registers[7] || !(scratch = scratch ? scratch : g_byte_array_new()))
+        return 0;
+    g_byte_array_set_size(scratch, 0);
+    qemu_plugin_read_register(any->registers[7], scratch);
+    memcpy(&value, scratch->data, scratch->len < sizeof value ? scratch->len : sizeof value);
+    return value;
+}
+
+/* Where the page tables at `root` have an address; GB_NONE: nowhere, or not in RAM. SDM, volume 3, chapter 4. */
+static uint64_t walk(uint64_t root, unsigned int levels, uint64_t address)
+{
+    uint64_t table = root;
+    for (unsigned int level = levels;; level--) {
+        unsigned int shift = GB_PAGE_SHIFT + 9 * (level - 1);
+        uint64_t offset = offset_of_physical(table), below = (UINT64_C(1) << shift) - 1;
+        if (offset == GB_NONE || offset >> GB_PAGE_SHIFT >= shared.pages)
+            return GB_NONE;
+        const uint64_t *entries = (const uint64_t *)(const void *)(shared.ram + offset);
+        uint64_t entry = __atomic_load_n(&entries[address >> shift & 511], __ATOMIC_RELAXED);
+        if (!(entry & ENTRY_PRESENT))
+            return GB_NONE;
+        if (level == 1 || (level <= 3 && entry & ENTRY_LARGE))
+            return (entry & CR3_ADDRESS & ~below) | (address & below);
+        table = entry & CR3_ADDRESS;
+    }
+}
+
+/* Where `address` lies, of 64-bit code; GB_NONE where the page tables do not say of `near` what QEMU says: the vCPU may
+ * have a guest of its own, whose tables are others. */
+uint64_t physical_beside(const struct vcpu *v, uint64_t near, uint64_t near_physical, uint64_t address)
+{
+    for (unsigned int levels = 4; levels <= 5; levels++)
+        if (((walk(v->space, levels, near) ^ near_physical) & CR3_ADDRESS) == 0)
+            return walk(v->space, levels, address);
+    return GB_NONE;
+}
+
 void note_space(struct vcpu *v, uint64_t cr3)
 {
     v->space = cr3 & CR3_ADDRESS;
@@ -100,13 +144,16 @@ void spaces_prepare(struct vcpu *v)
     v->scratch = g_byte_array_new();
     if (!all)
         return;
-    const qemu_plugin_reg_descriptor *told = (const qemu_plugin_reg_descriptor *)(const void *)all->data;
+    /* Descriptions have grown at their end (QEMU 11.1: 32 bytes): the array itself knows how far apart they are. */
+    size_t apart = g_array_get_element_size(all);
     for (unsigned int n = 0; n < all->len; n++) {
+        qemu_plugin_reg_descriptor told;
+        memcpy(&told, all->data + n * apart, sizeof told);
         for (size_t name = 0; name < sizeof NAMES / sizeof *NAMES; name++)
-            if (!strcmp(told[n].name, NAMES[name]))
-                v->registers[name] = told[n].handle;
-        if (!strcmp(told[n].name, "cr3"))
-            v->cr3 = told[n].handle;
+            if (!strcmp(told.name, NAMES[name]))
+                v->registers[name] = told.handle;
+        if (!strcmp(told.name, "cr3"))
+            v->cr3 = told.handle;
     }
     g_array_free(all, 1);
 }

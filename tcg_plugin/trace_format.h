@@ -206,7 +206,7 @@ struct gb_touch {
 /* 64 bytes: a cache line. */
 struct gb_record {
     uint64_t sequence; /* from 0 in each ring; no two are the same */
-    uint64_t tsc;
+    uint64_t tsc;             /* when its block was entered */
     uint64_t pc;              /* virtual */
     uint64_t virtual_address; /* of the access */
     uint64_t physical;        /* of the access; of the block's first byte in records of blocks */

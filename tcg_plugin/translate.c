@@ -2,6 +2,8 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
+#include <string.h>
+
 #include "plugin.h"
 
 #define USER_END (UINT64_C(1) << 47) /* below: whose memory it is depends on the address space; above: the kernel's */
@@ -66,6 +68,11 @@ ON_TRANSLATION(on_translation)
     /* Heat alone needs less of each access than the rest does. */
     bool only_heat = (parts & GB_HEAT) && !(parts & GB_WATCH) && !(records && parts & GB_TRACES);
     size_t count = qemu_plugin_tb_n_insns(tb);
+    struct plan plan[MOST_INSTRUCTIONS];
+    if (only_heat && count <= MOST_INSTRUCTIONS)
+        plan_accesses(tb, plan);
+    else
+        memset(plan, 0, sizeof plan);
     for (size_t n = 0; n < count; n++) {
         struct qemu_plugin_insn *insn = qemu_plugin_tb_get_insn(tb, n);
         follow_mappings(insn);
@@ -79,7 +86,13 @@ ON_TRANSLATION(on_translation)
         }
         if (records && parts & GB_TRACE_INSNS)
             qemu_plugin_register_vcpu_insn_exec_cb(insn, on_insn, QEMU_PLUGIN_CB_NO_REGS, told);
-        if (only_heat) {
+        if (only_heat && n < MOST_INSTRUCTIONS && plan[n].note) {
+            qemu_plugin_register_vcpu_mem_cb(
+                insn, on_heat_group, QEMU_PLUGIN_CB_NO_REGS, plan[n].stores ? QEMU_PLUGIN_MEM_W : QEMU_PLUGIN_MEM_R,
+                (void *)(uintptr_t)plan[n].note);
+        } else if (only_heat && n < MOST_INSTRUCTIONS && plan[n].told_by_another) {
+            continue;
+        } else if (only_heat) {
             qemu_plugin_register_vcpu_mem_cb(insn, on_heat_load, QEMU_PLUGIN_CB_NO_REGS, QEMU_PLUGIN_MEM_R, NULL);
             qemu_plugin_register_vcpu_mem_cb(insn, on_heat_store, QEMU_PLUGIN_CB_NO_REGS, QEMU_PLUGIN_MEM_W, NULL);
         } else if (accesses) {

@@ -106,6 +106,10 @@ def run(command: list[str | Path], env: dict[str, str], cwd: Path | None = None)
     )
 
 
+def _interruptible() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def start(tree: Path, env: dict[str, str]) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [tree / "glassbox"],
@@ -115,6 +119,8 @@ def start(tree: Path, env: dict[str, str]) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        # A shell's background job ignores Ctrl+C, and so would what it starts.
+        preexec_fn=_interruptible,  # noqa: PLW1509 - it touches nothing that another thread may hold
     )
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from imgui_bundle import icons_fontawesome_6 as icons
 
 from app.action_sets.machines import CATEGORY
 from app.actions import Action, BadArguments, Param
 from app.jobs import Job
 from app.session import Session
+from app.user_paths import path_argument
 
 
 def dump_actions(session: Session) -> list[Action]:
@@ -18,7 +17,7 @@ def dump_actions(session: Session) -> list[Action]:
     def open_dump(path: str, name: str | None = None) -> Job:
         if not path.strip():
             raise BadArguments("path: name a file")
-        return session.machines.open_dump(Path(path).expanduser().absolute(), name)
+        return session.machines.open_dump(path_argument(path).absolute(), name)
 
     return [
         Action(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from imgui_bundle import icons_fontawesome_6 as icons
@@ -12,6 +11,7 @@ from imgui_bundle import icons_fontawesome_6 as icons
 from app.actions import Action, BadArguments, Param
 from app.jobs import Job
 from app.session import Session
+from app.user_paths import path_argument
 from bridge.machine.catalogue import guest_names
 from bridge.machine.states import MachineState
 
@@ -69,7 +69,7 @@ def machine_actions(session: Session) -> list[Action]:
         return session.machines.launch(guest, name=name, ram_bytes=ram, cold=cold, network=network, detach=detach)
 
     def attach(socket: str, name: str | None = None) -> Job:
-        return session.machines.attach(Path(socket).expanduser().absolute(), name)
+        return session.machines.attach(path_argument(socket).absolute(), name)
 
     def cancel(job: int) -> bool:
         found = state.jobs.get(job)

@@ -19,6 +19,7 @@ from app.settings import BadSettings, settings_from_json
 from app.sql_text import csv_of, document_of
 from app.sql_ui import Answer, answer_of
 from app.toasts import ToastLevel
+from app.user_paths import path_argument
 from bridge.semantic.store.examples import EXAMPLES
 from bridge.semantic.store.reader import ReadOnly
 
@@ -105,7 +106,7 @@ def sql_actions(session: Session) -> list[Action]:
 
     def export(path: str) -> str:
         found = answer()
-        target = Path(path).expanduser().absolute()
+        target = path_argument(path).absolute()
         if target.suffix not in (".json", ".csv"):
             raise BadArguments("path: the name must end in .csv or .json")
         if target.suffix == ".json":

@@ -5,16 +5,20 @@ from __future__ import annotations
 import time
 from typing import Any
 
+import numpy as np
 from imgui_bundle import icons_fontawesome_6 as icons
 
 from app.actions import Action, ActionError, BadArguments, Param
 from app.execution_ui import CODE, SPANS_S, VIEWS, look_of, tracer_of
-from app.jobs import Job
+from app.jobs import Job, JobState
 from app.layout import EXECUTION
 from app.session import Session
+from app.shot_heat import HEATS, recorded_heat
+from app.trace_channels import RECORDED, TITLES, show_heat
 from app.trace_costs import COSTS, told_cost
 from app.trace_looks import Look
 from app.tracing import Tracer
+from app.user_paths import path_argument
 from bridge.trace.modes import Mode
 
 CATEGORY = "Execution"
@@ -79,6 +83,32 @@ def trace_actions(session: Session) -> list[Action]:
         if physical is not None and machine is not None and machine.machine.name in state.stage.feeds:
             (session.navigation.go_to if go else _selects(session))(physical, machine.machine.name)
         return physical
+
+    def load(path: str, channel: str = "executed", machine: str | None = None) -> Job:
+        name, file = machine or state.current or "", path_argument(path)
+        if name not in state.stage.feeds:
+            raise BadArguments(f"the memory of {name or 'a machine'} is not shown")
+        if not file.is_absolute():
+            raise BadArguments("path: it begins with / or ~, for the window has no working folder")
+        n_pages = state.stage.feeds[name].store.n_pages
+
+        def shown(job: Job) -> None:
+            if job.state is not JobState.DONE or name not in state.stage.feeds:
+                return
+            found, store = job.result, state.stage.feeds[name].store
+            if store.n_pages != n_pages:
+                return
+            for one, heat in found.items():
+                title, top = f"Recorded {TITLES[one].lower()}", max(1.0, float(heat.max(initial=0)))
+                show_heat(store, one, heat, name=RECORDED[one], title=title, top=top)
+            job.result = {
+                "machine": name,
+                "pages": {word: int(np.count_nonzero(found[one])) for word, one in HEATS.items()},
+                "channel": RECORDED[HEATS[channel]],
+            }
+            session.looks.show_channel(RECORDED[HEATS[channel]])
+
+        return state.jobs.start(f"Reading {file.name}", lambda _job: recorded_heat(file, n_pages), on_end=shown)
 
     def hot(limit: int = 20, machine: str | None = None) -> Job:
         tracer = tracer_named(machine)
@@ -154,6 +184,21 @@ def trace_actions(session: Session) -> list[Action]:
             params=(Param("block", "integer", required=True), Param("go", "flag")),
             why_not=needs_look,
             in_palette=False,
+        ),
+        Action(
+            id="trace.import",
+            title="Show the heat of a recording…",
+            category=CATEGORY,
+            run=load,
+            params=(
+                Param("path", required=True, help="of a file that `trace record` saved"),
+                Param("channel", "choice", choices=lambda: list(HEATS), help="which one is shown: executed"),
+                Param("machine", "choice", choices=lambda: list(state.stage.feeds)),
+            ),
+            why_not=lambda: None if state.stage.feeds else "No machine's memory is shown",
+            icon=icons.ICON_FA_FILE_IMPORT,
+            help="What was executed, loaded and stored while it was recorded, as channels of the volume",
+            keywords="parquet recording heat map open load execution",
         ),
         Action(
             id="trace.hot",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import time
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from imgui_bundle import icons_fontawesome_6 as icons
@@ -15,6 +14,7 @@ from app.actions import Action, BadArguments, Param
 from app.layout import INSPECTOR
 from app.place import Place
 from app.session import Session
+from app.user_paths import path_argument
 from app.view_picture import save_picture, view_picture
 from render.camera import AXIS_VIEWS, CameraState
 
@@ -142,7 +142,7 @@ def view_actions(session: Session) -> list[Action]:
     def picture(
         path: str, width: int | None = None, height: int | None = None, machine: str | None = None
     ) -> dict[str, Any]:
-        target = Path(path).expanduser().absolute()
+        target = path_argument(path).absolute()
         if target.suffix.lower() != ".png":
             raise BadArguments("path: a picture's name ends in .png")
         if not target.parent.is_dir():

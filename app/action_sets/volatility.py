@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from imgui_bundle import icons_fontawesome_6 as icons
@@ -12,6 +11,7 @@ from app.actions import Action, BadArguments, Param
 from app.layout import VOLATILITY
 from app.session import Session
 from app.toasts import ToastLevel
+from app.user_paths import path_argument
 from app.volatility_table import csv_of, document_of, json_of
 from app.volatility_ui import Result, option_value, parse_options
 from bridge.kernel.errors import KernelError
@@ -84,7 +84,7 @@ def volatility_actions(session: Session) -> list[Action]:
 
     def export(path: str) -> str:
         result = _result(ui.result)
-        target = Path(path).expanduser().absolute()
+        target = path_argument(path).absolute()
         text = json_of(result.run) if target.suffix == ".json" else csv_of(result.run)
         if target.suffix not in (".json", ".csv"):
             raise BadArguments("path: the name must end in .csv or .json")
@@ -109,7 +109,7 @@ def volatility_actions(session: Session) -> list[Action]:
     def use_types(path: str = "") -> str:
         text = path.strip()
         if text:
-            file = Path(text).expanduser().absolute()
+            file = path_argument(text).absolute()
             try:
                 load_types(file)
             except KernelError as error:

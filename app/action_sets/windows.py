@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import cast
 
 from imgui_bundle import icons_fontawesome_6 as icons
@@ -32,6 +31,7 @@ from app.layout import (
 )
 from app.session import Session
 from app.theme import MAX_SCALE, MIN_SCALE
+from app.user_paths import path_argument
 from app.widgets.x86_decode import Bits
 
 WINDOW, SELECTION, HELP = "Window", "Selection", "Help"
@@ -115,7 +115,7 @@ def window_actions(session: Session, frame: Frame) -> list[Action]:
         return shown
 
     def screenshot(path: str) -> str:
-        target = Path(path).expanduser().absolute()
+        target = path_argument(path).absolute()
         if target.suffix.lower() != ".png":
             raise BadArguments("path: a picture's name ends in .png")
         if not target.parent.is_dir():

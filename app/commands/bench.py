@@ -8,7 +8,7 @@ from app.output import print_json, print_text
 
 _BENCHMARKS = {
     name: f"app.benchmarks.{name}"
-    for name in ("memory", "render", "window", "introspect", "ask", "store", "search", "overlay", "trace")
+    for name in ("memory", "render", "window", "introspect", "ask", "store", "search", "overlay", "trace", "pixel")
 }
 
 

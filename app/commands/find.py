@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
+import io
 
 from app.failures import CommandFailed, UsageError
 from app.kernel_source import KernelSource, add_source_arguments, kernel_source
 from app.output import format_bytes, format_table, print_json, print_note, print_text
 from bridge.kernel.desk import Desk
+from bridge.machine.plain_files import open_plain, user_path
 from bridge.memory.physical import HoldsRam
 from bridge.semantic.query.answering import answer_query
 from bridge.semantic.query.desk_world import DeskWorld, names_of
@@ -88,7 +89,7 @@ def problem_told(problem: NotUnderstood) -> str:
 def rules_of(path: str) -> str:
     """The YARA rules in a file. Raises CommandFailed."""
     try:
-        with Path(path).open(encoding="utf-8") as file:
+        with io.TextIOWrapper(open_plain(user_path(path)), encoding="utf-8") as file:
             text = file.read(MAX_RULES + 1)
     except (OSError, ValueError) as error:
         raise CommandFailed(f"The rules {path!r} cannot be read: {error}.") from None

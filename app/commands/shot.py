@@ -8,6 +8,7 @@ from app.commands.guest_options import add_guest_options, has_own_media, resolve
 from app.failures import UsageError
 from app.output import format_bytes, print_json, print_text
 from app.shot import ShotRequest, take_shot
+from app.shot_heat import add_heat_options, heat_from_options
 from app.shot_look import add_look_options, look_from_options
 from app.window_options import WindowOptions
 from bridge.machine.discovery import find_record
@@ -23,6 +24,7 @@ def configure(parser: argparse.ArgumentParser, _command: str) -> None:
     parser.add_argument("--size", type=picture_size, default=(1280, 720), metavar="WxH", help="picture size (1280x720)")
     parser.add_argument("--window", action="store_true", help="the whole window with its panels")
     add_look_options(parser)
+    add_heat_options(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
@@ -36,6 +38,7 @@ def run(options: argparse.Namespace) -> int:
         raise UsageError("name a running machine, --dump FILE, or --guest demo to start one for the picture")
     if not options.out.absolute().parent.is_dir():
         raise UsageError(f"{options.out.absolute().parent} is no directory")
+    heat = heat_from_options(options)
     look = look_from_options(options)  # before anything starts: a slip should be told at once
     if options.machine is not None:
         find_record(options.machine)  # before the GPU starts: NoSuchMachine should come at once
@@ -51,7 +54,13 @@ def run(options: argparse.Namespace) -> int:
         tour=False,
     )
     request = ShotRequest(
-        options=window, out=options.out, size=options.size, window=options.window, machine=options.machine, look=look
+        options=window,
+        out=options.out,
+        size=options.size,
+        window=options.window,
+        machine=options.machine,
+        look=look,
+        heat=heat,
     )
     take_shot(request)
     if options.json:

@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import argparse
-from collections import Counter
+from collections.abc import Sequence
 from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from app.commands.argument_types import row_limit
 from app.failures import CommandFailed, UsageError
 from app.kernel_source import kernel_source
-from app.numbers import BadNumber, parse_address
 from app.output import format_bytes, format_table, plural, print_json, print_note, print_text, printable
-from app.watched import Watched, add_watch_arguments, watched
-from bridge.memory.physical_map import PAGE_BYTES
-from bridge.trace.follows import Edges
-from bridge.trace.pointers import Kind, PointerGraph
-from bridge.trace.reach import Reached, page_ranges, reach
+from app.reach_places import POINTER_HINT, BadPlace, pointer_of
+from app.watched import add_watch_arguments, watched
+from bridge.kernel.page_sets import NothingThere
+from bridge.trace.pointers import Kind
+from bridge.trace.reaching import Reaching, reach_code, reach_memory
 
 _ROWS = 20
 _LONGEST_TEXT = 200
-_HINT = "task:PID, mm:ADDRESS, vma:ADDRESS or page:ADDRESS"
 
 
 def configure(parser: argparse.ArgumentParser, _part: str) -> None:
@@ -32,7 +27,7 @@ def configure(parser: argparse.ArgumentParser, _part: str) -> None:
         dest="origin",
         required=True,
         metavar="PLACE",
-        help=f"an address or a symbol of code, or {_HINT} of memory",
+        help=f"an address or a symbol of code, or {POINTER_HINT} of memory",
     )
     parser.add_argument("--to", dest="target", metavar="PLACE", help="also show a shortest way to there")
     parser.add_argument("--back", action="store_true", help="what leads to it, instead of where it leads")
@@ -47,10 +42,13 @@ def configure(parser: argparse.ArgumentParser, _part: str) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Look and print. Returns 0; UsageError, NoSuchMachine, MachineError, KernelError, TraceError."""
-    origin = _pointer(options.origin)
-    target = None if options.target is None else _pointer(options.target)
+    try:
+        origin = pointer_of(options.origin)
+        target = None if options.target is None else pointer_of(options.target)
+    except BadPlace as error:
+        raise UsageError(str(error)) from None
     if options.target is not None and (origin is None) != (target is None):
-        raise UsageError(f"one end is code and the other one memory: {_HINT} are memory")
+        raise UsageError(f"one end is code and the other one memory: {POINTER_HINT} are memory")
     document = _over_code(options) if origin is None else _over_memory(options, origin, target)
     if options.json:
         print_json(document)
@@ -61,64 +59,33 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _pointer(text: str) -> tuple[Kind, int] | None:
-    """What a place of memory is; None for one of code. Raises UsageError."""
-    kind, colon, rest = text.partition(":")
-    if not colon or kind not in list(Kind):
-        return None
-    try:
-        return Kind(kind), parse_address(rest)
-    except BadNumber as error:
-        raise UsageError(f"{text[:_LONGEST_TEXT]!r}: {error}") from None
-
-
 def _over_code(options: argparse.Namespace) -> dict[str, Any]:
     with watched(options, edges=True) as seen:
         program = seen.program
         starts = seen.at(options.origin)
-        targets = None if options.target is None else seen.at(options.target)
-        flow = program.flow if options.returns else program.flow_within_functions
-        found = reach(flow.reversed() if options.back else flow, starts.tolist())
-        rows = _functions(seen, found)
-        path = [] if targets is None else _path(found, targets.tolist(), back=options.back)
-        physical, sizes = program.physical[found.found], program.sizes[found.found]
-        in_ram = physical != np.uint64((1 << 64) - 1)
-        taken = _taken(program.edges if options.returns else program.within_functions)
-        steps = [
+        targets = [] if options.target is None else seen.at(options.target).tolist()
+
+        def names(numbers: Sequence[int]) -> dict[int, tuple[str, str]]:
+            return {number: seen.naming.of(number) for number in numbers}
+
+        back, returns = options.back, options.returns
+        found, _ = reach_code(program, names, starts.tolist(), targets, back=back, returns=returns)
+        rows = [
             {
-                "block": n,
-                "pc": int(program.starts[n]),
-                "name": seen.naming.of(n)[0],
-                "process": seen.naming.of(n)[1],
-                "count": taken.get((before, n)),
+                "name": row.name,
+                "process": row.process,
+                "steps": row.steps,
+                "blocks": row.blocks,
+                "entered": row.entered,
             }
-            for before, n in zip([-1, *path], path, strict=False)
+            for row in found.rows
+        ]
+        steps = [
+            {"block": one.number, "pc": one.address, "name": one.name, "process": one.process, "count": one.count}
+            for one in found.path
         ]
         notes = [] if program.edges.measured else ["No block's entry was recorded: edges are what the code says."]
-        ranges = page_ranges(physical[in_ram], sizes[in_ram])
-        return _document(options, plural(len(found.found), "block"), len(found.found), rows, steps, ranges, notes)
-
-
-def _taken(edges: Edges) -> dict[tuple[int, int], int]:
-    if not edges.measured:
-        return {}
-    pairs = zip(edges.sources.tolist(), edges.targets.tolist(), strict=True)
-    return dict(zip(pairs, edges.counts.tolist(), strict=True))
-
-
-def _functions(seen: Watched, found: Reached) -> list[dict[str, Any]]:
-    """What is reached by function and process, the nearest first."""
-    rows: dict[tuple[str, str], dict[str, Any]] = {}
-    for number in found.found.tolist():
-        symbol, process = seen.naming.of(number)
-        name = symbol.partition(" + ")[0]
-        row = rows.setdefault(
-            (name, process),
-            {"name": name, "process": process, "steps": int(found.steps[number]), "blocks": 0, "entered": 0},
-        )
-        row["blocks"] += 1
-        row["entered"] += int(seen.program.entered[number])
-    return list(rows.values())
+        return _document(options, found, rows, steps, notes)
 
 
 def _over_memory(
@@ -128,54 +95,24 @@ def _over_memory(
         raise UsageError("a recording has no memory of its guest: name a machine, or a dump with --dump FILE")
     with kernel_source(options) as source:
         snapshot = source.look()
-        ram = source.kernel.reader.ram
-        pages = np.arange(len(snapshot.page_map.classes), dtype=np.uint64) * np.uint64(PAGE_BYTES)
-        graph = PointerGraph(snapshot, ram.physical_map.paddr_from_offset(pages).astype(np.uint64))
-        starts = _nodes(graph, origin)
-        found = reach(graph.flow.reversed() if options.back else graph.flow, starts)
-        path = [] if target is None else _path(found, _nodes(graph, target), back=options.back)
-        numbers = found.found
-        kinds = graph.kinds(numbers)
-        rows: list[dict[str, Any]] = []
-        for number in numbers[kinds < list(Kind).index(Kind.PAGE)].tolist():
-            node, following = graph.node(number), graph.flow.successors(number)
-            n_pages = int((graph.kinds(following) == list(Kind).index(Kind.PAGE)).sum())
-            told = {"kind": str(node.kind), "address": node.address, "name": node.label}
-            rows.append({**told, "steps": int(found.steps[number]), "pages": n_pages})
-        steps = [
-            {"kind": str(node.kind), "address": node.address, "name": node.label} for node in map(graph.node, path)
+        physical_map = source.kernel.reader.ram.physical_map
+        try:
+            found, _ = reach_memory(snapshot, physical_map, origin, target, back=options.back)
+        except NothingThere as error:
+            raise CommandFailed(f"{error} glassbox ps and glassbox maps list what is.") from None
+        rows = [
+            {"kind": row.kind, "address": row.address, "name": row.name, "steps": row.steps, "pages": row.pages}
+            for row in found.rows
         ]
-        counts = Counter(kinds.tolist())
-        what = ", ".join(plural(counts[n], kind) for n, kind in enumerate(Kind) if counts[n])
-        addresses = graph.physical_of(numbers)
-        ranges = page_ranges(addresses[addresses != np.uint64((1 << 64) - 1)], np.ones(1, np.int64))
-        return _document(options, what, len(numbers), rows, steps, ranges, [])
-
-
-def _nodes(graph: PointerGraph, place: tuple[Kind, int]) -> list[int]:
-    found = graph.find(*place)
-    if not found:
-        kind, value = place
-        shown = f"{value}" if kind is Kind.TASK and value < 1 << 22 else f"{value:#x}"
-        where = "is mapped by no process" if kind is Kind.PAGE else "is not there"
-        raise CommandFailed(f"{kind}:{shown} {where}; glassbox ps and glassbox maps list what is.")
-    return found
-
-
-def _path(found: Reached, targets: list[int], *, back: bool) -> list[int]:
-    """In the direction of the edges, from wherever to wherever. Empty where there is none."""
-    nearest = found.nearest(targets)
-    path = () if nearest is None else found.path(nearest)
-    return list(path[::-1] if back else path)
+        steps = [{"kind": one.kind, "address": one.address, "name": one.name} for one in found.path]
+        return _document(options, found, rows, steps, [])
 
 
 def _document(
     options: argparse.Namespace,
-    what: str,
-    count: int,
+    found: Reaching,
     rows: list[dict[str, Any]],
     path: list[dict[str, Any]],
-    ranges: NDArray[np.int64],
     notes: list[str],
 ) -> dict[str, Any]:
     if options.target is not None and not path:
@@ -185,11 +122,11 @@ def _document(
         "from": options.origin,
         "to": options.target,
         "back": options.back,
-        "what": what,
-        "reached": count,
+        "what": ", ".join(plural(count, kind) for kind, count in found.counts.items()),
+        "reached": found.reached,
         "rows": rows,
         "path": path,
-        "ranges": ranges.tolist(),
+        "ranges": found.ranges.tolist(),
         "notes": notes,
     }
 

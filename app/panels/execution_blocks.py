@@ -9,6 +9,7 @@ from imgui_bundle import icons_fontawesome_6 as icons
 from imgui_bundle import imgui
 
 from app.execution_ui import COLUMNS
+from app.panels.flow_reach import reach_entries
 from app.widgets.record_table import OWN_KEYS, MenuEntry
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from app.trace_looks import Look
     from app.ui import Ui
 
-_LEAVING = (("PC", 215.0), ("Class", 172.0), ("Loops", 146.0), ("Last minute", 138.0), ("Process", 104.0))
+_LEAVING = (("PC", 215.0), ("Class", 172.0), ("Last minute", 142.0), ("Loops", 112.0), ("Process", 104.0))
 """Columns that give way where it is narrower than that, in steps of the grid."""
 
 
@@ -85,6 +86,7 @@ def _menu(ui: Ui, row: HotRow) -> Sequence[MenuEntry]:
             icons.ICON_FA_DIAGRAM_PROJECT,
             lambda: ui.run("trace.flow", block=row.number),
         ),
+        *reach_entries(ui, f"block:{row.number}"),
     )
 
 

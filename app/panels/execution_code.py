@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 ROW_UNITS = 5.0
 COUNT_UNITS = 16.0
+LOOP_UNITS, MOST_LOOPS = 1.5, 4
+"""How far what is in a loop is indented, and for how many loops."""
 
 
 def draw(state: AppState, ui: Ui, look: Look, size: tuple[float, float]) -> None:
@@ -98,6 +100,11 @@ def _line(ui: Ui, line: ListedLine, height: float, most: int, *, chosen: bool) -
     x = count_at + wide - imgui.calc_text_size(count).x - theme.px(1)
     draw_list.add_text(imgui.ImVec2(x, middle), u32(ink), count)
     x = count_at + wide + theme.px(2)
+    for level in range(min(line.loop_depth, MOST_LOOPS)):  # loops stand as bars beside what they hold
+        left = count_at + wide + theme.px(1 + level * LOOP_UNITS)
+        ink_of_loop = u32(theme.warn.alpha(0.75))
+        draw_list.add_rect_filled(imgui.ImVec2(left, at.y), imgui.ImVec2(left + 2, high.y), ink_of_loop)
+    x += theme.px(LOOP_UNITS * min(line.loop_depth, MOST_LOOPS))
     address = f"{line.address:x}"
     text_at = x + imgui.calc_text_size(address).x + theme.px(3)
     if text_at < at.x + room * 0.62:
@@ -118,6 +125,7 @@ def _line(ui: Ui, line: ListedLine, height: float, most: int, *, chosen: bool) -
 
 def _tip(ui: Ui, line: ListedLine) -> None:
     note = f"Run {line.count:,} times  ·  physical address {line.physical:#x}"
+    loops = f"  ·  in {line.loop_depth} loop{'s' if line.loop_depth != 1 else ''}" if line.loop_depth else ""
     gap = f"\n{line.gap:,} bytes before it were not run" if line.gap else ""
     with ui.font(ui.theme.ui_font, ui.theme.ui_size):
-        ui.tooltip(line.text, note=note + gap)
+        ui.tooltip(line.text, note=note + loops + gap)

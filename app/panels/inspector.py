@@ -10,6 +10,8 @@ from imgui_bundle import imgui
 from app.code_names import KERNEL_HALF
 from app.layout import INSPECTOR
 from app.panels import story, writers
+from app.panels.flow_reach import reach_entries
+from app.reach_ui import why_not_code
 from app.theme import u32
 from app.widgets.disassembly import DisassemblyEvent, DisassemblyView
 from app.widgets.hexview import HexView
@@ -194,7 +196,15 @@ def _views(
         bits = cast(Bits, state.settings.bits)
         listing = state.disassemblies[place.machine] = DisassemblyView(bits, (GuestMemoryError,))
     code = None if told is None else told.code
-    went = listing.draw(theme, ram.read_physical, address, size_bytes=end, names=code)
+    why_not = why_not_code(state.tracers.of(place.machine)) or ""
+    went = listing.draw(
+        theme,
+        ram.read_physical,
+        address,
+        size_bytes=end,
+        names=code,
+        entries=lambda at: reach_entries(ui, f"{at:#x}", place.machine, why_not),
+    )
     if listing.bits != state.settings.bits:
         ui.run("inspector.bits", bits=listing.bits)
     if went is not None and went.kind == "select" and went.address != address:

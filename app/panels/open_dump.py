@@ -14,6 +14,7 @@ from app.output import format_bytes
 from app.panels.dialogs import dialog
 from app.theme import u32
 from app.ui import fit_text
+from bridge.machine.plain_files import home_or_plain
 
 if TYPE_CHECKING:
     from app.state import AppState
@@ -45,7 +46,7 @@ def draw(state: AppState, ui: Ui) -> None:
         clicked = _files(ui, form.listing, form.path)
         if clicked is not None:
             form.path = f"{clicked.path}{os.sep}" if clicked.is_folder else str(clicked.path)
-        path = Path(form.path.strip()).expanduser()
+        path = home_or_plain(form.path.strip())
         ready = bool(form.path.strip()) and path.is_file()
         opened = clicked is not None and not clicked.is_folder and imgui.get_io().mouse_clicked_last_count[0] >= 2
         ui.gap(2)

@@ -336,6 +336,9 @@ def _menu(state: AppState, ui: Ui, machine: str, row: ProcessRow) -> None:
             ui.menu_item(actions.get("process.memory_map"), args, "Memory map")
         ui.menu_item(actions.get("process.files"), args, "Open files")
         ui.menu_item(actions.get("process.stack"), args, "Kernel stack")
+        if row.root:
+            place = {"from": f"task:{row.pid}", "machine": machine}
+            ui.menu_item(actions.get("flow.reach"), place, "What its memory leads to")
         imgui.separator()
         if imgui.internal.menu_item_ex("Copy number", icons.ICON_FA_COPY):
             imgui.set_clipboard_text(str(row.pid))

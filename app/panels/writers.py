@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from imgui_bundle import icons_fontawesome_6 as icons
 from imgui_bundle import imgui
 
+from app.panels import writers_list
 from app.trace_costs import told_cost
 from app.tracing import TracerState
 from app.widgets.record_model import Column, RecordModel
@@ -46,8 +47,10 @@ COLUMNS = (
     ),
     Column[WriterRow]("Process", lambda row: row.process, tone="dim"),
 )
-_LEAVING = (("Value", 100.0), ("Process", 80.0))
-"""Columns that a narrow panel leaves out, and below how many units."""
+WIDE_UNITS = 125.0
+"""With less width, each writer has two lines instead of columns."""
+_LEAVING = (("Value", 150.0),)
+"""Columns that a narrower table leaves out, and below how many units."""
 
 
 def make_table() -> RecordTable[WriterRow]:
@@ -129,10 +132,12 @@ def _table(state: AppState, ui: Ui, machine: str, watching: Watching, told: Told
         return
     names = kept.names_of(machine).of(state, machine, told.accesses)
     rows = writer_rows(told, names, watching.tracer.tasks, time.monotonic_ns())
-    hidden = [title for title, least in _LEAVING if width < theme.px(least)]
-    event = kept.table.draw(
-        theme, rows, size=(width, height - foot), menu=lambda row: _menu(ui, machine, row), hidden=hidden
-    )
+    size = (width, height - foot)
+    if width < theme.px(WIDE_UNITS):
+        event = writers_list.draw(ui, rows, size, lambda row: _menu(ui, machine, row))
+    else:
+        hidden = [title for title, least in _LEAVING if width < theme.px(least)]
+        event = kept.table.draw(theme, rows, size=size, menu=lambda row: _menu(ui, machine, row), hidden=hidden)
     if event is not None and event.kind == "open" and event.row.access.code is not None:
         ui.run("view.go_to", address=event.row.access.code)
     with ui.small():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
@@ -18,6 +19,7 @@ from app.widgets.format import address_digits, format_address
 from app.widgets.jump_lanes import MAX_LANES, jump_lanes
 from app.widgets.mono import MonoGrid, mono_grid
 from app.widgets.presence import Presence
+from app.widgets.record_table import MenuEntry
 from app.widgets.row_scroll import RowScrollbar, scrollbar_width
 from app.widgets.x86_decode import MODES, Bits, Instruction
 
@@ -86,6 +88,7 @@ class DisassemblyView:
         self._wheel = 0.0
         self._menu_instruction: Instruction | None = None
         self._names: CodeNames | None = None
+        self._entries: Callable[[int], Sequence[MenuEntry]] | None = None
         self._shows_virtual = False
 
     @property
@@ -103,14 +106,15 @@ class DisassemblyView:
         size_bytes: int = 1 << 64,
         size: tuple[float, float] | None = None,
         names: CodeNames | None = None,
+        entries: Callable[[int], Sequence[MenuEntry]] | None = None,
     ) -> DisassemblyEvent | None:
         """Draw the instructions around `address` within [base, base + size_bytes); return what the user did.
 
-        `names` says where the code runs and what its operands lead to. When `address` is another than in the frame
-        before, the view goes there.
+        `names` says where the code runs and what its operands lead to; `entries` what else an instruction's menu has.
+        When `address` is another than in the frame before, the view goes there.
         """
         source = ByteSource(read, self._unmapped)
-        self._names = names
+        self._names, self._entries = names, entries
         available = imgui.get_content_region_avail()
         width, height = size or (available.x, available.y)
         flags = (
@@ -421,6 +425,14 @@ class DisassemblyView:
             for label, text in items:
                 if imgui.menu_item(label, "", False)[0]:
                     imgui.set_clipboard_text(text)
+            entries = () if self._entries is None else self._entries(line.address)
+            if entries:
+                imgui.separator()
+            for entry in entries:
+                if imgui.menu_item(entry.label, "", False, not entry.why_not)[0]:
+                    entry.run()
+                if entry.why_not:
+                    imgui.set_item_tooltip(entry.why_not)
         imgui.end_popup()
 
     def _keyboard(self, source: ByteSource) -> DisassemblyEvent | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
-import capstone
+from bridge.trace.x86_engine import engine
 
 Bits = Literal[16, 32, 64]
 MODES: tuple[Bits, ...] = (16, 32, 64)
@@ -17,7 +17,6 @@ SYNC_MARGIN_BYTES = 48  # of those, the first have too few starts to agree: in /
 
 Kind = Literal["plain", "jump", "branch", "call", "return", "invalid", "unmapped"]
 
-_CAPSTONE_MODES = {16: capstone.CS_MODE_16, 32: capstone.CS_MODE_32, 64: capstone.CS_MODE_64}
 _IMMEDIATE = re.compile(r"0x[0-9a-f]+|\d+")
 _RIP_RELATIVE = re.compile(r"\[rip (?:([+-]) (0x[0-9a-f]+|\d+))?\]|\[rip\]")
 _RETURNS = frozenset({"ret", "retf", "retfq", "iret", "iretd", "iretq", "sysret", "sysretq", "sysexit", "sysexitq"})
@@ -43,11 +42,6 @@ class Instruction:
     @property
     def text(self) -> str:
         return f"{self.mnemonic} {self.operands}".rstrip()
-
-
-@lru_cache(maxsize=3)
-def _engine(bits: Bits) -> capstone.Cs:
-    return capstone.Cs(capstone.CS_ARCH_X86, _CAPSTONE_MODES[bits])
 
 
 def _kind(mnemonic: str) -> Kind:
@@ -87,13 +81,13 @@ def decode(code: bytes, address: int, bits: Bits, *, limit: int, boundary: int |
     What is no instruction becomes single bytes. An instruction that would run across `boundary`, an address known to
     begin one, becomes bytes too. The last instruction may be cut off by the end of `code`: then it is bytes as well.
     """
-    engine = _engine(bits)
+    decoder = engine(bits)
     found: list[Instruction] = []
     position = 0
     while position < len(code) and len(found) < limit:
         here = address + position
         stop = boundary - address if boundary is not None and here < boundary < address + len(code) else len(code)
-        for at, size, mnemonic, operands in engine.disasm_lite(code[position:stop], here, limit - len(found)):
+        for at, size, mnemonic, operands in decoder.disasm_lite(code[position:stop], here, limit - len(found)):
             found.append(_instruction(at, code[at - address : at - address + size], mnemonic, operands, bits))
             position += size
         if position < stop and len(found) < limit:
@@ -109,10 +103,10 @@ def _lengths_and_votes(code: bytes, base: int, bits: Bits) -> tuple[list[int], l
     Debray, "Obfuscation of executable code to improve resistance to static disassembly", 2003). So each byte is tried,
     and the votes of an offset are the starts that lead to it.
     """
-    engine = _engine(bits)
+    decoder = engine(bits)
     size = len(code)
     lengths = [
-        next((found[1] for found in engine.disasm_lite(code[at : at + MAX_INSTRUCTION_BYTES], base + at, 1)), 1)
+        next((found[1] for found in decoder.disasm_lite(code[at : at + MAX_INSTRUCTION_BYTES], base + at, 1)), 1)
         for at in range(size)
     ]
     votes = [1] * (size + 1)

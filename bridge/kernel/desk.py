@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +34,9 @@ from bridge.kernel.tasks import Consistency
 from bridge.kernel.where import Story, paddr_of
 from bridge.memory.errors import GuestMemoryError
 from bridge.trace.naming import KernelNamer
+
+if TYPE_CHECKING:
+    from bridge.trace.reaching import PointerView, Reaching
 
 MAX_ROWS = 100_000
 """Of any answer: guest memory decides how long lists are."""
@@ -147,6 +150,19 @@ class Desk:
         """Where in the RAM file each processor's task is named; 0 where that is not known."""
         return tuple(KernelNamer(self.introspector.kernel, self.snapshot).task_words(vcpus))
 
+    def reach_memory(
+        self, origin: tuple[str, int], target: tuple[str, int] | None, back: bool, most: int
+    ) -> tuple[Reaching, PointerView]:
+        """What a task, mm, VMA or page leads to, or (`back`) what leads to it. Raises NothingThere."""
+        from bridge.trace.pointers import Kind  # they bring what decodes code along, which few looks need
+        from bridge.trace.reaching import reach_memory
+
+        ends = [None if end is None else (Kind(end[0]), end[1]) for end in (origin, target)]
+        assert ends[0] is not None
+        physical_map = self.introspector.kernel.reader.ram.physical_map
+        found, view = reach_memory(self.snapshot, physical_map, ends[0], ends[1], back=back, most=most)
+        return replace(found, rows=found.rows[:MAX_ROWS]), view
+
     def where(self, paddr: int) -> Story:
         """The story of a physical address. Raises NotMapped."""
         return self.details.story(self.snapshot, paddr)
@@ -231,6 +247,7 @@ QUESTIONS: dict[str, Callable[..., Any]] = {
     "places": Desk.places,
     "code_places": Desk.code_places,
     "task_words": Desk.task_words,
+    "reach_memory": Desk.reach_memory,
     "where": Desk.where,
     "kernel_vaddr": Desk.kernel_vaddr,
     "physical": Desk.physical,

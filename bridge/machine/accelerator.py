@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
 import subprocess
 import tempfile
@@ -12,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bridge.machine.command_line import escape
-from bridge.machine.directories import cache_dir
 from bridge.machine.errors import QemuMissing
+from bridge.machine.kept_answers import keep_answer, kept_answer
 from bridge.machine.processes import boot_id
 from bridge.machine.qemu_binary import QemuBinary, find_qemu
 from bridge.machine.states import Accelerator
@@ -27,6 +25,7 @@ TRIAL_LIMIT_S = 1.5
 # loop of computing and storing, whose result goes out by isa-debug-exit.
 _IMAGE_BYTES = 64 << 10
 _CODE_OFFSET = 0xFE00
+_CACHE = "kvm-probe.json"
 _CODE = bytes.fromhex(
     "0000000000000000ffff0000009bcf00ffff00000093cf00ffff0000009baf001f0000fe0f00fa2e"
     "660f011620fe0f20c00c010f22c066ea3efe0f00080066b810008ed88ec08ed0fcbf0010000031c0"
@@ -59,12 +58,12 @@ def probe_kvm() -> KvmProbe:
         return KvmProbe(False, "KVM is not there (no /dev/kvm); emulated")
     if not os.access(KVM_DEVICE, os.R_OK | os.W_OK):
         return KvmProbe(False, "you may not use /dev/kvm (join the group kvm); emulated")
-    cache = cache_dir() / "kvm-probe.json"
     asked = {"boot": boot_id(), "qemu": qemu.identity, "trial": _RESULT}
-    known = _read(cache, asked)
-    if known is None:
-        known = _verdict(try_accelerator(qemu, "kvm"))
-        _write(cache, asked, known)
+    kept = kept_answer(_CACHE, asked)
+    if kept is not None and isinstance(kept.get("usable"), bool):
+        return KvmProbe(kept["usable"], str(kept.get("reason", "")))
+    known = _verdict(try_accelerator(qemu, "kvm"))
+    keep_answer(_CACHE, asked, {"usable": known.usable, "reason": known.reason})
     return known
 
 
@@ -119,20 +118,3 @@ def _verdict(trial: Trial) -> KvmProbe:
     if trial.exit_code is None:
         return KvmProbe(False, f"KVM did not finish a test guest within {TRIAL_LIMIT_S:g} s; emulated")
     return KvmProbe(False, f"KVM failed a test guest ({trial.said or f'exit code {trial.exit_code}'}); emulated")
-
-
-def _read(cache: Path, asked: dict[str, object]) -> KvmProbe | None:
-    try:
-        document = json.loads(cache.read_text(encoding="utf-8"))
-        if document["asked"] == asked:
-            return KvmProbe(bool(document["usable"]), str(document["reason"]))
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        pass
-    return None
-
-
-def _write(cache: Path, asked: dict[str, object], known: KvmProbe) -> None:
-    partial = cache.with_name(f".{cache.name}.{os.getpid()}")
-    with contextlib.suppress(OSError):  # unkept, it is only asked again
-        partial.write_text(json.dumps({"asked": asked, "usable": known.usable, "reason": known.reason}))
-        partial.replace(cache)

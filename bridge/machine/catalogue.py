@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import difflib
 from collections.abc import Callable, Mapping
@@ -32,6 +31,7 @@ from bridge.machine.guest import (
     GuestOptionError,
     UnknownGuest,
 )
+from bridge.machine.plain_files import home_or_plain
 
 BUILT_IN = Path(__file__).resolve().parents[2] / "assets" / "guests"
 
@@ -294,6 +294,4 @@ def own_guest(
 
 
 def _absolute(path: Path) -> Path:
-    with contextlib.suppress(RuntimeError):  # ~ and no such user
-        path = path.expanduser()
-    return Path.cwd() / path
+    return Path.cwd() / home_or_plain(path)

@@ -25,6 +25,7 @@ from pathlib import Path
 
 from bridge.machine.guest import GIB, KIB, MIB, Guest, GuestDescriptionError, GuestFileNotFound, GuestOptionError
 from bridge.machine.kernel_image import check_kernel
+from bridge.machine.plain_files import home_or_plain
 
 MACHINE_TYPES = ("pc", "q35", "microvm")
 RECIPES = ("demo", "boot-sector")
@@ -282,8 +283,4 @@ def _line_of(key: str, text: str) -> int:
 
 
 def _resolved(description: Path, value: str) -> Path:
-    try:
-        given = Path(value).expanduser()
-    except RuntimeError:  # ~nobody-of-that-name
-        given = Path(value)
-    return (description.absolute().parent / given).resolve()
+    return (description.absolute().parent / home_or_plain(value)).resolve()

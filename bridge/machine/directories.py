@@ -6,11 +6,12 @@ user with mode 0700, never a symlink that somebody else planted in /tmp.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from pathlib import Path
 
-from bridge.machine.errors import UnsafeDirectory
+from bridge.machine.errors import NoDirectory, UnsafeDirectory
 
 _PROGRAM = "glassbox"
 
@@ -21,24 +22,37 @@ def _from_environment(variable: str, fallback: Path) -> Path:
     return Path(value) if value.startswith("/") else fallback
 
 
-def _made(path: Path) -> Path:
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+def _made(path: Path, variable: str) -> Path:
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise NoDirectory(path, error, variable) from error
     return path
 
 
+def cache_path() -> Path:
+    """Where `cache_dir` is, for who only looks or makes it later."""
+    return _from_environment("XDG_CACHE_HOME", Path.home() / ".cache") / _PROGRAM
+
+
 def cache_dir() -> Path:
-    """What can be made again: guest images, saved machine states. Made when missing."""
-    return _made(_from_environment("XDG_CACHE_HOME", Path.home() / ".cache") / _PROGRAM)
+    """What can be made again: guest images, saved machine states. Made when missing. Raises NoDirectory."""
+    return _made(cache_path(), "XDG_CACHE_HOME")
 
 
 def config_dir() -> Path:
-    """What the user sets: settings, own guests. Made when missing."""
-    return _made(_from_environment("XDG_CONFIG_HOME", Path.home() / ".config") / _PROGRAM)
+    """What the user sets: settings, own guests. Made when missing and possible: without it all is as it comes, and who
+    writes there fails.
+    """
+    path = _from_environment("XDG_CONFIG_HOME", Path.home() / ".config") / _PROGRAM
+    with contextlib.suppress(NoDirectory):
+        _made(path, "XDG_CONFIG_HOME")
+    return path
 
 
 def state_dir() -> Path:
-    """What should outlive a run but is nobody's setting: window layout, log. Made when missing."""
-    return _made(_from_environment("XDG_STATE_HOME", Path.home() / ".local" / "state") / _PROGRAM)
+    """What should outlive a run but is nobody's setting: window layout, log. Made when missing. Raises NoDirectory."""
+    return _made(_from_environment("XDG_STATE_HOME", Path.home() / ".local" / "state") / _PROGRAM, "XDG_STATE_HOME")
 
 
 def runtime_dir() -> Path:

@@ -189,6 +189,20 @@ class WrongThread(MachineError):
         )
 
 
+class NoDirectory(OSError):
+    """A folder of Glassbox's own is not there and cannot be made."""
+
+    def __init__(self, path: Path, error: OSError, variable: str) -> None:
+        super().__init__(error.errno, error.strerror, str(path))
+        self.variable = variable
+
+    def __str__(self) -> str:
+        return (
+            f"The folder {self.filename} cannot be made: {self.strerror}. Make the folder it is in writable for you, "
+            f"or let {self.variable} name another."
+        )
+
+
 class UnsafeDirectory(MachineError):
     """A directory that must be private is not: it is a link, or another user's, or cannot be made."""
 

@@ -18,7 +18,7 @@ from bridge.machine.adopting import adopt_on_loop
 from bridge.machine.attach import attach_on_loop
 from bridge.machine.background import BackgroundLoop, acquire_loop, release_loop
 from bridge.machine.command_line import BACKEND_ID, board_arguments
-from bridge.machine.directories import cache_dir
+from bridge.machine.directories import cache_path
 from bridge.machine.errors import (
     LaunchCancelled,
     MachineError,
@@ -138,7 +138,7 @@ class MachineManager:
                 qemu=qemu,
                 vcpus=guest.cpus,
                 board=board,
-                store=StateStore(cache_dir() / "states"),
+                store=StateStore(cache_path() / "states"),
                 resume_key=None if cold else key,
                 save_key=key,
                 report=report.keep,

@@ -1,7 +1,8 @@
 """Fetch packages of the distribution that runs here, without installing them, and read files out of them.
 
 apt chooses the mirror and the version, and checks what it downloads; no address is written down here. Works for
-ordinary users, keeps every complete package, and so goes on where an interrupted run stopped.
+ordinary users, keeps every complete package, and so goes on where an interrupted run stopped. What takes a ``config``
+asks by that apt configuration instead of the system's (`apt_suites` makes such).
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ ARCHITECTURE = "amd64"
 _FILE_CAP_BYTES = 256 << 20
 _LINK_DEPTH = 8
 _URI_LINE = re.compile(r"'(?P<uri>[^']+)' (?P<file>[^/\s]+) (?P<size>\d+) (?P<algorithm>[A-Za-z0-9]+):(?P<digest>\S*)")
+_FILE_LINE = re.compile(r"'[^']+' (?P<file>[^/\s]+) \d+( |$)")
 _ALGORITHMS = ("sha256", "sha512")  # others are too weak to trust what an interrupted run left
 _POLL_S = 0.1
 
@@ -64,9 +66,14 @@ class Package:
             return False
 
 
+def missing_tools() -> list[str]:
+    """Which of apt's tools that this module runs are not there; empty where packages can be had."""
+    return [tool for tool in ("apt-get", "apt-cache", "dpkg-deb") if shutil.which(tool) is None]
+
+
 def require_apt() -> None:
     """Raises `GuestIngredientMissing` where there is no apt to fetch with."""
-    missing = [tool for tool in ("apt-get", "apt-cache", "dpkg-deb") if shutil.which(tool) is None]
+    missing = missing_tools()
     if missing:
         raise GuestIngredientMissing(
             missing,
@@ -75,13 +82,22 @@ def require_apt() -> None:
         )
 
 
-def depends(names: Iterable[str]) -> dict[str, tuple[str, ...]]:
+def candidate_version(name: str, config: Path | None = None) -> str:
+    """The version of package ``name`` that apt would install, like ``1:11.1.2+ds-3``; empty where it knows none."""
+    wanted = f"{name}:{ARCHITECTURE}"
+    for line in _apt("apt-cache", "show", "--no-all-versions", wanted, config=config).stdout.splitlines():
+        if line.startswith("Version: "):
+            return line.removeprefix("Version: ").strip()
+    return ""
+
+
+def depends(names: Iterable[str], config: Path | None = None) -> dict[str, tuple[str, ...]]:
     """The first choice of each dependency of each package in ``names`` that apt knows; one look-up for all."""
     wanted = [f"{name}:{ARCHITECTURE}" for name in names]
     if not wanted:
         return {}
     found: dict[str, tuple[str, ...]] = {}
-    for stanza in _apt("apt-cache", "show", "--no-all-versions", *wanted).stdout.split("\n\n"):
+    for stanza in _apt("apt-cache", "show", "--no-all-versions", *wanted, config=config).stdout.split("\n\n"):
         fields = dict(line.partition(": ")[::2] for line in stanza.splitlines() if not line.startswith(" "))
         if "Package" in fields:
             needs = ",".join(fields[key] for key in ("Pre-Depends", "Depends") if key in fields)
@@ -94,20 +110,11 @@ def _first_choice(alternatives: str) -> str:
     return alternatives.split("|")[0].split("(")[0].split(":")[0].strip()
 
 
-def locate(names: Sequence[str]) -> tuple[Package, ...]:
+def locate(names: Sequence[str], config: Path | None = None) -> tuple[Package, ...]:
     """What apt would fetch for ``names``; raises `GuestIngredientMissing` when it cannot."""
     wanted = [f"{name}:{ARCHITECTURE}" for name in names]
-    result = _apt("apt-get", "download", "--print-uris", *wanted)
-    packages = []
-    for line in result.stdout.splitlines():
-        match = _URI_LINE.match(line)
-        if match is None:
-            continue
-        algorithm = match["algorithm"].lower()
-        if algorithm not in _ALGORITHMS:
-            continue
-        name = urllib.parse.unquote(match["file"]).split("_")[0]
-        packages.append(Package(name, match["file"], int(match["size"]), algorithm, match["digest"]))
+    result = _apt("apt-get", "download", "--print-uris", *wanted, config=config)
+    packages = _told(result.stdout)
     found = {package.name for package in packages}
     missing = [name for name in names if name not in found]
     if result.returncode != 0 or missing:
@@ -116,6 +123,42 @@ def locate(names: Sequence[str]) -> tuple[Package, ...]:
             f"apt does not know where to get them{_last_words(result.stderr)}.",
             "Update its lists: sudo apt-get update",
         )
+    return packages
+
+
+def locate_with_all_they_need(name: str, config: Path) -> tuple[Package, ...]:
+    """What apt would fetch to install ``name`` under ``config``; raises `GuestIngredientMissing` when it cannot.
+
+    With a configuration in which nothing is installed that is everything that the package depends on.
+    """
+    command = ("apt-get", "install", "--print-uris", "--yes", "--quiet", "--no-install-recommends")
+    result = _apt(*command, f"{name}:{ARCHITECTURE}", config=config)
+    told = map(_FILE_LINE.match, result.stdout.splitlines())
+    names = [_name_of(match["file"]) for match in told if match is not None]
+    if result.returncode != 0 or name not in names:
+        raise GuestIngredientMissing(
+            [name],
+            f"apt cannot tell what it needs{_last_words(result.stderr)}.",
+            "Update its lists: sudo apt-get update",
+        )
+    return locate(names, config)  # asked to install, apt tells weak digests, or none
+
+
+def _name_of(file: str) -> str:
+    return urllib.parse.unquote(file).split("_")[0]
+
+
+def _told(printed: str) -> tuple[Package, ...]:
+    """The packages in what apt prints for download --print-uris."""
+    packages = []
+    for line in printed.splitlines():
+        match = _URI_LINE.match(line)
+        if match is None:
+            continue
+        algorithm = match["algorithm"].lower()
+        if algorithm not in _ALGORITHMS:
+            continue
+        packages.append(Package(_name_of(match["file"]), match["file"], int(match["size"]), algorithm, match["digest"]))
     return tuple(packages)
 
 
@@ -125,8 +168,10 @@ def fetch(
     *,
     progress: Progress | None = None,
     cancelled: Cancelled | None = None,
+    config: Path | None = None,
+    what: str = "the guest's packages",
 ) -> dict[str, Path]:
-    """Have every one of ``packages`` in ``directory``, intact; the path of each by its name.
+    """Have every one of ``packages`` in ``directory``, intact; the path of each by its name. ``what`` they are is told.
 
     Raises `GuestIngredientMissing` when the mirror cannot be reached or lacks one, `GuestCancelled` when asked to stop.
     """
@@ -135,7 +180,7 @@ def fetch(
     paths = {package.name: directory / package.file_name for package in packages}
     missing = [package for package in packages if not package.is_intact(paths[package.name])]
     if missing:
-        _download(missing, partial, progress or _silent, cancelled or _never)
+        _download(missing, partial, progress or _silent, cancelled or _never, config, what)
     for package in missing:
         arrived = partial / package.file_name
         if not package.is_intact(arrived):
@@ -155,9 +200,16 @@ def _never() -> bool:
     return False
 
 
-def _download(packages: Sequence[Package], directory: Path, progress: Progress, cancelled: Cancelled) -> None:
+def _download(
+    packages: Sequence[Package],
+    directory: Path,
+    progress: Progress,
+    cancelled: Cancelled,
+    config: Path | None,
+    what: str,
+) -> None:
     total_bytes = sum(package.size_bytes for package in packages)
-    sentence = f"Downloading the guest's packages ({total_bytes / 1e6:.1f} MB)"
+    sentence = f"Downloading {what} ({total_bytes / 1e6:.1f} MB)"
     names = [f"{package.name}:{ARCHITECTURE}" for package in packages]
     log = directory / "apt.log"
     with log.open("w+") as output:
@@ -167,7 +219,7 @@ def _download(packages: Sequence[Package], directory: Path, progress: Progress, 
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            env=_environment(),
+            env=_environment(config),
         )
         try:
             while process.poll() is None:
@@ -202,11 +254,11 @@ def _size(path: Path) -> int:
 _APT_OPTIONS = ("-o", "Acquire::Retries=2", "-o", "Acquire::http::Timeout=20", "-o", "Acquire::https::Timeout=20")
 
 
-def _environment() -> dict[str, str]:
-    return {**os.environ, "LC_ALL": "C"}
+def _environment(config: Path | None) -> dict[str, str]:
+    return {**os.environ, "LC_ALL": "C"} | ({} if config is None else {"APT_CONFIG": str(config)})
 
 
-def _apt(tool: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+def _apt(tool: str, *arguments: str, config: Path | None = None) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [tool, *arguments],
         capture_output=True,
@@ -214,7 +266,7 @@ def _apt(tool: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         errors="replace",
         check=False,
         stdin=subprocess.DEVNULL,
-        env=_environment(),
+        env=_environment(config),
     )
 
 

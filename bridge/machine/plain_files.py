@@ -1,4 +1,4 @@
-"""Plain files: opens what a user's path leads to only if it is one, as opening a pipe waits for who writes into it."""
+"""Plain files: what a user's path means, and opened only if it is one: opening a pipe waits for who writes into it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,29 @@ import os
 import stat
 from pathlib import Path
 from typing import BinaryIO
+
+
+class NoSuchHome(FileNotFoundError):
+    """A path begins with `~` and a user who does not exist, or `~` alone and there is no home."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(errno.ENOENT, "there is no such home", path)
+
+
+def user_path(text: str | Path) -> Path:
+    """A path as a person writes it, whose `~` and `~user` are homes. Raises NoSuchHome."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise NoSuchHome(str(text)) from None
+
+
+def home_or_plain(text: str | Path) -> Path:
+    """The same where a path need not lead anywhere yet: left as it is written where its home does not exist."""
+    try:
+        return user_path(text)
+    except NoSuchHome:
+        return Path(text)
 
 
 def open_plain(path: Path) -> BinaryIO:

@@ -1,4 +1,4 @@
-"""Which QEMU is there: its path, its version, and whether it is new enough."""
+"""Which QEMU is used: its path, its version, and whether it is new enough."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from bridge.machine.directories import cache_path
 from bridge.machine.errors import QemuMissing
 
 PROGRAM = "qemu-system-x86_64"
@@ -30,13 +31,28 @@ class QemuBinary:
     """Changes whenever the file does."""
 
 
+def fetched_program() -> Path:
+    """Where the program is that `fetched_qemu` makes for this user, if it has been asked to."""
+    return cache_path() / "qemu" / PROGRAM
+
+
 def find_qemu() -> QemuBinary:
-    """The QEMU to use: what GLASSBOX_QEMU names, else qemu-system-x86_64 of PATH. Raises `QemuMissing`."""
-    wanted = os.environ.get("GLASSBOX_QEMU", "") or PROGRAM
-    found = shutil.which(wanted)
+    """The QEMU to use: what GLASSBOX_QEMU names, else one that was fetched, else PATH's. Raises `QemuMissing`."""
+    wanted = os.environ.get("GLASSBOX_QEMU", "")
+    if not wanted and fetched_program().exists():
+        try:
+            return identify(fetched_program())
+        except QemuMissing as error:
+            fix = "./glassbox qemu fetch mends it; ./glassbox qemu remove goes back to the system's."
+            raise QemuMissing(f"The QEMU that was fetched is broken: {error.found} {fix}") from error
+    found = shutil.which(wanted or PROGRAM)
     if found is None:
-        raise QemuMissing(f"QEMU is not there: {wanted} was not found.")
-    path = Path(found).resolve()
+        raise QemuMissing(f"QEMU is not there: {wanted or PROGRAM} was not found.")
+    return identify(Path(found).resolve())
+
+
+def identify(path: Path) -> QemuBinary:
+    """What the program at ``path`` says of itself; raises `QemuMissing` when it is no QEMU, or too old a one."""
     try:
         status = path.stat()
     except OSError as error:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-import capstone
 from capstone import x86_const
+
+from bridge.trace.x86_engine import engine
 
 
 class BlockClass(StrEnum):
@@ -52,24 +52,6 @@ _IO = frozenset({"in", "out", "insb", "insw", "insd", "outsb", "outsw", "outsd"}
 _RETURNS = frozenset({"sysret", "sysretq", "sysexit", "sysexitq"})
 _ENTERS = frozenset({"syscall", "sysenter"})
 _WAITS = frozenset({"hlt", "mwait", "mwaitx"})
-_MODES = {16: capstone.CS_MODE_16, 32: capstone.CS_MODE_32, 64: capstone.CS_MODE_64}
-
-
-_of_thread = threading.local()
-"""Engines are one thread's each: the interpreter's lock is not held while one decodes."""
-
-
-def _engine(bits: int, *, detail: bool = True) -> capstone.Cs:
-    engines: dict[tuple[int, bool], capstone.Cs] = _of_thread.__dict__.setdefault("engines", {})
-    engine = engines.get((bits, detail))
-    if engine is None:
-        engine = engines[bits, detail] = capstone.Cs(capstone.CS_ARCH_X86, _MODES[bits])
-        engine.detail = detail
-    return engine
-
-
-def _plain_engine(bits: int) -> capstone.Cs:
-    return _engine(bits, detail=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +72,7 @@ def _traits(mnemonic: str, special: bool, code: bytes, at: int, bits: int) -> _T
     """What all instructions of a name are. Asked once a name: capstone's details take ten times as long as its text."""
     known = _TRAITS.get((mnemonic, special))
     if known is None:
-        insn = next(_engine(bits).disasm(code, at), None)
+        insn = next(engine(bits, detail=True).disasm(code, at), None)
         groups = set() if insn is None else set(insn.groups)
         known = _Traits(
             not _VECTOR.isdisjoint(groups),
@@ -106,7 +88,7 @@ def _traits(mnemonic: str, special: bool, code: bytes, at: int, bits: int) -> _T
 
 def plain(code: bytes, at: int, bits: int = 64) -> Iterator[tuple[int, int, str, str]]:
     """Address, size, mnemonic and operands of each instruction, as text."""
-    found: Iterator[tuple[int, int, str, str]] = _plain_engine(bits).disasm_lite(code, at)
+    found: Iterator[tuple[int, int, str, str]] = engine(bits).disasm_lite(code, at)
     return found
 
 

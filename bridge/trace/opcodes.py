@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import capstone
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from bridge.trace.record_columns import Columns, find_opcodes, unknown_blocks
+from bridge.trace.x86_engine import engine
 
-_MODES = (capstone.CS_MODE_64, capstone.CS_MODE_32, capstone.CS_MODE_16)
+_WIDTHS = (64, 32, 16)
 _MOST_BLOCK_BYTES = 1 << 16  # QEMU ends them at a page's end
 _FIRMWARE_END, _ONLY_64_BIT = 1 << 20, 1 << 32
 
@@ -29,7 +29,6 @@ class Opcodes:
         self._count = 0
         self._of: dict[bytes, int] = {}
         self._texts: list[bytes] = []
-        self._engines = {mode: capstone.Cs(capstone.CS_ARCH_X86, mode) for mode in _MODES}
 
     def of(self, columns: Columns) -> pa.DictionaryArray:
         """The opcode of each row, null where there is none: binary, by a dictionary of its own."""
@@ -70,12 +69,12 @@ class Opcodes:
         """Of its instructions. In which mode it ran is not told, but so many they are, and nothing is left over."""
         found: dict[int, list[int]] = {}
         # Some code fits in two modes: 64-bit code lies above 1 MiB, the firmware's 16-bit code below.
-        for mode in _MODES if start >= _FIRMWARE_END else reversed(_MODES):
-            found[mode] = [size for _, size, _, _ in self._engines[mode].disasm_lite(code, 0, instructions)]
-            if len(found[mode]) == instructions and sum(found[mode]) == len(code):
-                return found[mode]
+        for bits in _WIDTHS if start >= _FIRMWARE_END else reversed(_WIDTHS):
+            found[bits] = [size for _, size, _, _ in engine(bits).disasm_lite(code, 0, instructions)]
+            if len(found[bits]) == instructions and sum(found[bits]) == len(code):
+                return found[bits]
         # One that the decoder does not know: what comes before it is told where the mode is beyond doubt.
-        return found[capstone.CS_MODE_64] if start >= _ONLY_64_BIT else []
+        return found[64] if start >= _ONLY_64_BIT else []
 
 
 def bitmap(mask: NDArray[Any]) -> pa.Buffer:

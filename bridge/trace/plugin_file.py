@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
 import re
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from bridge.machine.command_line import escape
-from bridge.machine.directories import cache_dir
+from bridge.machine.kept_answers import keep_answer, kept_answer
 from bridge.machine.qemu_binary import QemuBinary
 
 BUILT = Path(__file__).parents[2] / "tcg_plugin" / "build"
@@ -38,16 +36,23 @@ def plugin_for(qemu: QemuBinary, built: Path = BUILT) -> PluginChoice:
     if not plugins:
         return PluginChoice(None, "The plugin is not built (./glassbox builds it; it needs a C compiler and make).")
     asked = {"qemu": qemu.identity, "plugins": [f"{path}:{path.stat().st_mtime_ns}" for path in plugins]}
-    cache = cache_dir() / _CACHE
-    known = _read(cache, asked)
+    kept = kept_answer(_CACHE, asked)
+    known = None if kept is None else _choice_from(kept)
     if known is None:
         try:
             known = _try(qemu, plugins)
         except (OSError, subprocess.TimeoutExpired) as error:
             # It may be the host that has much else to do: that is not kept, and tried again at the next start.
             return PluginChoice(None, f"{qemu.path} could not be tried out with the plugin: {error}.")
-        _write(cache, asked, known)
+        keep_answer(_CACHE, asked, {"path": None if known.path is None else str(known.path), "reason": known.reason})
     return known
+
+
+def _choice_from(kept: Mapping[str, Any]) -> PluginChoice | None:
+    path, reason = kept.get("path"), kept.get("reason")
+    if not isinstance(reason, str) or not isinstance(path, str | None):
+        return None
+    return PluginChoice(None if path is None else Path(path), reason)
 
 
 def _api_of(path: Path) -> int:
@@ -69,21 +74,3 @@ def _try(qemu: QemuBinary, plugins: list[Path]) -> PluginChoice:
         lines = ended.stderr.decode("utf-8", "replace").strip().splitlines()
         said = said or (lines[-1][:200] if lines else f"it ended with {ended.returncode}")
     return PluginChoice(None, f"{qemu.path} takes none of the plugins that are built; it said: {said}")
-
-
-def _read(cache: Path, asked: Mapping[str, object]) -> PluginChoice | None:
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
-        document = json.loads(cache.read_text())
-        if document["asked"] == asked and isinstance(document["reason"], str):
-            path = document["path"]
-            return PluginChoice(None if path is None else Path(path), document["reason"])
-    return None
-
-
-def _write(cache: Path, asked: Mapping[str, object], choice: PluginChoice) -> None:
-    document = {"asked": asked, "path": None if choice.path is None else str(choice.path), "reason": choice.reason}
-    partial = cache.with_name(f".{cache.name}.{os.getpid()}")
-    with contextlib.suppress(OSError):
-        cache.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(json.dumps(document) + "\n")
-        partial.replace(cache)

@@ -30,6 +30,8 @@ class Node:
     """Of the kernel's record, virtual; of a page, physical."""
     label: str
     """What people call it; guest text, to be made printable."""
+    process: str = ""
+    """Whose it is, where it is one process's."""
 
 
 class PointerGraph:
@@ -79,7 +81,8 @@ class PointerGraph:
             return Node(kind, int(self._mms[at]), f"memory of {processes.names[users[0]]}")
         if kind is Kind.VMA:
             start, end, owner = int(vmas.starts[at]), int(vmas.ends[at]), int(vmas.owners[at])
-            return Node(kind, int(vmas.addresses[at]), f"{start:#x}-{end:#x} of {processes.names[owner]}")
+            name, pid = processes.names[owner], int(processes.pids[owner])
+            return Node(kind, int(vmas.addresses[at]), f"{start:#x}-{end:#x} of {name}", f"{name} ({pid})")
         page = int(self._pages[at])
         part = PART_TITLES[Part(int(self._snapshot.parts[page]))]
         return Node(kind, int(self._physical[page]), part.lower())

@@ -51,6 +51,8 @@ class BlockLoops:
     """(n,): in how many each is."""
     heads: NDArray[np.int64]
     """(n,): the block that begins the innermost loop of each; -1: none."""
+    around: NDArray[np.int64]
+    """(n,): of a block that begins a loop the one that begins the loop around that; -1: none."""
     back: NDArray[np.bool_]
     """(m,): which of `Program.within_functions` lead back to a loop's beginning."""
 
@@ -232,7 +234,11 @@ class Program:
         found = loops_of(flow_from_edges(count, keys // max(count, 1), keys % max(count, 1)))
         depths[ran] = found.depths[nodes]
         heads[ran] = self._heads(found, representatives)[nodes]
-        return BlockLoops(depths, heads, found.back[edge_of] if len(keys) else np.zeros(0, bool))
+        around, around_node = np.full(len(self), -1, np.int64), np.full(count, -1, np.int64)
+        held = np.flatnonzero(found.parents >= 0)
+        around_node[found.heads[held]] = representatives[found.heads[found.parents[held]]]
+        around[ran] = around_node[nodes]
+        return BlockLoops(depths, heads, around, found.back[edge_of] if len(keys) else np.zeros(0, bool))
 
     def _heads(self, found: Loops, representatives: NDArray[np.int64]) -> NDArray[np.int64]:
         if not len(found.heads):

@@ -114,15 +114,28 @@ class RingReader:
             wake(self._memory.plugin["rings"]["wake"][self.vcpu : self.vcpu + 1])
 
 
+_PIECE_RECORDS = 8192
+
+
 def newest(memory: TraceMemory, vcpu: int, most: int = 1 << 62) -> NDArray[Any]:
     """Copies of a ring's newest records, (n,) of `record`, the oldest first, taken by a reader or not.
 
     What the writer writes over meanwhile is left out. Takes nothing: whoever reads the ring notices nothing.
     """
-    ring, head = memory.rings[vcpu], int(memory.plugin["rings"][vcpu]["head"])
-    count = max(0, min(head, most, memory.ring_records))
-    expected = np.arange(head - count, head, dtype=np.uint64)
-    places = (expected & np.uint64(memory.ring_records - 1)).astype(np.intp)
-    copied = ring[places]
-    whole: NDArray[Any] = copied[(copied["sequence"] == expected) & (ring["sequence"][places] == expected)]
-    return whole
+    ring, head, size = memory.rings[vcpu], int(memory.plugin["rings"][vcpu]["head"]), memory.ring_records
+    first = head - max(0, min(head, most, size))
+    pieces: list[NDArray[Any]] = []
+    # The newest piece first, and each looked at as soon as it is copied: a busy guest comes round in milliseconds, and
+    # what it writes over are the oldest.
+    while head > first:
+        begin = max(first, head - _PIECE_RECORDS, (head - 1) // size * size)
+        place, count = begin % size, head - begin
+        expected = np.arange(begin, head, dtype=np.uint64)
+        copied = ring[place : place + count].copy()
+        now = ring["sequence"][place : place + count]
+        whole = copied[(copied["sequence"] == expected) & (now == expected)]
+        if not len(whole):
+            break
+        pieces.append(whole)
+        head = begin
+    return np.concatenate(pieces[::-1]) if pieces else ring[:0].copy()

@@ -12,10 +12,11 @@ from imgui_bundle import imgui
 from PIL import Image
 
 from app.action_sets.machines import describe_machine
-from app.actions import ActionDisabled
+from app.actions import ActionDisabled, BadArguments
 from app.cli import main
 from app.commands import window as window_command
 from app.exit_codes import ExitCode
+from app.file_list import folder_of
 from app.kernel_channels import CLASS_CHANNEL
 from app.offscreen import OffscreenWindow
 from app.window_options import WindowOptions
@@ -108,8 +109,13 @@ def test_what_cannot_be_opened_becomes_a_message(person: Person, tmp_path: Path)
     assert "less than one page" in person.state.toasts.shown()[0].detail
     assert not person.state.launching
     assert not person.state.manager.machines()
-    with pytest.raises(Exception, match="name a file"):
+    with pytest.raises(BadArguments, match="name a file"):
         person.run("machine.open_dump", "  ")
+    nobody = "~nobody-of-that-name/x"
+    for action in ("machine.open_dump", "machine.attach", "window.screenshot", "kernel.use_types"):
+        with pytest.raises(BadArguments, match="no such home: '~nobody-of-that-name/x'"):
+            person.run(action, nobody)
+    assert folder_of(nobody) == Path("~nobody-of-that-name")
 
 
 def test_the_dialog_goes_through_folders_and_opens(person: Person, dump: Path, tmp_path: Path) -> None:

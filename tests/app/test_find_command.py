@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -66,3 +67,12 @@ def test_what_is_not_understood_is_a_sentence(capsys: pytest.CaptureFixture[str]
     document = json.loads(capsys.readouterr().out)
     assert document["ok"] is False
     assert document["error"].startswith("Nothing is asked.")
+
+
+def test_rules_that_are_no_file_are_refused_at_once(
+    capsys: pytest.CaptureFixture[str], dump_file: str, tmp_path: Path
+) -> None:
+    os.mkfifo(tmp_path / "pipe.yar")  # opening it would wait for ever
+    for path, why in ((tmp_path / "pipe.yar", "no plain file"), ("~nobody-of-that-name/x.yar", "no such home")):
+        assert main(["find", f'yara "{path}"', "--dump", dump_file]) == ExitCode.FAILED
+        assert why in capsys.readouterr().err

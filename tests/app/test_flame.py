@@ -10,10 +10,21 @@ from numpy.typing import NDArray
 
 from app.execution_ui import told
 from app.flame import OTHERS, boxes, under
-from app.hot_rows import BRIEF, NOBODY, Decoder, Leaf, hot_rows, hottest_numbers, leaves_of, listing_of, neighbours
+from app.hot_rows import (
+    BRIEF,
+    NOBODY,
+    Decoder,
+    Leaf,
+    LoopsOf,
+    hot_rows,
+    hottest_numbers,
+    leaves_of,
+    listing_of,
+    neighbours,
+)
 from app.trace_costs import told_cost
 from app.trace_history import BLOCKS_S, LINES, MOST_PROCESSES, SPARK_BUCKETS, Heat, History
-from bridge.trace.instructions import BlockClass
+from bridge.trace.instructions import decode
 from bridge.trace.layout import layout
 from bridge.trace.modes import Mode
 from bridge.trace.session import Counts
@@ -176,6 +187,7 @@ def busy_history() -> History:
     return history
 
 
+NOP = decode(b"\x90", 0)
 PLACES = {1: ("busybox + 0x10", "init (1)"), 2: ("memcpy", "kernel"), 3: ("", "")}
 
 
@@ -185,10 +197,11 @@ def test_rows_are_by_samples_where_there_are_enough() -> None:
     assert (span.by_samples, span.idle_share) == (True, 0.25)
     numbers = hottest_numbers(span)
     assert numbers.tolist() == [1, 2, 3]
-    rows = hot_rows(history, span, numbers, lambda _: BlockClass.ALU, {1: 2}, PLACES)
+    rows = hot_rows(history, span, numbers, lambda _: NOP, LoopsOf({1: 2}, frozenset({1})), PLACES)
     assert [row.share for row in rows] == [0.5, pytest.approx(1 / 3), pytest.approx(1 / 6)]
     assert [row.process for row in rows] == ["gzip (9)", "gzip (9)", BRIEF]
-    assert [row.loop_depth for row in rows] == [2, 0, 0]
+    assert [(row.loop_depth, row.heads_loop) for row in rows] == [(2, True), (0, False), (0, False)]
+    assert rows[0].document()["disassembly"] == ["nop"]
     assert rows[0].spark == (*[0.0] * (SPARK_BUCKETS - 1), 0.5)
     assert rows[0].document()["symbol"] == "busybox + 0x10"
     assert rows[1].pc == 0xFFFFFFFF81000004
@@ -218,7 +231,7 @@ def test_a_guest_that_idles_is_told_of_by_instructions() -> None:
     span = history.over(5)
     assert not span.by_samples
     numbers = hottest_numbers(span)
-    rows = hot_rows(history, span, numbers, lambda _: BlockClass.ALU, {}, {})
+    rows = hot_rows(history, span, numbers, lambda _: NOP, LoopsOf(), {})
     assert [(row.number, row.share, row.physical) for row in rows] == [
         (1, 0.6, 0x7C00),
         (2, 0.3, 0x7C04),

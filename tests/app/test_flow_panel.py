@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from imgui_bundle import imgui
 
-from app.actions import BadArguments
+from app.actions import ActionDisabled, BadArguments
 from app.execution_ui import ExecutionUi, look_of
+from app.failures import CommandFailed
 from app.flow_graphs import MOST_LINES, MOST_SHOWN, REACH_BYTES, FlowGraph, Spot, flow_graph
 from app.flow_ui import FARTHEST, NEAREST, FlowUi
 from app.jobs import Job, JobState
+from app.reach_ui import REACH_COLOUR, WAY
+from app.trace_channels import RECORDED, STORED, TITLES
 from app.tracing import TracerState
+from bridge.trace.errors import TraceError
 from bridge.trace.layout import layout
 from bridge.trace.modes import Mode
 from bridge.trace.session import Counts
 from tests.app.conftest import Person
+from tests.bridge.trace.test_recorded import FACTS, written
 
 BASE = 0x400000
 # A loop: head (jz out) -> body (jmp head); out: ret. Far away one more block; one that never ran.
@@ -137,3 +144,77 @@ def test_the_chosen_block_is_shown_among_its_neighbours_and_clicks_choose(counte
         assert state.flow.graph is graph, "a block that is shown already needs no other graph"
     person.run("trace.mode", "off")
     person.until(lambda: state.flow.graph is None, "nothing is known then")
+
+
+def told_of(person: Person, action: str, **named: object) -> dict[str, Any]:
+    job = person.run(action, **named)
+    assert isinstance(job, Job)
+    person.until(lambda: job.state is not JobState.RUNNING, "it should be told")
+    if job.error is not None:
+        raise job.error
+    person.frame(4)
+    return dict(job.result)
+
+
+def test_what_code_leads_to_is_asked_in_the_window_and_recorded_there(counted: Person) -> None:
+    person, state = counted, counted.state
+    look = look_of(state)
+    assert look is not None
+    number = look.rows[0].number
+    person.run("trace.choose", number)
+    here = told_of(person, "flow.reach", fly=False)  # the chosen one
+    assert (here["from"], here["measured"]) == (f"block:{number}", False)
+    reach = state.flow.reach
+    assert reach.found is not None
+    assert {one.colour for one in state.highlights} == {REACH_COLOUR}
+    made = reach.code
+    target = here["rows"][-1]["number"]
+    way = told_of(person, "flow.reach", **{"from": f"block:{number}", "to": f"block:{target}", "fly": False})
+    assert [way["path"][0]["number"], way["path"][-1]["number"]] == [number, target]
+    assert reach.code is made, "what is known answers the next question, too"
+    assert len(reach.steps) == len(way["path"])
+    # A click on a step of the list brings its card into the middle.
+    reach.listed = WAY
+    person.frame(4)
+    child = next(w for w in imgui.get_current_context().windows if "/##reach list" in w.name and w.active)
+    person.click(child.pos.x + 60, child.pos.y + 40)
+    assert state.execution.chosen == number
+    # Recorded, edges are those that were taken; the mode is as it was.
+    tracer = state.tracers.of("tiny")
+    assert tracer is not None
+    seen = told_of(person, "flow.reach", **{"from": f"block:{number}", "record": 1, "fly": False})
+    assert seen["measured"]
+    assert tracer.mode is Mode.COUNTERS
+    assert reach.code is not made
+    with pytest.raises(TraceError, match="Nothing of 0x77777777 ran"):
+        told_of(person, "flow.reach", **{"from": "0x77777777"})
+    assert "Nothing of 0x77777777" in reach.problem
+    person.frame(4)
+    person.run("flow.leave")
+    assert not state.highlights
+    # When it goes off, what was known of its code is let go.
+    told_of(person, "flow.reach", **{"from": f"block:{number}", "fly": False})
+    person.run("trace.mode", "off")
+    with pytest.raises(ActionDisabled, match="choose a mode first"):
+        person.run("flow.reach", **{"from": f"block:{number}"})
+    person.run("flow.leave")
+
+
+def test_a_recordings_heat_becomes_channels(counted: Person, tmp_path: Path) -> None:
+    person, state = counted, counted.state
+    store = state.stage.feeds["tiny"].store
+    path = written(tmp_path / "x.parquet", {**FACTS, "pages": store.n_pages})
+    told = told_of(person, "trace.import", path=str(path), channel="stores")
+    assert told["pages"] == {"executed": 1, "loads": 1, "stores": 1}
+    assert {RECORDED[name] for name in TITLES} <= set(store.attributes)
+    assert state.stage.view.look.channel == told["channel"] == RECORDED[STORED]
+    for name, said in (("none.parquet", "There is no"), (str(tmp_path), "no regular file")):
+        with pytest.raises(TraceError, match=said):
+            told_of(person, "trace.import", path=str(tmp_path / name))
+    other = written(tmp_path / "y.parquet")
+    with pytest.raises(CommandFailed, match="of a machine of 16 pages"):
+        told_of(person, "trace.import", path=str(other))
+    with pytest.raises(BadArguments, match="no working folder"):
+        person.run("trace.import", path="x.parquet")
+    with pytest.raises(BadArguments, match="no such home"):
+        person.run("trace.import", path="~nobody-here/x.parquet")

@@ -21,6 +21,7 @@ from bridge.memory.ram import GuestRam
 from render.camera import CameraState
 from render.cut import WHOLE, Plane
 from render.look import Look
+from render.palettes import remove_palette
 from render.transfer import TRANSFERS, Transfer
 from tests.app.conftest import Person, make_guest
 
@@ -71,7 +72,10 @@ def test_what_the_user_has_saved_can_be_named(homes: Path) -> None:
     (config / "palettes").mkdir(parents=True)
     (config / "palettes" / "lava.txt").write_text("#000\n#f00\n")
     TransferPresets(config).save("mine", Transfer(((0, 0.5), (1, 0.25))))
-    look = parse("--palette", "lava", "--transfer", "mine").look(Look())
+    try:
+        look = parse("--palette", "lava", "--transfer", "mine").look(Look())
+    finally:
+        remove_palette("lava")
     assert look.palette == "lava"
     assert look.transfer.points == ((0, 0.5), (1, 0.25))
 

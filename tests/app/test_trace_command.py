@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -14,6 +16,13 @@ import pytest
 from PIL import Image
 
 from app.cli import main
+from app.commands import trace_record
+from app.failures import UsageError
+from bridge.kernel.kernel import find_kernel
+from bridge.kernel.snapshot import Introspector
+from bridge.memory.physical import PhysicalReader
+from bridge.memory.ram import GuestRam
+from bridge.trace.recording import Lost, Summary
 from tests.bridge.machine.conftest import (  # noqa: F401 - fixtures
     _kvm_answer,
     _kvm_is_known,
@@ -126,3 +135,65 @@ def test_a_recording_that_is_none_is_said_to_be(tmp_path: Path, capsys: pytest.C
     assert "is damaged, or no recording" in json.loads(capsys.readouterr().out)["error"]
     assert main(["trace", "import", str(path), "--heat", "heat.txt"]) == 2
     assert main(["trace", "import", str(written(path)), "--heat", str(tmp_path / "no" / "heat.png")]) == 2
+
+
+def summary(**changes: Any) -> Summary:
+    facts: dict[str, Any] = {
+        "path": Path("/x.parquet"),
+        "blocks_path": Path("/x.blocks.parquet"),
+        "seconds": 2.0,
+        "by_kind": {"block": 90, "store": 10},
+        "groups": 1,
+        "file_bytes": 4096,
+        "blocks": 7,
+        "lost": Lost((0, 0), (0, 0), 0, 0),
+        "waited_s": (0.0, 0.0),
+        "lag_s": None,
+        "failure": "",
+    }
+    return Summary(**{**facts, **changes})
+
+
+def test_what_became_of_a_recording_is_told() -> None:
+    whole = trace_record._told(summary())
+    assert "4 KiB" in whole
+    assert "90 entries of blocks, 10 stores" in whole
+    assert whole.endswith("Nothing was lost.")
+    assert "held back" not in whole
+    short = summary(lost=Lost((60, 40), (0, 0), 0, 5), waited_s=(0.0, 1.5), failure="The disk is full.", lag_s=0.001)
+    told = trace_record._told(short)
+    assert "held back for 1.5" in told
+    assert "100 records were lost, 48.8%" in told
+    assert "5 records had no room" in told
+    failure = trace_record._failure(short)
+    assert failure == "The disk is full. The 100 records until then are in /x.parquet."
+    document = trace_record._document(short, failure)
+    assert (document["ok"], document["lag_ms"], document["lost"]["dropped"]) == (False, 1.0, [60, 40])
+    assert "error" not in trace_record._document(summary(), "")
+
+
+def test_a_process_is_named_by_number_or_name(demo_dump: Path) -> None:
+    ram = GuestRam.open(demo_dump)
+    try:
+        seen = Introspector(find_kernel(PhysicalReader(ram))).look(frozen=True)
+    finally:
+        ram.close()
+    processes = seen.processes
+    at = processes.names.index("init")
+    root = int(processes.roots[at]) & ~0xFFF
+    assert trace_record._root(seen, "1") == trace_record._root(seen, "init") == root
+    with pytest.raises(UsageError, match="no process with memory is 'kthreadd'"):
+        trace_record._root(seen, "kthreadd")
+    twice = dataclasses.replace(processes, names=("init",) * len(processes.names))
+    with pytest.raises(UsageError, match="several processes are called 'init'"):
+        trace_record._root(dataclasses.replace(seen, processes=twice), "init")
+
+
+def test_a_second_interrupt_ends_the_program() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with trace_record._interrupts() as asked:
+        signal.raise_signal(signal.SIGTERM)
+        assert asked.is_set()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
+    assert signal.getsignal(signal.SIGTERM) is before

@@ -59,8 +59,9 @@ def test_there_is_a_most_and_built_in_ones_stay(tmp_path: Path) -> None:
 
 
 def test_a_disk_that_refuses_leaves_all_as_it_was(tmp_path: Path) -> None:
-    presets = loaded(tmp_path / "gone")
-    with pytest.raises(OSError, match="gone"):
+    presets = loaded(tmp_path / "no folder")
+    (tmp_path / "no folder").write_text("")
+    with pytest.raises(OSError, match="no folder"):
         presets.save("mine", STEEP)
     assert presets.own == {}
 

@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from imgui_bundle import imgui
 
 from app.action_sets.watching import NotWatched
 from app.actions import ActionDisabled, BadArguments
 from app.jobs import Job, JobState
-from app.panels import writers
+from app.panels import writers, writers_list
 from app.tracing import Tracer, TracerState
 from app.watching import Asked, Told, Watching
 from app.writer_rows import told_age, told_value, writer_rows
@@ -98,15 +99,26 @@ def test_the_inspector_offers_watches_and_tells(
     host: Person, watching: Watching, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows: list[int] = []
-    draw = host.state.writers.table.draw
+    draw = writers_list.draw
 
-    def drawn(theme: Any, listed: Any, **more: Any) -> Any:
+    def drawn(ui: Any, listed: Any, *more: Any) -> Any:
         rows.append(len(listed))
-        return draw(theme, listed, **more)
+        return draw(ui, listed, *more)
 
-    monkeypatch.setattr(host.state.writers.table, "draw", drawn)
+    monkeypatch.setattr(writers_list, "draw", drawn)
     host.run("watch.page")
     host.until(lambda: any(rows), "writers should be listed")
+    # A right click offers where to go, a double click goes to the instruction.
+    host.frame(4)
+    child = next(w for w in imgui.get_current_context().windows if "/##writers list" in w.name and w.was_active)
+    at = child.pos.x + 40, child.pos.y + 12
+    host.click(*at, button=2)
+    assert host.popup_open()
+    host.key("Escape")
+    host.click(*at, times=2)
+    place = host.selected()
+    assert place is not None
+    assert host.state.stage.paddr(place) in {one.code for one in told_of(host, watching).accesses}
     host.run("view.go_to", PATTERN_ADDRESS)  # that is not watched: it is offered
     rows.clear()
     host.frame(6)

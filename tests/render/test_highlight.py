@@ -14,6 +14,7 @@ from render.camera import CameraState, basis_of
 from render.cut import Cut, Plane
 from render.errors import BadLook, BadPages
 from render.eye import Eye, Shine
+from render.highlight import COLOUR_WORDS
 from render.look import Look, Mode
 from render.look_table import LookTable
 from render.march import Marcher, march_code
@@ -112,8 +113,8 @@ def test_the_shaders_are_what_they_were_where_nothing_is_lit(make_store: MakeSto
     for mode in ("solid", "translucent", "mip", "slice"):
         code = march_code(plain._replace(mode=mode, sheets=True), store.layout, len(store.parts), 100)
         assert "march.dim" not in code
-        assert "lit_pages," not in code
-        assert "highlight_colors," not in code
+        assert "lit_words[" not in code
+        assert "march.lit_" not in code
         assert "var<private>" not in code
 
 
@@ -148,9 +149,9 @@ def test_the_mask_lies_where_the_pages_do_and_is_counted(make_store: MakeStore, 
     assert store.revision == revision + 1
     x, y, z = store.shape_bricks
     assert store.vram_bytes >= before + x * y * z
-    texture = store.highlight.texture
-    assert texture is not None
-    raw = device.queue.read_texture({"texture": texture}, {"bytes_per_row": 4 * x, "rows_per_image": y}, (x, y, z))
+    buffer = store.highlight.buffer
+    assert buffer is not None
+    raw = device.queue.read_buffer(buffer, 4 * COLOUR_WORDS)
     words = np.frombuffer(raw, np.uint32).reshape(z, y, x)
     texels, beside = words & 255, words >> 8 & 1
     bx, by, bz = store.bricks_of_pages(np.arange(700, dtype=np.uint32)).T
@@ -163,7 +164,7 @@ def test_the_mask_lies_where_the_pages_do_and_is_counted(make_store: MakeStore, 
     light_up(store, random_mask(700, 7, 0.01))
     assert store.revision == revision + 1, "the same again is no change"
     light_up(store, random_mask(700, 8, 0.01))
-    assert store.highlight.texture is texture, "whoever has it bound need not bind anew"
+    assert store.highlight.buffer is buffer, "whoever has it bound need not bind anew"
     index = random_mask(700, 8, 0.01) * np.uint8(2)
     colours = np.array([BLUE, (1.0, 0.5, 0.0)])
     store.set_highlights(index, colours)
@@ -172,9 +173,7 @@ def test_the_mask_lies_where_the_pages_do_and_is_counted(make_store: MakeStore, 
     assert store.revision == revision + 4, "another colour is a change"
     colours[:] = 0.0  # the caller's own
     np.testing.assert_allclose(store.highlight.colours[:, :3], [(1.0, 0.5, 0.0), BLUE])
-    table = store.highlight.colour_texture
-    assert table is not None
-    raw = device.queue.read_texture({"texture": table}, {"bytes_per_row": 4096, "rows_per_image": 1}, (256, 1, 1))
+    raw = device.queue.read_buffer(buffer, 0, 4 * COLOUR_WORDS)
     np.testing.assert_array_equal(np.frombuffer(raw, np.float32).reshape(256, 4)[1:3], store.highlight.colours)
     store.set_highlights(None)
     store.set_highlights(None)

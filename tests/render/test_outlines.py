@@ -15,7 +15,7 @@ from render.bricks import BrickStore
 from render.camera import CameraState, basis_of
 from render.cut import Plane
 from render.eye import Eye, Shine
-from render.highlight import brick_words
+from render.highlight import COLOUR_WORDS, MOST_CLEAR, NOWHERE, brick_words, lit_box
 from render.look import Look, Mode
 from render.look_table import LookTable
 from render.march import TARGET_FORMATS, Marcher, Targets
@@ -144,6 +144,28 @@ def test_words_tell_what_is_beside_and_which_edges_there_are() -> None:
                 assert bool(words[at] >> (16 + 4 * pair + which) & 1) == (bool(number) and two_faces)
 
 
+def test_words_tell_how_far_around_nothing_is_lit_and_the_box_holds_all_that_is() -> None:
+    rng = np.random.default_rng(4)
+    lit = np.zeros((20, 9, 24), np.uint8)
+    lit[tuple(rng.integers(0, side, 3) for side in lit.shape)] = 3
+    lit[:, :, 10:] = 0
+    lit[3, 4, 2] = 1
+    at, words = np.argwhere(lit), brick_words(lit)
+    for place in np.ndindex(lit.shape):
+        far = int(np.abs(at - place).max(axis=1).min())
+        assert words[place] >> 28 == min(max(far - 1, 0), MOST_CLEAR)
+    assert (words >> 28).max() == MOST_CLEAR
+    low, high = (np.array(corner) for corner in lit_box(lit))
+    assert (low % 64 == 0).all()
+    assert (high % 64 == 0).all()
+    xyz = at[:, ::-1] * 16
+    assert (low <= xyz.min(axis=0)).all()
+    assert (xyz.min(axis=0) - low < 64).all()
+    assert (high > xyz.max(axis=0)).all()
+    assert (high - xyz.max(axis=0) <= 64).all()
+    assert lit_box(np.zeros_like(lit)) == NOWHERE
+
+
 @pytest.mark.parametrize("mode", ["solid", "translucent", "mip"])
 @pytest.mark.parametrize(("view", "n_pages", "share"), [(0, 64, 0.5), (1, 64, 0.15), (2, 8, 1.0)])
 def test_outlines_run_along_the_edges_of_each_set(
@@ -244,12 +266,14 @@ def test_what_is_passed_in_large_steps_is_what_is_not_there(make_store: MakeStor
         store.set_highlights(index, COLOURS)
         store.settle()
         if plain:
-            words = brick_words(brick_grid(store, index).transpose(2, 1, 0)) | np.uint32(1 << 8)
-            assert store.highlight.texture is not None
-            write = store.highlight._resources.write
-            write(store.highlight.texture, words)
+            words = brick_words(brick_grid(store, index).transpose(2, 1, 0))
+            words = words & np.uint32(0x0FFF_FFFF) | np.uint32(1 << 8)
+            assert store.highlight.buffer is not None
+            store.device.queue.write_buffer(store.highlight.buffer, 4 * COLOUR_WORDS, words)
+            x, y, z = store.shape_voxels
+            store.highlight.box = (0, 0, 0), (x, y, z)
             blocks = np.full(store.blocks.size[::-1], 0xFF | 0xFF << 8, np.uint32)
-            write(store.blocks, blocks)
+            store.highlight._resources.write(store.blocks, blocks)
         pictures.append(marched(store, eye, mode))
     quick, plainly = pictures
     assert (quick["voxel"][..., 3] == 1).mean() > 0.2

@@ -37,14 +37,14 @@ def test_march_composes() -> None:
         code = march_code(switches, layout, parts, 1000)
         assert not re.search(r"\{\{|\{\$|\$\$", code), "a template mark was left"
         assert "const MAX_STEPS = 1000;" in code
-        assert bindings(code) == list(range((10 if layout == "texture" else 12) + parts))
+        assert bindings(code) == list(range((9 if layout == "texture" else 11) + parts))
         assert ("@location(1) depth" in code) == (switches.outputs != "color")
         assert ("@location(2) voxel" in code) == (switches.outputs == "voxel")
         assert ("textureLoad(brick_pages" in code) == (layout == "linear")
         assert ("leave_opening(ray)" in code) == switches.cut
         assert ("textureLoad(page_values" in code) == switches.by_page
         assert ("nearest_sheet(ray)" in code) == switches.sheets
-        assert ("textureLoad(lit_pages" in code) == switches.lit
+        assert ("lit_words[" in code) == switches.lit
         assert code.count("fn march_ray(") == 1
 
 

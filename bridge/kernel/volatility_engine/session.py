@@ -226,10 +226,9 @@ def _text(value: Any) -> str:
 
 
 def _disassembled(value: Disassembly) -> str:
-    import capstone
+    from bridge.trace.x86_engine import engine  # few answers have code
 
-    decoder = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
-    lines = decoder.disasm_lite(value.data[:512], value.offset)
+    lines = engine(64).disasm_lite(value.data[:512], value.offset)
     return "; ".join(f"{mnemonic} {operands}".strip() for _, _, mnemonic, operands in lines)
 
 

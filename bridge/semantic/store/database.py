@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
-from bridge.semantic.store.errors import StoreFull, StoreUnusable
+from bridge.semantic.store.errors import StoreDamaged, StoreFull, StoreUnusable
 from bridge.semantic.store.schema import APPLICATION_ID, VERSION, statements
 
 T = TypeVar("T")
@@ -19,6 +20,9 @@ _LEAST_PAGES = 128
 _BUSY_S = 5.0
 _LOG_BYTES = 8 << 20
 _ANALYSED_ROWS = 400
+_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+_STEPS_A_LOOK = 2000
+"""Of SQLite's machine, between two looks at the clock: well below a millisecond."""
 
 
 class Database:
@@ -96,6 +100,37 @@ class Database:
             self.execute(f"PRAGMA analysis_limit={_ANALYSED_ROWS}").fetchall()
             self.execute("ANALYZE")
 
+    def check(self, limit_s: float) -> None:
+        """Read the file itself, not what is remembered of it, for so long at most. Raises StoreDamaged, StoreUnusable.
+
+        Structure is checked, not content: SQLite keeps no checksums, so that another letter in a text goes unseen.
+        """
+        if not self.in_place:
+            return  # another file's state is nobody's business here
+        try:
+            with self.failures():
+                found = self._looked_through(limit_s)
+        except StoreDamaged:
+            if _identity(self.path) == self._file:
+                raise
+            return  # another file came just now
+        if found is not None and found != "ok" and _identity(self.path) == self._file:
+            raise StoreDamaged(self.path, found.strip().splitlines()[-1])
+
+    def _looked_through(self, limit_s: float) -> str | None:
+        """What SQLite finds in so long; None where that was not long enough."""
+        ends_s = time.monotonic() + limit_s
+        place = f"{self.path.absolute().as_uri()}?mode=ro"  # nothing is written into a file that took its place
+        with contextlib.closing(sqlite3.connect(place, uri=True, timeout=limit_s)) as another:
+            another.execute("PRAGMA query_only=ON")
+            another.set_progress_handler(lambda: time.monotonic() > ends_s, _STEPS_A_LOOK)
+            try:
+                return str(another.execute("PRAGMA quick_check(1)").fetchone()[0])
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode in (sqlite3.SQLITE_INTERRUPT, sqlite3.SQLITE_BUSY):
+                    return None  # as far as it came all is well
+                raise
+
     def close(self) -> None:
         """Close it; the log goes into the file."""
         with contextlib.suppress(sqlite3.Error):
@@ -122,6 +157,8 @@ class Database:
             if code == sqlite3.SQLITE_FULL:
                 why = "the disk is full, or the size is reached that was set for it"
                 raise StoreFull(self.path, why) from error
+            if code is not None and (code & 0xFF in _DAMAGED or code == sqlite3.SQLITE_IOERR_SHORT_READ):
+                raise StoreDamaged(self.path, str(error)) from error
             raise StoreUnusable(self.path, str(error)) from error
 
 

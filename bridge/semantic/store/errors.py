@@ -17,6 +17,10 @@ class StoreUnusable(StoreError):
         self.path = path
 
 
+class StoreDamaged(StoreUnusable):
+    """A database whose own structure is broken: somebody wrote into its file, or the disk did."""
+
+
 class StoreFull(StoreError):
     """What is known now does not fit into the size that was set, or the disk is full."""
 

@@ -14,9 +14,9 @@ from bridge.kernel.census.records import Census
 from bridge.kernel.desk import Answer
 from bridge.kernel.packed_symbols import PackedSymbols
 from bridge.machine.errors import MachineError
-from bridge.semantic.store.errors import StoreError
+from bridge.semantic.store.errors import StoreDamaged, StoreError
 from bridge.semantic.store.forgetting import Limits
-from bridge.semantic.store.sessions import Kept, OpenSession, remove_old
+from bridge.semantic.store.sessions import Kept, OpenSession, remove_old, set_aside
 from bridge.semantic.store.writer import Store
 
 LATEST_S = 0.9
@@ -27,6 +27,8 @@ _TICK_S = 0.1
 _ANSWER_S = 5.0
 _SLICE_S = 0.2
 _FORGET_EVERY_S = 10.0
+_CHECK_S = 0.2
+"""That the file is read for damage, at most, as often as that."""
 _PAUSE_S = 10.0
 """After something went wrong with the database."""
 _SYMBOLS_S = 0.05
@@ -129,7 +131,10 @@ class Feeder:
                     self._step()
                     if self._store is not None and time.monotonic() >= forget_s:
                         forget_s = time.monotonic() + _FORGET_EVERY_S
+                        self._store.check(_CHECK_S)
                         self._store.forget(self._wall_s + time.monotonic())
+                except StoreDamaged as error:
+                    self._replace(error)
                 except (StoreError, OSError, MachineError) as error:
                     self._fail(str(error))
                 self.busy_s = time.thread_time()
@@ -157,6 +162,16 @@ class Feeder:
         for fed in self._fed.values():
             fed.machine_id = None
         self._tell_again()
+
+    def _replace(self, error: StoreDamaged) -> None:
+        """Set a damaged database aside. All that is known is known without it."""
+        self._leave()
+        try:
+            there = set_aside(error.path)
+        except OSError as failure:
+            self._fail(f"{error} Nor can it be set aside: {failure}.")
+            return
+        logger.warning("%s It was set aside as %s, and another is begun.", error, there)
 
     def _step(self) -> None:
         if self._store is not None and not self._store.in_place:

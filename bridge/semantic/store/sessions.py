@@ -12,6 +12,7 @@ from pathlib import Path
 from bridge.machine.directories import private_dir, state_dir
 
 FOLDER = "sessions"
+_DAMAGED = ".damaged"
 _BESIDE = ("-wal", "-shm", "-journal")
 """What SQLite puts beside a database."""
 
@@ -85,6 +86,21 @@ def remove_old(kept: Kept, folder: Path | None = None) -> int:
         if not database.exists() and not _is_open(database):
             lock.unlink(missing_ok=True)
     return removed
+
+
+def set_aside(path: Path) -> Path:
+    """Give a damaged database a name under which nobody takes it for a session's; where it lies then.
+
+    What SQLite put beside it goes along, so that its own tools can try to recover it. Of those that were set aside
+    before, none is kept. Raises OSError.
+    """
+    for old in path.parent.glob(f"*{_DAMAGED}*"):
+        old.unlink(missing_ok=True)
+    there = path.with_name(path.name + _DAMAGED)
+    for part, target in zip(_parts(path), _parts(there), strict=True):
+        with contextlib.suppress(FileNotFoundError):
+            part.rename(target)
+    return there
 
 
 def _parts(path: Path) -> tuple[Path, ...]:

@@ -51,6 +51,10 @@ class Store:
         """Whether what lies at the path is still the file that is written."""
         return self._db.in_place
 
+    def check(self, limit_s: float) -> None:
+        """Look for damage in the file for so long at most. Raises StoreDamaged, StoreUnusable."""
+        self._db.check(limit_s)
+
     @property
     def used_bytes(self) -> int:
         """How much of the file is in use. Raises StoreUnusable."""

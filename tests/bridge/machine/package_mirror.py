@@ -29,12 +29,17 @@ class Mirror:
     stop: threading.Event = field(default_factory=threading.Event)
 
     def add(
-        self, name: str, files: Mapping[str, bytes | Path], depends: str = "", links: Mapping[str, str] | None = None
+        self,
+        name: str,
+        files: Mapping[str, bytes | Path],
+        depends: str = "",
+        links: Mapping[str, str] | None = None,
+        version: str = "1:2.0",
     ) -> None:
         """Offer a package; a Path among ``files`` is copied."""
         root = self.directory / "build" / name
         (root / "DEBIAN").mkdir(parents=True)
-        control = f"Package: {name}\nVersion: 1:2.0\nArchitecture: amd64\nMaintainer: Nobody <n@example.org>\n"
+        control = f"Package: {name}\nVersion: {version}\nArchitecture: amd64\nMaintainer: Nobody <n@example.org>\n"
         control += f"Depends: {depends}\n" if depends else ""
         control += "Description: made for a test\n of the real apt\n"
         (root / "DEBIAN/control").write_text(control)

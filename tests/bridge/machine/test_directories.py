@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from app.settings import Settings, load_settings, save_settings
 from bridge.machine import directories
-from bridge.machine.errors import UnsafeDirectory
+from bridge.machine.errors import NoDirectory, UnsafeDirectory
 
 
 @pytest.mark.parametrize(
@@ -101,3 +102,30 @@ def test_directory_of_another_user_is_refused(tmp_path: Path) -> None:
     os.chown(tmp_path / "theirs", 65534, 65534)
     with pytest.raises(UnsafeDirectory, match="belongs to user 65534"):
         directories.private_dir(tmp_path / "theirs")
+
+
+@pytest.mark.parametrize(
+    ("variable", "function"), [("XDG_CACHE_HOME", directories.cache_dir), ("XDG_STATE_HOME", directories.state_dir)]
+)
+def test_a_folder_that_cannot_be_made_says_which_and_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, variable: str, function: Callable[[], Path]
+) -> None:
+    (tmp_path / "file").touch()  # no folder can be made in it, also by root
+    monkeypatch.setenv(variable, str(tmp_path / "file"))
+    with pytest.raises(NoDirectory, match=f"file/glassbox cannot be made: Not a directory.*{variable}") as caught:
+        function()
+    assert isinstance(caught.value, OSError)
+    assert caught.value.filename == str(tmp_path / "file" / "glassbox")
+
+
+def test_without_a_folder_of_settings_all_is_as_it_comes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "file"))
+    folder = directories.config_dir()
+    assert folder == tmp_path / "file" / "glassbox"
+    settings, problem = load_settings(folder)
+    assert settings == Settings()
+    assert problem is not None
+    assert "Not a directory" in problem
+    with pytest.raises(OSError, match="Not a directory"):
+        save_settings(folder, Settings())

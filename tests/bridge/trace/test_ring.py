@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bridge.trace import ring
 from bridge.trace.layout import layout
 from bridge.trace.ring import RingReader
 from bridge.trace.shared_memory import Sizes, TraceMemory
@@ -153,3 +154,22 @@ def test_a_writer_that_is_held_goes_on_when_there_is_room(folder: Path) -> None:
     thread.join()
     assert taken == list(range(total))
     assert memory.plugin["rings"]["wake"][0] in (0, 1)
+
+
+@given(written=st.integers(0, 5 * RECORDS), piece=st.integers(1, RECORDS + 3), over=st.integers(0, RECORDS))
+@settings(deadline=None)
+def test_the_newest_are_those_that_nothing_was_written_over(folder: Path, written: int, piece: int, over: int) -> None:
+    memory = made(folder)
+    writer = Writer(memory)
+    for _ in range(written):
+        writer.write(overwrite=True)
+    writer.publish()
+    for _ in range(over):  # while they are copied; the head is told later
+        writer.write(overwrite=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ring, "_PIECE_RECORDS", piece)
+        found = ring.newest(memory, 0)
+        last = ring.newest(memory, 0, 3)
+    assert found["sequence"].tolist() == list(range(max(0, written + over - RECORDS), written))
+    assert (found["pc"] == found["sequence"] * 3).all()
+    assert last["sequence"].tolist() == found["sequence"].tolist()[-3:]

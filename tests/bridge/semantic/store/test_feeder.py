@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import shutil
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -219,6 +221,63 @@ def test_a_database_that_is_taken_away_is_followed_by_another(
     until(lambda: asked(feeder, "SELECT count(*) FROM symbols") == ((2,),), "the symbols, anew")
     if how == "replaced":
         assert first.read_bytes() == b"somebody else's"
+
+
+def empty_log(database: Path) -> None:
+    """Have all that the log holds in the file: what is damaged there is not read as long as the log has it."""
+    with contextlib.closing(sqlite3.connect(database)) as another:
+        until(lambda: another.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0, "the log, emptied")
+
+
+@pytest.mark.parametrize("how", ["its head", "its pages", "its end"])
+def test_a_database_that_is_damaged_in_place_is_set_aside_and_followed_by_another(
+    how: str, feeder: Feeder, machines: dict[str, Watched], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    one = Watching()
+    one.look()
+    machines["one"] = Watched(one, 1, False)
+    until(lambda: feeder.n_written == 1, "the first look")
+    first = feeder.path
+    assert first is not None
+    empty_log(first)
+    size = first.stat().st_size
+    with first.open("r+b") as file:
+        if how == "its end":
+            file.truncate(size // 2 + 100)
+        else:
+            begin, length = (0, 100) if how == "its head" else (100, size - 100)
+            file.seek(begin)
+            file.write(bytes(byte ^ 0x5A for byte in first.read_bytes()[begin : begin + length]))
+    until(lambda: "set aside" in caplog.text, "it should be noticed without a look")
+    one.look()
+    until(lambda: feeder.path not in (None, first), "another database")
+    assert processes(feeder) == {"one": 2}
+    assert not first.exists()
+    assert [path.name for path in tmp_path.glob("*.db.damaged")] == [f"{first.name}.damaged"]
+    assert caplog.text.count("set aside as") == 1
+    assert feeder.problem == ""
+
+
+def test_a_damaged_database_that_cannot_be_set_aside_is_left_all_the_same(
+    feeder: Feeder, machines: dict[str, Watched], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refused(path: Path) -> Path:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(feeding, "set_aside", refused)
+    one = Watching()
+    one.look()
+    machines["one"] = Watched(one, 1, False)
+    until(lambda: feeder.n_written == 1, "the first look")
+    first = feeder.path
+    assert first is not None
+    empty_log(first)
+    with first.open("r+b") as file:
+        file.write(b"x" * first.stat().st_size)
+    until(lambda: "Nor can it be set aside" in caplog.text, "it should be said")
+    one.look()
+    until(lambda: feeder.path not in (None, first), "another database")
+    assert processes(feeder) == {"one": 2}
 
 
 def test_it_ends_while_it_waits_for_an_answer(feeder: Feeder, machines: dict[str, Watched]) -> None:

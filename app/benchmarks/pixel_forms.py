@@ -1,0 +1,48 @@
+"""Forms of x86 instructions as machine code, which the Pixel CPU takes over: for the benchmark, and for tests."""
+
+from __future__ import annotations
+
+ARITHMETIC = """
+4801d8 6601d8 00d8 01d8 0003 014b10 48034b10 8003ff 11d8 4811d8 10d8 66110b 19d8 4819d8 18e3 1903 29d8 482b03 4883e805
+39d8 483b03 3c07 4821d8 83e0f0 0923 0dff000000 31d8 4833c3 6631c3 85c0 84c4 a8ff ffc0 48ffc8 fec4 66ffc3 ff03 f7d8
+48f7d8 f6db f7d0 48f713 0fc8 480fc8 98 6698 4898 99 6699 4899 9f 9e f8 f9 f5
+"""
+MOVES = """
+88e0 8a23 8823 668903 4889d8 b8ffffffff 48b8efcdab8967452301 c7030a000000 48c7c0ffffffff 0fb6c3 480fb6c7 0fb703
+660fb6c7 0fbec3 480fbec7 480fbf03 4863c3 8d0418 488d445810 678d4405f0 488d049d10000000 480f44c3 0f4ccb 660f47c3 0f9fc0
+0f9203 0f95c4 4887d8 87d8 86c4 50 4155 54 58 5c 6650 6a10 c9 ff33 0f38f003 480f38f103 90 f30f1efa
+"""
+SHIFTS = """
+c1e005 48d3e0 d2e0 66d3e0 d1e0 48c1e81f 48d3e8 d2eb 66d3e8 c1f803 48d3f8 d2f8 66d3f8 d323 c1c005 48d3c0 d2c0 66d3c0
+48c1c811 d3c8 d2c8 66d3c8 d1d0 d2d0 66d3d0 c1d805 d2d8 66d3d8 48c1e000 480fa4d810 0fa5d8 660fa4d80a 480facd811
+480facd801 0fad1b 660facd80a c4e263f7c0 c4e2e1f7c0 c4e37bf0c307 c4e26af7c3
+"""
+PRODUCTS = "f7e3 48f7e3 f6e3 66f7e3 f7eb 48f7eb f6eb 66f7eb 0fafc3 480faf03 660fafc3 6bc311 4869c3dec0adde c4e2fbf6cb"
+BITS = """
+480fa3d8 0fa3d8 660fa3d8 480fbae03f 0fba2b03 480fabd8 0fabd8 660fabd8 0fbaeb1f 480fb3d8 0fb3d8 0fbbd8 480fbcc3 0fbcc3
+660fbcc3 480fbdc3 0fbdc3 660fbdc3 f3480fb8c3 f30fb803 66f30fb8c3 f3480fbdc3 f30fbdc3 66f30fbdc3 f3480fbcc3 f30fbcc3
+c4e278f2c3 c4e2f8f2c3 c4e2f0f3c8 c4e270f3d3 660f38f6c3 66480f38f6c3 f30f38f6c3 f3480f38f6c3
+"""
+EXCHANGES = "480fc1d8 0fc1c0 0fc10b 0fb0d9 480fb1d9 660fb1d9 480fb10b"
+STRINGS = "a4 a5 48a5 66a5 aa ab 48ab ac ad 48ad ae af a6 48a7 f3a4 f348a5 f3aa f348ab"
+VECTORS = """
+660fefc1 660febc1 660fdbc1 660fdfc1 0f57c1 660ffcc1 660ffdc1 660ffec1 660fd4c1 660ff8c1 660ff9c1 660ffac1 660ffbc1
+660f74c1 660f75c1 660f76c1 f30f6f03 f30f7f03 0f1003 0f1103 660f6fc1 660f6ec3 66480f6ec3 660f7ec3 66480f7ec3 f30f7ec1
+660fd603 660f7e03 660f71f005 660f71d005 660f71e005 660f72f011 660f72d011 660f72e011 660f73f021 660f73d021 660f73f805
+660f73d805 660f73f80b 660f73d808 660f6cc1 660f6dc1 660f62c1 660f6ac1 660f70c11b 660ff4c1 660fd7c1 660f71e010 660f73f000
+"""
+JUMPS = "4801d875f0 4883e90175f0 39d87202 e310 e2f0 eb10 0f8f10000000"
+_MIXED = """
+4801d84811da 480fafc34801c8 89c1d3e0 8b0383c0018903 48ffc04839d8 8a043243884438ff 4801d8c1e00531c8f7d0
+"""
+FORMS = tuple(" ".join((ARITHMETIC, MOVES, SHIFTS, PRODUCTS, BITS, EXCHANGES, STRINGS, VECTORS, JUMPS, _MIXED)).split())
+SLOW = ("48d3d0", "48d3d8", "480fa5d8", "480fadd8")
+"""Rotates through carry and double shifts of 64 bits by a register: proofs of about a second."""
+_STRAIGHT = """
+4801d8 4829d8 4821d8 4831d8 01d8 48ffc0 48f7d8 48c1e005 d3e8 480fafc3 480fb6c3 480f44c3 4801d84831c8 4801d848c1e805
+488d04584801c8 89d8c1e80731d8 480fafc34801c8 4801d84811da 4889d848c1e80c4831d8 4801d8480f42c34829c8
+4889c148c1e11e4829c14831cb 89c1c1e10d31c189cac1ea1131d1 4801c84831d848c1c0104801d84831c8 29c884c00f94c20fb6d201d0
+4889c248c1ea3f4801c248d1fa4829d3
+"""
+SEQUENCES = tuple(_STRAIGHT.split())
+"""Sequences of 1 to 5 arithmetic instructions: hashes, midpoints, comparisons."""

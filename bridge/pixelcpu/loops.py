@@ -1,0 +1,212 @@
+"""What a loop does over all of its rounds, from what one round does: proved, round by induction, with z3.
+
+A loop here is a block of x86 code whose last instruction may go back to its first. Of each register and flag it is
+shown what it is from round to round: unchanged, counting by a constant, folded over all rounds, or computed anew.
+Addresses that count are streams. Then rounds need no order: lane i is round i. What cannot be shown so is refused with
+the reason; nothing is assumed but what `Loop.rounds` looks at each time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import z3
+
+from bridge.pixelcpu.decode import BASE
+from bridge.pixelcpu.errors import Unsupported
+from bridge.pixelcpu.loop_memory import MEMORY, Counting, Stream, streams_of
+from bridge.pixelcpu.loop_terms import LANE, LOW, advanced, is_proved, replaced, symbols, within
+from bridge.pixelcpu.loop_trips import Trips, trips_of
+from bridge.pixelcpu.vex import Meaning, meaning
+from bridge.pixelcpu.x86_state import FLAGS, HALVES, REGISTERS
+
+Term = Any
+Kind = Literal["registers", "reduction", "fill", "copy", "map"]
+
+
+@dataclass(frozen=True, slots=True)
+class Induction:
+    """A register that counts: in round i it is what it was at first, plus i steps."""
+
+    step: int
+    width: int
+    """64, or 32: then its upper half is 0, and it must not pass 0 or 2^32."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fold:
+    """A register that every round combines with a word that no earlier round had a part in."""
+
+    operation: str
+    """As the reduction in `isa` is called: `sumall`, `xorall` …"""
+    width: int
+    neutral: int
+    """The word that changes nothing."""
+    operand: Term
+    """The word, of `width` bits, over the registers and the memory before the round."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """A loop whose rounds may run in any order."""
+
+    code: bytes
+    meaning: Meaning
+    inductions: Mapping[str, Induction]
+    folds: Mapping[str, Fold]
+    fresh: frozenset[str]
+    """Registers and flags that each round computes anew before it uses them: what they hold between two rounds does not
+    matter, and they are the last round's at the end."""
+    streams: tuple[Stream, ...]
+    apart: tuple[tuple[int, int], ...]
+    """Pairs of streams that must not meet, by their numbers; looked at each time."""
+    trips: Trips
+
+    @property
+    def kind(self) -> Kind:
+        """What it is called."""
+        stores = [stream for stream in self.streams if stream.is_store]
+        if not self.streams:
+            return "registers"
+        if not stores:
+            return "reduction"
+        if all(MEMORY not in symbols(stream.value) for stream in stores):
+            return "fill"
+        loads = {byte.sexpr() for stream in self.streams if not stream.is_store for byte in stream.loaded()}
+        return "copy" if all(byte.sexpr() in loads for stream in stores for byte in stream.bytes_) else "map"
+
+    def rounds(self, words: Mapping[str, int]) -> int:
+        """How many rounds from this state may run in any order, each of them going back to the first instruction.
+
+        `words`: the registers at the first instruction. After so many rounds the state is that at the first
+        instruction again. 0 where the state is not what was assumed.
+        """
+        most = self.trips.rounds(words)
+        for name, counting in self.inductions.items():
+            if counting.width == 32:
+                low = words[name]
+                if low > LOW:
+                    return 0
+                room = LOW - low if counting.step > 0 else low
+                most = min(most, room // abs(counting.step))
+        for one, other in self.apart:
+            most = min(most, self.streams[one].rounds_apart(self.streams[other], words, most))
+        return most
+
+    def after(self, words: Mapping[str, int], n_rounds: int) -> dict[str, int]:
+        """The counting registers after so many rounds."""
+        return {name: (words[name] + one.step * n_rounds) % (1 << 64) for name, one in self.inductions.items()}
+
+
+def loop_of(code: bytes) -> Loop:
+    """What `code` does as a loop. Raises BadCode; Unsupported with the reason where its rounds have an order."""
+    one_round = meaning(code)
+    words = {name: z3.simplify(one_round.after.words[name]) for name in (*REGISTERS, *HALVES)}
+    flags = {name: z3.simplify(one_round.after.flags[name]) for name in FLAGS}
+    goes_on = z3.simplify(one_round.after.next)
+    back = z3.simplify(goes_on == BASE)
+    if z3.is_false(back):
+        raise Unsupported("It is no loop: its last instruction does not go back to its first")
+    if z3.is_true(back):
+        raise Unsupported("It has no end: its last instruction always goes back to its first")
+    before = {**one_round.before.words, **one_round.before.flags}
+    after = {**words, **flags}
+    fixed = {name for name, term in after.items() if term.eq(before[name])}
+    inductions = {
+        name: found
+        for name in (*REGISTERS, *HALVES)
+        if name not in fixed and (found := _induction(before[name], words[name])) is not None
+    }
+    counting = Counting(
+        {name: one.step for name, one in inductions.items()},
+        frozenset(name for name, one in inductions.items() if one.width == 32),
+        fixed,
+    )
+    memory = streams_of(one_round, counting)
+    used = _uses(after, {**memory.terms, "next": back})
+    folds: dict[str, Fold] = {}
+    fresh = set()
+    for name, term in after.items():
+        if name in fixed or name in inductions:
+            continue
+        users = used.get(name, set())
+        if not users:
+            fresh.add(name)
+            continue
+        # What is computed of it and never used does not matter: the next round computes it anew.
+        others = {user for user in users - {name} if user not in after or used.get(user)}
+        if others or name not in words:
+            raise Unsupported(f"A round needs {name} as the round before it left it")
+        folds[name] = _fold(name, before[name], term)
+    for fold in folds.values():
+        if symbols(fold.operand) & (folds.keys() | fresh):
+            raise Unsupported("What is folded depends on what was folded before")
+    _show(counting, words)
+    trips = trips_of(back, counting)
+    return Loop(code, one_round, inductions, folds, frozenset(fresh), memory.streams, memory.apart, trips)
+
+
+def _induction(before: Term, after: Term) -> Induction | None:
+    step = z3.simplify(after - before)
+    if z3.is_bv_value(step):
+        return Induction(step.as_signed_long(), 64)
+    low = z3.simplify(z3.Extract(31, 0, after) - z3.Extract(31, 0, before))
+    high = z3.simplify(z3.Extract(63, 32, after))
+    if z3.is_bv_value(low) and low.as_long() and z3.is_bv_value(high) and high.as_long() == 0:
+        return Induction(low.as_signed_long(), 32)
+    return None
+
+
+def _uses(after: Mapping[str, Term], others: Mapping[str, Term]) -> dict[str, set[str]]:
+    """Which terms need each register or flag of before."""
+    used: dict[str, set[str]] = {}
+    for user, term in (*after.items(), *others.items()):
+        for name in symbols(term):
+            if name != user or not term.eq(_symbol(term, name)):
+                used.setdefault(name, set()).add(user)
+    return used
+
+
+def _symbol(term: Term, name: str) -> Term:
+    return z3.Const(name, term.sort())
+
+
+def _folds(width: int) -> tuple[tuple[str, int, Any], ...]:
+    """Operation, the word that changes nothing, and what it does."""
+    top = 1 << (width - 1)
+    return (
+        ("sumall", 0, lambda a, b: a + b),
+        ("xorall", 0, lambda a, b: a ^ b),
+        ("orall", 0, lambda a, b: a | b),
+        ("andall", 2 * top - 1, lambda a, b: a & b),
+        ("minuall", 2 * top - 1, lambda a, b: z3.If(z3.ULT(b, a), b, a)),
+        ("maxuall", 0, lambda a, b: z3.If(z3.ULT(a, b), b, a)),
+        ("minsall", top - 1, lambda a, b: z3.If(b < a, b, a)),
+        ("maxsall", top, lambda a, b: z3.If(a < b, b, a)),
+    )
+
+
+def _fold(name: str, before: Term, after: Term) -> Fold:
+    for width in (64, 32):
+        held = before if width == 64 else z3.Extract(31, 0, before)
+        for operation, neutral, combine in _folds(width):
+            operand = replaced(after, {before: z3.BitVecVal(neutral, 64)})
+            operand = operand if width == 64 else z3.simplify(z3.Extract(31, 0, operand))
+            combined = combine(held, operand)
+            whole = combined if width == 64 else z3.ZeroExt(32, combined)
+            if is_proved(after == whole):
+                return Fold(operation, width, neutral, operand)
+    raise Unsupported(f"What becomes of {name} in a round depends on the rounds before it, and no fold is known for it")
+
+
+def _show(counting: Counting, after: Mapping[str, Term]) -> None:
+    """That a round takes the state of round i to that of round i + 1, within the limits that are looked at."""
+    lane = z3.BitVec(LANE, 64)
+    at = advanced(counting.steps, lane)
+    for name, step in counting.steps.items():
+        then = z3.BitVec(name, 64) + step * (lane + 1)
+        assumed = z3.And(*within(counting.steps, counting.narrow & {name}, lane))
+        if not is_proved(z3.Implies(assumed, replaced(after[name], at) == then)):
+            raise Unsupported(f"It could not be shown that {name} counts by {step}")

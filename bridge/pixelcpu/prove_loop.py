@@ -1,0 +1,128 @@
+"""All of a loop in one question: its round is proved, its rounds are shown to need no order, its kernel is made.
+
+What is told has no z3 terms in it, so that it can leave the process that proves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import z3
+
+from bridge.pixelcpu.errors import Unsupported
+from bridge.pixelcpu.loop_kernel import kernel_of
+from bridge.pixelcpu.loops import Loop, loop_of
+from bridge.pixelcpu.microcode import Program
+from bridge.pixelcpu.prove import TIME_LIMIT_S, Attempt, prove
+
+_TERM_TEXT_CHARS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class StreamText:
+    """A stream in words."""
+
+    address: str
+    """Of its lowest byte in the first round, over the registers."""
+    size: int
+    stride: int
+    is_store: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LoopText:
+    """A loop in words."""
+
+    kind: str
+    counting: Mapping[str, int]
+    """By how much each register counts in a round."""
+    folds: Mapping[str, str]
+    """By register: operation and width, as microcode calls them (`sumall.64`)."""
+    fresh: tuple[str, ...]
+    streams: tuple[StreamText, ...]
+    apart: tuple[tuple[int, int], ...]
+    """Pairs of streams that are looked at before each run: they must not meet."""
+    distance: str
+    step: int
+    """`distance` / `step` rounds go back, rounded down, if the first one does."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoopAttempt:
+    """What became of a loop."""
+
+    attempt: Attempt
+    """Its round."""
+    loop: LoopText | None
+    rounds: Program | None
+    """The kernel: round i in lane i."""
+    reason: str
+    """Why there is no kernel; empty where there is one."""
+
+
+def prove_loop(code: bytes, time_limit_s: float = TIME_LIMIT_S) -> LoopAttempt:
+    """Translate, prove, and make a kernel. Raises BadCode; what cannot be is told."""
+    attempt = prove(code, time_limit_s)
+    if attempt.translation is None or attempt.proof.status != "proved":
+        return LoopAttempt(attempt, None, None, attempt.proof.reason)
+    try:
+        loop = loop_of(code)
+    except Unsupported as error:
+        return LoopAttempt(attempt, None, None, str(error))
+    told = _told(loop)
+    try:
+        kernel = kernel_of(loop, attempt.translation)
+    except Unsupported as error:
+        return LoopAttempt(attempt, told, None, str(error))
+    return LoopAttempt(attempt, told, kernel.rounds, "")
+
+
+def _told(loop: Loop) -> LoopText:
+    return LoopText(
+        loop.kind,
+        {name: one.step for name, one in loop.inductions.items()},
+        {name: f"{fold.operation}.{fold.width}" for name, fold in loop.folds.items()},
+        tuple(sorted(loop.fresh)),
+        tuple(
+            StreamText(term_text(z3.simplify(one.base + one.first)), one.size, one.stride, one.is_store)
+            for one in loop.streams
+        ),
+        loop.apart,
+        term_text(loop.trips.distance),
+        loop.trips.step,
+    )
+
+
+def term_text(term: Any) -> str:
+    """A z3 word for people: `rdi + rcx*4 - 4`; cut where it is long."""
+    text = _text(term)
+    return text if len(text) <= _TERM_TEXT_CHARS else text[: _TERM_TEXT_CHARS - 2] + " …"
+
+
+def _text(term: Any) -> str:
+    if z3.is_bv_value(term):
+        return str(term.as_signed_long())
+    if z3.is_const(term):
+        return str(term)
+    kind, parts = term.decl().kind(), term.children()
+    if kind == z3.Z3_OP_BADD:
+        constants = [part for part in parts if z3.is_bv_value(part)]
+        texts = [_text(part) for part in (*(part for part in parts if not z3.is_bv_value(part)), *constants)]
+        return texts[0] + "".join(f" - {text[1:]}" if text.startswith("-") else f" + {text}" for text in texts[1:])
+    if kind == z3.Z3_OP_BMUL and z3.is_bv_value(parts[0]) and len(parts) == 2:
+        factor = parts[0].as_signed_long()
+        return f"-{_text(parts[1])}" if factor == -1 else f"{_text(parts[1])}*{factor}"
+    if kind == z3.Z3_OP_ZERO_EXT:
+        return _text(parts[0])
+    if kind == z3.Z3_OP_EXTRACT and term.params()[1] == 0 and z3.is_const(parts[0]):
+        return f"{parts[0]}.{term.size()}"
+    if kind == z3.Z3_OP_CONCAT and len(parts) == 2 and z3.is_bv_value(parts[1]) and parts[1].as_long() == 0:
+        low = parts[1].size()
+        inner = parts[0]
+        if inner.decl().kind() == z3.Z3_OP_EXTRACT and inner.params()[1] == 0:
+            return f"{_text(inner.arg(0))}*{1 << low}"
+    if kind == z3.Z3_OP_CONCAT and z3.is_bv_value(parts[0]) and parts[0].as_long() == 0 and len(parts) == 2:
+        return _text(parts[1])
+    return " ".join(str(term).split())

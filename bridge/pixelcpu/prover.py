@@ -1,0 +1,155 @@
+"""Proofs from a process of their own: a solver that is stuck, or code that crashes a library, costs a process alone.
+
+Nothing here imports z3, pyvex or Unicorn.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import selectors
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from bridge.pixelcpu.errors import PixelError, WorkerLost
+from bridge.pixelcpu.prover_child import LENGTH, write_frame
+
+if TYPE_CHECKING:
+    from bridge.pixelcpu.differential import Record
+    from bridge.pixelcpu.microcode import Program
+    from bridge.pixelcpu.prove import Attempt, Proof
+    from bridge.pixelcpu.prove_loop import LoopAttempt
+    from bridge.pixelcpu.synthesis import Improved
+    from bridge.pixelcpu.translation import Translation
+
+TIME_LIMIT_S = 10.0
+"""The solver's, unless told otherwise."""
+IMPROVE_S = 2.0
+_MORE_S = 10.0
+"""What lifting, comparing and a busy host may take beyond that, before the process is ended."""
+_START_S = 60.0
+_ROOT = Path(__file__).resolve().parents[2]
+
+
+class Prover:
+    """Asks a process of its own, started with the first question and anew after it was lost. Thread-safe: in turns."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def prove(self, code: bytes, time_limit_s: float = TIME_LIMIT_S) -> Attempt:
+        """Translate x86 code and prove the translation. Raises BadCode, WorkerLost."""
+        attempt: Attempt = self._ask(time_limit_s, "prove", code, time_limit_s)
+        return attempt
+
+    def prove_equal(self, code: bytes, translation: Translation, time_limit_s: float = TIME_LIMIT_S) -> Proof:
+        """Prove that a translation does what `code` does. Raises BadCode, WorkerLost."""
+        proof: Proof = self._ask(time_limit_s, "prove_equal", code, translation, time_limit_s)
+        return proof
+
+    def prove_loop(self, code: bytes, time_limit_s: float = TIME_LIMIT_S) -> LoopAttempt:
+        """Translate and prove a loop's round, and show what it is over all rounds. Raises BadCode, WorkerLost."""
+        attempt: LoopAttempt = self._ask(2 * time_limit_s, "prove_loop", code, time_limit_s)
+        return attempt
+
+    def check_equal(self, first: Program, second: Program, time_limit_s: float = TIME_LIMIT_S) -> Proof:
+        """Prove that two programs do the same. Raises WorkerLost."""
+        proof: Proof = self._ask(time_limit_s, "check_equal", first, second, time_limit_s)
+        return proof
+
+    def run(self, code: bytes, translation: Translation, n_states: int = 10_000, seed: int = 1) -> Record:
+        """Compare a translation with Unicorn on random states. Raises UnicornFailed, BadCode, WorkerLost."""
+        record: Record = self._ask(TIME_LIMIT_S, "run", code, translation, n_states, seed)
+        return record
+
+    def improve(self, code: bytes, translation: Translation, time_limit_s: float = IMPROVE_S) -> Improved:
+        """The cheapest translation that is found and proved in time. Raises BadCode, WorkerLost."""
+        improved: Improved = self._ask(time_limit_s, "improve", code, translation, time_limit_s)
+        return improved
+
+    def close(self) -> None:
+        """End the process."""
+        with self._lock:
+            self._end()
+
+    def __enter__(self) -> Prover:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _ask(self, time_limit_s: float, name: str, *arguments: object) -> Any:
+        with self._lock:
+            if self._process is None or self._process.poll() is not None:
+                self._end()
+                self._process = self._started()
+                self._answer("ready", (), _START_S)
+            found = self._answer(name, arguments, time_limit_s + _MORE_S)
+        if isinstance(found, PixelError):
+            raise found
+        if isinstance(found, Exception):
+            raise WorkerLost(f"The process that proves failed on it ({type(found).__name__}: {found}).")
+        return found
+
+    def _started(self) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [sys.executable, "-P", "-c", "from bridge.pixelcpu.prover_child import main; main()"],
+            cwd=_ROOT,
+            env=_environment(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+
+    def _answer(self, name: str, arguments: tuple[object, ...], limit_s: float) -> Any:
+        process = self._process
+        assert process is not None
+        assert process.stdin is not None
+        assert process.stdout is not None
+        deadline = monotonic() + limit_s
+        try:
+            write_frame(process.stdin, (name, arguments))
+            size = LENGTH.unpack(_read(process, LENGTH.size, deadline))[0]
+            return pickle.loads(_read(process, size, deadline))  # noqa: S301 - from our own child
+        except TimeoutError:
+            self._end()
+            raise WorkerLost(f"The process that proves gave no answer in {limit_s:g} s and was ended.") from None
+        except (OSError, EOFError):
+            self._end()
+            raise WorkerLost(f"The process that proves ended with {process.returncode} on it.") from None
+
+    def _end(self) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.kill()
+        process.wait()
+        for stream in (process.stdin, process.stdout):
+            if stream is not None:
+                with contextlib.suppress(OSError):
+                    stream.close()
+
+
+def _environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(_ROOT)}
+
+
+def _read(process: subprocess.Popen[bytes], n_bytes: int, deadline: float) -> bytes:
+    """Exactly `n_bytes`. Raises TimeoutError, EOFError."""
+    assert process.stdout is not None
+    pieces = bytearray()
+    with selectors.DefaultSelector() as selector:
+        selector.register(process.stdout, selectors.EVENT_READ)
+        while len(pieces) < n_bytes:
+            if not selector.select(max(0.0, deadline - monotonic())):
+                raise TimeoutError
+            piece = os.read(process.stdout.fileno(), min(1 << 16, n_bytes - len(pieces)))
+            if not piece:
+                raise EOFError
+            pieces += piece
+    return bytes(pieces)
