@@ -58,8 +58,8 @@ class VmCoreInfo:
 
 
 def parse_vmcoreinfo(text: str) -> VmCoreInfo:
-    """Understand a note. Lines that make no sense are left out; a note without a release or phys_base raises
-    NoKernelFound.
+    """Understand a note. Lines that make no sense are left out; a note without a release, phys_base or KERNELOFFSET
+    raises NoKernelFound.
     """
     symbols: dict[str, int] = {}
     numbers: dict[str, int] = {}
@@ -81,12 +81,16 @@ def parse_vmcoreinfo(text: str) -> VmCoreInfo:
             numbers[match["name"] if kind == "NUMBER" else f"{kind}({match['name']})"] = number
     if "OSRELEASE" not in keys or "phys_base" not in numbers:
         raise NoKernelFound("A note that looks like VMCOREINFO has no OSRELEASE or no NUMBER(phys_base).")
+    # The kernel writes its note line by line while it boots, and this line after all that is read here
+    # (arch_crash_save_vmcoreinfo, arch/x86/kernel/vmcore_info_64.c): without it, and its end, a kernel that was moved
+    # would be taken for one that was not.
+    kernel_offset = _number(keys.get("KERNELOFFSET", ""), 16)
+    if kernel_offset is None or f"\nKERNELOFFSET={keys['KERNELOFFSET']}\n" not in text:
+        raise NoKernelFound("A note that looks like VMCOREINFO is not whole: its KERNELOFFSET is missing.")
     build_id = keys.get("BUILD-ID", "").lower()
     if not re.fullmatch(r"[0-9a-f]{8,64}", build_id):
         build_id = ""
-    return VmCoreInfo(
-        text, keys["OSRELEASE"], build_id, symbols, numbers, _number(keys.get("KERNELOFFSET", "0"), 16) or 0
-    )
+    return VmCoreInfo(text, keys["OSRELEASE"], build_id, symbols, numbers, kernel_offset)
 
 
 def find_vmcoreinfo(reader: PhysicalReader, *, anywhere: bool = False) -> Iterator[VmCoreInfo]:

@@ -25,7 +25,9 @@ def test_ram_without_a_kernel(content: str) -> None:
     data = {
         "zeros": np.zeros(8 << 20, np.uint8),
         "random": rng.integers(0, 256, 8 << 20, np.uint8),
-        "text": np.frombuffer(b"OSRELEASE=6.1\nNUMBER(phys_base)=0\nLinux version 6.1.0 (" * (1 << 17), np.uint8),
+        "text": np.frombuffer(
+            b"OSRELEASE=6.1\nNUMBER(phys_base)=0\nKERNELOFFSET=0\nLinux version 6.1.0 (" * (1 << 17), np.uint8
+        ),
     }[content]
     with pytest.raises(NoKernelFound, match="No running Linux kernel"):
         find_kernel(PhysicalReader(HeldRam(data[: len(data) // 4096 * 4096])))
@@ -34,11 +36,11 @@ def test_ram_without_a_kernel(content: str) -> None:
 def test_what_a_guest_never_touched_is_not_allocated_by_the_search(tmp_path: Path) -> None:
     fd = os.memfd_create("a guest that boots")
     os.ftruncate(fd, 32 << 20)
-    os.pwrite(fd, b"OSRELEASE=6.1\nNUMBER(phys_base)=0\n", 3 << 20)
+    os.pwrite(fd, b"OSRELEASE=6.1\nNUMBER(phys_base)=0\nKERNELOFFSET=0\n", 3 << 20)
     os.pwrite(fd, b"Linux version 6.1.0 (", 9 << 20)
     with GuestRam(tmp_path, fd, 32 << 20, PhysicalMap.flat(32 << 20)) as ram:
         reader = PhysicalReader(ram)
-        assert note_texts(reader) == {"OSRELEASE=6.1\nNUMBER(phys_base)=0\n"}
+        assert note_texts(reader) == {"OSRELEASE=6.1\nNUMBER(phys_base)=0\nKERNELOFFSET=0\n"}
         with pytest.raises(NoKernelFound, match=r"the note of 6\.1 leads nowhere"):
             find_kernel(reader)
         assert ram.allocated_extents() == [(3 << 20, 4096), (9 << 20, 4096)]

@@ -187,6 +187,16 @@ def test_notes_are_understood() -> None:
             parse_vmcoreinfo(text)
 
 
+def test_a_note_that_is_being_written_is_none_yet() -> None:
+    """A kernel writes it line by line while it boots; where it was moved to stands near the end."""
+    whole = NOTE.index("KERNELOFFSET=1e000000\n") + len("KERNELOFFSET=1e000000\n")
+    for n in range(whole):
+        with pytest.raises(NoKernelFound):
+            parse_vmcoreinfo(NOTE[:n])
+    for n in range(whole, len(NOTE)):
+        assert parse_vmcoreinfo(NOTE[:n]).kernel_offset == 0x1E000000
+
+
 def test_notes_are_found_once_each(memory: np.ndarray) -> None:
     reader = PhysicalReader(HeldRam(memory))
 

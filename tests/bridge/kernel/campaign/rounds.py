@@ -386,7 +386,7 @@ _CORE_BYTES = 8 << 20
 def _signatures(kernel: Kernel) -> list[bytes]:
     """What kernels are recognised by, and what leads on from there."""
     found = [
-        b"OSRELEASE=6.1\n", b"OSRELEASE=6.1\nNUMBER(phys_base)=0\n\0", b"Linux version 6.1.0 (",
+        b"OSRELEASE=6.1\n", b"OSRELEASE=6.1\nNUMBER(phys_base)=0\nKERNELOFFSET=0\n\0", b"Linux version 6.1.0 (",
         b"".join(b"%d\0" % digit for digit in range(10)), (4096).to_bytes(4, "little"), b"\1", b"\x81\1a",
     ]  # fmt: skip
     tokens = b"".join(b"%c\0" % max(code, 1) for code in range(256))
