@@ -36,8 +36,11 @@ static void take_wishes(void)
         .parts = from->parts, .policy = from->policy, .sample_ns = from->sample_ns,
         .first_virtual = from->first_virtual, .last_virtual = from->last_virtual,
         .address_space = from->address_space, .one_of = from->one_of ? from->one_of : 1};
+    if (from->kernels_on)
+        now.parts |= GB_KERNELS;
     wanted = now;
     take_ram_ranges();
+    kernels_take();
 }
 
 static ON_VCPU(on_vcpu);

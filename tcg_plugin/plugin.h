@@ -33,9 +33,12 @@ struct shared {
     struct gb_touch *touches;
     struct gb_touch *hits;
     struct gb_record *rings;
+    struct gb_kernel *kernels;
+    struct gb_kernel_told *kernels_told;
+    const uint8_t *kernel_code;
     const uint8_t *ram; /* the guest's, to read */
     /* Copies of what the header says: it is not asked twice. */
-    uint64_t block_count, code_bytes, sample_count, hit_count, ring_records, pages;
+    uint64_t block_count, code_bytes, sample_count, hit_count, ring_records, pages, kernel_code_bytes;
     uint32_t vcpus, ram_ranges;
     struct gb_ram_range ranges[GB_MAX_RAM_RANGES];
 };
@@ -68,7 +71,8 @@ struct vcpu {
     clockid_t clock; /* of its thread's processor time; 0: not known */
     uint64_t ran_ns; /* that, at the last sample; the clerk's */
     struct qemu_plugin_register *registers[18]; /* as in gdb's amd64 order: rax … r15, rip, eflags */
-    struct qemu_plugin_register *cr3;
+    struct qemu_plugin_register *cr3, *cr4, *cs;
+    struct qemu_plugin_register *vectors[16]; /* xmm0 … */
     GByteArray *scratch;
 } __attribute__((aligned(LINE_BYTES)));
 
@@ -107,6 +111,7 @@ extern struct qemu_plugin_scoreboard *count_board, *state_board;
 bool shared_open(const char *path, const char *ram_path); /* says on stderr what is wrong */
 void take_ram_ranges(void);
 uint64_t ram_page_of_host(const void *host); /* the byte's offset in the RAM file; GB_NONE: not in it */
+uint8_t *host_ram_base(void); /* where QEMU itself has the RAM file; NULL: not known (yet) */
 uint64_t physical_of_offset(uint64_t offset);
 uint64_t offset_of_physical(uint64_t physical); /* GB_NONE: not in RAM */
 uint64_t task_of(unsigned int vcpu);
@@ -155,8 +160,14 @@ uint64_t register_of(struct vcpu *v, struct qemu_plugin_register *which);
 uint64_t stack_now(void); /* rsp of the vCPU whose code is translated; 0: not known */
 uint64_t physical_beside(const struct vcpu *v, uint64_t near, uint64_t near_physical, uint64_t address);
 void note_space(struct vcpu *v, uint64_t cr3);
+extern const uint8_t gdb_register[16]; /* gdb's number of each general register, in the order of machine code */
+uint64_t physical_now(uint64_t address); /* of the vCPU whose code is translated; GB_NONE: not known */
 enum mapping { MAPPING_STAYS, MAPPING_CHANGES, SPACE_CHANGES };
 enum mapping mapping_of(const uint8_t *bytes, size_t size, unsigned int *source);
+
+/* kernels.c */
+void kernels_take(void);
+void kernels_translated(struct qemu_plugin_tb *tb, uint32_t block);
 
 /* ring.c */
 struct gb_record *record_begin(struct vcpu *v); /* NULL: it was dropped */

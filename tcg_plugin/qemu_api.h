@@ -38,7 +38,8 @@ struct qemu_plugin_tb;
 struct qemu_plugin_insn;
 struct qemu_plugin_scoreboard;
 struct qemu_plugin_hwaddr;
-struct qemu_plugin_register; /* opaque: handles of it are numbers in disguise */
+struct qemu_plugin_register; /* opaque: handles of it are numbers in disguise, with 7 from 0 on */
+#define NO_REGISTER ((struct qemu_plugin_register *)(intptr_t)-1)
 
 typedef struct {
     struct qemu_plugin_scoreboard *score;
@@ -168,6 +169,9 @@ GArray *qemu_plugin_get_registers(void);
 bool qemu_plugin_read_register(struct qemu_plugin_register *handle, GByteArray *to);
 #else
 int qemu_plugin_read_register(struct qemu_plugin_register *handle, GByteArray *to);
+#endif
+#if GLASSBOX_API >= 7
+bool qemu_plugin_write_register(struct qemu_plugin_register *handle, GByteArray *from);
 #endif
 GByteArray *g_byte_array_new(void);
 GByteArray *g_byte_array_set_size(GByteArray *array, unsigned int length);

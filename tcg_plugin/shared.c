@@ -23,6 +23,8 @@ _Static_assert(sizeof(struct gb_block) == 64, "block");
 _Static_assert(sizeof(struct gb_sample) == 32, "sample");
 _Static_assert(sizeof(struct gb_touch) == 64, "touch");
 _Static_assert(sizeof(struct gb_record) == 64, "record");
+_Static_assert(sizeof(struct gb_kernel) == 1024, "kernel");
+_Static_assert(sizeof(struct gb_kernel_told) == 256, "what became of a kernel");
 
 #define SIDES (sizeof(struct gb_header) + sizeof(struct gb_reader_side) + sizeof(struct gb_plugin_side))
 
@@ -123,8 +125,13 @@ bool shared_open(const char *path, const char *ram_path)
     shared.touches = part(base, told.touches, sizeof(struct gb_touch), 2 * told.pages, total, "touches");
     shared.hits = part(base, told.hits, sizeof(struct gb_touch), 1, total, "hits");
     shared.rings = part(base, told.rings, sizeof(struct gb_record), vcpu_count * told.ring_records, total, "rings");
+    shared.kernels = part(base, told.kernels, sizeof(struct gb_kernel), GB_MAX_KERNELS, total, "kernels");
+    shared.kernels_told =
+        part(base, told.kernels_told, sizeof(struct gb_kernel_told), GB_MAX_KERNELS, total, "kernels told");
+    shared.kernel_code = part(base, told.kernel_code, 1, 1, total, "kernel code");
     if (!shared.blocks || !shared.code || !shared.counts || !shared.samples || !shared.heat || !shared.watched ||
-        !shared.touches || !shared.hits || !shared.rings)
+        !shared.touches || !shared.hits || !shared.rings || !shared.kernels || !shared.kernels_told ||
+        !shared.kernel_code)
         return false;
     shared.ram = map_file(ram_path, O_RDONLY, PROT_READ, &ram_bytes, &ram_status);
     if (!shared.ram)
@@ -140,6 +147,7 @@ bool shared_open(const char *path, const char *ram_path)
     shared.hit_count = told.hits.count;
     shared.ring_records = told.ring_records;
     shared.pages = told.pages;
+    shared.kernel_code_bytes = told.kernel_code.count;
     shared.vcpus = told.vcpus;
     return true;
 }
@@ -177,6 +185,13 @@ static void find_host_ram(void)
     }
     if (maps)
         fclose(maps);
+}
+
+uint8_t *host_ram_base(void)
+{
+    if (!__atomic_load_n(&host_ram, __ATOMIC_ACQUIRE))
+        find_host_ram();
+    return host_ram_bytes >> GB_PAGE_SHIFT == shared.pages ? (uint8_t *)(uintptr_t)host_ram : NULL;
 }
 
 uint64_t ram_page_of_host(const void *host)

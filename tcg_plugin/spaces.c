@@ -6,6 +6,7 @@
  * mov to CR0, CR3 or CR4, invlpg, invpcid, rsm, and those of virtualisation. They are called back before they run, and
  * none of them accesses memory by the translations that it changes.
  */
+#include <stdio.h>
 #include <string.h>
 
 #include "plugin.h"
@@ -13,6 +14,7 @@
 #define CR3_ADDRESS UINT64_C(0x000ffffffffff000) /* without PCID, flags and bit 63, "keep the TLB" */
 #define ENTRY_PRESENT 1
 #define ENTRY_LARGE 0x80
+#define CR4_LA57 (UINT64_C(1) << 12)
 
 static bool is_prefix(uint8_t byte)
 {
@@ -55,7 +57,7 @@ enum mapping mapping_of(const uint8_t *bytes, size_t size, unsigned int *source)
 uint64_t register_of(struct vcpu *v, struct qemu_plugin_register *which)
 {
     uint64_t value = 0;
-    if (!which)
+    if (which == NO_REGISTER)
         return 0;
     g_byte_array_set_size(v->scratch, 0);
     qemu_plugin_read_register(which, v->scratch);
@@ -63,17 +65,23 @@ uint64_t register_of(struct vcpu *v, struct qemu_plugin_register *which)
     return value;
 }
 
+/* A register of the vCPU whose code is translated: whose thread it is nobody tells, and handles are the same for all. */
+static uint64_t register_now(struct qemu_plugin_register *which)
+{
+    static __thread GByteArray *scratch;
+    uint64_t value = 0;
+    if (which == NO_REGISTER || !(scratch = scratch ? scratch : g_byte_array_new()))
+        return 0;
+    g_byte_array_set_size(scratch, 0);
+    qemu_plugin_read_register(which, scratch);
+    memcpy(&value, scratch->data, scratch->len < sizeof value ? scratch->len : sizeof value);
+    return value;
+}
+
 uint64_t stack_now(void)
 {
     const struct vcpu *any = __atomic_load_n(&vcpus[0], __ATOMIC_ACQUIRE);
-    static __thread GByteArray *scratch; /* whose thread it is nobody tells */
-    uint64_t value = 0;
-    if (!any || !any->registers[7] || !(scratch = scratch ? scratch : g_byte_array_new()))
-        return 0;
-    g_byte_array_set_size(scratch, 0);
-    qemu_plugin_read_register(any->registers[7], scratch);
-    memcpy(&value, scratch->data, scratch->len < sizeof value ? scratch->len : sizeof value);
-    return value;
+    return any ? register_now(any->registers[7]) : 0;
 }
 
 /* Where the page tables at `root` have an address; GB_NONE: nowhere, or not in RAM. SDM, volume 3, chapter 4. */
@@ -93,6 +101,13 @@ static uint64_t walk(uint64_t root, unsigned int levels, uint64_t address)
             return (entry & CR3_ADDRESS & ~below) | (address & below);
         table = entry & CR3_ADDRESS;
     }
+}
+
+uint64_t physical_now(uint64_t address)
+{
+    const struct vcpu *any = __atomic_load_n(&vcpus[0], __ATOMIC_ACQUIRE);
+    uint64_t root = any ? register_now(any->cr3) & CR3_ADDRESS : 0;
+    return root ? walk(root, register_now(any->cr4) & CR4_LA57 ? 5 : 4, address) : GB_NONE;
 }
 
 /* Where `address` lies, of 64-bit code; GB_NONE where the page tables do not say of `near` what QEMU says: the vCPU may
@@ -122,16 +137,16 @@ void on_mapping_change(unsigned int vcpu, void *nothing)
         forget_pages(vcpus[vcpu]);
 }
 
+/* gdb's order is rax, rbx, rcx, rdx, rsi, rdi, rbp, rsp, r8 …; that of machine code is rax, rcx, rdx, rbx, rsp … */
+const uint8_t gdb_register[16] = {0, 2, 3, 1, 7, 6, 4, 5, 8, 9, 10, 11, 12, 13, 14, 15};
+
 void on_space_change(unsigned int vcpu, void *register_number)
 {
     if (vcpu >= shared.vcpus || !vcpus[vcpu])
         return;
     struct vcpu *v = vcpus[vcpu];
-    /* gdb's order is rax, rbx, rcx, rdx, rsi, rdi, rbp, rsp, r8 …; the instruction's is rax, rcx, rdx, rbx, rsp … */
-    static const uint8_t order[8] = {0, 2, 3, 1, 7, 6, 4, 5};
-    unsigned int number = (unsigned int)(uintptr_t)register_number;
     forget_pages(v);
-    note_space(v, register_of(v, v->registers[number < 8 ? order[number] : number]));
+    note_space(v, register_of(v, v->registers[gdb_register[(uintptr_t)register_number & 15]]));
 }
 
 static const char *const NAMES[18] = {"rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "rsp", "r8",
@@ -142,6 +157,11 @@ void spaces_prepare(struct vcpu *v)
 {
     GArray *all = qemu_plugin_get_registers();
     v->scratch = g_byte_array_new();
+    v->cr3 = v->cr4 = v->cs = NO_REGISTER;
+    for (size_t n = 0; n < sizeof v->registers / sizeof *v->registers; n++)
+        v->registers[n] = NO_REGISTER;
+    for (size_t n = 0; n < sizeof v->vectors / sizeof *v->vectors; n++)
+        v->vectors[n] = NO_REGISTER;
     if (!all)
         return;
     /* Descriptions have grown at their end (QEMU 11.1: 32 bytes): the array itself knows how far apart they are. */
@@ -154,6 +174,14 @@ void spaces_prepare(struct vcpu *v)
                 v->registers[name] = told.handle;
         if (!strcmp(told.name, "cr3"))
             v->cr3 = told.handle;
+        if (!strcmp(told.name, "cr4"))
+            v->cr4 = told.handle;
+        if (!strcmp(told.name, "cs"))
+            v->cs = told.handle;
+        unsigned int vector;
+        char more;
+        if (sscanf(told.name, "xmm%u%c", &vector, &more) == 1 && vector < 16)
+            v->vectors[vector] = told.handle;
     }
     g_array_free(all, 1);
 }

@@ -16,7 +16,7 @@
 #include <stdint.h>
 
 #define GB_MAGIC 0x3145434152544247 /* the bytes "GBTRACE1" */
-#define GB_VERSION 1
+#define GB_VERSION 2
 #define GB_MAX_VCPUS 64
 #define GB_MAX_RAM_RANGES 8
 #define GB_PAGE_SHIFT 12
@@ -34,6 +34,7 @@
 #define GB_TRACE_STORES 128
 #define GB_TRACE_REGISTERS 256 /* records of the general registers behind each block's record */
 #define GB_TRACES 496          /* any of the records in rings */
+#define GB_KERNELS 512         /* loops are done by the kernels of the table, where no accesses are watched */
 
 /* What a full ring does. */
 #define GB_DROP 0      /* new records are dropped and counted */
@@ -58,6 +59,37 @@
 #define GB_FLAG_WIDE 4     /* 16 bytes; `value` is the lower half */
 #define GB_FLAG_LOST 8     /* records were dropped before this one */
 #define GB_FLAG_STORE 16   /* of touches: it is a store */
+
+/* Kernels: native code that does rounds of a loop, in place of QEMU. */
+#define GB_MAX_KERNELS 64
+#define GB_KERNEL_STREAMS 16  /* runs of addresses that a kernel loads or stores */
+#define GB_KERNEL_ACCESSES 32 /* loads and stores of a kernel's one round */
+#define GB_KERNEL_CODE 512    /* bytes of x86 */
+#define GB_KERNEL_STATE 33    /* words of its state: 32 registers of the Pixel CPU, flags */
+#define GB_KERNEL_VERIFY 1    /* a flag: its results are compared with QEMU's, and not used */
+
+/* What became of a kernel. */
+#define GB_KERNEL_NONE 0
+#define GB_KERNEL_LIVE 1
+#define GB_KERNEL_BAD 2   /* its entry cannot be */
+#define GB_KERNEL_WRONG 3 /* it differed from QEMU, and is used no more */
+
+/* Why a kernel was not run, as often as `declined` says. */
+#define GB_DECLINED_FEW 0      /* too few rounds to be worth it */
+#define GB_DECLINED_MEASURING 1 /* it is measured what QEMU takes */
+#define GB_DECLINED_SLOW 2     /* QEMU is as fast */
+#define GB_DECLINED_MODE 3     /* not 64-bit code */
+#define GB_DECLINED_CHANGED 4  /* the code behind its first page is another now */
+#define GB_DECLINED_SPACE 5    /* the page tables are not those that QEMU uses */
+#define GB_DECLINED_ABSENT 6   /* a page is not present, or was not accessed yet */
+#define GB_DECLINED_RIGHTS 7   /* a page may not be read or written, or was not written yet */
+#define GB_DECLINED_DEVICE 8   /* what is there is not RAM */
+#define GB_DECLINED_CODE 9     /* it would store where translated code is */
+#define GB_DECLINED_MEET 10    /* what it stores and what it touches besides is too close */
+#define GB_DECLINED_ACROSS 11  /* a round's access goes across the end of a page */
+#define GB_DECLINED_SMP 12     /* it stores, and other processors may look */
+#define GB_DECLINED_WATCHED 13 /* each access is watched now */
+#define GB_DECLINED_REASONS 14
 
 /* A part of the file: `count` entries from `offset` on. */
 struct gb_part {
@@ -91,7 +123,10 @@ struct gb_header {
     struct gb_part hits;    /* struct gb_touch, a ring: accesses to watched pages, of all vCPUs */
     struct gb_part rings;   /* struct gb_record [vcpus][ring_records] */
     uint64_t ring_records;  /* a power of two */
-    uint8_t reserved_2[832];
+    struct gb_part kernels; /* struct gb_kernel [GB_MAX_KERNELS], written by the reader */
+    struct gb_part kernels_told; /* struct gb_kernel_told [GB_MAX_KERNELS], written by the plugin */
+    struct gb_part kernel_code;  /* native code, written by the reader */
+    uint8_t reserved_2[784];
 };
 
 #define GB_WATCH_LOADS 1
@@ -114,7 +149,8 @@ struct gb_reader_side {
     uint64_t hit_tail;
     uint64_t ram_ranges; /* how many of `ram` hold; 0: nothing is known of where RAM lies */
     struct gb_ram_range ram[GB_MAX_RAM_RANGES];
-    uint8_t reserved[224];
+    uint64_t kernels_on; /* 1: loops are done by the kernels of the table, whatever is watched besides */
+    uint8_t reserved[216];
 };
 
 /* A ring's ends: of the plugin and of the reader, each on a cache line of its own. 192 bytes. */
@@ -219,6 +255,64 @@ struct gb_record {
     uint8_t vcpu;
     uint16_t reserved_1;
     uint32_t reserved_2;
+};
+
+/* Addresses that a kernel's rounds touch: `bytes` from one that the plan tells, `stride` more each round. 16 bytes. */
+struct gb_stream {
+    uint64_t stride; /* signed */
+    uint32_t bytes;
+    uint16_t group; /* streams of one group keep their distance, and never meet if they lie as their addresses say */
+    uint8_t stores;
+    uint8_t reserved_1;
+};
+
+/* A kernel, as the reader wants it; taken with the next request. `plan` and `run` are where these begin in its native
+ * code, which is at `native` in `kernel_code`, needs nothing else, and runs wherever it lies:
+ *     uint64_t plan(const uint64_t *state, uint64_t *addresses)
+ *         how many rounds from this state surely go back to the loop's first instruction, and each stream's address
+ *     uint64_t run(uint64_t *state, const uint64_t *windows, uint64_t rounds)
+ *         does so many rounds; a window an access: the address of its first byte, bytes, and where they are in memory
+ * The state's words 0 to 15 are rax, rcx, rdx, rbx, rsp, rbp, rsi, rdi, r8 … r15. 1024 bytes. */
+struct gb_kernel {
+    uint64_t id; /* 0: none; another one each time an entry is written */
+    uint64_t native;
+    uint64_t native_bytes;
+    uint32_t plan;
+    uint32_t run;
+    uint32_t flags;
+    uint32_t code_bytes;
+    uint32_t streams;
+    uint32_t accesses;
+    uint64_t reads;  /* a bit for each word of the state that it needs … */
+    uint64_t writes; /* … and changes: registers and halves of SSE registers */
+    uint8_t halves[32]; /* the word that is xmm0's lower half, its upper half, xmm1's …; 0: not used */
+    uint8_t access_stream[GB_KERNEL_ACCESSES];
+    struct gb_stream stream[GB_KERNEL_STREAMS];
+    uint8_t code[GB_KERNEL_CODE]; /* the loop's */
+    uint8_t reserved_1[128];
+};
+
+/* What became of it. 256 bytes. */
+struct gb_kernel_told {
+    uint64_t id;
+    uint32_t state; /* GB_KERNEL_NONE … */
+    uint32_t wrong_word; /* the state's, or 64 and more: a stream's */
+    uint64_t wrong_expected; /* by the kernel */
+    uint64_t wrong_found;    /* by QEMU */
+    uint64_t translations;   /* of blocks that begin with its loop */
+    uint64_t looks; /* how often it was considered … */
+    uint64_t calls; /* … and did rounds */
+    uint64_t rounds;
+    uint64_t ticks; /* of the time-stamp counter: of these calls, all included */
+    uint64_t round_ticks; /* 1/256 of one: that a round took under QEMU at least; 0: not known */
+    uint64_t call_ticks;  /* that a call takes besides its rounds */
+    uint64_t least_rounds; /* fewer are left to QEMU */
+    uint64_t longest_ticks; /* of a call */
+    uint64_t verified; /* calls whose results QEMU's equalled */
+    uint64_t verified_rounds;
+    uint64_t abandoned; /* calls of which it was never seen what QEMU made of them */
+    uint64_t declined[GB_DECLINED_REASONS];
+    uint64_t reserved_1[2];
 };
 
 #endif

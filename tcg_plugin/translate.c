@@ -46,6 +46,8 @@ ON_TRANSLATION(on_translation)
     if (parts & GB_SAMPLE)
         qemu_plugin_register_vcpu_tb_exec_inline_per_vcpu(
             tb, QEMU_PLUGIN_INLINE_STORE_U64, field(state_board, offsetof(struct inline_state, block)), index);
+    if (parts & GB_KERNELS)
+        kernels_translated(tb, index);
     bool records = wants_records_of(index, address);
     bool accesses = parts & (GB_HEAT | GB_WATCH) || (records && parts & (GB_TRACE_LOADS | GB_TRACE_STORES));
     if (!accesses && !records)

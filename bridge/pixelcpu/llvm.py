@@ -131,9 +131,9 @@ def _compiler() -> tuple[Any, Any]:
     return llvm.create_lljit_compiler(), machine
 
 
-def _compiled(text: str) -> Any:
-    """LLVM's text -> code that lives as long as what is returned, which tells the functions' addresses by name."""
-    compiler, machine = _compiler()
+def object_of(text: str) -> bytes:
+    """LLVM's text -> an object file with code for this processor."""
+    _, machine = _compiler()
     module = llvm.parse_assembly(text)
     module.verify()
     tuning = llvm.create_pipeline_tuning_options(speed_level=3)
@@ -141,5 +141,12 @@ def _compiled(text: str) -> Any:
     tuning.loop_interleaving = tuning.loop_unrolling = True
     builder = llvm.create_pass_builder(machine, tuning)
     builder.getModulePassManager().run(module, builder)
-    library = llvm.JITLibraryBuilder().add_object_img(machine.emit_object(module))
+    written: bytes = machine.emit_object(module)
+    return written
+
+
+def _compiled(text: str) -> Any:
+    """LLVM's text -> code that lives as long as what is returned, which tells the functions' addresses by name."""
+    compiler, _ = _compiler()
+    library = llvm.JITLibraryBuilder().add_object_img(object_of(text))
     return library.export_symbol("kernel").export_symbol("states").link(compiler, f"kernel{next(_numbers)}")

@@ -51,22 +51,24 @@ class _Fast:
     stride: int
 
 
-def kernel_text(program: Program, *, carried: bool) -> str:
+def kernel_text(program: Program, *, carried: bool, alone: bool = False) -> str:
     """LLVM's text of `kernel`, and of `states(states, windows, n)` that runs it over one lane for each of n states.
 
     `carried`: a lane goes on with the registers and flags of the lane before, as a loop's iterations do; otherwise each
-    begins with those that the run was given, and lanes are independent. Raises Unsupported.
+    begins with those that the run was given, and lanes are independent. `alone`: it calls nothing, not even what fills
+    and copies memory. Raises Unsupported.
     """
-    return _Writer(program, carried).written()
+    return _Writer(program, carried, alone).written()
 
 
 class _Writer:
-    def __init__(self, program: Program, carried: bool) -> None:
+    def __init__(self, program: Program, carried: bool, alone: bool) -> None:
         if carried and program.has_reductions:
             raise Unsupported("A reduction has no meaning where a lane goes on from the lane before")
         self.text = Text()
         self.algebra = LlvmAlgebra(self.text)
         self.carried = carried
+        self._attributes = " #0" if alone else ""
         self.cut: Parts = parts(program)
         self.accesses = [i for i in self.cut.body if i.row.kind in (Kind.LOAD, Kind.STORE)]
         self.reductions = [i for i in self.cut.tail if i.row.kind is Kind.REDUCE]
@@ -82,8 +84,10 @@ class _Writer:
         body = "\n".join(self.text.lines)
         declared = "\n".join(sorted(self.text.intrinsics))
         return (
-            f"define i64 @kernel(ptr noalias %state, ptr noalias %windows, i64 %lanes) {{\nentry:\n{body}\n}}\n"
+            f"define i64 @kernel(ptr noalias %state, ptr noalias %windows, i64 %lanes){self._attributes} {{\n"
+            f"entry:\n{body}\n}}\n"
             f"{_STATES}\n{declared}\n"
+            'attributes #0 = { nounwind "no-builtins" }\n'
             "!0 = distinct !{!0, !1}\n"
             '!1 = !{!"llvm.loop.parallel_accesses", !2}\n'
             "!2 = distinct !{}\n"

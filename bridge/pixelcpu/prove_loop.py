@@ -13,8 +13,10 @@ import z3
 
 from bridge.pixelcpu.errors import Unsupported
 from bridge.pixelcpu.loop_kernel import kernel_of
+from bridge.pixelcpu.loop_native import native_loop
 from bridge.pixelcpu.loops import Loop, loop_of
 from bridge.pixelcpu.microcode import Program
+from bridge.pixelcpu.native_loop import NativeLoop
 from bridge.pixelcpu.prove import TIME_LIMIT_S, Attempt, prove
 
 _TERM_TEXT_CHARS = 200
@@ -58,25 +60,31 @@ class LoopAttempt:
     loop: LoopText | None
     rounds: Program | None
     """The kernel: round i in lane i."""
+    native: NativeLoop | None
+    """The kernel as code for this host, as a machine's plugin takes it."""
     reason: str
-    """Why there is no kernel; empty where there is one."""
+    """Why there is no kernel, or none for a plugin; empty where there is one."""
 
 
 def prove_loop(code: bytes, time_limit_s: float = TIME_LIMIT_S) -> LoopAttempt:
     """Translate, prove, and make a kernel. Raises BadCode; what cannot be is told."""
     attempt = prove(code, time_limit_s)
     if attempt.translation is None or attempt.proof.status != "proved":
-        return LoopAttempt(attempt, None, None, attempt.proof.reason)
+        return LoopAttempt(attempt, None, None, None, attempt.proof.reason)
     try:
         loop = loop_of(code)
     except Unsupported as error:
-        return LoopAttempt(attempt, None, None, str(error))
+        return LoopAttempt(attempt, None, None, None, str(error))
     told = _told(loop)
     try:
         kernel = kernel_of(loop, attempt.translation)
     except Unsupported as error:
-        return LoopAttempt(attempt, told, None, str(error))
-    return LoopAttempt(attempt, told, kernel.rounds, "")
+        return LoopAttempt(attempt, told, None, None, str(error))
+    try:
+        native = native_loop(loop, kernel, attempt.translation)
+    except Unsupported as error:
+        return LoopAttempt(attempt, told, kernel.rounds, None, str(error))
+    return LoopAttempt(attempt, told, kernel.rounds, native, "")
 
 
 def _told(loop: Loop) -> LoopText:

@@ -96,29 +96,47 @@ class TraceSession:
 
         Raises TraceError where the plugin does not answer, MachineError where the machine does not.
         """
+        with self._lock:
+            self._write(wish)
+            switched = self._ask()
+            self.wish = wish
+            return switched
+
+    def take_over(self, *, on: bool) -> Switched:
+        """Have the plugin take the table of kernels as it is now, and use it or not; what is watched stays.
+
+        Raises as `set`.
+        """
+        with self._lock:
+            self._tell_ram()
+            self.memory.reader["kernels_on"] = int(on)
+            return self._ask()
+
+    def _ask(self) -> Switched:
+        """Have the plugin take what was written, and wait until it has; with the lock held."""
         began = time.perf_counter()
         if self.ended:
             raise TraceError(f"'{self._machine.name}' has ended.")
-        with self._lock:
-            self._write(wish)
-            request = int(self.memory.reader["request"])
-            ran = self._machine.runs
-            self._machine.kick()
-            while int(self.memory.plugin["done"]) != request:
-                if not ran:
-                    self.wish = wish
-                    return Switched(time.perf_counter() - began, True)
-                if time.perf_counter() - began > SWITCH_LIMIT_S:
-                    raise TraceError(f"The plugin in '{self._machine.name}' did not change its mode in time.")
-                time.sleep(_POLL_S)
-            self.wish = wish
-            return Switched(time.perf_counter() - began, False)
+        request = int(self.memory.reader["request"]) + 1
+        self.memory.reader["request"] = request  # last: what it asks for is written
+        ran = self._machine.runs
+        self._machine.kick()
+        while int(self.memory.plugin["done"]) != request:
+            if not ran:
+                return Switched(time.perf_counter() - began, True)
+            if time.perf_counter() - began > SWITCH_LIMIT_S:
+                raise TraceError(f"The plugin in '{self._machine.name}' did not change its mode in time.")
+            time.sleep(_POLL_S)
+        return Switched(time.perf_counter() - began, False)
 
-    def _write(self, wish: Wish) -> None:
-        known, reader, filters = layout().constants, self.memory.reader, wish.filters
+    def _tell_ram(self) -> None:
         ram = self._machine.ram
         if ram is not None:
             self.memory.tell_ram([RamRange(r.paddr, r.size_bytes, r.offset) for r in ram.physical_map.regions])
+
+    def _write(self, wish: Wish) -> None:
+        known, reader, filters = layout().constants, self.memory.reader, wish.filters
+        self._tell_ram()
         reader["parts"] = wish.parts
         reader["policy"] = known[POLICIES[wish.policy]]
         reader["sample_ns"] = 1_000_000_000 // wish.samples_per_s
@@ -126,7 +144,6 @@ class TraceSession:
         reader["address_space"] = known["NONE"] if filters.page_table is None else filters.page_table
         reader["one_of"] = filters.one_of
         reader["alive_ns"] = time.monotonic_ns()
-        reader["request"] = int(reader["request"]) + 1  # last: what it asks for is written
 
     def counts(self) -> Counts:
         """How often each block was entered until now, or until the end. Takes a millisecond. Raises TraceError."""

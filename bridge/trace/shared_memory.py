@@ -30,6 +30,8 @@ class Sizes:
     hits: int = 1 << 14
     ring_records: int = 1 << 17
     """Of each vCPU's ring, 64 bytes each; a power of two, as samples and hits are."""
+    kernel_code_bytes: int = 1 << 20
+    """Native code of loops' kernels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,11 @@ class TraceMemory:
     hits: NDArray[Any]
     rings: NDArray[Any]
     """(vcpus, ring_records) of `record`."""
+    kernels: NDArray[Any]
+    """(MAX_KERNELS,) of `kernel`, written by the reader, as `kernel_code` is."""
+    kernels_told: NDArray[Any]
+    """(MAX_KERNELS,) of `kernel_told`."""
+    kernel_code: NDArray[np.uint8]
 
     def __init__(self, path: Path, mapping: mmap.mmap) -> None:
         self.path = path
@@ -96,6 +103,9 @@ class TraceMemory:
         self.watched = self._part("watched", np.dtype(np.uint8), self.pages)
         self.touches = self._part("touches", types["touch"], 2 * self.pages).reshape(-1, 2)
         self.hits = self._part("hits", types["touch"], 1)
+        self.kernels = self._part("kernels", types["kernel"], constants["MAX_KERNELS"])
+        self.kernels_told = self._part("kernels_told", types["kernel_told"], constants["MAX_KERNELS"])
+        self.kernel_code = self._part("kernel_code", np.dtype(np.uint8), 1)
         self.rings = self._part("rings", types["record"], self.vcpus * self.ring_records).reshape(self.vcpus, -1)
 
     @classmethod
@@ -112,6 +122,9 @@ class TraceMemory:
             ("touches", types["touch"].itemsize, 2 * sizes.pages),
             ("hits", types["touch"].itemsize, sizes.hits),
             ("rings", types["record"].itemsize, sizes.vcpus * sizes.ring_records),
+            ("kernels", types["kernel"].itemsize, types.constants["MAX_KERNELS"]),
+            ("kernels_told", types["kernel_told"].itemsize, types.constants["MAX_KERNELS"]),
+            ("kernel_code", 1, sizes.kernel_code_bytes),
         )
         told = np.zeros((), types["header"])
         sides = sum(types[name].itemsize for name in ("header", "reader_side", "plugin_side"))
@@ -169,7 +182,7 @@ class TraceMemory:
         offset, told = int(self.header[name]["offset"]), int(self.header[name]["count"])
         if offset % _LINE or offset > len(self._mapping) or told < count:
             raise BadTraceMemory(f"{self.path}'s part {name!r} is not as it should be.")
-        whole = max(count, told if name in ("blocks", "code", "samples", "hits") else count)
+        whole = max(count, told if name in ("blocks", "code", "samples", "hits", "kernel_code") else count)
         if whole * dtype.itemsize > len(self._mapping) - offset:
             raise BadTraceMemory(f"{self.path}'s part {name!r} leads out of it.")
         return np.frombuffer(self._mapping, dtype, whole, offset)

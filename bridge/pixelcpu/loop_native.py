@@ -1,0 +1,164 @@
+"""Makes native code of a proved loop: its kernel by LLVM, and a plan that says how many rounds may be done."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import z3
+
+from bridge.pixelcpu.decode import decode, is_string
+from bridge.pixelcpu.errors import Unsupported
+from bridge.pixelcpu.executor import State, execute
+from bridge.pixelcpu.isa import N_REGISTERS
+from bridge.pixelcpu.lanes import live_in, parts
+from bridge.pixelcpu.llvm import object_of
+from bridge.pixelcpu.llvm_kernel import kernel_text
+from bridge.pixelcpu.llvm_text import LlvmAlgebra, Text, Word
+from bridge.pixelcpu.loop_kernel import LoopKernel
+from bridge.pixelcpu.loop_memory import Stream
+from bridge.pixelcpu.loop_terms import LOW, is_proved, symbols, value_of
+from bridge.pixelcpu.loop_trips import MOST_ROUNDS
+from bridge.pixelcpu.loops import Loop
+from bridge.pixelcpu.meaning import ALGEBRA
+from bridge.pixelcpu.native_loop import NativeLoop, NativeStream
+from bridge.pixelcpu.object_image import image_of
+from bridge.pixelcpu.term_llvm import TermWriter
+from bridge.pixelcpu.translation import Translation
+from bridge.pixelcpu.x86_state import FLAGS, HALVES, REGISTERS
+
+MOST_STREAMS, MOST_ACCESSES, MOST_CODE = 16, 32, 512
+"""As the plugin has room for."""
+_PAGE = 4096
+Term = Any
+
+
+def native_loop(loop: Loop, kernel: LoopKernel, translation: Translation) -> NativeLoop:
+    """Raises Unsupported where the plugin could not run it."""
+    instructions = decode(loop.code)
+    if any(is_string(one) for one in instructions):
+        raise Unsupported("It counts as the direction flag says, which cannot be read while the guest runs")
+    cut = parts(kernel.rounds)
+    registers, flags = live_in((*cut.body, *cut.tail))
+    if flags:
+        raise Unsupported(f"A round reads {', '.join(sorted(flags))}, which cannot be read while the guest runs")
+    streams = loop.streams
+    if len(streams) > MOST_STREAMS or len(loop.code) > MOST_CODE or any(one.size > _PAGE for one in streams):
+        raise Unsupported("It has more streams or more code than a kernel has room for")
+    access_streams = _access_streams(loop, kernel, translation)
+    if len(access_streams) > MOST_ACCESSES:
+        raise Unsupported("It has more loads and stores than a kernel has room for")
+    planned, needed = _plan_text(loop, translation)
+    names = {name: number for number, name in enumerate(REGISTERS)} | dict(translation.halves)
+    writes = {i.d for i in (*cut.body, *cut.tail) if i.row.has_destination} & set(names.values())
+    image = image_of(object_of(kernel_text(kernel.rounds, carried=False, alone=True) + planned), ("plan", "kernel"))
+    return NativeLoop(
+        code=loop.code,
+        n_instructions=len(instructions),
+        kind=loop.kind,
+        native=image.content,
+        plan=image.entries["plan"],
+        run=image.entries["kernel"],
+        streams=tuple(
+            NativeStream(one.size, one.stride, one.is_store, group)
+            for one, group in zip(streams, _groups(streams), strict=True)
+        ),
+        access_streams=access_streams,
+        reads=frozenset((registers & set(names.values())) | {names[name] for name in needed}),
+        writes=frozenset(writes),
+        halves={HALVES.index(name): number for name, number in translation.halves.items()},
+    )
+
+
+def _groups(streams: tuple[Stream, ...]) -> list[int]:
+    """By number: alike where base and stride are, which is where `streams_of` has shown that they never meet."""
+    known: dict[tuple[str, int], int] = {}
+    return [known.setdefault((one.base.sexpr(), one.stride), len(known)) for one in streams]
+
+
+def _access_streams(loop: Loop, kernel: LoopKernel, translation: Translation) -> tuple[int, ...]:
+    """The stream that each of the microcode's loads and stores is part of; shown, not guessed."""
+    words = [z3.BitVec(name, 64) for name in REGISTERS] + [z3.BitVecVal(0, 64)] * (N_REGISTERS - len(REGISTERS))
+    for name, number in translation.halves.items():
+        words[number] = z3.BitVec(name, 64)
+    seen = _Addresses()
+    execute(parts(kernel.rounds).body, ALGEBRA, State(words, {name: z3.Bool(name) for name in FLAGS}), seen)
+    limits = [z3.ULE(z3.BitVec(name, 64), LOW) for name, one in loop.inductions.items() if one.width == 32]
+    found = []
+    for address, size, is_store in seen.accesses:
+        for number, stream in enumerate(loop.streams):
+            if stream.is_store != is_store:
+                continue
+            away = z3.simplify(address - (stream.base + stream.first))
+            if not z3.is_bv_value(away):
+                names = symbols(away)
+                guess = value_of(away, {name: 4096 + 64 * place for place, name in enumerate(sorted(names))})
+                if guess > stream.size or not is_proved(z3.Implies(z3.And(*limits), away == guess)):
+                    continue
+                away = z3.BitVecVal(guess, 64)
+            if away.as_long() + size <= stream.size:
+                found.append(number)
+                break
+        else:
+            raise Unsupported("Which of its streams an access is part of could not be shown")
+    return tuple(found)
+
+
+class _Addresses:
+    """Hooks that note where lane 0 loads and stores."""
+
+    def __init__(self) -> None:
+        self.accesses: list[tuple[Term, int, bool]] = []
+
+    def load(self, address: Term, width: int, _only_if: Term | None) -> Term:
+        self.accesses.append((address, width // 8, False))
+        return z3.BitVec(f"loaded {len(self.accesses)}", width)
+
+    def store(self, address: Term, value: Term, _only_if: Term | None) -> None:
+        self.accesses.append((address, value.size() // 8, True))
+
+    def lane(self) -> Term:
+        return z3.BitVecVal(0, 64)
+
+    def reduce(self, operation: str, _value: Term) -> Term:
+        raise AssertionError(f"{operation} in a body")
+
+
+def _plan_text(loop: Loop, translation: Translation) -> tuple[str, set[str]]:
+    """LLVM's text of `plan`, which says what `Loop.rounds` does but for streams that meet; and what it needs."""
+    text = Text()
+    algebra = LlvmAlgebra(text)
+    needed = set(loop.inductions) | set(symbols(loop.trips.begins)) | set(symbols(loop.trips.distance))
+    for stream in loop.streams:
+        needed |= symbols(stream.base)
+    numbers = {name: number for number, name in enumerate(REGISTERS)} | dict(translation.halves)
+    if not needed <= numbers.keys():
+        raise Unsupported(f"How often it runs depends on {', '.join(sorted(needed - numbers.keys()))}")
+    unknowns = {}
+    for name in sorted(needed):
+        place = text.let(f"getelementptr inbounds i64, ptr %state, i64 {numbers[name]}")
+        unknowns[name] = Word(text.let(f"load i64, ptr {place}"), 64)
+    terms = TermWriter(text, unknowns)
+
+    def lesser(left: Word, right: Word) -> Word:
+        return algebra.choose(algebra.less_unsigned(right, left), right, left)
+
+    def divided(word: Word, by: int) -> Word:
+        return word if by == 1 else Word(text.let(f"udiv {word.typed}, {by}"), 64)
+
+    zero = algebra.const(64, 0)
+    most = divided(terms.word(z3.simplify(loop.trips.distance)), loop.trips.step)
+    most = lesser(most, algebra.const(64, MOST_ROUNDS))
+    most = algebra.choose(terms.truth(z3.simplify(loop.trips.begins)), most, zero)
+    for name, counting in loop.inductions.items():
+        if counting.width == 32:
+            low, top = unknowns[name], algebra.const(64, LOW)
+            room = algebra.sub(top, low) if counting.step > 0 else low
+            most = lesser(most, divided(room, abs(counting.step)))
+            most = algebra.choose(algebra.less_unsigned(top, low), zero, most)
+    for number, stream in enumerate(loop.streams):
+        address = algebra.add(terms.word(z3.simplify(stream.base)), algebra.const(64, stream.first))
+        place = text.let(f"getelementptr inbounds i64, ptr %addresses, i64 {number}")
+        text.put(f"store {address.typed}, ptr {place}")
+    text.put(f"ret {most.typed}")
+    body = "\n".join(text.lines)
+    return f"\ndefine i64 @plan(ptr noalias %state, ptr noalias %addresses) {{\nentry:\n{body}\n}}\n", needed

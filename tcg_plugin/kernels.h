@@ -1,0 +1,76 @@
+/* Kernels: what the files about them share.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#ifndef GLASSBOX_KERNELS_H
+#define GLASSBOX_KERNELS_H
+
+#include "plugin.h"
+
+#define STREAMS GB_KERNEL_STREAMS
+#define NOT_DECLINED GB_DECLINED_REASONS
+
+typedef uint64_t (*plan_function)(const uint64_t *state, uint64_t *addresses);
+typedef uint64_t (*run_function)(uint64_t *state, const uint64_t *windows, uint64_t rounds);
+
+/* A kernel that was taken from the table, checked. */
+struct kernel {
+    struct gb_kernel told; /* a copy: the table is not believed twice */
+    struct gb_kernel_told *tells;
+    plan_function plan;
+    run_function run;
+    void *native;
+    size_t native_bytes;
+    bool stores;
+    uint64_t most_rounds; /* of a call, for its time */
+    unsigned int measured, in_vain;
+    uint64_t run_ticks, run_rounds; /* of late, without what a call costs: how fast it is */
+};
+
+/* The vCPU's page tables as they are now, and who asks. */
+struct space {
+    uint64_t root;
+    unsigned int levels;
+    bool user;
+};
+
+/* Pages of a stream that follow each other for the guest and in this process. */
+struct run {
+    uint64_t from, to; /* virtual, whole pages; from == to: none */
+    uint8_t *host;
+};
+
+/* kernel_pages.c */
+int page_of(const struct space *space, uint64_t address, bool stores, uint64_t *offset); /* NOT_DECLINED or why */
+uint64_t walk_physical(const struct space *space, uint64_t address);
+void code_pages_clear(void);
+void code_page_note(uint64_t offset);
+bool pages_ready(void); /* whether RAM is found in this process */
+uint8_t *pages_host(uint64_t offset);
+int run_find(
+    const struct space *space, const struct gb_stream *stream, uint64_t address, uint64_t rounds, struct run *found,
+    uint64_t *fit);
+
+/* kernel_calls.c: rounds, in pieces within which all streams lie in runs of pages. */
+struct calling {
+    const struct kernel *kernel;
+    struct space space;
+    uint64_t state[GB_KERNEL_STATE];
+    uint64_t addresses[STREAMS];
+    struct copies *copies; /* instead of the guest's pages, where it is only tried; or NULL */
+};
+uint64_t call_kernel(struct calling *call, uint64_t rounds, int *declined, uint64_t *run_ticks);
+
+/* kernel_verify.c */
+#define MOST_COPIES 64
+struct copies {
+    unsigned int count;
+    uint64_t offset[MOST_COPIES];
+    uint8_t *page[MOST_COPIES];
+};
+uint8_t *copy_of(struct copies *copies, uint64_t offset); /* NULL: there are too many */
+/* True: the kernel's callback has no more to do. */
+bool verify_look(unsigned int vcpu, const struct kernel *kernel, struct calling *now);
+void verify_begin(unsigned int vcpu, const struct kernel *kernel, struct calling *now, uint64_t rounds);
+void verify_forget(void);
+#endif
