@@ -17,8 +17,8 @@ _BRICKS_A_BLOCK = BLOCK_SIDE // BRICK_SIDE
 Box = tuple[tuple[int, int, int], tuple[int, int, int]]
 NOWHERE: Box = ((0, 0, 0), (0, 0, 0))
 MOST_CLEAR = 15
-COLOUR_WORDS = 4 * 256
-"""Before the words of bricks: four for each colour."""
+COLOUR_WORDS = 5 * 256
+"""Before the words of bricks: four for each colour, then one for each."""
 TINT = 0.8
 """How far a highlight's colour takes the place of its bytes' own, unless it is said."""
 
@@ -41,8 +41,8 @@ class Highlight:
         self.box = NOWHERE
         """See `lit_box`."""
         self.buffer: wgpu.GPUBuffer | None = None
-        """256 colours of four float32, `colours` by index (what is not lit has none), then a word a brick, x fastest:
-        see `brick_words`."""
+        """256 colours of four float32, `colours` by index (what is not lit has none), the same as words, see
+        `colour_words`, then a word a brick, x fastest: see `brick_words`."""
 
     def set(self, index: Index | None, colours: NDArray[np.floating] | None = None) -> bool:
         """See `BrickStore.set_highlights`; whether that changed anything. Raises BadPages."""
@@ -72,7 +72,8 @@ class Highlight:
         if not np.array_equal(self.colours, table):
             by_index = np.zeros((256, 4), np.float32)
             by_index[1 : 1 + len(table)] = table
-            self._resources.device.queue.write_buffer(self.buffer, 0, by_index)
+            packed = np.concatenate([by_index.ravel().view(np.uint32), colour_words(by_index)])
+            self._resources.device.queue.write_buffer(self.buffer, 0, packed)
             self.colours = table
         return True
 
@@ -99,6 +100,12 @@ class Highlight:
         self.index = self.buffer = None
         self.box = NOWHERE
         self.colours = np.zeros((0, 4), np.float32)
+
+
+def colour_words(colours: Colours) -> NDArray[np.uint32]:
+    """Colours (n, 4) as one word each, (n,): the square roots of red, green and blue, then the tint, a byte each."""
+    parts = np.concatenate([np.sqrt(colours[:, :3]), colours[:, 3:]], axis=1)
+    return np.ascontiguousarray((parts.clip(0, 1) * 255 + 0.5).astype(np.uint8)).view("<u4").ravel()
 
 
 def brick_words(lit: Index) -> NDArray[np.uint32]:

@@ -71,6 +71,12 @@ fn color_of_group(group: u32) -> vec4f {
     return bitcast<vec4f>(vec4u(lit_words[at], lit_words[at + 1u], lit_words[at + 2u], lit_words[at + 3u]));
 }
 
+// The same, to eight bits each of what is seen, in one read: for what is asked again and again on a ray's way.
+fn quick_color(group: u32) -> vec4f {
+    let packed = unpack4x8unorm(lit_words[{{ colour_words - 256 }}u + group]);
+    return vec4f(packed.rgb * packed.rgb, packed.a);
+}
+
 const LUMA = vec3f(0.2126, 0.7152, 0.0722);
 
 // `own`: its highlight's colour; `edge`: 0 to 1, how near to where it ends in the picture.
@@ -135,7 +141,7 @@ fn add_outline(depth: f32, group: u32, alpha: f32) {
     if (outlines.light.a == 0.0) {
         outlines.depth = depth;
     }
-    outlines.light += (1.0 - outlines.light.a) * alpha * vec4f(color_of_group(group).rgb, 1.0);
+    outlines.light += (1.0 - outlines.light.a) * alpha * vec4f(quick_color(group).rgb, 1.0);
 }
 
 // A ray goes over into a brick of which `lit_words` say `lit`. `share`: of its light that comes through to the eye.

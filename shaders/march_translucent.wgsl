@@ -72,7 +72,7 @@ $$ if lit
         if (block_span == 16) {
             page = page_at(brick, lit);
             if (page.lit) {
-                own = color_of_group(page.group);
+                own = quick_color(page.group);
             }
         }
         span = select(block_span, 16, in_lit_block(lit));
@@ -120,7 +120,13 @@ $$ endif
                 }
             } else {
                 // Cells, or the whole brick, are looked at in the middles of stretches of equal lengths, one and a half cells' at most.
-                let stretches = select(1.0, ceil((limit - walk.depth) * length_per_depth / 6.0), side == 4);
+$$ if lit
+                // What gives way is faint, and a ray goes a long way through it: there a look or two a brick are enough.
+                let longest = select(mix(6.0, 24.0, march.dim), 6.0, page.lit);
+$$ else
+                let longest = 6.0;
+$$ endif
+                let stretches = select(1.0, ceil((limit - walk.depth) * length_per_depth / longest), side == 4);
                 let step = (limit - walk.depth) / max(stretches, 1.0);
                 let to_brick = vec3f(low - march.camera_voxel) - march.camera_part;
                 for (var j = 0; j < 8; j++) {

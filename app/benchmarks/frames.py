@@ -6,7 +6,7 @@ import statistics
 from dataclasses import replace
 from time import monotonic, perf_counter
 
-from app.benchmarks.report import Result, at_most
+from app.benchmarks.report import Bar, Result, at_most
 from app.benchmarks.scene import KEY, Scene, pass_results
 from app.benchmarks.turns import in_turns, percentile
 from render.cut import Cut, Plane
@@ -22,20 +22,12 @@ _WHOLE_FRAME_BAR = at_most(8.0)
 
 def moving_results(scene: Scene, label: str, seconds: float, *, is_software: bool) -> list[Result]:
     """Every mode while the camera turns: what a person feels."""
-    bar = _SOFTWARE_BAR if is_software else _GPU_BAR
+    bar = moving_bar(is_software=is_software)
     results = []
     for mode in MODES:
         scene.view.look = replace(scene.view.look, mode=mode)
         scene.view.set_cut(KEY, middle_planes(scene) if mode == "slice" else Cut())
-        for _ in range(_WARM_UP_FRAMES):
-            _turned_frame(scene)
-        pass_clock(scene.view.device).take()
-        times_s: list[float] = []
-        end = monotonic() + seconds
-        while monotonic() < end or len(times_s) < _LEAST_FRAMES:
-            started = perf_counter()
-            _turned_frame(scene)
-            times_s.append(perf_counter() - started)
+        times_s = moving_times(scene, seconds)
         name = f"{mode}_{label}_moving"
         results += [
             Result(f"{name}_p50", statistics.median(times_s) * 1e3, "ms"),
@@ -44,6 +36,25 @@ def moving_results(scene: Scene, label: str, seconds: float, *, is_software: boo
         ]
     scene.view.set_cut(KEY, Cut())
     return results
+
+
+def moving_bar(*, is_software: bool) -> Bar:
+    """How long all but one of twenty frames may take while the camera moves, in ms."""
+    return _SOFTWARE_BAR if is_software else _GPU_BAR
+
+
+def moving_times(scene: Scene, seconds: float) -> list[float]:
+    """What frames take, in seconds, while the camera turns for so long, once the resolution has settled."""
+    for _ in range(_WARM_UP_FRAMES):
+        _turned_frame(scene)
+    pass_clock(scene.view.device).take()
+    times_s: list[float] = []
+    end = monotonic() + seconds
+    while monotonic() < end or len(times_s) < _LEAST_FRAMES:
+        started = perf_counter()
+        _turned_frame(scene)
+        times_s.append(perf_counter() - started)
+    return times_s
 
 
 def still_results(scene: Scene, label: str, seconds: float) -> list[Result]:

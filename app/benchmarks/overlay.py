@@ -1,4 +1,6 @@
-"""`bench overlay`: what highlights cost: frames with 10,000 regions lit against frames with one, drawn in turns."""
+"""`bench overlay`: what highlights cost: frames while the camera moves, as a person has them, with 10,000 regions lit,
+and whole frames with 10,000, with one and with none, drawn in turns.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +10,11 @@ from time import monotonic
 import numpy as np
 from numpy.typing import NDArray
 
+from app.benchmarks.frames import moving_bar, moving_times
 from app.benchmarks.guest_ram import MIXTURE, guest_like_ram
 from app.benchmarks.report import Report, Result, at_most
 from app.benchmarks.scene import SIZE_PX, Scene, shown
+from app.benchmarks.turns import percentile
 from app.highlights import COLOURS
 from render.curves import PAGE_SIZE
 from render.device import request_device
@@ -32,24 +36,34 @@ def run(
     n_pages = size_mib * MIB // PAGE_SIZE
     many, one = lit_regions(n_pages, regions), lit_regions(n_pages, 1)
     colours = np.array([linear_from_hex(colour) for colour in COLOURS])
+    bar = moving_bar(is_software=adapter.is_software)
     results: list[Result] = []
     with shown(device, guest_like_ram(n_pages), size_px) as scene:
         for mode in _MODES:
             scene.view.look = Look(mode=mode)
             with scene.at_full_resolution():
                 took = _in_turns(scene, {"none": None, "one": one, "many": many}, colours, seconds_each)
-            few_ms, many_ms = took["one"] * 1000, took["many"] * 1000
+            none_ms, few_ms, many_ms = (took[name] * 1000 for name in ("none", "one", "many"))
             results += [
-                Result(f"overlay.{mode}.none_ms", took["none"] * 1000, "ms"),
+                Result(f"overlay.{mode}.none_ms", none_ms, "ms"),
                 Result(f"overlay.{mode}.one_ms", few_ms, "ms"),
                 Result(f"overlay.{mode}.many_ms", many_ms, "ms"),
-                Result(f"overlay.{mode}.many_over_one", many_ms / few_ms, "", at_most(_BAR)),
+                Result(f"overlay.{mode}.many_over_none", many_ms / none_ms, "", at_most(_BAR)),
+                Result(f"overlay.{mode}.many_over_one", many_ms / few_ms, ""),
             ]
+            for name, lit in (("none", None), ("many", many)):
+                scene.store.set_highlights(lit, colours)
+                moving_s = moving_times(scene, seconds_each / 2)
+                results += [
+                    Result(f"overlay.{mode}.{name}_moving_p95", percentile(moving_s, 95) * 1000, "ms", bar),
+                    Result(f"overlay.{mode}.{name}_moving_scale", scene.view.scale, ""),
+                ]
     notes = (
         f"Drawn on {adapter.name} ({adapter.backend}, {adapter.driver}) at {size_px[0]}x{size_px[1]}, whole frames at "
-        "full resolution, each waited for, drawn in turns; the least of each counts.",
+        "full resolution, each waited for, drawn in turns; the least of each counts. Moving frames are drawn at the "
+        "resolution that fits the frame, as in the window: its share of the full one, across and down, is the scale.",
         f"{size_mib} MiB of RAM, made from a seed, in runs of pages as in a Linux guest: {MIXTURE}. {regions:,} "
-        f"regions of one to three pages in {len(COLOURS)} highlights, against one region.",
+        f"regions of one to three pages in {len(COLOURS)} highlights, against one region and none.",
     )
     return Report("overlay", tuple(results), notes=notes)
 

@@ -24,7 +24,12 @@ def test_it_measures_each_mode() -> None:
     for mode in ("solid", "translucent", "mip"):
         values = [found[f"overlay.{mode}.{what}_ms"].value for what in ("none", "one", "many")]
         assert all(value is not None and value > 0 for value in values)
-        ratio = found[f"overlay.{mode}.many_over_one"]
-        assert ratio.value == pytest.approx(values[2] / values[1])  # type: ignore[operator]
-        assert ratio.bar is not None
+        for of, name in enumerate(("none", "one")):
+            ratio = found[f"overlay.{mode}.many_over_{name}"]
+            assert ratio.value == pytest.approx(values[2] / values[of])  # type: ignore[operator]
+        assert found[f"overlay.{mode}.many_over_none"].bar is not None, "what is lit is to cost no frame rate"
+        for name in ("none", "many"):
+            assert (found[f"overlay.{mode}.{name}_moving_p95"].value or 0) > 0
+            assert found[f"overlay.{mode}.{name}_moving_p95"].bar is not None
+            assert 0 < (found[f"overlay.{mode}.{name}_moving_scale"].value or 0) <= 1
     assert "60 regions" in report.as_text()
