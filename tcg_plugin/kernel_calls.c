@@ -7,6 +7,8 @@
  */
 #include "kernels.h"
 
+#define LEAST_ROUNDS 16 /* side by side; where fewer are apart it is not worth it */
+
 struct piece {
     struct run runs[STREAMS];
     uint64_t windows[3 * GB_KERNEL_ACCESSES];
@@ -88,9 +90,10 @@ uint64_t call_kernel(struct calling *call, uint64_t rounds, int *declined, uint6
                 return done;
             now = fit < now ? fit : now;
         }
-        while (now && !apart(call, &piece, now))
+        bool clear;
+        while (!(clear = apart(call, &piece, now)) && now >= 2 * LEAST_ROUNDS)
             now /= 2;
-        if (!now) {
+        if (!clear) {
             *declined = GB_DECLINED_MEET;
             return done;
         }

@@ -24,6 +24,10 @@
 #define MEASUREMENTS 4
 #define CALL_NS 1500000 /* that a call may take: interrupts and QMP's stop wait so long */
 #define FIRST_ROUNDS 65536
+#define MANY_ROUNDS 512 /* so many tell how long one takes */
+#define MOST_LEAST 65536 /* rounds; more are always worth a call */
+#define WEIGHED_CALLS 8
+#define FIRST_LEAST 64
 #define VERIFIED_ROUNDS 4096
 #define USUAL_HZ UINT64_C(2000000000)
 #define CS_USER 3
@@ -243,15 +247,19 @@ static void least_of(uint64_t *least, uint64_t value)
 static void weigh(struct kernel *kernel)
 {
     struct gb_kernel_told *tells = kernel->tells;
-    if (!tells->round_ticks || !tells->call_ticks)
+    if (!tells->round_ticks || tells->calls < WEIGHED_CALLS) {
+        tells->least_rounds = FIRST_LEAST; /* the first calls are slow, with nothing in any cache */
         return;
-    uint64_t mine = kernel->run_rounds ? 256 * kernel->run_ticks / kernel->run_rounds : 0;
-    uint64_t gain = tells->round_ticks > mine ? tells->round_ticks - mine : 1;
-    tells->least_rounds = 3 * 256 * tells->call_ticks / (2 * gain) + 2;
-    uint64_t hz = shared.plugin->tsc_hz ? shared.plugin->tsc_hz : USUAL_HZ;
-    if (kernel->run_rounds > 65536) { /* how fast it is of late, not ever */
-        kernel->most_rounds = (uint64_t)((double)hz * CALL_NS / 1e9 * 256 / (double)(mine ? mine : 1)) + 1;
-        kernel->run_rounds /= 2;
+    }
+    /* The least that either ever took: what more it took was the host's doing. */
+    uint64_t gain = tells->round_ticks > kernel->best_ticks ? tells->round_ticks - kernel->best_ticks : 1;
+    uint64_t least = 3 * 256 * tells->call_ticks / (2 * gain) + 2;
+    tells->least_rounds = least < MOST_LEAST ? least : MOST_LEAST;
+    if (kernel->run_rounds > FIRST_ROUNDS) {
+        uint64_t hz = shared.plugin->tsc_hz ? shared.plugin->tsc_hz : USUAL_HZ;
+        double each = (double)kernel->run_ticks / (double)kernel->run_rounds;
+        kernel->most_rounds = (uint64_t)((double)hz * CALL_NS / 1e9 / (each > 1e-3 ? each : 1e-3)) + MANY_ROUNDS;
+        kernel->run_rounds /= 2; /* of late, not ever */
         kernel->run_ticks /= 2;
     }
 }
@@ -347,15 +355,16 @@ static void on_loop(unsigned int vcpu, void *data)
     __atomic_fetch_add(&tells->ticks, took, __ATOMIC_RELAXED);
     if (took > tells->longest_ticks)
         tells->longest_ticks = took;
-    kernel->run_ticks += run_ticks;
-    kernel->run_rounds += done;
-    least_of(&tells->call_ticks, took - run_ticks);
+    if (done >= MANY_ROUNDS) {
+        kernel->run_ticks += run_ticks;
+        kernel->run_rounds += done;
+        least_of(&kernel->best_ticks, 256 * run_ticks / done);
+        kernel->weighed++;
+    }
+    least_of(&tells->call_ticks, took > run_ticks ? took - run_ticks : 0);
     weigh(kernel);
-    bool slow = tells->round_ticks && kernel->run_rounds > 65536 / 2 &&
-                256 * took / done > tells->round_ticks - tells->round_ticks / 8;
-    kernel->in_vain = slow ? kernel->in_vain + 1 : 0;
-    if (kernel->in_vain > 8) {
-        kernel->in_vain = 0;
+    if (tells->round_ticks && kernel->weighed >= WEIGHED_CALLS &&
+        kernel->best_ticks > tells->round_ticks - tells->round_ticks / 8) {
         decline(vcpu, note, GB_DECLINED_SLOW);
         return;
     }

@@ -23,8 +23,9 @@ struct kernel {
     size_t native_bytes;
     bool stores;
     uint64_t most_rounds; /* of a call, for its time */
-    unsigned int measured, in_vain;
-    uint64_t run_ticks, run_rounds; /* of late, without what a call costs: how fast it is */
+    unsigned int measured, weighed;
+    uint64_t run_ticks, run_rounds; /* of late, in calls of many rounds, without what a call costs */
+    uint64_t best_ticks;            /* 1/256 of one: that a round took at least, in such a call; 0: not known */
 };
 
 /* The vCPU's page tables as they are now, and who asks. */

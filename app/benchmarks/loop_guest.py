@@ -43,13 +43,13 @@ _BOOT = bytes.fromhex(
     "c604250080000000b800000100ffe090"  # movb $0,GO; mov $0x10000,%eax; jmp *%rax
     "000000000000000000000000009a200000000000009200001700787c0000"  # gdt; gdtr
 )
-# lidt; mov 0x9098,%rax; mov %rax,%cr3; the timer's rate from 0x90b0; SSE registers from 0x9100, mov $0x7000,%esp, the
+# lidt; mov 0x9098,%rax; mov %rax,%cr3; the timer's rate from 0x90b0; SSE registers from 0x9100, mov $0x6f00,%esp, the
 # others from 0x9000, rax last; pushq 0x9080; popfq; jmp *0x9088
 _BEGIN = bytes.fromhex(
     "0f011c25f06f0000488b0425989000000f22d8b034e643488b0425b0900000e64088e0e640f30f6f042500910000f30f6f0c"
     "2510910000f30f6f142520910000f30f6f1c2530910000f30f6f242540910000f30f6f2c2550910000f30f6f342560910000"
     "f30f6f3c2570910000f3440f6f042580910000f3440f6f0c2590910000f3440f6f1425a0910000f3440f6f1c25b0910000f3"
-    "440f6f2425c0910000f3440f6f2c25d0910000f3440f6f3425e0910000f3440f6f3c25f0910000bc00700000488b0c250890"
+    "440f6f2425c0910000f3440f6f2c25d0910000f3440f6f3425e0910000f3440f6f3c25f0910000bc006f0000488b0c250890"
     "0000488b142510900000488b1c2518900000488b2c2528900000488b342530900000488b3c25389000004c8b042540900000"
     "4c8b0c25489000004c8b1425509000004c8b1c25589000004c8b2425609000004c8b2c25689000004c8b3425709000004c8b"
     "3c2578900000488b042500900000ff3425809000009dff2425889000 00".replace(" ", "")
@@ -141,15 +141,9 @@ class LoopGuest:
 
         `registers`: 16, of which rsp is not used. `timer_hz`: interrupts; 0: none. Raises CommandFailed.
         """
-        self._put(at, code + _BACK)
-        self._words(_BEFORE)[:16] = np.array([one % (1 << 64) for one in registers], np.uint64)
-        self._set_word(0x9080, flags | (_INTERRUPTS if timer_hz else 0))
-        self._set_word(0x9088, at)
-        self._set_word(0x90B0, min(0xFFFF, 1_193_182 // timer_hz) if timer_hz else 0xFFFF)
-        self._words(0x9100)[:32] = 0 if vectors is None else vectors.reshape(-1)
         faults, ticks, done = (self._count(place) for place in (_FAULTS, _TICKS, _DONE))
         began = monotonic()
-        self.ram[_GO] = 1
+        self.start(code, at, registers, flags=flags, vectors=vectors, timer_hz=timer_hz)
         while self._count(_DONE) == done:
             if monotonic() - began > limit_s or not self.machine.runs:
                 raise CommandFailed("the guest did not come to the end of its code in time")
@@ -163,6 +157,25 @@ class LoopGuest:
             self._count(_TICKS) - ticks & 0xFFFFFFFF,
             took_s,
         )
+
+    def start(
+        self,
+        code: bytes,
+        at: int,
+        registers: Sequence[int],
+        *,
+        flags: int = 2,
+        vectors: NDArray[np.uint64] | None = None,
+        timer_hz: int = 0,
+    ) -> None:
+        """Begin, as `run` does, and do not wait for the end."""
+        self._put(at, code + _BACK)
+        self._words(_BEFORE)[:16] = np.array([one % (1 << 64) for one in registers], np.uint64)
+        self._set_word(0x9080, flags | (_INTERRUPTS if timer_hz else 0))
+        self._set_word(0x9088, at)
+        self._set_word(0x90B0, min(0xFFFF, 1_193_182 // timer_hz) if timer_hz else 0xFFFF)
+        self._words(0x9100)[:32] = 0 if vectors is None else vectors.reshape(-1)
+        self.ram[_GO] = 1
 
     def _count(self, place: int) -> int:
         return int(self.ram[place : place + 4].view(np.uint32)[0])

@@ -61,8 +61,11 @@ def flags_read(instruction: Instruction) -> set[str]:
     row = instruction.row
     if row.takes_condition:
         return set(flags_of_condition(instruction.b))
-    if row.operation in ("shl", "shr", "sar", "rol", "ror") and not instruction.sets_flags:
-        return set()  # they read flags only to keep them
+    if row.operation in ("shl", "shr", "sar", "rol", "ror") and (
+        not instruction.sets_flags
+        or (instruction.immediate is not None and instruction.immediate & (63 if row.width == 64 else 31))
+    ):
+        return set()  # they read flags only to keep them where they shift by 0
     return set(row.reads)
 
 

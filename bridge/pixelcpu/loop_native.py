@@ -9,7 +9,7 @@ import z3
 from bridge.pixelcpu.decode import decode, is_string
 from bridge.pixelcpu.errors import Unsupported
 from bridge.pixelcpu.executor import State, execute
-from bridge.pixelcpu.isa import N_REGISTERS
+from bridge.pixelcpu.isa import FLAGS, N_REGISTERS
 from bridge.pixelcpu.lanes import live_in, parts
 from bridge.pixelcpu.llvm import object_of
 from bridge.pixelcpu.llvm_kernel import kernel_text
@@ -24,7 +24,7 @@ from bridge.pixelcpu.native_loop import NativeLoop, NativeStream
 from bridge.pixelcpu.object_image import image_of
 from bridge.pixelcpu.term_llvm import TermWriter
 from bridge.pixelcpu.translation import Translation
-from bridge.pixelcpu.x86_state import FLAGS, HALVES, REGISTERS
+from bridge.pixelcpu.x86_state import HALVES, REGISTERS
 
 MOST_STREAMS, MOST_ACCESSES, MOST_CODE = 16, 32, 512
 """As the plugin has room for."""

@@ -1,0 +1,155 @@
+"""Loops whose code is known, as x86 and as C, and the registers that they begin with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+NAMES = ("rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", *(f"r{n}" for n in range(8, 16)))
+_Start = Callable[[int, int, int], Mapping[str, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class KnownLoop:
+    """A loop of `n` rounds over what is at `a`, to `b`."""
+
+    name: str
+    kind: str
+    """`registers`, `reduction`, `map`, `fill` or `copy`."""
+    code: bytes
+    c: str
+    """The body of `uint64_t f(uint64_t n, void *a, void *b)`."""
+    element: int
+    """Bytes that a round takes from `a`, and puts to `b`."""
+    start: _Start
+    """From n, a and b: what the registers hold that matter."""
+
+    def registers(self, n: int, a: int, b: int) -> list[int]:
+        """All sixteen, in the order of machine code; n >= 1."""
+        given = self.start(n, a, b)
+        return [given.get(name, 0) % (1 << 64) for name in NAMES]
+
+
+def _loop(name: str, kind: str, code: str, element: int, start: _Start, c: str = "") -> KnownLoop:
+    return KnownLoop(name, kind, bytes.fromhex(code), c, element, start)
+
+
+LOOPS = (
+    # mov rdx,rcx; imul rdx,rdx,0x1e3779b1; mov rbx,rdx; shr rbx,15; xor rdx,rbx; lea rdx,[rdx+rcx*4+5]; rol rdx,7;
+    # add rax,rdx; dec rcx; jnz
+    _loop(
+        "mixed",
+        "registers",
+        "4889ca4869d2b179371e4889d348c1eb0f4831da488d548a0548c1c2074801d048ffc975db",
+        0,
+        lambda n, _a, _b: {"rcx": n, "rax": 3},
+        "uint64_t s = 3; for (; n; n--) { uint64_t x = n * 0x1e3779b1u; x ^= x >> 15; x += 4 * n + 5;"
+        " s += x << 7 | x >> 57; } return s;",
+    ),
+    # mov rdx,rcx; popcnt rbx,rcx; xor rdx,rbx; bswap rdx; cmp rax,rdx; cmovb rax,rdx; dec rcx; jnz
+    _loop(
+        "largest of swapped",
+        "registers",
+        "4889caf3480fb8d94831da480fca4839d0480f42c248ffc975e6",
+        0,
+        lambda n, _a, _b: {"rcx": n},
+        "uint64_t s = 0; for (; n; n--) { uint64_t x = __builtin_bswap64(n ^ (uint64_t)__builtin_popcountll(n));"
+        " if (s < x) s = x; } return s;",
+    ),
+    # add rax,[rdi]; add rdi,8; dec rcx; jnz
+    _loop(
+        "sum",
+        "reduction",
+        "4803074883c70848ffc975f4",
+        8,
+        lambda n, a, _b: {"rcx": n, "rdi": a},
+        "uint64_t s = 0, *p = a; for (; n; n--) s += *p++; return s;",
+    ),
+    # movzx edx,byte [rdi]; mov ebx,edx; shl ebx,3; xor ebx,edx; add eax,ebx; inc rdi; cmp rdi,rsi; jne
+    _loop(
+        "checksum of bytes",
+        "reduction",
+        "0fb61789d3c1e30331d301d848ffc74839f775ec",
+        1,
+        lambda n, a, _b: {"rdi": a, "rsi": a + n},
+        "uint32_t s = 0; uint8_t *p = a, *e = p + n; do { uint32_t x = *p++; s += x << 3 ^ x; } while (p != e);"
+        " return s;",
+    ),
+    # mov edx,[rdi]; cmp edx,eax; cmovg eax,edx; add rdi,4; dec ecx; jnz
+    _loop(
+        "largest",
+        "reduction",
+        "8b1739c20f4fc24883c704ffc975f1",
+        4,
+        lambda n, a, _b: {"rcx": n, "rdi": a, "rax": 5},
+    ),
+    # mov [rdi],rax; add rdi,8; cmp rdi,rdx; jb
+    _loop(
+        "fill",
+        "fill",
+        "4889074883c7084839d772f4",
+        8,
+        lambda n, _a, b: {"rdi": b, "rdx": b + 8 * n, "rax": 0x0123456789ABCDEF},
+        "uint64_t *p = b, *e = p + n; do *p++ = 0x0123456789abcdef; while (p < e); return 0;",
+    ),
+    # mov [rdi+rcx*8],rax; sub rcx,1; jns
+    _loop(
+        "fill backwards",
+        "fill",
+        "488904cf4883e90179f6",
+        8,
+        lambda n, _a, b: {"rdi": b, "rcx": n - 1, "rax": 0x55AA},
+    ),
+    # mov rcx,[rsi]; mov [rdi],rcx; add rsi,8; add rdi,8; cmp rsi,rax; jne
+    _loop(
+        "copy",
+        "copy",
+        "488b0e48890f4883c6084883c7084839c675ed",
+        8,
+        lambda n, a, b: {"rsi": a, "rdi": b, "rax": a + 8 * n},
+        "uint64_t *p = a, *q = b, *e = p + n; do *q++ = *p++; while (p != e); return 0;",
+    ),
+    # mov eax,[rsi+rcx*4]; imul eax,eax,5; xor eax,0x55; mov [rdi+rcx*4],eax; inc rcx; cmp rcx,rdx; jl
+    _loop(
+        "map",
+        "map",
+        "8b048e6bc00583f05589048f48ffc14839d17cec",
+        4,
+        lambda n, a, b: {"rsi": a, "rdi": b, "rcx": 0, "rdx": n},
+        "uint32_t *p = a, *q = b; for (int64_t i = 0; i < (int64_t)n; i++) q[i] = p[i] * 5 ^ 0x55; return 0;",
+    ),
+    # movzx eax,byte [rsi]; lea eax,[rax+rax*2]; shr eax,2; add eax,16; mov [rdi],al; inc rsi; inc rdi; dec rcx; jnz
+    _loop(
+        "image filter",
+        "map",
+        "0fb6068d0440c1e80283c010880748ffc648ffc748ffc975e7",
+        1,
+        lambda n, a, b: {"rsi": a, "rdi": b, "rcx": n},
+        "uint8_t *p = a, *q = b; for (; n; n--) *q++ = (uint8_t)((*p++ * 3u >> 2) + 16); return 0;",
+    ),
+    # movdqu xmm0,[rsi]; paddd xmm0,xmm1; movdqu [rdi],xmm0; add rsi,16; add rdi,16; sub ecx,1; jne
+    _loop(
+        "vectors",
+        "map",
+        "f30f6f06660ffec1f30f7f074883c6104883c7104883e90175e6",
+        16,
+        lambda n, a, b: {"rsi": a, "rdi": b, "rcx": n},
+    ),
+    # add dword [rdi],3; add rdi,4; sub ecx,1; jnz
+    _loop(
+        "in place",
+        "map",
+        "8307034883c70483e90175f4",
+        4,
+        lambda n, _a, b: {"rdi": b, "rcx": n},
+    ),
+    # mov rax,[rsi+rcx*8-8]; mov [rdi+rcx*8-8],rax; dec rcx; jnz
+    _loop(
+        "copy backwards",
+        "copy",
+        "488b44cef8488944cff848ffc975f1",
+        8,
+        lambda n, a, b: {"rsi": a, "rdi": b, "rcx": n},
+    ),
+)
+"""The last of them have no C: they are there to be right, not to be compared."""

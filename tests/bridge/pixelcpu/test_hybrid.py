@@ -1,0 +1,331 @@
+"""Hybrid execution: kernels in the plugin of a running QEMU do what QEMU does, whatever becomes of pages and counts."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from app.benchmarks.loop_guest import AREA, FIRST_PAGE, MIB, PAGE, PRESENT, READY, LoopGuest, loop_guest
+from app.benchmarks.pixel_calls import CODE_AT, Comparison, case_of
+from app.benchmarks.pixel_loops import LOOPS, KnownLoop
+from bridge.pixelcpu.hybrid import Declined, Hybrid, Live, NoRoom, NoTakeover, Told
+from bridge.pixelcpu.native_loop import NativeLoop
+from bridge.pixelcpu.prove_loop import prove_loop
+from bridge.trace.layout import layout
+from bridge.trace.modes import Mode, Wish
+from bridge.trace.session import TraceSession
+from tests.bridge.machine.conftest import private_directories, shared_memory, wait_until  # noqa: F401
+from tests.bridge.machine.newer_qemu import have_newer_qemu
+
+NAMES = {loop.name: loop for loop in LOOPS}
+WORDS = 1 << 16
+RAX, RCX, RDI = 0, 1, 7
+
+
+@cache
+def native(loop: KnownLoop) -> NativeLoop:
+    found = prove_loop(loop.code).native
+    assert found is not None
+    return found
+
+
+@pytest.fixture
+def guest(
+    guest_cache: Path,
+    private_directories: Path,  # noqa: F811
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[LoopGuest]:
+    monkeypatch.setenv("GLASSBOX_QEMU", str(have_newer_qemu(guest_cache)))
+    with loop_guest(tmp_path) as made:
+        made.map_pages(0, FIRST_PAGE // PAGE + np.arange(2 * WORDS * 8 // PAGE))
+        memory(made)[:] = np.random.default_rng(1).integers(0, 256, 2 * WORDS * 8, np.uint8)
+        yield made
+
+
+@pytest.fixture
+def hybrid(guest: LoopGuest) -> Hybrid:
+    return Hybrid(TraceSession(guest.machine))
+
+
+def memory(guest: LoopGuest) -> np.ndarray:
+    return guest.ram[FIRST_PAGE : FIRST_PAGE + 2 * WORDS * 8]
+
+
+def the_one(hybrid: Hybrid) -> Told:
+    (told,) = hybrid.told()
+    return told
+
+
+def test_random_runs_end_as_under_qemu_alone(guest: LoopGuest, hybrid: Hybrid) -> None:
+    """Every loop, over pages that are scattered, absent, read-only, shared; with interrupts."""
+    comparison = Comparison(guest, hybrid, {number: native(loop) for number, loop in enumerate(LOOPS)})
+    found = comparison.compare(range(600))
+    assert found.wrong == ()
+    assert found.runs == 600
+    assert found.calls > 500
+    assert found.rounds > 1_000_000
+    assert found.faults > 50
+    assert found.interrupts > 0
+    assert {case_of(seed).loop for seed in range(600)} == set(range(len(LOOPS)))
+    assert all(one.state is Live.LIVE and one.calls for one in hybrid.told())
+    seen = {why for one in hybrid.told() for why in one.declined}
+    assert {Declined.FEW, Declined.ABSENT, Declined.RIGHTS, Declined.ACROSS} <= seen
+
+
+def test_rounds_are_done_and_counted(guest: LoopGuest, hybrid: Hybrid) -> None:
+    loop = NAMES["sum"]
+    session = TraceSession(guest.machine)
+    session.set(Wish(Mode.COUNTERS))
+    hybrid.install({3: native(loop)})
+    total = int(memory(guest).view(np.uint64)[:WORDS].sum(dtype=np.uint64))
+    before = session.counts()
+    for _ in range(4):
+        outcome = guest.run(loop.code, CODE_AT, loop.registers(WORDS, AREA, 0))
+        assert int(outcome.registers[RAX]) == total
+        assert int(outcome.registers[RDI]) == AREA + 8 * WORDS
+        assert int(outcome.registers[RCX]) == 0
+    told = the_one(hybrid)
+    assert (told.slot, told.state, told.wrong) == (3, Live.LIVE, "")
+    assert told.translations >= 1
+    assert 3 * WORDS < told.rounds <= 4 * WORDS
+    assert told.round_ns > 0
+    assert told.call_ns > 0
+    assert told.speed_up > 0
+    after = session.counts()
+    mine = [n for n in range(1, len(after.blocks)) if session.code_of(after.blocks[n]) == loop.code]
+    entered = sum(int(after.total[n]) - (int(before.total[n]) if n < len(before.total) else 0) for n in mine)
+    assert entered == 4 * WORDS, "rounds count as entries, whoever did them"
+
+
+def test_another_installs_and_all_can_be_taken_back(guest: LoopGuest, hybrid: Hybrid) -> None:
+    first, second = NAMES["sum"], NAMES["fill"]
+    hybrid.install({0: native(first), 1: native(second)})
+    assert [one.slot for one in hybrid.told()] == [0, 1]
+    assert 0 not in hybrid.free_slots()
+    assert hybrid.on
+    hybrid.install({0: None})
+    guest.run(first.code, CODE_AT, first.registers(WORDS, AREA, 0))
+    guest.run(second.code, CODE_AT + 0x200, second.registers(WORDS, 0, AREA))
+    assert (memory(guest).view(np.uint64)[:WORDS] == 0x0123456789ABCDEF).all()
+    assert the_one(hybrid).slot == 1
+    assert the_one(hybrid).rounds > WORDS // 2
+    hybrid.switch(on=False)
+    assert not hybrid.on
+    done = the_one(hybrid).rounds
+    guest.run(second.code, CODE_AT + 0x200, second.registers(WORDS, 0, AREA))
+    assert the_one(hybrid).rounds == done
+    hybrid.clear()
+    assert hybrid.told() == []
+    assert len(hybrid.free_slots()) == layout().constants["MAX_KERNELS"]
+
+
+@pytest.mark.parametrize("name", ["copy", "sum", "vectors", "in place", "fill backwards"])
+def test_verification_compares_and_uses_nothing(guest: LoopGuest, hybrid: Hybrid, name: str) -> None:
+    loop = NAMES[name]
+    hybrid.install({0: native(loop)}, verify=True)
+    n = 20_000
+    guest.run(loop.code, CODE_AT, loop.registers(n, AREA, AREA + WORDS * 8), timer_hz=1000)
+    told = the_one(hybrid)
+    assert told.state is Live.LIVE
+    assert told.verified >= 3
+    assert told.verified_rounds > n // 2
+    assert told.abandoned == 0
+
+
+@pytest.mark.parametrize(("name", "other"), [("sum", "4833074883c70848ffc975f4"), ("fill", "48890f4883c7084839d772f4")])
+def test_a_kernel_that_is_wrong_is_found_out(guest: LoopGuest, hybrid: Hybrid, name: str, other: str) -> None:
+    """Of another loop: a xor instead of a sum; another register is stored."""
+    loop = NAMES[name]
+    wrong = prove_loop(bytes.fromhex(other)).native
+    assert wrong is not None
+    reads = wrong.reads | native(loop).reads
+    hybrid.install({0: dataclasses.replace(wrong, code=loop.code, reads=reads)}, verify=True)
+    outcome = guest.run(loop.code, CODE_AT, loop.registers(20_000, AREA, AREA))
+    told = the_one(hybrid)
+    assert told.state is Live.WRONG
+    assert told.wrong.startswith("rax" if name == "sum" else "stream 0")
+    assert told.verified == 0
+    if name == "sum":
+        words = memory(guest).view(np.uint64)[:20_000]
+        assert int(outcome.registers[RAX]) == int(words.sum(dtype=np.uint64)), "QEMU's result is the guest's"
+    looks = told.looks
+    guest.run(loop.code, CODE_AT, loop.registers(20_000, AREA, AREA))
+    assert the_one(hybrid).looks <= looks + 1
+
+
+def test_code_that_was_changed_is_no_longer_taken_over(guest: LoopGuest, hybrid: Hybrid) -> None:
+    loop = NAMES["sum"]
+    hybrid.install({0: native(loop)})
+    guest.run(loop.code, CODE_AT, loop.registers(WORDS, AREA, 0))
+    done = the_one(hybrid).rounds
+    assert done
+    # The guest itself changes add to sub, as QEMU then sees: mov byte [CODE_AT+1], 0x2b
+    guest.run(bytes.fromhex("c60425") + (CODE_AT + 1).to_bytes(4, "little") + b"\x2b", CODE_AT + 0x1000, [0] * 16)
+    changed = loop.code[:1] + b"\x2b" + loop.code[2:]
+    outcome = guest.run(changed, CODE_AT, loop.registers(WORDS, AREA, 0))
+    words = memory(guest).view(np.uint64)[:WORDS]
+    assert int(outcome.registers[RAX]) == -int(words.sum(dtype=np.uint64)) % (1 << 64)
+    assert the_one(hybrid).rounds == done
+
+
+def test_where_its_own_code_is_nothing_is_stored(guest: LoopGuest, hybrid: Hybrid) -> None:
+    """A fill that runs over its own code: QEMU does what the processor would."""
+    loop = NAMES["fill"]
+    hybrid.install({0: native(loop)})
+    frame = CODE_AT // PAGE
+    for on in (True, False):
+        hybrid.switch(on=on)
+        guest.map_pages(0, [FIRST_PAGE // PAGE, frame, FIRST_PAGE // PAGE + 1])
+        # Behind its own code, and the jump that is behind it.
+        at = AREA + PAGE + 0x100
+        outcome = guest.run(loop.code, CODE_AT, loop.registers(400, 0, at))
+        assert int(outcome.registers[RDI]) == at + 3200
+    assert the_one(hybrid).declined.get(Declined.CODE, 0) > 0
+    assert (guest.ram[CODE_AT + 0x100 : CODE_AT + 0x100 + 3200].view(np.uint64) == 0x0123456789ABCDEF).all()
+
+
+def test_two_addresses_of_one_page_are_seen(guest: LoopGuest, hybrid: Hybrid) -> None:
+    """copy from a page to itself, a word further on: each word becomes the first, which only an order gives."""
+    loop = NAMES["copy"]
+    hybrid.install({0: native(loop)})
+    guest.map_pages(0, [FIRST_PAGE // PAGE, FIRST_PAGE // PAGE])
+    first = int(memory(guest).view(np.uint64)[0])
+    guest.run(loop.code, CODE_AT, loop.registers(500, AREA, AREA + PAGE + 8))
+    assert (memory(guest).view(np.uint64)[:501] == first).all()
+    assert the_one(hybrid).declined.get(Declined.MEET, 0) > 0
+
+
+@pytest.mark.parametrize("count", [0, (1 << 64) - 1])
+def test_a_count_without_end_can_be_stopped(guest: LoopGuest, hybrid: Hybrid, count: int) -> None:
+    """2^64 rounds: the kernel does them in pieces, and the machine stops between two of them."""
+    loop = NAMES["mixed"]
+    hybrid.install({0: native(loop)})
+    registers = loop.registers(1, 0, 0)
+    registers[RCX] = count
+    guest.start(loop.code, CODE_AT, registers)
+    wait_until(lambda: the_one(hybrid).rounds > 1_000_000)
+    guest.machine.pause()
+    done = the_one(hybrid).rounds
+    guest.machine.resume()
+    wait_until(lambda: the_one(hybrid).rounds > done)
+    told = the_one(hybrid)
+    assert told.rounds / told.calls < 100_000_000
+
+
+def test_where_accesses_are_watched_qemu_makes_them(guest: LoopGuest, hybrid: Hybrid) -> None:
+    loop = NAMES["sum"]
+    session = TraceSession(guest.machine)
+    hybrid.install({0: native(loop)})
+    session.set(Wish(Mode.HEAT))
+    before = session.memory.heat["loads"].sum(dtype=np.uint64)
+    guest.run(loop.code, CODE_AT, loop.registers(WORDS, AREA, 0))
+    assert int(session.memory.heat["loads"].sum(dtype=np.uint64) - before) >= WORDS
+    assert the_one(hybrid).rounds == 0
+    session.set(Wish())
+    guest.run(loop.code, CODE_AT, loop.registers(WORDS, AREA, 0))
+    assert the_one(hybrid).rounds > 0
+
+
+def test_nonsense_in_the_table_is_refused_and_the_machine_lives(guest: LoopGuest, hybrid: Hybrid) -> None:
+    loop = NAMES["sum"]
+    good = native(loop)
+    bad = {
+        0: dataclasses.replace(good, plan=len(good.native)),
+        1: dataclasses.replace(good, run=1 << 31),
+        2: dataclasses.replace(good, access_streams=(7,)),
+        3: dataclasses.replace(good, streams=(dataclasses.replace(good.streams[0], size=0),)),
+        4: dataclasses.replace(good, halves={5: 3}),
+        5: dataclasses.replace(good, native=b""),
+    }
+    hybrid.install(dict(bad))
+    assert [one.state for one in hybrid.told()] == [Live.BAD] * len(bad)
+    outcome = guest.run(loop.code, CODE_AT, loop.registers(WORDS, AREA, 0))
+    assert int(outcome.registers[RAX]) == int(memory(guest).view(np.uint64)[:WORDS].sum(dtype=np.uint64))
+    with pytest.raises(NoRoom):
+        hybrid.install({6: dataclasses.replace(good, native=bytes(2 << 20))})
+
+
+def test_whoever_installed_it_may_go(guest: LoopGuest, hybrid: Hybrid) -> None:
+    """Nothing is asked of Glassbox while kernels run: another session finds them, and what they did."""
+    loop = NAMES["sum"]
+    hybrid.install({0: native(loop)})
+    del hybrid
+    guest.run(loop.code, CODE_AT, loop.registers(WORDS, AREA, 0))
+    other = Hybrid(TraceSession(guest.machine))
+    assert the_one(other).rounds > 0
+    other.install({1: native(NAMES["fill"])})
+    assert [one.slot for one in other.told()] == [0, 1]
+
+
+def test_a_killed_machine_leaves_what_was_told(guest: LoopGuest, hybrid: Hybrid) -> None:
+    loop = NAMES["mixed"]
+    hybrid.install({0: native(loop)})
+    registers = loop.registers(1, 0, 0)
+    registers[RCX] = 0
+    guest.start(loop.code, CODE_AT, registers)
+    wait_until(lambda: the_one(hybrid).rounds > 100_000)
+    pid = guest.machine.info.pid
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    assert the_one(hybrid).rounds > 100_000
+
+
+def test_pages_that_come_and_go_meanwhile(guest: LoopGuest, hybrid: Hybrid) -> None:
+    """A page in the middle is not there: the guest's handler is asked once, and all is copied."""
+    loop = NAMES["copy"]
+    hybrid.install({0: native(loop)})
+    n_pages = 32
+    for missing in (0, 7, 31):
+        guest.map_pages(0, FIRST_PAGE // PAGE + np.arange(2 * n_pages))
+        guest.entries[missing] &= ~np.uint64(PRESENT)
+        guest.entries[n_pages + missing] &= ~np.uint64(READY & ~PRESENT)
+        memory(guest)[n_pages * PAGE : 2 * n_pages * PAGE] = 0
+        outcome = guest.run(loop.code, CODE_AT, loop.registers(n_pages * PAGE // 8, AREA, AREA + n_pages * PAGE))
+        assert outcome.faults == 2
+        held = memory(guest)
+        assert np.array_equal(held[: n_pages * PAGE], held[n_pages * PAGE : 2 * n_pages * PAGE])
+    assert the_one(hybrid).rounds > 0
+
+
+def test_an_older_qemu_says_what_would_do(
+    private_directories: Path,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    with loop_guest(tmp_path) as made:
+        session = TraceSession(made.machine)
+        if int(session.memory.plugin["api"]) >= 7:
+            pytest.skip("this system's own QEMU is new enough")
+        with pytest.raises(NoTakeover, match="qemu fetch"):
+            Hybrid(session)
+        loop = NAMES["sum"]
+        session.take_over(on=True)
+        made.map_pages(0, FIRST_PAGE // PAGE + np.arange(16))
+        made.run(loop.code, CODE_AT, loop.registers(4096, AREA, 0))
+        assert not int(session.memory.plugin["parts"]) & layout().constants["KERNELS"]
+
+
+def test_several_processors_keep_their_order_of_stores(
+    guest_cache: Path,
+    private_directories: Path,  # noqa: F811
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("GLASSBOX_QEMU", str(have_newer_qemu(guest_cache)))
+    with loop_guest(tmp_path, cpus=2) as made:
+        hybrid = Hybrid(TraceSession(made.machine))
+        made.map_pages(0, FIRST_PAGE // PAGE + np.arange(2 * MIB // PAGE))
+        hybrid.install({0: native(NAMES["fill"]), 1: native(NAMES["sum"])})
+        for number, name in enumerate(("fill", "sum")):
+            made.run(NAMES[name].code, CODE_AT + 0x200 * number, NAMES[name].registers(WORDS, AREA, AREA))
+        fill, total = hybrid.told()
+        assert fill.rounds == 0
+        assert fill.declined[Declined.SMP] > 0
+        assert total.rounds > 0
