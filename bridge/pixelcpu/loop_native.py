@@ -16,7 +16,7 @@ from bridge.pixelcpu.llvm_kernel import kernel_text
 from bridge.pixelcpu.llvm_text import LlvmAlgebra, Text, Word
 from bridge.pixelcpu.loop_kernel import LoopKernel
 from bridge.pixelcpu.loop_memory import Stream
-from bridge.pixelcpu.loop_terms import LOW, is_proved, symbols, value_of
+from bridge.pixelcpu.loop_terms import LOW, symbols
 from bridge.pixelcpu.loop_trips import MOST_ROUNDS
 from bridge.pixelcpu.loops import Loop
 from bridge.pixelcpu.meaning import ALGEBRA
@@ -40,7 +40,8 @@ def native_loop(loop: Loop, kernel: LoopKernel, translation: Translation) -> Nat
     cut = parts(kernel.rounds)
     registers, flags = live_in((*cut.body, *cut.tail))
     if flags:
-        raise Unsupported(f"A round reads {', '.join(sorted(flags))}, which cannot be read while the guest runs")
+        names = ", ".join(f"{flag}F" for flag in sorted(flags))
+        raise Unsupported(f"A round reads {names}, which cannot be read while the guest runs")
     streams = loop.streams
     if len(streams) > MOST_STREAMS or len(loop.code) > MOST_CODE or any(one.size > _PAGE for one in streams):
         raise Unsupported("It has more streams or more code than a kernel has room for")
@@ -48,8 +49,8 @@ def native_loop(loop: Loop, kernel: LoopKernel, translation: Translation) -> Nat
     if len(access_streams) > MOST_ACCESSES:
         raise Unsupported("It has more loads and stores than a kernel has room for")
     planned, needed = _plan_text(loop, translation)
-    names = {name: number for number, name in enumerate(REGISTERS)} | dict(translation.halves)
-    writes = {i.d for i in (*cut.body, *cut.tail) if i.row.has_destination} & set(names.values())
+    numbers = {name: number for number, name in enumerate(REGISTERS)} | dict(translation.halves)
+    writes = {i.d for i in (*cut.body, *cut.tail) if i.row.has_destination} & set(numbers.values())
     image = image_of(object_of(kernel_text(kernel.rounds, carried=False, alone=True) + planned), ("plan", "kernel"))
     return NativeLoop(
         code=loop.code,
@@ -63,7 +64,7 @@ def native_loop(loop: Loop, kernel: LoopKernel, translation: Translation) -> Nat
             for one, group in zip(streams, _groups(streams), strict=True)
         ),
         access_streams=access_streams,
-        reads=frozenset((registers & set(names.values())) | {names[name] for name in needed}),
+        reads=frozenset((registers & set(numbers.values())) | {numbers[name] for name in needed}),
         writes=frozenset(writes),
         halves={HALVES.index(name): number for name, number in translation.halves.items()},
     )
@@ -82,20 +83,13 @@ def _access_streams(loop: Loop, kernel: LoopKernel, translation: Translation) ->
         words[number] = z3.BitVec(name, 64)
     seen = _Addresses()
     execute(parts(kernel.rounds).body, ALGEBRA, State(words, {name: z3.Bool(name) for name in FLAGS}), seen)
-    limits = [z3.ULE(z3.BitVec(name, 64), LOW) for name, one in loop.inductions.items() if one.width == 32]
     found = []
     for address, size, is_store in seen.accesses:
         for number, stream in enumerate(loop.streams):
             if stream.is_store != is_store:
                 continue
             away = z3.simplify(address - (stream.base + stream.first))
-            if not z3.is_bv_value(away):
-                names = symbols(away)
-                guess = value_of(away, {name: 4096 + 64 * place for place, name in enumerate(sorted(names))})
-                if guess > stream.size or not is_proved(z3.Implies(z3.And(*limits), away == guess)):
-                    continue
-                away = z3.BitVecVal(guess, 64)
-            if away.as_long() + size <= stream.size:
+            if z3.is_bv_value(away) and away.as_long() + size <= stream.size:
                 found.append(number)
                 break
         else:
@@ -131,10 +125,8 @@ def _plan_text(loop: Loop, translation: Translation) -> tuple[str, set[str]]:
     for stream in loop.streams:
         needed |= symbols(stream.base)
     numbers = {name: number for number, name in enumerate(REGISTERS)} | dict(translation.halves)
-    if not needed <= numbers.keys():
-        raise Unsupported(f"How often it runs depends on {', '.join(sorted(needed - numbers.keys()))}")
     unknowns = {}
-    for name in sorted(needed):
+    for name in sorted(needed & numbers.keys()):
         place = text.let(f"getelementptr inbounds i64, ptr %state, i64 {numbers[name]}")
         unknowns[name] = Word(text.let(f"load i64, ptr {place}"), 64)
     terms = TermWriter(text, unknowns)

@@ -106,6 +106,8 @@ class TermWriter:
             return algebra.choose_truth(*(self.truth(part) for part in parts))
         if kind == z3.Z3_OP_EQ and z3.is_bool(parts[0]):
             return algebra.negate(algebra.differ(self.truth(parts[0]), self.truth(parts[1])))
+        if kind == z3.Z3_OP_DISTINCT and len(parts) == 2:
+            return algebra.negate(self._truth(parts[0] == parts[1]))
         if kind == z3.Z3_OP_EQ:
             return algebra.equal(self.word(parts[0]), self.word(parts[1]))
         orders = {
