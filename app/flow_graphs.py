@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from app.flow_layout import Placed, Spacing, place
+from app.flow_layout import Placed, Spacing, place, place_rightwards
 from bridge.trace.instructions import BlockClass
 from bridge.trace.program import Program
 
@@ -28,6 +28,8 @@ HEAD_LINES = 1.6
 """Of a block's card, above its instructions, in lines."""
 SPACING = Spacing(beside=6.0, below=2.2, bend=3.0)
 """Sideways in characters, downwards in lines."""
+RIGHTWARDS = Spacing(beside=1.6, below=7.0, bend=1.2)
+"""The same of a graph from left to right: downwards in lines, sideways in characters."""
 Spot = tuple[int | None, int]
 Names = Callable[[tuple[Spot, ...]], Sequence[tuple[str, str]]]
 
@@ -82,6 +84,8 @@ class FlowGraph:
     arrows: tuple[FlowArrow, ...]
     sizes: tuple[tuple[float, float], ...]
     placed: Placed
+    placed_rightwards: Placed
+    """The same from left to right."""
     left_out: int
     """Blocks that are near, too, and were too many."""
     loops: tuple[FlowLoop, ...] = ()
@@ -90,6 +94,12 @@ class FlowGraph:
     """The cards of a way, in its order, by their places."""
     beside: frozenset[int] = frozenset()
     """Cards that are shown although nothing leads there."""
+    rightwards: bool = False
+    """Whether `placed` is from left to right."""
+
+    def turned(self) -> FlowGraph:
+        """The same graph, as it is drawn where room is wide and low."""
+        return replace(self, placed=self.placed_rightwards, rightwards=True)
 
     def card_of(self, number: int) -> int | None:
         """The place of a block among the cards."""
@@ -172,8 +182,9 @@ def laid_out(
     """Cards and arrows as a graph that can be drawn."""
     sizes = tuple(_size(card) for card in cards)
     steps = frozenset(pairwise(way))
-    placed = place(sizes, [(arrow.source, arrow.target) for arrow in arrows], SPACING, steps)
-    return FlowGraph(chosen, cards, arrows, sizes, placed, left_out, loops, way, beside)
+    edges = [(arrow.source, arrow.target) for arrow in arrows]
+    placed = place(sizes, edges, SPACING, steps), place_rightwards(sizes, edges, RIGHTWARDS, steps)
+    return FlowGraph(chosen, cards, arrows, sizes, *placed, left_out, loops, way, beside)
 
 
 def _loops(program: Program, place_of: Mapping[int, int]) -> tuple[FlowLoop, ...]:

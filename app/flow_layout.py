@@ -96,6 +96,26 @@ def place(
     return Placed(corners, tuple(paths), loops, width, tops[-1] + heights[-1])
 
 
+def place_rightwards(
+    sizes: Sequence[Point],
+    edges: Sequence[tuple[int, int]],
+    spacing: Spacing = Spacing(),
+    straight: Collection[tuple[int, int]] = (),
+) -> Placed:
+    """The same from left to right, for rooms that are wide and low; paths lead between right and left sides.
+
+    `spacing`: `beside` and `bend` are of height then, `below` of width.
+    """
+    lying = place([(high, wide) for wide, high in sizes], edges, spacing, straight)
+    return Placed(
+        tuple((x, y) for y, x in lying.corners),
+        tuple(tuple((x, y) for y, x in path) for path in lying.paths),
+        lying.backwards,
+        lying.height,
+        lying.width,
+    )
+
+
 def _turned(count: int, edges: Sequence[tuple[int, int]]) -> list[bool]:
     """Which edges lead back on a walk from the first block on, depth first: without them there is no cycle."""
     onwards: list[list[int]] = [[] for _ in range(count)]

@@ -39,6 +39,8 @@ class FlowUi:
     """Whether the button that is down has moved it: then letting go is no click."""
     fits: bool = True
     """Whether it is to be brought into view as soon as it is drawn."""
+    rightwards: bool = False
+    """How it was drawn last: from left to right."""
     menu_of: int | None = None
     """The card whose menu is open, by its place."""
     reach: ReachUi = field(default_factory=ReachUi)

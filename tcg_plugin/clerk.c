@@ -122,7 +122,8 @@ bool clerk_start(void)
 {
     pthread_t thread;
     sigset_t all, before;
-    sigfillset(&all); /* signals are QEMU's */
+    sigfillset(&all); /* signals are QEMU's … */
+    sigdelset(&all, SIGBUS); /* … but for what the shared memory may cost */
     pthread_sigmask(SIG_SETMASK, &all, &before);
     int failed = pthread_create(&thread, NULL, clerk, NULL);
     pthread_sigmask(SIG_SETMASK, &before, NULL);

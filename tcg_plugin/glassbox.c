@@ -38,6 +38,8 @@ static void take_wishes(void)
         .address_space = from->address_space, .one_of = from->one_of ? from->one_of : 1};
     if (from->kernels_on)
         now.parts |= GB_KERNELS;
+    if (faults_seen())
+        now.parts = 0; /* what it would tell gets nowhere */
     wanted = now;
     take_ram_ranges();
     kernels_take();
@@ -86,10 +88,12 @@ static ON_PLUGIN(on_reset)
 
 static void look_for_wishes(void)
 {
-    if (__atomic_load_n(&shared.reader->request, __ATOMIC_ACQUIRE) == shared.plugin->done ||
+    bool ends = faults_seen() && wanted.parts;
+    if ((__atomic_load_n(&shared.reader->request, __ATOMIC_ACQUIRE) == shared.plugin->done && !ends) ||
         __atomic_exchange_n(&switching, true, __ATOMIC_ACQ_REL))
         return;
-    if (__atomic_load_n(&shared.reader->request, __ATOMIC_ACQUIRE) == request_taken) { /* another vCPU was as quick */
+    ends = ends && wanted.parts;
+    if (__atomic_load_n(&shared.reader->request, __ATOMIC_ACQUIRE) == request_taken && !ends) { /* another vCPU was as quick */
         __atomic_store_n(&switching, false, __ATOMIC_RELEASE);
         return;
     }
@@ -101,6 +105,7 @@ static void look_for_wishes(void)
 static void note_thread(struct vcpu *v)
 {
     clockid_t clock;
+    faults_guard_thread();
     if (!pthread_getcpuclockid(pthread_self(), &clock))
         __atomic_store_n(&v->clock, clock, __ATOMIC_RELAXED);
 }
@@ -128,6 +133,7 @@ static ON_VCPU(on_resume)
 
 static ON_VCPU(on_vcpu)
 {
+    faults_guard_thread();
     if (vcpu >= shared.vcpus || vcpus[vcpu])
         return;
     struct vcpu *made = NULL;
@@ -150,6 +156,7 @@ static ON_VCPU(on_vcpu)
 
 static ON_AT_EXIT(on_end)
 {
+    faults_guard_thread();
     clerk_publish_counts();
     for (unsigned int n = 0; n < shared.vcpus; n++)
         if (vcpus[n])

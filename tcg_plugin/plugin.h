@@ -180,6 +180,11 @@ void hit(struct gb_touch *done);
 void on_block(unsigned int vcpu, void *note);
 void on_insn(unsigned int vcpu, void *note);
 
+/* faults.c */
+void faults_guard(const void *base, uint64_t bytes); /* of a mapping: from now on none of its pages ends QEMU */
+void faults_guard_thread(void);                      /* by whatever thread touches it */
+bool faults_seen(void);
+
 /* clerk.c */
 bool clerk_start(void);
 void clerk_publish_counts(void);

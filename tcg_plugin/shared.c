@@ -149,6 +149,8 @@ bool shared_open(const char *path, const char *ram_path)
     shared.pages = told.pages;
     shared.kernel_code_bytes = told.kernel_code.count;
     shared.vcpus = told.vcpus;
+    faults_guard(base, total);
+    faults_guard_thread();
     return true;
 }
 

@@ -189,7 +189,8 @@ struct gb_plugin_side {
     uint64_t ns_at_tsc;      /* CLOCK_MONOTONIC when the time-stamp counter stood at `tsc` */
     uint64_t tsc;
     uint64_t tsc_hz;         /* 0 until it is known */
-    uint8_t reserved[368];
+    uint64_t faults;         /* pages of this memory that could not be had: it was cut short, or there was no room */
+    uint8_t reserved[360];
     struct gb_ring rings[GB_MAX_VCPUS];
 };
 

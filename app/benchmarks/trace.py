@@ -45,6 +45,8 @@ _READ_BAR, _WRITE_BAR, _LAG_BAR = at_least(20.0), at_least(5.0), at_most(1.0)
 _ANALYSED, _ANALYSIS_BAR = 10_000_000, at_most(5.0)
 _ROUNDS, _TRACED_ROUNDS = 1_000_000, 50_000  # short: some of them are in a quiet moment
 _CALIBRATION = 100_000
+_WARM_UP = 20_000  # in these every branch is taken: QEMU translates afterwards no more
+_BOOTED, _BOOTS = "demo", 2
 _BOOT_LIMIT_S = 240.0
 _BILLION = 1_000_000_000
 _WORK_LIMIT_S = 1800.0  # that long a billion takes on a slow machine
@@ -114,11 +116,11 @@ def _mode_results(bare: WorkingGuest, guest: WorkingGuest, session: TraceSession
         for mode in (None, *Mode):
             rounds = _TRACED_ROUNDS if mode is Mode.TRACE else _ROUNDS
             if mode is None:
-                bare.work(1)
+                bare.work(_WARM_UP)
                 took = bare.work(rounds)
             else:
                 with watched(session, mode):
-                    guest.work(1)  # translated
+                    guest.work(_WARM_UP)
                     took = guest.work(rounds)
             least[mode] = min(took / rounds, least.get(mode, took / rounds))
     without = least[None]
@@ -128,9 +130,9 @@ def _mode_results(bare: WorkingGuest, guest: WorkingGuest, session: TraceSession
 
 
 def _boot_results() -> list[Result]:
-    guest = dataclasses.replace(find_guest("demo"), keeps_state=False)
+    guest = dataclasses.replace(find_guest(_BOOTED), keeps_state=False)
     least: dict[Mode | None, float] = {}
-    for mode in 2 * (None, Mode.OFF, Mode.COUNTERS, Mode.HEAT):
+    for mode in _BOOTS * (None, Mode.OFF, Mode.COUNTERS, Mode.TIME, Mode.HEAT):
         with MachineManager(traceable=mode is not None) as manager:
             machine = manager.launch(guest, cold=True)
             working = WorkingGuest(machine)
@@ -150,7 +152,7 @@ def _switch_results(session: TraceSession, turns: int) -> list[Result]:
     took = [
         session.set(Wish(mode)).took_s * 1e3
         for _ in range(turns)
-        for mode in (Mode.COUNTERS, Mode.HEAT, Mode.WATCH, Mode.OFF)
+        for mode in (Mode.COUNTERS, Mode.TIME, Mode.HEAT, Mode.WATCH, Mode.OFF)
     ]
     return [
         Result("switch.median", statistics.median(took), "ms", _SWITCH_BAR),

@@ -25,16 +25,18 @@ if TYPE_CHECKING:
 TITLES = {
     Mode.OFF: "Off",
     Mode.COUNTERS: "Counters",
+    Mode.TIME: "Time",
     Mode.HEAT: "Heat",
     Mode.WATCH: "Watch",
     Mode.TRACE: "Trace",
 }
 TIPS = {
     Mode.OFF: "Nothing is watched: the guest runs as fast as it can",
-    Mode.COUNTERS: "How often each block of code is entered, and a thousand times a second which one runs",
-    Mode.HEAT: "That, and the loads and stores of each page",
-    Mode.WATCH: "That, and who reads and writes the pages that are chosen in the inspector",
-    Mode.TRACE: "That, and a record of each block, load and store; the last 131,072 of each processor are kept",
+    Mode.COUNTERS: "How often each block of code is entered: shares are of the instructions run",
+    Mode.TIME: "That, and a thousand times a second which block and task run: shares are of the time",
+    Mode.HEAT: "Counters, and the loads and stores of each page",
+    Mode.WATCH: "Counters, time, and who reads and writes the pages that are chosen in the inspector",
+    Mode.TRACE: "Counters, time, and each block, load and store: the last 131,072 of each processor are kept",
 }
 VIEW_UNITS, VIEW_ROW_UNITS = 104.0, 44.0
 """The least room for a view beside, and above, another."""
@@ -270,14 +272,14 @@ def _off(ui: Ui, tracer: Tracer) -> None:
     note = (
         tracer.problem
         if failed
-        else "Counting the blocks of code that run tells which process, function and loop takes the guest's time. "
-        f"Nothing is watched until you say so; counting makes the guest's work take about {told_cost(Mode.COUNTERS)} "
-        "as long."
+        else "Looking which block of code runs tells which process, function and loop takes the guest's time. "
+        f"Nothing is watched until you say so; this makes the guest's work take about {told_cost(Mode.TIME)} as "
+        "long."
     )
     width = min(room.x, theme.px(130))
     with ui.small():
         lines = imgui.calc_text_size(note, wrap_width=width)
-    button = f"{icons.ICON_FA_PLAY}  Count blocks"
+    button = f"{icons.ICON_FA_PLAY}  Watch the time"
     whole = imgui.get_text_line_height() + lines.y + imgui.get_frame_height() + theme.px(7)
     fits = room.y >= whole
     imgui.dummy(imgui.ImVec2(0, max(0.0, (room.y - whole if fits else 0.0) * 0.42)))
@@ -292,9 +294,9 @@ def _off(ui: Ui, tracer: Tracer) -> None:
         ui.tooltip(note)
     wide = imgui.calc_text_size(button).x + theme.px(6)
     imgui.set_cursor_pos_x(imgui.get_cursor_pos_x() + max(0.0, round((room.x - wide) / 2)))
-    if ui.button(f"{button}##count", kind="primary", width=wide):
-        ui.run("trace.mode", mode=str(Mode.COUNTERS))
-    _mode_tip(ui, Mode.COUNTERS)
+    if ui.button(f"{button}##time", kind="primary", width=wide):
+        ui.run("trace.mode", mode=str(Mode.TIME))
+    _mode_tip(ui, Mode.TIME)
 
 
 # The views

@@ -43,12 +43,12 @@ def told_base(look: Look) -> str:
     span = look.span
     if not len(look.rows):
         return f"No code ran in the last {span.seconds:.0f} s"
-    by = (
-        f"{len(span.busy):,} samples in {span.seconds:.1f} s"
-        if span.by_samples
-        else f"By instructions run in {span.seconds:.1f} s: too few samples found the guest at work"
-    )
-    return f"{by}  ·  idle {span.idle_share:.0%}  ·  {int(span.entered.sum()):,} blocks entered"
+    by, idle = f"By instructions run in {span.seconds:.1f} s", f"  ·  idle {span.idle_share:.0%}"
+    if span.by_samples:
+        by = f"{len(span.busy):,} samples in {span.seconds:.1f} s"
+    elif span.samples:
+        by += ": too few samples found the guest at work"
+    return f"{by}{idle if span.samples else ''}  ·  {int(span.entered.sum()):,} blocks entered"
 
 
 def _follow(state: AppState, look: Look) -> None:

@@ -149,11 +149,13 @@ def _plot(
 
 def _hover(ui: Ui, line: Line, times_s: NDArray[np.float64], values: NDArray[np.float64]) -> None:
     """The value at the pointer, with a line through it."""
-    if not implot.is_plot_hovered() or not len(values):
+    corner, size = implot.get_plot_pos(), implot.get_plot_size()
+    # A plot that takes no input is never "hovered" by itself.
+    within = imgui.is_mouse_hovering_rect(corner, imgui.ImVec2(corner.x + size.x, corner.y + size.y))
+    if not (within and imgui.is_window_hovered()) or not len(values):
         return
     theme, mouse = ui.theme, implot.get_plot_mouse_pos()
     at = int(np.argmin(np.abs(times_s - mouse.x)))
-    corner, size = implot.get_plot_pos(), implot.get_plot_size()
     x = corner.x + size.x * (1 + float(times_s[at]) / SHOWN_S)
     if x < corner.x:
         return

@@ -24,13 +24,16 @@ if TYPE_CHECKING:
     from app.trace_looks import Look
     from app.ui import Ui
 
-READABLE, LEAST_TEXT = 0.8, 0.4
-"""Graphs are brought into view no smaller than the first; smaller than the second, cards show no instructions."""
+READABLE, SMALL, LEAST_TEXT = 0.8, 0.55, 0.4
+"""Graphs are brought into view no smaller than the first, or in a low room than the second, so that a whole card is
+seen; smaller than the third, cards show no instructions."""
+WIDE = 2.0
+"""In a room that is so much wider than it is high graphs go from left to right."""
 WHEEL = 1.15
 MARGIN, NESTED = 0.7, 0.5
 """Between a loop's frame and its cards, in lines, and how much farther out each outer one stands."""
 UPPER = 0.3
-"""How far down a way begins, of the panel: it leads downwards."""
+"""How far down, or to the right, a way begins, of the panel: it leads on from there."""
 ASIDE = 0.32
 """How much is left of what is not on the way that is shown."""
 KIND_WORDS = {
@@ -63,6 +66,10 @@ def draw_graph(state: AppState, ui: Ui, graph: FlowGraph, look: Look | None, siz
     at = imgui.get_cursor_screen_pos()
     with ui.mono(theme.mono_size * 0.9):
         letter = imgui.ImVec2(imgui.calc_text_size("0").x, imgui.get_text_line_height() * 1.18)
+    rightwards = size.x > WIDE * size.y
+    if rightwards:
+        graph = graph.turned()
+    shown.fits, shown.rightwards = shown.fits or shown.rightwards != rightwards, rightwards
     if shown.fits:
         _fit(state, graph, size, letter)
     if shown.reach.focus is not None:
@@ -190,15 +197,18 @@ def _fit(state: AppState, graph: FlowGraph, size: imgui.ImVec2, letter: imgui.Im
     shown = state.flow
     shown.fits = False
     wide, high = graph.placed.width * letter.x, graph.placed.height * letter.y
-    shown.zoom = min(max(min(size.x / max(wide, 1.0), size.y / max(high, 1.0)) * 0.96, READABLE), 1.0)
     place = graph.card_of(state.execution.chosen)
     if graph.way or place is None:
         place = graph.way[0] if graph.way else graph.card_of(graph.chosen) or 0
+    card = (graph.sizes[place][1] if graph.cards else 0.0) + 2 * MARGIN
+    least = min(READABLE, max(SMALL, size.y / (card * letter.y)))
+    shown.zoom = min(max(min(size.x / max(wide, 1.0), size.y / max(high, 1.0)) * 0.96, least), 1.0)
     middle = _middle(graph, place, letter, shown.zoom) if graph.cards else (0.0, 0.0)
     all_x, all_y = wide * shown.zoom <= size.x, high * shown.zoom <= size.y
+    along = UPPER if graph.way else 0.5
     shown.pan = (
-        (size.x - wide * shown.zoom) / 2 if all_x else size.x / 2 - middle[0],
-        (size.y - high * shown.zoom) / 2 if all_y else size.y * (UPPER if graph.way else 0.5) - middle[1],
+        (size.x - wide * shown.zoom) / 2 if all_x else size.x * (along if graph.rightwards else 0.5) - middle[0],
+        (size.y - high * shown.zoom) / 2 if all_y else size.y * (0.5 if graph.rightwards else along) - middle[1],
     )
 
 
@@ -263,7 +273,17 @@ def _arrow(
         ink = ink.mix(theme.surface, 1 - ASIDE)
     colour = u32(theme.text if near else ink if on_way else ink.alpha(0.35 + 0.6 * weight))
     thick = (2.6 if on_way else 1.0 + 1.4 * weight) * max(0.6, min(1.0, scale.across / 7))
-    if not path:  # to itself: a loop at the card's right side
+    if not path and graph.rightwards:  # to itself: a loop below the card
+        x, y = graph.placed.corners[arrow.source]
+        w, h = graph.sizes[arrow.source]
+        left, right, low = x + w / 2 - min(4, w / 4), x + w / 2 + min(4, w / 4), y + h
+        draw_list.add_bezier_cubic(
+            scale.point(right, low), scale.point(right + 1, low + 1.8), scale.point(left - 1, low + 1.8),
+            scale.point(left, low), colour, thick,
+        )  # fmt: skip
+        _tip_of_arrow(scale.point(left, low), (0.0, -1.0), scale, colour)
+        return
+    if not path:  # at the card's right side
         x, y = graph.placed.corners[arrow.source]
         w, h = graph.sizes[arrow.source]
         right, top, low = x + w, y + min(1.2, h / 3), y + h - min(1.2, h / 3)
@@ -275,11 +295,15 @@ def _arrow(
         return
     points = [scale.point(*point) for point in path]
     for before, after in pairwise(points):
-        bend = (after.y - before.y) * 0.5
-        draw_list.add_bezier_cubic(
-            before, imgui.ImVec2(before.x, before.y + bend), imgui.ImVec2(after.x, after.y - bend), after, colour, thick
-        )
-    _tip_of_arrow(points[-1], (0.0, 1.0 if points[-1].y >= points[-2].y else -1.0), scale, colour)
+        bend = imgui.ImVec2(0.0, (after.y - before.y) * 0.5)
+        if graph.rightwards:
+            bend = imgui.ImVec2((after.x - before.x) * 0.5, 0.0)
+        draw_list.add_bezier_cubic(before, before + bend, after - bend, after, colour, thick)
+    last, before = points[-1], points[-2]
+    way = (0.0, 1.0 if last.y >= before.y else -1.0)
+    if graph.rightwards:
+        way = (1.0 if last.x >= before.x else -1.0, 0.0)
+    _tip_of_arrow(last, way, scale, colour)
 
 
 def _tip_of_arrow(at: imgui.ImVec2, way: tuple[float, float], scale: _Scale, colour: int) -> None:
@@ -346,7 +370,9 @@ def _card(
             draw_list.add_text(imgui.ImVec2(left, y), u32(ink(body)), head)
             x = left + imgui.calc_text_size(head).x
             dim = theme.text_dim if lit else theme.text_faint
-            draw_list.add_text(imgui.ImVec2(x, y), u32(ink(dim)), operands)
+            # Small letters are wider than in proportion: whole pixels.
+            told_operands = fit_text(operands, max(1.0, right + scale.across - x))
+            draw_list.add_text(imgui.ImVec2(x, y), u32(ink(dim)), told_operands)
 
 
 def _tip(ui: Ui, card: FlowCard, count: int, look: Look | None) -> None:

@@ -18,15 +18,15 @@ _POLL_S = 0.002
 def watch_program(session: TraceSession, seconds: float, *, edges: bool) -> tuple[Program, NDArray[Any]]:
     """Watch for so long. Returns the program and (n,) of `sample`. The session's mode is left as it is then.
 
-    `edges`: record each block's entry, which slows the guest down several times; else blocks are counted alone, and
-    edges are what their code says. Raises TraceError, MachineError.
+    `edges`: record each block's entry, which slows the guest down several times; else blocks are counted and
+    sampled, and edges are what their code says. Raises TraceError, MachineError.
     """
     follows: FollowCounter | None = None
     if edges:
         session.set(Wish(Mode.TRACE, frozenset({Recorded.BLOCKS}), Policy.DROP))
         follows = FollowCounter(len(session.memory.blocks))
     else:
-        session.set(Wish(Mode.COUNTERS))
+        session.set(Wish(Mode.TIME))
     before, _ = session.counts(), session.samples()
     if follows is None:
         time.sleep(seconds)

@@ -13,6 +13,7 @@ class Mode(StrEnum):
 
     OFF = "off"
     COUNTERS = "counters"
+    TIME = "time"
     HEAT = "heat"
     WATCH = "watch"
     TRACE = "trace"
@@ -72,11 +73,16 @@ class Wish:
 
     @property
     def parts(self) -> int:
-        """The plugin's flags. Counts go along with every mode but off: they cost little, and much builds on them."""
+        """The plugin's flags. Counts go along with every mode but off: they cost little, and much builds on them.
+
+        Samples cost as much again, in every block: where that is little of what a mode costs they go along as well.
+        """
         known = layout().constants
         if self.mode is Mode.OFF:
             return 0
-        parts = known["COUNT"] | known["SAMPLE"]
+        parts = known["COUNT"]
+        if self.mode in (Mode.TIME, Mode.WATCH, Mode.TRACE):
+            parts |= known["SAMPLE"]
         if self.mode is Mode.HEAT:
             parts |= known["HEAT"]
         elif self.mode is Mode.WATCH:

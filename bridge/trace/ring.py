@@ -104,7 +104,8 @@ class RingReader:
         return Taken(copied[whole], lost + int(count - whole.sum()))
 
     def beat(self) -> None:
-        """Say that somebody reads: a guest that waits for room waits on."""
+        """Say that somebody reads: a guest that waits for room waits on. Raises TraceError where memory went."""
+        self._memory.check_whole()
         self._memory.reader["alive_ns"] = time.monotonic_ns()
 
     def _give_back(self) -> None:
@@ -122,6 +123,7 @@ def newest(memory: TraceMemory, vcpu: int, most: int = 1 << 62) -> NDArray[Any]:
 
     What the writer writes over meanwhile is left out. Takes nothing: whoever reads the ring notices nothing.
     """
+    memory.check_whole()
     ring, head, size = memory.rings[vcpu], int(memory.plugin["rings"][vcpu]["head"]), memory.ring_records
     first = head - max(0, min(head, most, size))
     pieces: list[NDArray[Any]] = []

@@ -89,7 +89,7 @@ class TraceSession:
     @property
     def ended(self) -> bool:
         """Whether QEMU has ended: what was counted until then can still be read."""
-        return int(self.memory.plugin["state"]) == layout().constants["GONE"]
+        return self.memory.whole and int(self.memory.plugin["state"]) == layout().constants["GONE"]
 
     def set(self, wish: Wish) -> Switched:
         """Have the plugin watch something else. Stops the guest for some milliseconds, quietly.
@@ -97,6 +97,7 @@ class TraceSession:
         Raises TraceError where the plugin does not answer, MachineError where the machine does not.
         """
         with self._lock:
+            self._check_whole()
             self._write(wish)
             switched = self._ask()
             self.wish = wish
@@ -108,6 +109,7 @@ class TraceSession:
         Raises as `set`.
         """
         with self._lock:
+            self._check_whole()
             self._tell_ram()
             self.memory.reader["kernels_on"] = int(on)
             return self._ask()
@@ -129,6 +131,11 @@ class TraceSession:
             time.sleep(_POLL_S)
         return Switched(time.perf_counter() - began, False)
 
+    def _check_whole(self) -> None:
+        if not self.memory.whole:
+            self._machine.kick()  # the plugin stops by itself, as soon as it may
+        self.memory.check_whole()
+
     def _tell_ram(self) -> None:
         ram = self._machine.ram
         if ram is not None:
@@ -147,6 +154,7 @@ class TraceSession:
 
     def counts(self) -> Counts:
         """How often each block was entered until now, or until the end. Takes a millisecond. Raises TraceError."""
+        self.memory.check_whole()
         memory = self.memory
         with self._lock:
             wanted = (int(memory.reader["publish"]) + 1) & 0xFFFFFFFF
@@ -155,6 +163,7 @@ class TraceSession:
             deadline = time.perf_counter() + PUBLISH_LIMIT_S
             # At least as new: somebody else may have asked after us.
             while (int(memory.plugin["published"]) - wanted) & 0x80000000 and not self.ended:
+                self.memory.check_whole()
                 if time.perf_counter() > deadline:
                     raise TraceError(f"The plugin in '{self._machine.name}' does not answer.")
                 time.sleep(_POLL_S)
@@ -170,6 +179,7 @@ class TraceSession:
 
     def samples(self) -> tuple[NDArray[Any], int]:
         """Samples since the last call, (n,) of `sample`, and how many were overwritten before they were read."""
+        self.memory.check_whole()
         ring = self.memory.samples
         with self._lock:
             head = int(self.memory.plugin["sample_head"])
@@ -196,6 +206,7 @@ class TraceSession:
 
     def hits(self) -> tuple[NDArray[Any], int]:
         """Accesses to watched pages since the last call, (n,) of `touch`; and how many in all had no room."""
+        self.memory.check_whole()
         ring = self.memory.hits
         with self._lock:
             head = int(self.memory.plugin["hit_head"])
@@ -207,6 +218,7 @@ class TraceSession:
 
     def last_touches(self, pages: NDArray[np.integer[Any]]) -> NDArray[Any]:
         """Who loaded and who stored last, (n, 2) of `touch`; `sequence` is 0 where nobody did."""
+        self.memory.check_whole()
         found: NDArray[Any] = self.memory.touches[pages]
         for _ in range(100):
             torn = (found["sequence"] % 2 == 1) | (self.memory.touches["sequence"][pages] != found["sequence"])

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bridge.trace.errors import BadTraceMemory
+from bridge.trace.errors import BadTraceMemory, TraceError
 from bridge.trace.layout import layout
 
 _LINE = 64
@@ -164,6 +164,18 @@ class TraceMemory:
             return cls(path, mmap.mmap(fd, size))
         finally:
             os.close(fd)
+
+    @property
+    def whole(self) -> bool:
+        """Whether all of the file is there, on both sides: else to look at what is missing would end this process."""
+        return self._mapping.size() >= len(self._mapping) and not int(self.plugin["faults"])
+
+    def check_whole(self) -> None:
+        """Raises TraceError where it is not. To be called before each look at what the plugin fills."""
+        if not self.whole:
+            raise TraceError(
+                f"{self.path} was cut short, or {self.path.parent} is full: the guest runs on, but is traced no more."
+            )
 
     def tell_ram(self, ranges: list[RamRange]) -> None:
         """Say where RAM lies; the plugin takes it with the next request. Raises BadTraceMemory."""

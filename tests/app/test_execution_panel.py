@@ -42,9 +42,9 @@ def shown(host: Person) -> Iterator[tuple[Person, Tracer]]:
     host.until(lambda: tracer.state is TracerState.OFF, "it should go off")
 
 
-def counted(person: Person, tracer: Tracer) -> None:
+def counted(person: Person, tracer: Tracer, mode: str = "time") -> None:
     """Have it counted until there is something to show."""
-    person.run("trace.mode", "counters")
+    person.run("trace.mode", mode)
     person.until(lambda: bool((look := look_of(person.state)) and look.rows), "code should run")
     person.frame(4)
 
@@ -67,7 +67,7 @@ def test_off_is_the_rule_and_one_button_counts(shown: tuple[Person, Tracer]) -> 
     for up in range(8, int(panel.size.y) - 90, 6):  # the button stands in the middle, below the bar
         if tracer.mode is Mode.OFF:
             person.click(panel.pos.x + panel.size.x / 2, panel.pos.y + panel.size.y - up)
-    assert tracer.mode is Mode.COUNTERS
+    assert tracer.mode is Mode.TIME
 
 
 def test_a_click_on_a_block_selects_its_bytes_everywhere(shown: tuple[Person, Tracer]) -> None:

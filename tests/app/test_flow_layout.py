@@ -7,7 +7,7 @@ from itertools import combinations, pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.flow_layout import Placed, Spacing, _apart, place
+from app.flow_layout import Placed, Spacing, _apart, place, place_rightwards
 
 SPACING = Spacing(10, 20, 4)
 
@@ -100,3 +100,25 @@ def test_crossings_are_undone_where_they_can_be() -> None:
     placed = place([(10, 10)] * 5, [(0, 1), (0, 2), (1, 4), (2, 3)], SPACING)
     x = [corner[0] for corner in placed.corners]
     assert (x[1] < x[2]) == (x[4] < x[3])
+
+
+@given(graphs())
+def test_from_left_to_right_is_the_same_lying_down(
+    graph: tuple[list[tuple[float, float]], list[tuple[int, int]]],
+) -> None:
+    sizes, edges = graph
+    placed = place_rightwards(sizes, edges, SPACING)
+    boxes = [(x, y, x + w, y + h) for (x, y), (w, h) in zip(placed.corners, sizes, strict=True)]
+    assert max(box[2] for box in boxes) <= placed.width + 1e-6
+    assert max(box[3] for box in boxes) <= placed.height + 1e-6
+    for one, other in combinations(boxes, 2):
+        above = one[3] + SPACING.beside <= other[1] + 1e-6 or other[3] + SPACING.beside <= one[1] + 1e-6
+        assert above or one[2] + SPACING.below <= other[0] + 1e-6 or other[2] + SPACING.below <= one[0] + 1e-6
+    for (source, target), path, back in zip(edges, placed.paths, placed.backwards, strict=True):
+        if source == target:
+            continue
+        left, right = (target, source) if back else (source, target)
+        points = path[::-1] if back else path
+        assert points[0][0] == boxes[left][2]
+        assert points[-1][0] == boxes[right][0]
+        assert all(before[0] <= after[0] for before, after in pairwise(points))

@@ -68,6 +68,10 @@ def test_a_loop_is_drawn_with_its_edge_back_and_nothing_that_is_elsewhere() -> N
     assert (graph.card_of(3), graph.card_of(9), graph.left_out) == (2, None, 0)
     tops = [y for _, y in graph.placed.corners]
     assert tops[0] < tops[1] == tops[2]
+    turned = graph.turned()
+    lefts = [x for x, _ in turned.placed.corners]
+    assert turned.rightwards
+    assert lefts[0] < lefts[1] == lefts[2]
 
 
 def test_long_blocks_and_long_ways_are_cut_and_told() -> None:

@@ -58,7 +58,7 @@ def tracer(counting: Counting) -> Tracer:  # noqa: F811
 def test_the_loop_is_seen_counted_and_listed(counting: Counting, tracer: Tracer) -> None:  # noqa: F811
     tracer.shown = Shown(60.0, blocks=True)
     assert (tracer.mode, tracer.state, tracer.latest()) == (Mode.OFF, TracerState.OFF, None)
-    tracer.set_mode(Mode.COUNTERS)
+    tracer.set_mode(Mode.TIME)
     first = seen(tracer, lambda look: not look.pending)
     assert tracer.state is TracerState.ON
     counting.count()

@@ -172,7 +172,7 @@ def test_a_guest_is_not_held_by_a_reader_that_died(counting: Counting) -> None:
 
 
 def test_samples_say_where_it_is(counting: Counting) -> None:
-    counting.trace.set(Wish(Mode.COUNTERS, samples_per_s=2000))
+    counting.trace.set(Wish(Mode.TIME, samples_per_s=2000))
     counting.count()
     counted = int(counting.trace.memory.plugin["sample_head"])
     wait_until(lambda: int(counting.trace.memory.plugin["sample_head"]) > counted + 400)
@@ -196,7 +196,7 @@ def test_time_in_which_the_host_ran_something_else_is_not_the_guests(counting: C
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     rate = 2000
-    counting.trace.set(Wish(Mode.COUNTERS, samples_per_s=rate))
+    counting.trace.set(Wish(Mode.TIME, samples_per_s=rate))
     os.sched_setaffinity(int(vcpu.name), {core})
     with subprocess.Popen(["/bin/sh", "-c", "while :; do :; done"]) as other:
         try:

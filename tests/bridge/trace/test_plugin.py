@@ -166,9 +166,11 @@ def test_wishes_that_make_no_sense_are_refused() -> None:
 
 def test_modes_are_sets_of_what_the_plugin_does() -> None:
     known = layout().constants
-    always = known["COUNT"] | known["SAMPLE"]
+    always = known["COUNT"]
+    sampled = always | known["SAMPLE"]
     assert Wish(Mode.OFF).parts == 0
     assert Wish(Mode.COUNTERS).parts == always
+    assert Wish(Mode.TIME).parts == sampled
     assert Wish(Mode.HEAT).parts == always | known["HEAT"]
-    assert Wish(Mode.WATCH).parts == always | known["WATCH"]
-    assert Wish(Mode.TRACE, frozenset(Recorded)).parts == always | known["TRACES"]
+    assert Wish(Mode.WATCH).parts == sampled | known["WATCH"]
+    assert Wish(Mode.TRACE, frozenset(Recorded)).parts == sampled | known["TRACES"]

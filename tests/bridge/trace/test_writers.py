@@ -48,7 +48,9 @@ def test_the_rings_tell_who_wrote_before_it_was_asked(counting: Counting) -> Non
     assert backwards(session, 0x200000, 0x201000, 5) == []
     done = backwards(session, DONE, DONE + 1, 5)
     assert [one.value for one in done] == [counting.word(DONE)]  # the one before is no longer held
-    assert done[0].at_ns > found[0].at_ns
+    both = backwards(session, DONE, COUNTER + 1, 2)  # asked at once: by one and the same rate of the clock
+    assert [one.physical for one in both] == [DONE, COUNTER]
+    assert both[0].at_ns > both[1].at_ns
     size = session.memory.ring_records
     kept = newest(session.memory, 0)
     head = int(session.memory.plugin["rings"][0]["head"])
