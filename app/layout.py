@@ -48,6 +48,7 @@ SIDES: dict[str, Literal["left", "below left", "right", "bottom"]] = {
 """Where panels lie at first; the first one of a side is the one whose place those take that a kept layout lacks."""
 LEFT_PX, RIGHT_PX, BOTTOM_PX = 272.0, 392.0, 248.0
 LEFT_MAX, RIGHT_MAX, BOTTOM_MAX = 0.21, 0.29, 0.34  # of the window: the volume keeps the greater part
+BOTTOM_LEAST = 0.26  # of a high window: tables and graphs have rows to show
 MACHINES_PX, MACHINES_LEAST, MACHINES_MOST = 264.0, 0.3, 0.6  # of the left side: a whole card, above the processes
 _BELOW = {PROCESSES: MACHINES}
 _WINDOW = re.compile(r"^\[Window\]\[([^\]\n]+)\]\n((?:(?!\[).*\n?)*)", re.MULTILINE)
@@ -83,7 +84,8 @@ def build_default_layout(
     right_share = min(RIGHT_PX * scale / width, RIGHT_MAX) / (1 - left_share)
     split = builder.dock_builder_split_node(rest, imgui.Dir.right, right_share)
     right, middle = split.id_at_dir, split.id_at_opposite_dir
-    split = builder.dock_builder_split_node(middle, imgui.Dir.down, min(BOTTOM_PX * scale / height, BOTTOM_MAX))
+    low = min(max(BOTTOM_PX * scale / height, BOTTOM_LEAST), BOTTOM_MAX)
+    split = builder.dock_builder_split_node(middle, imgui.Dir.down, low)
     bottom, centre = split.id_at_dir, split.id_at_opposite_dir
     split = builder.dock_builder_split_node(left, imgui.Dir.up, machines_share(height, scale))
     left, below = split.id_at_dir, split.id_at_opposite_dir

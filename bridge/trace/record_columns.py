@@ -238,6 +238,18 @@ def _convert(
 
 
 @compiled(nogil=True)
+def tally(
+    kind: NDArray[np.int8], block: NDArray[np.uint32], seen: NDArray[np.bool_], entered: NDArray[np.int64]
+) -> None:
+    """Note by number (n,) which blocks rows are of, and add up how often each was entered."""
+    for row in range(len(kind)):
+        number = block[row]
+        if number < len(seen):
+            seen[number] = True
+            entered[number] += kind[row] == BLOCK
+
+
+@compiled(nogil=True)
 def unknown_blocks(
     kind: NDArray[np.int8], block: NDArray[np.uint32], first: NDArray[np.int64], found: NDArray[np.uint32]
 ) -> int:

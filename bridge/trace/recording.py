@@ -24,7 +24,7 @@ from bridge.trace.errors import TraceError
 from bridge.trace.layout import layout
 from bridge.trace.modes import Policy, Recorded, Wish
 from bridge.trace.opcodes import Opcodes
-from bridge.trace.record_columns import BLOCK, KINDS, REGISTER_NAMES, Clock, Columns, new_state, torn
+from bridge.trace.record_columns import KINDS, REGISTER_NAMES, Clock, Columns, new_state, tally, torn
 from bridge.trace.recording_file import FORMAT, RecordsFile, blocks_path, write_blocks
 from bridge.trace.session import Counts, TraceSession
 
@@ -137,6 +137,7 @@ class Recorder:
         self._overwritten = [0] * len(self._readers)
         self._seen = np.zeros(len(session.memory.blocks), bool)  # in records
         self._entered = np.zeros(len(session.memory.blocks), np.int64)
+        tally(columns.kind[:0], columns.block[:0], self._seen, self._entered)
         self._lags_ns, self._lag_records = np.zeros(_LAGS, np.int64), np.zeros(_LAGS, np.int64)
         self._n_lags = self._unwritten = 0
         self.records = 0
@@ -308,10 +309,7 @@ class Recorder:
                 except Exception as error:  # noqa: BLE001 - told in `end`; the guest runs on
                     self.failure, refused = error, True
             self._unwritten += columns.count - (self._file.rows - rows)
-            blocks = columns.block[: columns.count]
-            self._seen[blocks[blocks < len(self._seen)]] = True
-            entered = blocks[(columns.kind[: columns.count] == BLOCK) & (blocks < len(self._seen))]
-            self._entered += np.bincount(entered, minlength=len(self._entered))
+            tally(columns.kind[: columns.count], columns.block[: columns.count], self._seen, self._entered)
             self._empty.put(columns)
 
     def _last_counts(self) -> Counts:

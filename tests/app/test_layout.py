@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from imgui_bundle import imgui
 
-from app.layout import MACHINES, PERFORMANCE, PROCESSES, dock_ids, machines_share
+from app.layout import LOG, MACHINES, PERFORMANCE, PROCESSES, dock_ids, machines_share
 from app.offscreen import OffscreenWindow
 from app.settings import load_layout, save_layout
 from app.window_options import WindowOptions
@@ -84,3 +84,14 @@ def test_processes_stand_below_the_machines_in_a_kept_layout_that_lacks_them(hom
         person.frame(4)
         assert imgui.internal.find_window_by_name(PERFORMANCE).dock_id == machines.dock_id
         assert {PROCESSES, MACHINES} <= person.state.docked
+
+
+@pytest.mark.parametrize(("size", "least", "most"), [((1280, 720), 200, 260), ((2560, 1440), 340, 400)])
+def test_panels_below_grow_with_a_high_window(person: Person, size: tuple[int, int], least: int, most: int) -> None:
+    person.offscreen.canvas.set_logical_size(*size)
+    person.frame(4)
+    person.window.reset_layout()
+    person.frame(8)
+    panel = imgui.internal.find_window_by_name(LOG)
+    assert least < panel.size.y < most
+    assert panel.size.y < person.state.volume_rect[3] / 1.5, "the volume keeps the greater part"
