@@ -30,7 +30,7 @@ _TABLE_PAGES = 128
 _GO, _DONE, _FAULTS, _TICKS = 0x8000, 0x8004, 0x8008, 0x800C
 _BEFORE, _AFTER, _RUN, _IDT = 0x9000, 0xA000, 0x10000, 0x7000
 _LIMIT_S = 300.0
-_POLL_S = 0.0005
+_POLL_S = 0.0001
 
 # GNU as's syntax. The boot sector maps its first 2 MiB, goes on in 64-bit mode, and waits to be told.
 _BOOT = bytes.fromhex(

@@ -10,6 +10,7 @@ import statistics
 from collections.abc import Sequence
 from time import perf_counter, process_time
 
+from app.benchmarks import pixel_hybrid
 from app.benchmarks.pixel_forms import FORMS, SEQUENCES
 from app.benchmarks.report import Report, Result, at_least, at_most
 from bridge.pixelcpu import differential
@@ -21,20 +22,36 @@ _SYNTHESIS_BAR, _PROOF_BAR = at_most(100.0), at_most(50.0)
 _FORMS_BAR, _MISMATCH_BAR = at_least(60), at_most(0)
 
 
+PARTS = ("proofs", "loops", "calls")
+"""`calls` alone takes a quarter of an hour."""
+
+
 def run(
     *,
+    parts: Sequence[str] = PARTS,
     sequences: Sequence[str] = SEQUENCES,
     forms: Sequence[str] = FORMS,
     turns: int = 5,
     n_states: int = N_STATES + N_STATES // 20,
+    calls: int = pixel_hybrid.CALLS,
 ) -> Report:
-    """Measures. `turns`: how often each sequence is proved; `n_states`: on how many states each form is run."""
-    results = [*_latencies(sequences, turns), *_optimised(sequences), *_coverage(forms, n_states)]
+    """Measures. `turns`: how often each sequence is proved; `n_states`: on how many states each form is run;
+    `calls`: how often kernels are called in random runs."""
+    results: list[Result] = []
+    if "proofs" in parts:
+        results += [*_latencies(sequences, turns), *_optimised(sequences), *_coverage(forms, n_states)]
+    if "loops" in parts:
+        results += pixel_hybrid.loops(turns=turns)
+    if "calls" in parts:
+        results += pixel_hybrid.calls(least=calls)
     notes = (
         f"{len(sequences)} sequences of 1 to 5 instructions, {turns} times each, by the clock and in processor time of "
         "this process; the first, which loads the libraries, is left out. A proof includes both meanings.",
         f"{len(forms)} forms: machine code of one instruction, or of a few with a jump at the end. One counts where it "
         f"is proved and at least {min(n_states, N_STATES):,} states were compared with Unicorn, none of which differs.",
+        f"loops: {pixel_hybrid.ROUNDS:,} rounds each, medians of {turns} turns by the clock; QEMU alone, with kernels, "
+        "with kernels on pages in random order, and the loop's C natively. calls: random trip counts, alignments, "
+        "flags, pages absent, read-only, shared, not accessed or not written; overlapping buffers; timer interrupts.",
     )
     return Report("pixel", tuple(results), notes=notes)
 

@@ -65,6 +65,15 @@ LOOPS = (
         lambda n, a, _b: {"rcx": n, "rdi": a},
         "uint64_t s = 0, *p = a; for (; n; n--) s += *p++; return s;",
     ),
+    # add eax,[rdi]; add rdi,4; dec rcx; jnz
+    _loop(
+        "sum of 32 bits",
+        "reduction",
+        "03074883c70448ffc975f5",
+        4,
+        lambda n, a, _b: {"rcx": n, "rdi": a},
+        "uint32_t s = 0, *p = a; for (; n; n--) s += *p++; return s;",
+    ),
     # movzx edx,byte [rdi]; mov ebx,edx; shl ebx,3; xor ebx,edx; add eax,ebx; inc rdi; cmp rdi,rsi; jne
     _loop(
         "checksum of bytes",
@@ -91,6 +100,15 @@ LOOPS = (
         8,
         lambda n, _a, b: {"rdi": b, "rdx": b + 8 * n, "rax": 0x0123456789ABCDEF},
         "uint64_t *p = b, *e = p + n; do *p++ = 0x0123456789abcdef; while (p < e); return 0;",
+    ),
+    # mov [rdi],eax; add rdi,4; cmp rdi,rdx; jb
+    _loop(
+        "fill of 32 bits",
+        "fill",
+        "89074883c7044839d772f5",
+        4,
+        lambda n, _a, b: {"rdi": b, "rdx": b + 4 * n, "rax": 0x12345678},
+        "uint32_t *p = b, *e = p + n; do *p++ = 0x12345678; while (p < e); return 0;",
     ),
     # mov [rdi+rcx*8],rax; sub rcx,1; jns
     _loop(

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
+
+from app.benchmarks import pixel_hybrid
 from app.benchmarks.pixel import run
 from app.benchmarks.pixel_forms import FORMS, SEQUENCES
+from app.benchmarks.pixel_loops import LOOPS
+from bridge.machine.qemu_binary import find_qemu
+from tests.bridge.machine.conftest import private_directories  # noqa: F401
+from tests.bridge.machine.newer_qemu import have_newer_qemu
 
 
 def test_every_figure_is_there_and_counts_what_is_good() -> None:
-    report = run(sequences=SEQUENCES[:2], forms=("4801d8", "8b03", "0fa2"), turns=1, n_states=200)
+    report = run(parts=("proofs",), sequences=SEQUENCES[:2], forms=("4801d8", "8b03", "0fa2"), turns=1, n_states=200)
     found = {result.name: result for result in report.results}
     assert {name: str(result.bar) for name, result in found.items() if result.bar is not None} == {
         "synthesis_median": "<= 100",
@@ -20,6 +29,38 @@ def test_every_figure_is_there_and_counts_what_is_good() -> None:
     assert found["states_compared"].value == 400
     assert found["mismatches"].value == 0
     assert all(result.value is not None and result.value >= 0 for result in report.results)
+
+
+def test_loops_are_measured_and_random_runs_counted(
+    guest_cache: Path,
+    private_directories: Path,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("GLASSBOX_QEMU", str(have_newer_qemu(guest_cache)))
+    found = {result.name: result for result in pixel_hybrid.loops(rounds=1 << 14, turns=1)}
+    for loop in LOOPS:
+        name = loop.name.replace(" ", "_")
+        assert (f"{name}_speed_up" in found) == bool(loop.c)
+    assert str(found["copy_speed_up"].bar) == ">= 10"
+    assert str(found["mixed_speed_up"].bar) == ">= 5"
+    assert str(found["fill_of_native"].bar) == ">= 60"
+    assert all(result.value is not None and result.value > 0 for result in found.values())
+    counted = {result.name: result.value for result in run(parts=("calls",), calls=10).results}
+    assert counted["hybrid_calls"] is not None
+    assert counted["hybrid_calls"] >= 10
+    assert counted["hybrid_wrong"] == 0
+    assert counted["hybrid_page_faults"] is not None
+    assert counted["hybrid_page_faults"] > 0
+
+
+def test_without_a_newer_qemu_it_is_said_how_to_get_one(
+    private_directories: Path,  # noqa: F811
+) -> None:
+    if find_qemu().version >= (11, 1):
+        pytest.skip("this system's own QEMU is new enough")
+    for (result,) in (pixel_hybrid.loops(rounds=1024, turns=1), pixel_hybrid.calls(least=1)):
+        assert result.value is None
+        assert "qemu fetch" in result.why
 
 
 def test_the_forms_are_told_apart() -> None:
