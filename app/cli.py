@@ -94,34 +94,42 @@ def main(argv: Sequence[str]) -> int:
         return run_guarded(module, options)
     if name in _LONG:
         _record(name, options, "begun")
-    code = run_guarded(module, options)
-    _record(name, options, "done" if code == ExitCode.DONE else f"exit code {int(code)}")
+    code, told = _guarded(module, options)
+    _record(name, options, "done" if code == ExitCode.DONE else f"exit code {int(code)}", told)
     return code
 
 
 def run_guarded(module: object, options: argparse.Namespace) -> int:
     """Run a command module's `run(options)` and turn its typed errors into an exit code and one sentence."""
+    return _guarded(module, options)[0]
+
+
+def _guarded(module: object, options: argparse.Namespace) -> tuple[int, str]:
+    """The exit code, and the sentence that was said, if there was one."""
     from app.failures import exit_code_of
 
     as_json = bool(getattr(options, "json", False))
     try:
-        return int(module.run(options))  # type: ignore[attr-defined]
+        return int(module.run(options)), ""  # type: ignore[attr-defined]
     except KeyboardInterrupt:
         print_error("interrupted")
-        return ExitCode.FAILED
+        return ExitCode.FAILED, ""
     except BrokenPipeError:
         sys.stderr.close()  # the reader has left; say nothing more
-        return ExitCode.FAILED
+        return ExitCode.FAILED, ""
     except Exception as error:
         code = exit_code_of(error)
         if code is None:
             raise
         print_error(str(error), as_json=as_json)
-        return code
+        return code, str(error)
 
 
-def _record(name: str, options: argparse.Namespace, result: str) -> None:
-    """Tell the audit log. Where it cannot be written the user is told, and what was asked for is done all the same."""
+def _record(name: str, options: argparse.Namespace, result: str, told: str = "") -> None:
+    """Tell the audit log. Where it cannot be written the user is told, and what was asked for is done all the same.
+
+    `told`: what the command has said already: folders that cannot be made are no news then.
+    """
     from bridge.semantic.audit import AuditFailed, AuditLog
 
     plain = (str, int, float, list, Path)
@@ -130,7 +138,8 @@ def _record(name: str, options: argparse.Namespace, result: str) -> None:
     try:
         AuditLog().record("cli", name, asked, result)
     except (AuditFailed, OSError) as error:
-        print_error(str(error))
+        if str(error) != told:
+            print_error(str(error))
 
 
 def _as_text(value: Any) -> Any:

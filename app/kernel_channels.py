@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from app.colour_book import ColourBook
 from app.process_colours import ProcessColours, process_palette
 from bridge.kernel.page_classes import PageClass
 from bridge.kernel.snapshot import Part
@@ -145,8 +146,9 @@ class ShownChannels:
     A process keeps its category, and so its colour, as long as it lives.
     """
 
-    def __init__(self) -> None:
-        self.colours = ProcessColours()
+    def __init__(self, book: ColourBook | None = None) -> None:
+        """`book`: the colours that programs had before."""
+        self.colours = ProcessColours(book)
         self._of_classes: tuple[object, object] | None = None
         self._classes: NDArray[np.uint8] = np.zeros(0, np.uint8)
         self._tasks: Tasks | None = None

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from app.colour_book import ColourBook
 from app.frozen_looks import FrozenLooks
 from app.kernel_channels import ShownChannels, offer_palettes, show_channels
 from bridge.kernel.desk import Answer
@@ -42,11 +43,11 @@ class _Watched:
     watcher: KernelWatcher
     ram: GuestRam
     still: bool
+    shown: ShownChannels
     n_shown: int = 0
     sighting: Sighting | None = None
     n_answered: int = 0
     asked: dict[tuple[Any, ...], Asked] = field(default_factory=dict)
-    shown: ShownChannels = field(default_factory=ShownChannels)
 
 
 class Kernels:
@@ -54,6 +55,8 @@ class Kernels:
 
     def __init__(self) -> None:
         offer_palettes()
+        self.book = ColourBook()
+        """The colours that programs have, in all machines."""
         self._watched: dict[str, _Watched] = {}
         self._types: Path | None = None
         self.answered = False
@@ -81,7 +84,7 @@ class Kernels:
             if name not in self._watched:
                 period_s = _NEVER_S if name in still else PERIOD_S
                 watcher = KernelWatcher(ram.path, ram.physical_map, period_s=period_s, still=name in still, types=types)
-                self._watched[name] = _Watched(watcher, ram, name in still)
+                self._watched[name] = _Watched(watcher, ram, name in still, ShownChannels(self.book))
             self._watched[name].watcher.stands(name in paused)
             self._watched[name].watcher.follow(ram.physical_map)  # the firmware moves RAM about as it boots
 

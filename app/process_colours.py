@@ -1,8 +1,8 @@
 """Process colours: one for each process of a guest, kept as long as it lives, and the same for a program in every run.
 
 A program's name decides which colour it has; a second process of the same name, or one whose colour would be too much
-like that of another, gets the next best that its name gives. So nothing of it is written down, and yet the same guest
-has the same colours tomorrow.
+like that of another, gets the next best that its name gives. Which of them gives way depends on who came first: what
+was given is in the colour book (app/colour_book.py), so that the same guest has the same colours tomorrow.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from hashlib import blake2b
 import numpy as np
 from numpy.typing import NDArray
 
+from app.colour_book import ColourBook
 from bridge.kernel.tasks import Tasks
 from render.palettes import linear_from_oklch, oklab_from_linear, srgb_from_linear
 
@@ -59,7 +60,9 @@ def wishes(name: str) -> list[int]:
 class ProcessColours:
     """Of one machine."""
 
-    def __init__(self) -> None:
+    def __init__(self, book: ColourBook | None = None) -> None:
+        """`book`: what programs had before; without, their names alone decide."""
+        self._book = book or ColourBook()
         self._places: dict[tuple[int, int], int] = {}  # by pid and start, of those that live
 
     def follow(self, tasks: Tasks) -> dict[int, int]:
@@ -74,11 +77,16 @@ class ProcessColours:
         keys = dict(zip(both, largest.tolist(), strict=True))
         self._places = {key: place for key, place in self._places.items() if key in keys}
         for key in sorted(keys.keys() - self._places.keys(), key=lambda key: (key[1], key[0])):
-            self._places[key] = self._place_for(tasks.names[keys[key]])
+            name = tasks.names[keys[key]]
+            self._places[key] = place = self._place_for(name)
+            self._book.note(name, place)
         return {pid: place for (pid, _), place in self._places.items()}
 
     def _place_for(self, name: str) -> int:
         taken = np.fromiter(self._places.values(), np.int64, len(self._places))
+        for place in self._book.given(name):
+            if place not in taken:
+                return place
         if not len(taken):
             return wishes(name)[0]
         apart = _distances()[:, taken].min(axis=1)

@@ -116,6 +116,8 @@ class Session:
         self.kept.apply()
         if problem:
             self.notices.warn("Settings were reset", problem)
+        if problem := kernels.book.load(folder, keep=keep):
+            self.notices.warn("The colours of processes were set aside", problem)
         if problem := state.presets.load():
             self.notices.warn("Your transfer functions were set aside", problem)
 
@@ -175,6 +177,7 @@ class Session:
         self.recorder.follow()
         changed |= self.navigation.follow_chosen()
         self.kept_highlights.follow()
+        self._save_colours()
         self.bookmarks.follow()
         self.consultant.pump()
         changed |= stage.feeds.pump(UPLOAD_BUDGET_S) > 0
@@ -211,6 +214,17 @@ class Session:
         heated = self.trace_channels.follow(state.tracers, stores, looked_at)
         return heated or (news and (state.settings.show_execution or state.settings.show_flow))
 
+    def _save_colours(self, *, at_once: bool = False) -> None:
+        """Keep the colours that processes were given; a disk that refuses is said, not fatal."""
+        book = self.state.kernels.book
+        try:
+            if at_once:
+                book.save()
+            else:
+                book.pump(self.state.now_s)
+        except OSError as error:
+            self.notices.report(error, "The colours of processes could not be saved")
+
     def _take_figures(self) -> None:
         """Note the figures that are shown: a few times a second, so that they can be read."""
         state = self.state
@@ -237,6 +251,7 @@ class Session:
             state.slices.flat.close()
         self.kept.save_views(at_once=True)
         self.kept_highlights.save()
+        self._save_colours(at_once=True)
         self.recorder.close()
         state.kernels.close()
         state.volatility.worker.close()

@@ -117,7 +117,8 @@ def _volume_picture(
 ) -> NDArray[np.uint8]:
     """Return the (height, width, 4) uint8 picture of all of `ram`, fully refined. Raises UsageError for a bad cut."""
     from app.chosen import Chosen
-    from app.kernel_channels import offer_palettes, show_channels
+    from app.colour_book import book_of_user
+    from app.kernel_channels import ShownChannels, offer_palettes, show_channels
     from app.lighting import index_of_sets, lit_sets
     from app.shot_kernel import look_at_kernel
     from app.trace_channels import TRACE_TRANSFERS, show_heat
@@ -130,7 +131,7 @@ def _volume_picture(
         if look.asks_kernel:
             seen = look_at_kernel(ram, look.highlight, look.find, label)
             offer_palettes()
-            show_channels(feed.store, seen.sighting)
+            show_channels(feed.store, seen.sighting, ShownChannels(book_of_user()))
         view.look = look.look(view.look)
         if heat is not None:
             channel, values = heat

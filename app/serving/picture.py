@@ -28,7 +28,8 @@ def draw(
     machine: str, ram: GuestRam, size: tuple[int, int], sighting: Sighting, lit: Sequence[Lit], camera: Camera | None
 ) -> tuple[npt.NDArray[np.uint8], Camera]:
     """The (height, width, 4) uint8 picture, and where it was taken from: `camera`, or where all is seen."""
-    from app.kernel_channels import CLASS_CHANNEL, offer_palettes, show_channels
+    from app.colour_book import book_of_user
+    from app.kernel_channels import CLASS_CHANNEL, ShownChannels, offer_palettes, show_channels
     from app.lighting import index_of_sets
     from render.named_pages import NamedPages
     from render.palettes import linear_from_hex
@@ -37,7 +38,7 @@ def draw(
 
     def prepare(view: VolumeView, feed: RamFeed) -> None:
         offer_palettes()
-        show_channels(feed.store, sighting)
+        show_channels(feed.store, sighting, ShownChannels(book_of_user()))
         view.look = dataclasses.replace(view.look, channel=CLASS_CHANNEL)
         if lit:
             index = index_of_sets([pages for _, pages in lit], feed.store.n_pages)

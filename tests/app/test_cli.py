@@ -247,3 +247,8 @@ def test_what_was_asked_of_machines_is_in_the_audit_log(
     assert main(["read", "tiny", "0x600", "1"]) == ExitCode.DONE
     assert "glassbox: " in capsys.readouterr().err
     assert main(["audit", "verify"]) == ExitCode.FAILED
+    capsys.readouterr()
+    assert main(["sql", "SELECT 1"]) == ExitCode.FAILED
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 1, "what both the command and the log need is said once"
+    assert "cannot be made" in said[0]

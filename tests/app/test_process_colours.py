@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from app.colour_book import FILE, MAX_EACH, MAX_NAMES, ColourBook
 from app.panels.highlights import rgba_of
 from app.process_colours import N_COLOURS, ProcessColours, process_palette, wishes
 from bridge.kernel.tasks import Tasks
@@ -83,3 +84,61 @@ def test_only_what_has_memory_of_its_own_has_a_colour(seen: Tasks) -> None:
     assert 0 < len(own) < len(seen)
     for name in ("\x1b[31m", "\udcff", "", "x" * 1000):
         assert len(wishes(name)) > 10
+
+
+def two_alike() -> tuple[str, str]:
+    """Programs whose names give the same colour."""
+    by_wish: dict[int, str] = {}
+    for number in range(10_000):
+        name = f"program {number}"
+        if (other := by_wish.setdefault(wishes(name)[0], name)) != name:
+            return other, name
+    raise AssertionError
+
+
+def test_what_gave_way_has_the_same_colour_in_the_next_run_whoever_comes_first(seen: Tasks, tmp_path: Path) -> None:
+    first, second = two_alike()
+    before = ColourBook()
+    assert before.load(tmp_path) is None
+    given = ProcessColours(before).follow(tasks(seen, (1, first, 1), (2, second, 2), (3, first, 3)))
+    assert len(set(given.values())) == 3
+    before.save()
+    book = ColourBook()
+    assert book.load(tmp_path) is None
+    after = ProcessColours(book).follow(tasks(seen, (8, second, 1), (9, first, 2)))
+    assert after == {8: given[2], 9: given[1]}
+    alone = ProcessColours(book).follow(tasks(seen, (5, second, 7)))
+    assert alone == {5: given[2]}, "also where there is nobody to give way to"
+    many = ProcessColours(book).follow(tasks(seen, *[(pid, first, pid) for pid in range(1, 60)]))
+    assert len(set(many.values())) == 59, "no two share one"
+
+
+def test_a_book_is_bounded_written_seldom_and_set_aside_when_it_is_damaged(tmp_path: Path) -> None:
+    book = ColourBook()
+    book.load(tmp_path)
+    for number in range(MAX_NAMES + 50):
+        book.note(f"\x1b{number}\udcff", 3)
+    for place in range(MAX_EACH + 5):
+        book.note("\x1b0\udcff", place)
+    assert book.given("\x1b0\udcff")[:2] == (3, 0)
+    assert len(book.given("\x1b0\udcff")) == MAX_EACH
+    assert book.given(f"\x1b{MAX_NAMES}\udcff") == ()
+    book.pump(10.0)
+    book.pump(10.5)
+    assert not (tmp_path / FILE).exists(), "a guest that starts is one write"
+    book.pump(20.0)
+    kept = (tmp_path / FILE).stat()
+    book.pump(40.0)
+    assert (tmp_path / FILE).stat().st_mtime_ns == kept.st_mtime_ns, "nothing is new"
+    again = ColourBook()
+    assert again.load(tmp_path) is None
+    assert again.given("\x1b1\udcff") == (3,)
+    for broken in ("{", "[]", '{"a": [999]}', '{"a": 3}', '{"a": [true]}'):
+        (tmp_path / FILE).write_text(broken)
+        reader, owner = ColourBook(), ColourBook()
+        assert reader.load(tmp_path, keep=False) is None
+        assert (tmp_path / FILE).exists(), "who only reads leaves it"
+        problem = owner.load(tmp_path)
+        assert problem is not None
+        assert not (tmp_path / FILE).exists()
+        assert owner.given("a") == ()
