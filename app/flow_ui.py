@@ -39,6 +39,8 @@ class FlowUi:
     """Whether the button that is down has moved it: then letting go is no click."""
     fits: bool = True
     """Whether it is to be brought into view as soon as it is drawn."""
+    room: tuple[float, float] = (0.0, 0.0)
+    """How large the panel was when it was drawn last, in pixels."""
     rightwards: bool = False
     """How it was drawn last: from left to right."""
     menu_of: int | None = None
@@ -84,7 +86,7 @@ def make(state: AppState, tracer: Tracer, number: int) -> Job:
             return
         ui.job = None
         if job.state is JobState.DONE and job.result is not None:
-            ui.fits = ui.graph is None or ui.graph.card_of(number) is None
+            ui.fits = ui.fits or ui.graph is None or ui.graph.card_of(number) is None
             ui.graph, ui.problem = job.result, ""
         elif job.state is not JobState.CANCELLED:
             ui.graph, ui.problem = None, str(job.error) if job.error else "That block is not known any more."

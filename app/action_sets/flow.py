@@ -43,6 +43,7 @@ def flow_actions(session: Session) -> list[Action]:
         state.execution.chosen = state.execution.table.selected = number
         session.kept.change(show_flow=True)
         state.focus_panel = FLOW
+        state.flow.fits = True
         made = make(state, tracer, number)
 
         def told(_job: Job) -> dict[str, Any] | None:

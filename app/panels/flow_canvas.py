@@ -69,6 +69,9 @@ def draw_graph(state: AppState, ui: Ui, graph: FlowGraph, look: Look | None, siz
     rightwards = size.x > WIDE * size.y
     if rightwards:
         graph = graph.turned()
+    # In another room what was in the middle is there again.
+    shown.pan = shown.pan[0] + (size.x - shown.room[0]) / 2, shown.pan[1] + (size.y - shown.room[1]) / 2
+    shown.room = size.x, size.y
     shown.fits, shown.rightwards = shown.fits or shown.rightwards != rightwards, rightwards
     if shown.fits:
         _fit(state, graph, size, letter)

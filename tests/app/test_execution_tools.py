@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from app.actions import ActionDisabled, BadArguments
@@ -211,3 +213,18 @@ def test_what_makes_no_sense_is_refused(shown: tuple[Person, Tracer]) -> None:  
         person.run("trace.choose", 1 << 30)
     person.run("trace.mode", "off")
     person.until(lambda: tracer.state is TracerState.OFF, "it should go off")
+
+
+def test_a_paused_guest_has_no_hot_code_and_one_that_is_off_none_to_tell(shown: tuple[Person, Tracer]) -> None:  # noqa: F811
+    person, tracer = shown
+    machine = tracer.machine
+    machine.pause()
+    person.run("trace.mode", "counters")
+    person.until(lambda: (look := look_of(person.state)) is not None and look.pending, "it should wait")
+    job: Any = person.run("trace.hot", 5)
+    person.frame(4)
+    assert not job.wait(0)
+    person.run("trace.mode", "off")
+    person.until(lambda: job.wait(0), "an answer should come")
+    assert job.error is not None or not job.result["rows"]
+    machine.resume()

@@ -111,16 +111,20 @@ def test_a_cards_menu_leads_to_its_bytes(counted: Person, spots: Spots) -> None:
     assert state.stage.paddr(selected) == graph.cards[place].physical
 
 
-def test_a_jump_to_itself_is_drawn_at_its_cards_side_and_small_cards_have_no_text(counted: Person) -> None:  # noqa: F811
+@pytest.mark.parametrize("wide", [0.0, 1e9], ids=["rightwards", "downwards"])
+def test_a_jump_to_itself_is_drawn_at_its_card_and_small_cards_have_no_text(
+    counted: Person,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+    wide: float,
+) -> None:
+    monkeypatch.setattr(flow_canvas, "WIDE", wide)
     person, flow = counted, counted.state.flow
     graph = shown_graph(person)
     spin = graph_of(1, (BASE, SPIN, 90))
-    still = graph_of(1, (BASE, b"\xc3", 90))
     assert spin is not None
-    assert still is not None
     assert [(a.source, a.target) for a in spin.arrows] == [(0, 0)]
     pictures = []
-    for one in (spin, still):
+    for one in (spin, dataclasses.replace(spin, arrows=())):
         flow.graph, flow.fits = dataclasses.replace(one, cards=graph.cards[:1]), False
         flow.zoom, flow.pan = 1.0, (60.0, 10.0)
         person.frame(4)
@@ -319,3 +323,19 @@ def test_in_a_low_room_code_flows_from_left_to_right_and_a_whole_card_is_seen(
     monkeypatch.setattr(flow_canvas, "WIDE", 1e9)  # in a room that is as high as it is wide it goes downwards
     person.until(lambda: not flow.rightwards, "it should be turned")
     assert not shown[-1][0]
+
+
+def test_in_another_room_the_middle_stays_and_who_asks_sees_the_block(counted: Person) -> None:  # noqa: F811
+    person, flow = counted, counted.state.flow
+    shown_graph(person)
+    before, pan = flow.room, flow.pan
+    person.offscreen.canvas.set_logical_size(1700, 900)
+    person.frame(6)
+    assert flow.room[0] > before[0]
+    middles = [(room[0] / 2 - at[0], room[1] / 2 - at[1]) for room, at in ((before, pan), (flow.room, flow.pan))]
+    assert middles[0] == pytest.approx(middles[1])
+    pan = flow.pan
+    flow.pan = (9999.0, 9999.0)
+    told_of(person, "trace.flow", block=person.state.execution.chosen)
+    person.until(lambda: flow.job is None and not flow.fits, "it should be drawn")
+    assert max(map(abs, flow.pan)) < 9999
