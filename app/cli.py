@@ -45,7 +45,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "serve": ("app.commands.serve", "serve REST to this user's programs on this machine"),
     "mcp": ("app.commands.mcp", "serve tools for language models on standard input and output"),
     "do": ("app.commands.do", "call an action of the running window by name"),
-    "pixel": ("app.commands.pixel", "turn x86 code into microcode and prove both equal"),
+    "pixel": ("app.commands.pixel", "prove x86 code equal to microcode; learn a machine's loops, and take them over"),
     "bench": ("app.commands.bench", "measure, and hold the figures against their bars"),
     "audit": ("app.commands.audit", "check or show the log of who asked what of which machine"),
     "guests": ("app.commands.guests", "list the guests that can be started, or prepare them now"),
@@ -66,6 +66,8 @@ _AUDITED = frozenset(_COMMANDS) - {
         "pixel",
     ),  # nothing of a guest is asked for
 }
+_AUDITED_PARTS = frozenset({("pixel", "learn"), ("pixel", "run")})
+"""Of commands that ask nothing of a guest otherwise."""
 _LONG = frozenset({"run", "attach", "serve", "mcp"})
 """Commands that last as long as what they started: their beginning is recorded too."""
 _EPILOG = """exit codes: 0 done · 1 failed · 2 usage · 3 no such machine · 4 a component is missing
@@ -90,7 +92,7 @@ def main(argv: Sequence[str]) -> int:
     # A terminal that goes away or a supervisor that asks must leave no machine behind: end by the ordinary way out.
     signal.signal(signal.SIGTERM, _interrupt)
     signal.signal(signal.SIGHUP, _interrupt)
-    if name not in _AUDITED:
+    if name not in _AUDITED and (name, getattr(options, "todo", None)) not in _AUDITED_PARTS:
         return run_guarded(module, options)
     if name in _LONG:
         _record(name, options, "begun")

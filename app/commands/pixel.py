@@ -26,7 +26,9 @@ _PROGRAM = "pixels in hex; or a file: assembly, pixels in hex, or what `pixel pr
 
 def configure(parser: argparse.ArgumentParser, _command: str) -> None:
     """Declare what can be asked for."""
-    todo = parser.add_subparsers(dest="todo", required=True, metavar="prove | loop | check | show | list")
+    from app.commands.pixel_learn import configure as configure_machines
+
+    todo = parser.add_subparsers(dest="todo", required=True, metavar="prove | loop | learn | run | check | show | list")
     prove = todo.add_parser("prove", help="translate x86 code into microcode and prove both equal")
     loop = todo.add_parser("loop", help="prove what a loop does over all of its rounds, and make its kernel")
     for one in (prove, loop):
@@ -44,16 +46,24 @@ def configure(parser: argparse.ArgumentParser, _command: str) -> None:
     show = todo.add_parser("show", help="print a microcode program as text")
     show.add_argument("program", metavar="OPS", help=f"a kernel's hash, as `pixel list` tells it; or {_PROGRAM}")
     listed = todo.add_parser("list", help="list the kernels that were proved and kept")
+    configure_machines(todo)
     for one in (prove, loop, check, show, listed):
         one.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print what was found; 1 where nothing was proved. Raises UsageError, PixelError."""
+    """Print what was found; 1 where nothing was proved.
+
+    Raises UsageError, PixelError; of machines NoSuchMachine, MachineError, TraceError.
+    """
     if options.todo == "show":
         return _show(options)
     if options.todo == "list":
         return _list(options)
+    if options.todo in ("learn", "run"):
+        from app.commands.pixel_learn import run as run_machine
+
+        return run_machine(options)
     if not 0 < options.time_limit <= _MOST_S:
         raise UsageError(f"the time limit must be more than 0 and at most {_MOST_S:g} seconds")
     if options.todo == "loop":

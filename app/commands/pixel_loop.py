@@ -11,7 +11,8 @@ from app.failures import UsageError
 from app.output import format_byte_count, plural, print_json, print_text
 
 if TYPE_CHECKING:
-    from bridge.pixelcpu.prove_loop import LoopAttempt, LoopText, StreamText
+    from bridge.pixelcpu.loop_text import LoopText, StreamText
+    from bridge.pixelcpu.prove_loop import LoopAttempt
 
 _KINDS = {
     "registers": "A loop over registers",

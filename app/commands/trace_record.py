@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import datetime
-import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from app.commands.argument_types import row_limit
 from app.commands.hot import duration
 from app.exit_codes import ExitCode
 from app.failures import UsageError
+from app.interrupts import interrupts
 from app.kernel_source import KernelSource, kernel_source, settle_source
 from app.numbers import BadNumber, parse_address
 from app.output import format_bytes, format_duration, print_error, print_json, print_note, print_text, progress_printer
@@ -112,7 +112,7 @@ def run(options: argparse.Namespace) -> int:
             "began": datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds"),
         }
         recorder = Recorder(session, options.out, wish)
-        with _interrupts() as interrupted, contextlib.closing(recorder):
+        with interrupts() as interrupted, contextlib.closing(recorder):
             if not recorder.start():
                 print_note(f"'{options.name}' is paused: there is nothing to record until it runs.")
             _wait(recorder, options.seconds, interrupted)
@@ -167,27 +167,6 @@ def _root(seen: SemanticSnapshot, wanted: str) -> int:
         said = f"several processes are called {wanted!r}: {which}" if found else f"no process with memory is {wanted!r}"
         raise UsageError(f"{said}; see glassbox ps")
     return int(processes.roots[found[0]]) & ~0xFFF
-
-
-@contextlib.contextmanager
-def _interrupts() -> Iterator[threading.Event]:
-    """Ctrl+C, or a supervisor that asks to end, ends the recording well; the second time it ends the program."""
-    asked = threading.Event()
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.getsignal(number) for number in numbers}
-
-    def ask(_number: int, _frame: object) -> None:
-        if asked.is_set():
-            raise KeyboardInterrupt
-        asked.set()
-
-    for number in numbers:
-        signal.signal(number, ask)
-    try:
-        yield asked
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _wait(recorder: Recorder, seconds: float, interrupted: threading.Event) -> None:

@@ -11,11 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import hmac
-import json
-import os
-import secrets
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,18 +22,13 @@ from bridge.pixelcpu.errors import BadMicrocode, PixelError
 from bridge.pixelcpu.isa import N_REGISTERS, PIXEL_BYTES
 from bridge.pixelcpu.microcode import decode
 from bridge.pixelcpu.prover import Prover
+from bridge.pixelcpu.sealed import BadEntry, SealedFolder
 from bridge.pixelcpu.translation import Translation
 from bridge.pixelcpu.x86_state import HALVES, REGISTERS
 
 VERSION = 1
 _ARCHITECTURE = "x86-64"
-_MOST_BYTES = 1 << 18
 _MOST_ENTRIES = 4096
-_KEY_BYTES = 32
-
-
-class BadEntry(PixelError):
-    """A file of the library that is none of its entries, or says what cannot be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,34 +59,33 @@ class Library:
     """The kernels of one folder, which is made when the first is kept."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._key_file = folder / "key"
+        self._files = SealedFolder(folder, folder / "key")
 
     def find(self, code: bytes, prover: Prover) -> Kernel | None:
         """The kernel of `code`; what was tampered with is proved again, and forgotten where that fails.
 
         Raises PixelError as `Prover` does.
         """
-        file = self._folder / f"{hash_of(code)}.json"
+        name = f"{hash_of(code)}.json"
         try:
-            kernel, sealed = self._read(file)
+            kernel, sealed = self._read(name)
         except FileNotFoundError:
             return None
         except BadEntry:
-            self._forget(file)
+            self._files.forget(name)
             return None
         if kernel.code != code:
-            self._forget(file)
+            self._files.forget(name)
             return None
         if sealed:
             return kernel
         proof = prover.prove_equal(code, kernel.translation)
         if proof.status != "proved":
-            self._forget(file)
+            self._files.forget(name)
             return None
         record = prover.run(code, kernel.translation)
         if record.n_mismatches:
-            self._forget(file)
+            self._files.forget(name)
             return None
         kernel = replace(
             kernel, solver=proof.solver, query_hash=proof.query_hash, ms_proof=proof.ms, n_states=record.n_states
@@ -131,67 +120,22 @@ class Library:
 
     def keep(self, kernel: Kernel) -> None:
         """Write a kernel, sealed and whole or not at all. Raises OSError."""
-        content = _document(kernel)
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        text = json.dumps({**content, "seal": self._seal(content)}, indent=1) + "\n"
-        descriptor, name = tempfile.mkstemp(dir=self._folder, prefix=".new-")
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-                stream.write(text)
-            Path(name).replace(self._folder / f"{kernel.x86_hash}.json")
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
+        self._files.write(f"{kernel.x86_hash}.json", _document(kernel))
 
     def kernels(self) -> list[tuple[Kernel, bool]]:
         """All that can be read, and whether each bears the seal; by hash, and 4,096 at most."""
         found = []
-        for file in sorted(self._folder.glob("*.json"))[:_MOST_ENTRIES]:
+        for file in self._files.files()[:_MOST_ENTRIES]:
             with contextlib.suppress(BadEntry, FileNotFoundError):
-                kernel, sealed = self._read(file)
+                kernel, sealed = self._read(file.name)
                 if file.stem == kernel.x86_hash:
                     found.append((kernel, sealed))
         return found
 
-    def _forget(self, file: Path) -> None:
-        with contextlib.suppress(OSError):
-            file.unlink()
-
-    def _read(self, file: Path) -> tuple[Kernel, bool]:
+    def _read(self, name: str) -> tuple[Kernel, bool]:
         """An entry, and whether its seal is right. Raises BadEntry, FileNotFoundError."""
-        if file.exists() and not file.is_file():
-            raise BadEntry(f"{file.name} is no file.")
-        try:
-            with file.open("rb") as stream:
-                data = stream.read(_MOST_BYTES + 1)
-            content = json.loads(data) if len(data) <= _MOST_BYTES else None
-        except FileNotFoundError:
-            raise
-        except (OSError, ValueError, RecursionError) as error:
-            raise BadEntry(f"{file.name} cannot be read: {error}.") from error
-        if not isinstance(content, dict):
-            raise BadEntry(f"{file.name} is no kernel.")
-        seal = content.pop("seal", None)
-        kernel = _kernel(content, file.name)
-        sealed = isinstance(seal, str) and hmac.compare_digest(seal.encode(), self._seal(content).encode())
-        return kernel, sealed
-
-    def _seal(self, content: Mapping[str, Any]) -> str:
-        text = json.dumps(content, sort_keys=True, separators=(",", ":"))
-        return hmac.new(self._key(), text.encode(), hashlib.sha256).hexdigest()
-
-    def _key(self) -> bytes:
-        """This library's own, made when it is first needed, for this user's eyes only."""
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with contextlib.suppress(FileExistsError):
-            descriptor = os.open(self._key_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "wb") as stream:
-                stream.write(secrets.token_bytes(_KEY_BYTES))
-        key = self._key_file.read_bytes()[: _KEY_BYTES + 1]
-        if len(key) != _KEY_BYTES:
-            self._key_file.unlink()  # cut short when it was written: what it sealed is proved again
-            return self._key()
-        return key
+        content, sealed = self._files.read(name)
+        return _kernel(content, name), sealed
 
 
 class NotProved(PixelError):

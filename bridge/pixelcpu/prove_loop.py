@@ -5,7 +5,6 @@ What is told has no z3 terms in it, so that it can leave the process that proves
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,41 +13,13 @@ import z3
 from bridge.pixelcpu.errors import Unsupported
 from bridge.pixelcpu.loop_kernel import kernel_of
 from bridge.pixelcpu.loop_native import native_loop
+from bridge.pixelcpu.loop_text import LoopText, StreamText
 from bridge.pixelcpu.loops import Loop, loop_of
 from bridge.pixelcpu.microcode import Program
 from bridge.pixelcpu.native_loop import NativeLoop
 from bridge.pixelcpu.prove import TIME_LIMIT_S, Attempt, prove
 
 _TERM_TEXT_CHARS = 200
-
-
-@dataclass(frozen=True, slots=True)
-class StreamText:
-    """A stream in words."""
-
-    address: str
-    """Of its lowest byte in the first round, over the registers."""
-    size: int
-    stride: int
-    is_store: bool
-
-
-@dataclass(frozen=True, slots=True)
-class LoopText:
-    """A loop in words."""
-
-    kind: str
-    counting: Mapping[str, int]
-    """By how much each register counts in a round."""
-    folds: Mapping[str, str]
-    """By register: operation and width, as microcode calls them (`sumall.64`)."""
-    fresh: tuple[str, ...]
-    streams: tuple[StreamText, ...]
-    apart: tuple[tuple[int, int], ...]
-    """Pairs of streams that are looked at before each run: they must not meet."""
-    distance: str
-    step: int
-    """`distance` / `step` rounds go back, rounded down, if the first one does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +37,12 @@ class LoopAttempt:
     """Why there is no kernel, or none for a plugin; empty where there is one."""
 
 
-def prove_loop(code: bytes, time_limit_s: float = TIME_LIMIT_S) -> LoopAttempt:
-    """Translate, prove, and make a kernel. Raises BadCode; what cannot be is told."""
-    attempt = prove(code, time_limit_s)
+def prove_loop(code: bytes, time_limit_s: float = TIME_LIMIT_S, attempt: Attempt | None = None) -> LoopAttempt:
+    """Translate, prove, and make a kernel; `attempt`: what became of its round, where that is known already.
+
+    Raises BadCode; what cannot be is told.
+    """
+    attempt = attempt or prove(code, time_limit_s)
     if attempt.translation is None or attempt.proof.status != "proved":
         return LoopAttempt(attempt, None, None, None, attempt.proof.reason)
     try:

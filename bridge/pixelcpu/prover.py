@@ -53,10 +53,15 @@ class Prover:
         proof: Proof = self._ask(time_limit_s, "prove_equal", code, translation, time_limit_s)
         return proof
 
-    def prove_loop(self, code: bytes, time_limit_s: float = TIME_LIMIT_S) -> LoopAttempt:
-        """Translate and prove a loop's round, and show what it is over all rounds. Raises BadCode, WorkerLost."""
-        attempt: LoopAttempt = self._ask(2 * time_limit_s, "prove_loop", code, time_limit_s)
-        return attempt
+    def prove_loop(
+        self, code: bytes, time_limit_s: float = TIME_LIMIT_S, attempt: Attempt | None = None
+    ) -> LoopAttempt:
+        """Translate and prove a loop's round, and show what it is over all rounds. Raises BadCode, WorkerLost.
+
+        `attempt`: what `prove` said of the round, where it was asked already.
+        """
+        found: LoopAttempt = self._ask(2 * time_limit_s, "prove_loop", code, time_limit_s, attempt)
+        return found
 
     def check_equal(self, first: Program, second: Program, time_limit_s: float = TIME_LIMIT_S) -> Proof:
         """Prove that two programs do the same. Raises WorkerLost."""
@@ -72,6 +77,12 @@ class Prover:
         """The cheapest translation that is found and proved in time. Raises BadCode, WorkerLost."""
         improved: Improved = self._ask(time_limit_s, "improve", code, translation, time_limit_s)
         return improved
+
+    def interrupt(self) -> None:
+        """End the process, from another thread: who waits for it has WorkerLost; the next question starts another."""
+        process = self._process
+        if process is not None:
+            process.kill()
 
     def close(self) -> None:
         """End the process."""

@@ -67,7 +67,6 @@ class Program:
     sizes: NDArray[np.int64]
     instructions: NDArray[np.int64]
     entered: NDArray[np.int64]
-    edges: Edges
     seconds: NDArray[np.float64]
     """(n,): that each took by records; zeros where there are none, and where it waited for an interrupt."""
     tasks: Mapping[int, Counter[int]]
@@ -88,14 +87,14 @@ class Program:
         self.instructions = np.array(blocks["instructions"], np.int64)
         self.entered = entered
         self.code_of = code_of
-        self.edges = _NO_EDGES
+        self._measured: Edges | None = None
         self.seconds = np.zeros(count)
         self.tasks = {} if follows is None else follows.tasks()
         self._decoded: dict[int, Decoded] = {}
         measured = _NO_EDGES if follows is None else follows.edges()
         if follows is not None and len(measured):
             known = (measured.sources < count) & (measured.targets < count)
-            self.edges = replace(
+            self._measured = replace(
                 measured,
                 sources=measured.sources[known],
                 targets=measured.targets[known],
@@ -103,8 +102,6 @@ class Program:
             )
             self.seconds = follows.seconds[:count].copy()
             self.seconds[[n for n, end in self._endings.items() if end.waits]] = 0.0
-        else:
-            self.edges = self._by_code()
 
     @classmethod
     def from_counts(
@@ -166,11 +163,16 @@ class Program:
         return self.ran[(starts <= np.uint64(pc)) & (np.uint64(pc) - starts < sizes)]
 
     @cached_property
+    def edges(self) -> Edges:
+        """Between its blocks. What was not measured is read off the code of all that ran, when it is first wanted."""
+        return self._by_code() if self._measured is None else self._measured
+
+    @cached_property
     def ran(self) -> NDArray[np.int64]:
         """The numbers of the blocks that ran, ascending."""
         did = self.entered > 0
-        if self.edges.measured:
-            did[self.edges.sources] = did[self.edges.targets] = True
+        if self._measured is not None:
+            did[self._measured.sources] = did[self._measured.targets] = True
         did[:1] = False
         return np.flatnonzero(did)
 

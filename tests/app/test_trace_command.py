@@ -18,6 +18,7 @@ from PIL import Image
 from app.cli import main
 from app.commands import trace_record
 from app.failures import UsageError
+from app.interrupts import interrupts
 from bridge.kernel.kernel import find_kernel
 from bridge.kernel.snapshot import Introspector
 from bridge.memory.physical import PhysicalReader
@@ -191,7 +192,7 @@ def test_a_process_is_named_by_number_or_name(demo_dump: Path) -> None:
 
 def test_a_second_interrupt_ends_the_program() -> None:
     before = signal.getsignal(signal.SIGTERM)
-    with trace_record._interrupts() as asked:
+    with interrupts() as asked:
         signal.raise_signal(signal.SIGTERM)
         assert asked.is_set()
         with pytest.raises(KeyboardInterrupt):

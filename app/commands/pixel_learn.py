@@ -1,0 +1,274 @@
+"""`glassbox pixel learn` and `pixel run`: a running machine's hottest loops, proved; and done by their kernels."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from app.commands.argument_types import row_limit
+from app.exit_codes import ExitCode
+from app.failures import CommandFailed
+from app.interrupts import interrupts
+from app.kernel_source import kernel_source, settle_source
+from app.output import format_duration, format_table, plural, print_json, print_note, print_text, printable
+from app.output import progress_printer as progress
+from app.watched import duration
+
+if TYPE_CHECKING:
+    from bridge.pixelcpu.hybrid import Told
+    from bridge.pixelcpu.learning import Entry, Look
+    from bridge.trace.hot import Namer
+    from bridge.trace.session import TraceSession
+
+_WATCH_S = 5.0
+_RUN_S = 10.0
+_FIRST_WATCH_S = 2.0
+_TOP = 10
+_POLL_S = 0.25
+_TEXT = 44
+
+
+def configure(todo: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Declare both commands."""
+    learn = todo.add_parser("learn", help="prove the loops that a machine runs most, and change nothing in it")
+    runs = todo.add_parser("run", help="do a machine's hottest loops by their kernels for a while")
+    for one, seconds, what in (
+        (learn, _WATCH_S, "how long to watch"),
+        (runs, _RUN_S, "how long kernels run, or until Ctrl+C"),
+    ):
+        one.add_argument("name", nargs="?", help="the machine's name; not needed where only one runs")
+        one.add_argument(
+            "--for",
+            dest="seconds",
+            type=duration,
+            default=seconds,
+            metavar="TIME",
+            help=f"{what}: {seconds:g}s by default",
+        )
+        one.add_argument(
+            "--top", type=row_limit, default=_TOP, metavar="N", help=f"so many loops, {_TOP} by default; 0: 64, all"
+        )
+        one.add_argument(
+            "--types", type=Path, metavar="FILE", help="an ISF or vmlinux, for kernels that carry no types"
+        )
+        one.add_argument("--json", action="store_true", help="print one JSON object")
+        one.set_defaults(dump=None, verify=False)
+    runs.add_argument(
+        "--verify", action="store_true", help="kernels run beside QEMU: results are compared, and QEMU's are used"
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Watch, learn, and with `run` take over. Returns 0, or 1 where it ended early; NoTakeover for an older QEMU,
+    UsageError, NoSuchMachine, MachineError, TraceError, PixelError.
+    """
+    from bridge.machine.directories import state_dir
+    from bridge.pixelcpu.hybrid import Hybrid
+    from bridge.pixelcpu.learner import Learner
+    from bridge.pixelcpu.learning import MOST_KERNELS, Learning
+    from bridge.pixelcpu.library import Library
+    from bridge.pixelcpu.loop_library import LoopLibrary
+    from bridge.pixelcpu.prover import Prover
+    from bridge.trace.visit import traced
+
+    settle_source(options)
+    folder = state_dir() / "pixel"
+    takes_over = options.todo == "run"
+    with contextlib.ExitStack() as stack:
+        interrupted = stack.enter_context(interrupts())
+        session = stack.enter_context(traced(options.name))
+        hybrid = Hybrid(session) if takes_over else None
+        namer = stack.enter_context(_namer(options, session))
+        prover = stack.enter_context(Prover())
+        learner = Learner(prover, LoopLibrary(folder / "loops", folder / "key"), Library(folder))
+        learning = Learning(
+            session,
+            learner,
+            namer,
+            hybrid=hybrid,
+            verify=options.verify,
+            most=options.top or MOST_KERNELS,
+            watch_s=_FIRST_WATCH_S if takes_over else options.seconds,
+        )
+        stack.callback(learning.stop)
+        learning.start()
+        show = progress()
+        while not (settled := learning.wait(_POLL_S)) and not interrupted.is_set():
+            show(f"Learning, {plural(learner.made + learner.from_library, 'loop')}", 0.5)
+        if takes_over and settled and learning.goes_on:
+            learning.mark()
+            deadline = time.monotonic() + options.seconds
+            while (left := deadline - time.monotonic()) > 0 and learning.goes_on and not interrupted.is_set():
+                show(f"Taking over, {format_duration(options.seconds - left)}", 1 - left / options.seconds)
+                interrupted.wait(min(left, _POLL_S))
+        look = learning.look()
+    if options.json:
+        print_json(_document(options, look, takes_over=takes_over))
+    else:
+        print_text(_taken_text(look, verify=options.verify) if takes_over else _learned_text(look))
+    if learner.problem:
+        print_note(learner.problem)
+    if look.failure:
+        raise CommandFailed(look.failure)
+    return ExitCode.DONE if settled else ExitCode.FAILED
+
+
+@contextlib.contextmanager
+def _namer(options: argparse.Namespace, session: TraceSession) -> Iterator[Namer]:
+    """Who knows the guest's names; nobody, and a note, where its kernel is not known: loops are loops nevertheless."""
+    from bridge.kernel.errors import KernelError
+    from bridge.pixelcpu.learning import Nameless
+    from bridge.trace.naming import KernelNamer
+
+    with contextlib.ExitStack() as stack:
+        namer: Namer = Nameless()
+        try:
+            source = stack.enter_context(kernel_source(options))
+            known = KernelNamer(source.kernel, source.look())
+            session.follow_tasks(known.task_words(session.memory.vcpus))
+            namer = known
+        except KernelError as error:
+            print_note(f"Nothing will have a name. {error}")
+        yield namer
+
+
+def _document(options: argparse.Namespace, look: Look, *, takes_over: bool) -> dict[str, Any]:
+    document: dict[str, Any] = {
+        "machine": options.name,
+        "settled": look.settled,
+        "made": look.made,
+        "from_library": look.from_library,
+        "loops": [_loop_document(one, takes_over=takes_over) for one in look.entries],
+    }
+    if takes_over:
+        document |= {
+            "verify": options.verify,
+            "seconds": round(look.seconds, 3),
+            "instructions": look.instructions,
+            "taken_over": round(look.taken, 6),
+            "saved_s": round(look.saved_s, 3),
+        }
+    if look.failure:
+        document["error"] = look.failure
+    return document
+
+
+def _loop_document(one: Entry, *, takes_over: bool) -> dict[str, Any]:
+    from app.pixel_programs import pixel_words
+
+    candidate, learned = one.candidate, one.learned
+    found: dict[str, Any] = {
+        "x86_hash": candidate.x86_hash,
+        "address": candidate.address,
+        "symbol": candidate.symbol or None,
+        "process": candidate.process or None,
+        "code": candidate.code.hex(),
+        "disassembly": list(candidate.disassembly),
+        "class": str(candidate.kind),
+        "kind": _kind(one),
+        "entered": candidate.entered,
+        "share": round(candidate.share, 6),
+        "time_share": round(candidate.time_share, 6),
+        "state": str(one.state),
+        "reached": None if learned is None else str(learned.reached),
+        "reason": one.reason or None,
+        "loop": None if learned is None or learned.loop is None else asdict(learned.loop),
+        "pixel_ops": [] if learned is None or learned.rounds is None else pixel_words(learned.rounds),
+        "proof": None,
+        "tested_states": 0 if learned is None else learned.n_states,
+        "ms_learned": None if learned is None else round(learned.ms, 1),
+    }
+    if learned is not None and learned.query_hash:
+        found["proof"] = {
+            "solver": learned.solver,
+            "query_hash": learned.query_hash,
+            "ms": round(learned.ms_proof, 3),
+        }
+    if takes_over:
+        found |= {"rounds": one.rounds, "taken_over": round(one.taken, 6), "plugin": _plugin(one.told)}
+    return found
+
+
+def _plugin(told: Told | None) -> dict[str, Any] | None:
+    if told is None:
+        return None
+    return {
+        "state": str(told.state),
+        "calls": told.calls,
+        "rounds": told.rounds,
+        "seconds": round(told.seconds, 6),
+        "round_ns": round(told.round_ns, 4),
+        "speed_up": round(told.speed_up, 3) if told.speed_up else None,
+        "longest_ms": round(told.longest_ms, 3),
+        "verified": told.verified,
+        "verified_rounds": told.verified_rounds,
+        "declined": {str(why): count for why, count in told.declined.items()},
+    }
+
+
+def _kind(one: Entry) -> str:
+    return one.learned.loop.kind if one.learned is not None and one.learned.loop is not None else ""
+
+
+def _row(one: Entry) -> tuple[str, ...]:
+    candidate = one.candidate
+    where = candidate.symbol or f"{candidate.address:#x}"
+    process = f" in {candidate.process}" if candidate.process else ""
+    return str(one.state), _kind(one) or str(candidate.kind), printable(where + process)
+
+
+def _learned_text(look: Look) -> str:
+    if not look.entries:
+        return "No loop took a two-hundredth of the time or more: nothing to learn."
+    rows = []
+    for one in look.entries:
+        candidate = one.candidate
+        text = "; ".join(candidate.disassembly)
+        shares = f"{candidate.time_share:.1%}", f"{candidate.share:.1%}"
+        rows.append((*_row(one)[:2], *shares, _row(one)[2], one.reason or _cut(text)))
+    head = ("STATE", "KIND", "TIME", "INSTRUCTIONS", "WHERE", "REASON, OR CODE")
+    good = [one for one in look.entries if one.learned is not None and not one.reason]
+    share = sum(one.candidate.share for one in good)
+    told = (
+        f"{len(good)} of {plural(len(rows), 'loop')} can be done by kernels, {share:.1%} of the instructions; "
+        f"{look.made:,} learned now, {look.from_library:,} known before."
+    )
+    return f"{format_table(head, rows, right=frozenset({2, 3}))}\n\n{told}"
+
+
+def _taken_text(look: Look, *, verify: bool) -> str:
+    if not look.entries:
+        return "No loop took a two-hundredth of the time or more: nothing to take over."
+    rows = []
+    for one in look.entries:
+        told = one.told
+        speed_up = f"{told.speed_up:.1f} x" if told is not None and told.speed_up else ""
+        rows.append((*_row(one)[:2], f"{one.taken:.1%}", f"{one.rounds:,}", speed_up, _row(one)[2], _why(one)))
+    head = ("STATE", "KIND", "TAKEN", "ROUNDS", "SPEED-UP", "WHERE", "REASON, OR WHAT WAS LEFT TO QEMU")
+    table = format_table(head, rows, right=frozenset({2, 3, 4}))
+    seconds = format_duration(look.seconds)
+    if verify:
+        wrong = sum("differed from QEMU" in one.reason for one in look.entries)
+        rounds = sum(one.rounds for one in look.entries)
+        return f"{table}\n\nIn {seconds} {rounds:,} rounds were compared with QEMU's: {wrong or 'no'} kernel differed."
+    saved = f", {format_duration(look.saved_s)} less than QEMU at its quickest" if look.saved_s > 0 else ""
+    return (
+        f"{table}\n\nIn {seconds} kernels did {look.taken:.1%} of {look.instructions:,} instructions{saved}. "
+        "QEMU does everything again."
+    )
+
+
+def _why(one: Entry) -> str:
+    if one.reason or one.told is None:
+        return one.reason
+    declined = sorted(one.told.declined.items(), key=lambda pair: -pair[1])
+    return ", ".join(f"{count:,} times: {why}" for why, count in declined[:2])
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _TEXT else f"{text[: _TEXT - 1]}…"

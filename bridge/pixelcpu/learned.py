@@ -1,0 +1,62 @@
+"""Learned: what is known of a loop's code when all was tried that can be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from bridge.pixelcpu.library import hash_of
+from bridge.pixelcpu.loop_text import LoopText
+from bridge.pixelcpu.microcode import Program
+from bridge.pixelcpu.native_loop import NativeLoop
+from bridge.pixelcpu.translation import Translation
+
+
+class State(StrEnum):
+    """How far a loop has come; what is left to QEMU stays so."""
+
+    TRACED = "traced"
+    LIFTED = "lifted"
+    """Its round is microcode, and z3 has proved both equal."""
+    PROVED = "proved"
+    """What its rounds do together was shown, and it has a kernel."""
+    TESTED = "tested"
+    """Its round was run beside Unicorn, and nothing differed."""
+    LIVE = "live"
+    """It is in a machine's plugin."""
+    QEMU_ONLY = "QEMU only"
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """A loop that was learned or given up; it can be kept, and sent anywhere."""
+
+    code: bytes
+    reached: State
+    """The last of traced, lifted, proved and tested that it came to."""
+    reason: str = ""
+    """Why it is left to QEMU, in a sentence; empty where it has native code that may run."""
+    loop: LoopText | None = None
+    translation: Translation | None = None
+    """Of its round."""
+    rounds: Program | None = None
+    """The kernel: round i in lane i."""
+    native: NativeLoop | None = None
+    solver: str = ""
+    query_hash: str = ""
+    """SHA-256 of what the solver was asked of the round."""
+    ms_proof: float = 0.0
+    n_states: int = 0
+    """On which the round did what Unicorn does; none differed."""
+    ms: float = 0.0
+    """Milliseconds for all of it, when it was made."""
+
+    @property
+    def x86_hash(self) -> str:
+        """What it is known by."""
+        return hash_of(self.code)
+
+    @property
+    def state(self) -> State:
+        """TESTED, or QEMU_ONLY where there is a reason."""
+        return State.QEMU_ONLY if self.reason else self.reached

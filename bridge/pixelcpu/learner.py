@@ -1,0 +1,172 @@
+"""Learner: takes a loop's code through lifting, proof and test, once; what came of it is remembered, refusals too."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from time import perf_counter
+
+from bridge.pixelcpu.errors import PixelError, WorkerLost
+from bridge.pixelcpu.learned import Learned, State
+from bridge.pixelcpu.library import Kernel, Library
+from bridge.pixelcpu.loop_library import LoopLibrary
+from bridge.pixelcpu.prover import Prover
+
+TIME_LIMIT_S = 5.0
+"""The solver's, for a round, and again for what the rounds do together. Loops take a fifth of that, or never end."""
+N_STATES = 10_000
+_N_RUN = 10_500
+"""Some leave the memory that a state has and are put aside."""
+_MOST_RUNS = 4
+_MOST_KNOWN = 4096
+
+
+class Cancelled(PixelError):
+    """Learning was called off."""
+
+
+class Learner:
+    """One question at a time; `cancel` is for other threads."""
+
+    def __init__(self, prover: Prover, loops: LoopLibrary, rounds: Library, time_limit_s: float = TIME_LIMIT_S) -> None:
+        self._prover, self._loops, self._rounds = prover, loops, rounds
+        self._time_limit_s = time_limit_s
+        self._cancelled = threading.Event()
+        self._known: dict[bytes, Learned] = {}
+        self.problem = ""
+        """Why what was learned last could not be kept, in a sentence; empty where it was."""
+        self.from_library = 0
+        """How many loops were found there …"""
+        self.made = 0
+        """… and how many were not."""
+
+    def cancel(self) -> None:
+        """Call off what goes on: it, and all that is asked for later, raises Cancelled."""
+        self._cancelled.set()
+        self._prover.interrupt()
+
+    def known(self, code: bytes) -> Learned | None:
+        """What was learned of a loop here already."""
+        return self._known.get(code)
+
+    def learn(self, code: bytes, note: Callable[[State], None] = lambda _: None) -> Learned:
+        """Know all that can be known of a loop. `note` is called with each state that it comes to.
+
+        Takes seconds at most unless the host is busy. Raises Cancelled.
+        """
+        self._check()
+        found, made = self._known.get(code), False
+        if found is None:
+            found = self._loops.find(code)
+            if found is None:
+                found, made = self._made(code, note), True
+                self._keep(found)
+                self.made += 1
+            else:
+                self.from_library += 1
+            self._remember(found)
+        if found.reason or not made:
+            note(found.state)
+        return found
+
+    def refuse(self, code: bytes, reason: str) -> Learned:
+        """Leave a loop to QEMU from now on, whatever was learned of it; `reason` is a sentence."""
+        found = replace(self._known.get(code) or Learned(code, State.TRACED), reason=reason, native=None)
+        self._remember(found)
+        self._keep(found)
+        return found
+
+    def _remember(self, found: Learned) -> None:
+        self._known.pop(found.code, None)
+        while len(self._known) >= _MOST_KNOWN:
+            del self._known[next(iter(self._known))]
+        self._known[found.code] = found
+
+    def _keep(self, found: Learned) -> None:
+        self.problem = ""
+        try:
+            self._loops.keep(found)
+        except OSError as error:
+            self.problem = f"What was learned could not be kept: {error.strerror}."
+
+    def _check(self) -> None:
+        if self._cancelled.is_set():
+            raise Cancelled("Learning was called off.")
+
+    def _made(self, code: bytes, note: Callable[[State], None]) -> Learned:
+        began = perf_counter()
+        found = Learned(code, State.TRACED)
+        note(State.TRACED)
+        try:
+            for step in (self._lifted, self._proved, self._tested):
+                found = step(found)
+                self._check()
+                if found.reason:
+                    break
+                note(found.reached)
+        except WorkerLost as error:
+            self._check()  # it was ended because of that
+            found = replace(found, reason=str(error))
+        except Cancelled:
+            raise
+        except PixelError as error:
+            found = replace(found, reason=str(error))
+        if found.reason:
+            found = replace(found, native=None)
+        return replace(found, ms=1000 * (perf_counter() - began))
+
+    def _lifted(self, found: Learned) -> Learned:
+        kernel = self._rounds.find(found.code, self._prover)
+        if kernel is None:
+            attempt = self._prover.prove(found.code, self._time_limit_s)
+            proof, translation = attempt.proof, attempt.translation
+            if translation is None or proof.status != "proved":
+                return replace(found, reason=proof.reason or f"The proof of its round ended as {proof.status}.")
+            kernel = Kernel(
+                found.code, translation, proof.solver, proof.query_hash, attempt.ms_synthesis, proof.ms, n_states=0
+            )
+        return replace(
+            found,
+            reached=State.LIFTED,
+            translation=kernel.translation,
+            solver=kernel.solver,
+            query_hash=kernel.query_hash,
+            ms_proof=kernel.ms_proof,
+            n_states=kernel.n_states,
+        )
+
+    def _proved(self, found: Learned) -> Learned:
+        from bridge.pixelcpu.prove import Attempt, Proof  # loads the solver, which what was kept needs not
+
+        proof = Proof("proved", ms=found.ms_proof, query_hash=found.query_hash, solver=found.solver)
+        known = Attempt(found.code, proof, found.translation, 0.0)
+        attempt = self._prover.prove_loop(found.code, self._time_limit_s, known)
+        found = replace(found, loop=attempt.loop, rounds=attempt.rounds, native=attempt.native)
+        if attempt.native is None:
+            return replace(found, reason=attempt.reason)
+        return replace(found, reached=State.PROVED)
+
+    def _tested(self, found: Learned) -> Learned:
+        assert found.translation is not None
+        n_states = found.n_states
+        for seed in range(1, 1 + _MOST_RUNS):
+            if n_states >= N_STATES:
+                break
+            self._check()
+            record = self._prover.run(found.code, found.translation, _N_RUN, seed)
+            if record.n_mismatches:
+                return replace(
+                    found,
+                    reason=f"Run beside Unicorn, {record.n_mismatches:,} of {record.n_states:,} states differ: "
+                    f"{record.first}.",
+                )
+            n_states += record.n_states
+        if n_states < N_STATES:
+            return replace(found, reason=f"Only {n_states:,} of the random states could be run beside Unicorn.")
+        kernel = Kernel(found.code, found.translation, found.solver, found.query_hash, 0.0, found.ms_proof, n_states)
+        try:
+            self._rounds.keep(kernel)
+        except OSError as error:
+            self.problem = f"What was learned could not be kept: {error.strerror}."
+        return replace(found, reached=State.TESTED, n_states=n_states)

@@ -1,0 +1,321 @@
+"""Learning from a machine that runs: its hottest loops are found by its trace, learned, and put into its plugin.
+
+All of it is done by one thread, besides the process that proves. What it knows is told as data, at any time.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
+from time import monotonic
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bridge.machine.errors import MachineError
+from bridge.memory.errors import GuestMemoryError
+from bridge.pixelcpu.candidates import Candidate, candidates_of
+from bridge.pixelcpu.errors import PixelError
+from bridge.pixelcpu.hybrid import Hybrid, Live, NoRoom, Told
+from bridge.pixelcpu.learned import Learned, State
+from bridge.pixelcpu.learner import Cancelled, Learner
+from bridge.trace.errors import TraceError
+from bridge.trace.hot import Namer, Naming, Weights
+from bridge.trace.modes import Mode, Wish
+from bridge.trace.program import Program
+from bridge.trace.session import Counts, TraceSession
+
+MOST_KERNELS = 64
+"""As the plugin has room for."""
+LEAST_SHARE = 0.005
+"""Of the time or of the instructions: a loop below that is not worth a proof."""
+PERIOD_S = 1.0
+WINDOW_S = 10.0
+"""Loops are ranked by what ran in so long."""
+_MOST_LISTED = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A loop of the machine, and what became of it."""
+
+    candidate: Candidate
+    state: State
+    reason: str
+    """Why it is left to QEMU, in a sentence; empty where it is not, or not yet."""
+    learned: Learned | None
+    told: Told | None
+    """By the plugin, of a kernel that is live."""
+    rounds: int
+    """That its kernel did since `Learning.mark`; with `verify`: that were compared with QEMU's."""
+    taken: float
+    """Of all instructions since then, the share that was done by the kernel, 0 to 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What is known at one moment."""
+
+    entries: tuple[Entry, ...]
+    """Heaviest first."""
+    settled: bool
+    """Nothing waits to be learned, of what was seen so far."""
+    instructions: int
+    """Executed since `Learning.mark`, by QEMU and by kernels."""
+    taken: float
+    """The share of them that kernels did, 0 to 1."""
+    seconds: float
+    """Since then."""
+    saved_s: float
+    """Of all processors' time since then: what the kernels' rounds took under QEMU at its quickest, less what they
+    took; only of kernels whose speed was measured."""
+    made: int
+    """Loops that were learned here …"""
+    from_library: int
+    """… and that were known already."""
+    failure: str
+    """Why it ended by itself, in a sentence; empty where it did not."""
+
+
+class Learning:
+    """Of one machine. `start`, then `look` as often as wanted, then `stop`, which empties the plugin's table."""
+
+    def __init__(
+        self,
+        session: TraceSession,
+        learner: Learner,
+        namer: Namer,
+        *,
+        hybrid: Hybrid | None = None,
+        verify: bool = False,
+        most: int = MOST_KERNELS,
+        watch_s: float = PERIOD_S,
+    ) -> None:
+        """`hybrid`: takes over what was learned, and goes on until it is stopped; without one nothing of the machine is
+        changed, and it ends when the loops that were seen in `watch_s` are learned.
+
+        `verify`: kernels run beside QEMU, and what they find is compared, not used. `most`: so many of the heaviest.
+        """
+        self._session, self._learner, self._namer = session, learner, _Remembering(namer)
+        self._hybrid, self._verify, self._most, self._watch_s = hybrid, verify, min(most, MOST_KERNELS), watch_s
+        self._window: deque[tuple[float, Counts, NDArray[Any]]] = deque()
+        self._seen: dict[bytes, Candidate] = {}
+        self._states: dict[bytes, State] = {}
+        self._slots: dict[bytes, int] = {}
+        self._mark: tuple[float, int, Mapping[int, Told]] = (monotonic(), 0, {})
+        self._failure, self._settled = "", False
+        self._lock = threading.Lock()
+        self._ends = threading.Event()
+        self._changed = threading.Condition(self._lock)
+        self._thread = threading.Thread(target=self._run, name="learning", daemon=True)
+
+    def start(self) -> None:
+        """Begin to watch."""
+        self._thread.start()
+
+    @property
+    def goes_on(self) -> bool:
+        """False when it has ended: by `stop`, by a failure, or because all is learned."""
+        return self._thread.is_alive()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until everything that was seen is learned, or nothing goes on. Returns whether that is so."""
+        deadline = monotonic() + seconds
+        with self._changed:
+            while self._thread.is_alive() and not self._settled and (left := deadline - monotonic()) > 0:
+                self._changed.wait(min(left, PERIOD_S))
+            return self._settled or not self._thread.is_alive()
+
+    def mark(self) -> None:
+        """Have figures be of what comes from now on. Raises TraceError."""
+        counts = self._session.counts()
+        with self._lock:
+            self._mark = monotonic(), _instructions(counts), {told.id: told for told in self._told().values()}
+
+    def look(self) -> Look:
+        """What is known now. Raises TraceError."""
+        now = _instructions(self._session.counts())
+        with self._lock:
+            since, before, marked = self._mark
+            told = self._told()
+            instructions = max(0, now - before)
+            entries = [self._entry(code, told, marked, instructions) for code in self._seen]
+            entries.sort(key=lambda one: -max(one.taken, one.candidate.time_share, one.candidate.share))
+            return Look(
+                tuple(entries),
+                self._settled,
+                instructions,
+                min(1.0, sum(one.taken for one in entries)),
+                monotonic() - since,
+                0.0 if self._verify else sum(_saved_s(one, marked.get(one.id)) for one in told.values()),
+                self._learner.made,
+                self._learner.from_library,
+                self._failure,
+            )
+
+    def stop(self) -> None:
+        """End it, and leave all to QEMU again. Waits for the thread; raises TraceError, MachineError where the
+        machine does not answer."""
+        self._ends.set()
+        self._learner.cancel()
+        if self._thread.ident is not None:
+            self._thread.join()
+        if self._hybrid is not None and not self._session.ended:
+            self._hybrid.clear()
+
+    # From here on it is the thread's.
+
+    def _run(self) -> None:
+        try:
+            self._session.set(Wish(Mode.TIME))
+            if self._hybrid is not None:
+                self._hybrid.clear()  # of somebody who ended without
+            self._session.samples()
+            self._window.append((monotonic(), self._session.counts(), self._session.samples()[0]))
+            self._ends.wait(self._watch_s)
+            while not self._ends.is_set():
+                self._watch()
+                if self._hybrid is not None and self._session.wish.mode is Mode.TIME:
+                    self._session.set(Wish(Mode.COUNTERS))  # samples cost, and speeds are measured from here on
+                self._learn(until=monotonic() + PERIOD_S)
+                if self._settled:
+                    if self._hybrid is None:
+                        break
+                    self._ends.wait(PERIOD_S)
+        except Cancelled:
+            pass
+        except (TraceError, MachineError, PixelError, GuestMemoryError, OSError) as error:
+            self._failure = str(error)
+        finally:
+            with self._changed:
+                self._changed.notify_all()
+
+    def _watch(self) -> None:
+        """Take in what ran since the window began."""
+        if self._session.ended:
+            raise TraceError("The machine has ended.")
+        if self._hybrid is None and self._seen:
+            return
+        counts, (samples, _) = self._session.counts(), self._session.samples()
+        self._window.append((monotonic(), counts, samples))
+        program = Program.from_counts(counts, self._session.code_of, self._window[0][1])
+        weights = Weights.of(program, np.concatenate([samples for _, _, samples in self._window][1:]))
+        found = candidates_of(program, weights, Naming(program, self._namer, weights.tasks), self._most)
+        while len(self._window) > 2 and self._window[1][0] < monotonic() - max(WINDOW_S, self._watch_s):
+            self._window.popleft()
+        with self._lock:
+            for code, one in self._seen.items():  # what does not run any more weighs nothing
+                self._seen[code] = replace(one, entered=0, share=0.0, time_share=0.0)
+            self._seen |= {one.code: one for one in found if max(one.share, one.time_share) >= LEAST_SHARE}
+            spare = [code for code in self._seen if code not in self._slots and self._states.get(code)]
+            for code in spare[: max(0, len(self._seen) - _MOST_LISTED)]:
+                del self._seen[code], self._states[code]
+        self._refuse_wrong()
+
+    def _learn(self, until: float) -> None:
+        while True:
+            with self._lock:
+                waiting = [code for code in self._seen if code not in self._states]
+                waiting.sort(key=lambda code: -max(self._seen[code].time_share, self._seen[code].share))
+            with self._changed:
+                self._settled = not waiting
+                if self._settled:
+                    self._changed.notify_all()
+            if not waiting or self._ends.is_set() or (self._hybrid is not None and monotonic() > until):
+                return
+            code = waiting[0]
+            self._learner.learn(code, partial(self._put_state, code))
+            self._install(code)
+
+    def _put_state(self, code: bytes, state: State) -> None:
+        with self._lock:
+            self._states[code] = state
+
+    def _install(self, code: bytes) -> None:
+        learned = self._learner.known(code)
+        if self._hybrid is None or learned is None or learned.native is None or learned.reason:
+            return
+        free = [slot for slot in self._hybrid.free_slots() if slot not in self._slots.values()]
+        if not free or len(self._slots) >= self._most:
+            return
+        try:
+            self._hybrid.install({free[0]: learned.native}, verify=self._verify)
+        except NoRoom:
+            return  # it stays as it is, tested
+        with self._lock:
+            self._slots[code] = free[0]
+            self._states[code] = State.LIVE
+
+    def _refuse_wrong(self) -> None:
+        """What differed from QEMU, or could not be taken, is never tried again."""
+        if self._hybrid is None:
+            return
+        for code, told in self._told().items():
+            if told.state in (Live.WRONG, Live.BAD):
+                said = f"Its results differed from QEMU's: {told.wrong}." if told.wrong else "The plugin refused it."
+                self._learner.refuse(code, said)
+                self._hybrid.install({told.slot: None})
+                with self._lock:
+                    del self._slots[code]
+                    self._states[code] = State.QEMU_ONLY
+
+    def _told(self) -> dict[bytes, Told]:
+        if self._hybrid is None or not self._slots:
+            return {}
+        by_slot = {one.slot: one for one in self._hybrid.told()}
+        return {code: by_slot[slot] for code, slot in self._slots.items() if slot in by_slot}
+
+    def _rounds(self, told: Told) -> int:
+        return told.verified_rounds if self._verify else told.rounds
+
+    def _entry(
+        self, code: bytes, all_told: Mapping[bytes, Told], marked: Mapping[int, Told], instructions: int
+    ) -> Entry:
+        candidate, learned, told = self._seen[code], self._learner.known(code), all_told.get(code)
+        rounds = 0
+        if told is not None:
+            rounds = self._rounds(told) - (self._rounds(marked[told.id]) if told.id in marked else 0)
+        taken = 0 if self._verify else rounds
+        return Entry(
+            candidate,
+            self._states.get(code, State.TRACED),
+            learned.reason if learned is not None else "",
+            learned,
+            told,
+            rounds,
+            taken * candidate.n_instructions / instructions if instructions else 0.0,
+        )
+
+
+def _saved_s(told: Told, before: Told | None) -> float:
+    rounds = told.rounds - (0 if before is None else before.rounds)
+    seconds = told.seconds - (0.0 if before is None else before.seconds)
+    return rounds * told.round_ns * 1e-9 - seconds if told.round_ns else 0.0
+
+
+def _instructions(counts: Counts) -> int:
+    return int((counts.total * counts.blocks["instructions"].astype(np.uint64)).sum())
+
+
+class _Remembering:
+    """Asks a namer for each place once: blocks are the same from look to look."""
+
+    def __init__(self, namer: Namer) -> None:
+        self.place: Callable[[int | None, int], tuple[str, str]] = lru_cache(1 << 12)(namer.place)
+        self.process_of_task = namer.process_of_task
+
+
+class Nameless:
+    """Knows no names: of a guest whose kernel was not found."""
+
+    def place(self, _physical: int | None, _address: int) -> tuple[str, str]:
+        """Nothing."""
+        return "", ""
+
+    def process_of_task(self, _task: int) -> str:
+        """Nothing."""
+        return ""

@@ -1,0 +1,35 @@
+"""What a proved loop is, in words; made without terms, so that it can be kept and sent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class StreamText:
+    """A stream in words."""
+
+    address: str
+    """Of its lowest byte in the first round, over the registers."""
+    size: int
+    stride: int
+    is_store: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LoopText:
+    """A loop in words."""
+
+    kind: str
+    counting: Mapping[str, int]
+    """By how much each register counts in a round."""
+    folds: Mapping[str, str]
+    """By register: operation and width, as microcode calls them (`sumall.64`)."""
+    fresh: tuple[str, ...]
+    streams: tuple[StreamText, ...]
+    apart: tuple[tuple[int, int], ...]
+    """Pairs of streams that are looked at before each run: they must not meet."""
+    distance: str
+    step: int
+    """`distance` / `step` rounds go back, rounded down, if the first one does."""

@@ -1,0 +1,222 @@
+"""`pixel learn` and `pixel run` on a real machine: its loops are found, proved and taken over; then it is as it was."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from time import monotonic, sleep
+from typing import Any
+
+import pytest
+
+from app.benchmarks.loop_guest import LoopGuest
+from app.cli import main
+from app.exit_codes import ExitCode
+from bridge.machine.directories import state_dir
+from bridge.pixelcpu.hybrid import LEAST_API, Hybrid
+from bridge.pixelcpu.learned import State
+from bridge.pixelcpu.learner import Learner
+from bridge.pixelcpu.learning import Learning, Nameless
+from bridge.pixelcpu.library import Library
+from bridge.pixelcpu.loop_library import LoopLibrary
+from bridge.pixelcpu.prover import Prover
+from bridge.semantic.audit import AuditLog
+from bridge.trace.visit import traced
+from tests.app.conftest import own_homes
+from tests.app.endless_loops import HASH, MAP, SUM, endless_loops, mapped_right, turns
+from tests.bridge.machine.newer_qemu import have_newer_qemu
+
+_LONG_S = 300.0
+
+
+@pytest.fixture(scope="module")
+def loops(guest_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LoopGuest]:
+    newer = have_newer_qemu(guest_cache)
+    with own_homes(), pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GLASSBOX_QEMU", str(newer))
+        with endless_loops(tmp_path_factory.mktemp("loops")) as guest:
+            yield guest
+
+
+def until_turned(guest: LoopGuest, count: int = 3) -> None:
+    """Wait for turns that began now."""
+    last, deadline = turns(guest) + count, monotonic() + _LONG_S
+    while turns(guest) < last:
+        assert monotonic() < deadline
+        sleep(0.01)
+
+
+def as_it_was(guest: LoopGuest) -> bool:
+    memory = guest.machine.trace
+    assert memory is not None
+    return not int(memory.plugin["parts"]) and not memory.kernels["id"].any()
+
+
+def ran(arguments: list[str], capsys: pytest.CaptureFixture[str], *, rounds: bool = False) -> dict[str, Any]:
+    """What the command tells, once it has seen all three loops, and with `rounds` the map's kernel did some.
+
+    On a busy host a while may be too short for that.
+    """
+    for _ in range(60):
+        assert main(["pixel", *arguments, "--json"]) == ExitCode.DONE
+        document: dict[str, Any] = json.loads(capsys.readouterr().out)
+        by_code = {one["code"]: one for one in document["loops"]}
+        if by_code.keys() >= {MAP.hex(), HASH.hex(), SUM.hex()} and (not rounds or by_code[MAP.hex()]["rounds"]):
+            return document
+    raise AssertionError(document)
+
+
+def test_loops_are_learned_and_the_guest_is_left_alone(loops: LoopGuest, capsys: pytest.CaptureFixture[str]) -> None:
+    document = ran(["learn", loops.machine.name, "--for", "2s"], capsys)
+    by_code = {one["code"]: one for one in document["loops"]}
+    assert by_code[MAP.hex()]["state"] == by_code[SUM.hex()]["state"] == "tested"
+    assert (by_code[MAP.hex()]["kind"], by_code[SUM.hex()]["kind"]) == ("map", "reduction")
+    hashed = by_code[HASH.hex()]
+    assert (hashed["state"], hashed["reached"]) == ("QEMU only", "lifted")
+    assert "no fold is known" in hashed["reason"]
+    for one in (by_code[MAP.hex()], by_code[SUM.hex()]):
+        assert one["proof"]["query_hash"]
+        assert one["tested_states"] >= 10_000
+        assert one["pixel_ops"]
+        assert one["reason"] is None
+    assert 0.5 < sum(one["share"] for one in document["loops"]) <= 1.0
+    assert document["settled"]
+    assert as_it_was(loops)
+    assert AuditLog().path.read_text().count('"pixel"') >= 1  # a guest was looked into
+    # What is known is not learned again, what is refused neither.
+    again = ran(["learn", loops.machine.name, "--for", "1s"], capsys)
+    assert (again["made"], again["from_library"]) == (0, len(again["loops"]))
+    assert main(["pixel", "learn", loops.machine.name, "--for", "1s", "--top", "1"]) == ExitCode.DONE
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split()[:4] == ["STATE", "KIND", "TIME", "INSTRUCTIONS"]
+    assert "1 of 1 loop can be done by kernels" in lines[-1]
+
+
+def test_loops_are_taken_over_and_given_back(loops: LoopGuest, capsys: pytest.CaptureFixture[str]) -> None:
+    document = ran(["run", loops.machine.name, "--for", "2s"], capsys, rounds=True)
+    by_code = {one["code"]: one for one in document["loops"]}
+    assert by_code[MAP.hex()]["state"] == by_code[SUM.hex()]["state"] == "live"
+    assert by_code[MAP.hex()]["rounds"] > 0
+    assert by_code[MAP.hex()]["plugin"]["state"] == "live"
+    assert by_code[HASH.hex()]["plugin"] is None
+    assert by_code[HASH.hex()]["rounds"] == 0
+    assert 0 < document["taken_over"] <= 1
+    assert document["instructions"] > 7 * by_code[MAP.hex()]["rounds"]
+    assert as_it_was(loops)
+    loops.machine.pause()  # not in the midst of a turn's stores of the same values: none differs at any time
+    assert mapped_right(loops)
+    loops.machine.resume()
+    until_turned(loops)
+    assert main(["pixel", "run", loops.machine.name, "--for", "100ms"]) == ExitCode.DONE
+    assert "QEMU does everything again" in capsys.readouterr().out
+
+
+def test_verified_kernels_change_nothing(loops: LoopGuest, capsys: pytest.CaptureFixture[str]) -> None:
+    document = ran(["run", loops.machine.name, "--for", "3s", "--verify"], capsys, rounds=True)
+    by_code = {one["code"]: one for one in document["loops"]}
+    assert by_code[MAP.hex()]["plugin"]["verified_rounds"] > 0
+    assert by_code[MAP.hex()]["state"] == "live"
+    assert document["taken_over"] == 0
+    assert document["verify"]
+    assert as_it_was(loops)
+
+
+def learning(session: Any, prover: Prover, hybrid: Hybrid | None = None) -> Learning:
+    folder = state_dir() / "pixel"
+    learner = Learner(prover, LoopLibrary(folder / "loops", folder / "key"), Library(folder))
+    return Learning(session, learner, Nameless(), hybrid=hybrid)
+
+
+def test_it_can_be_stopped_at_any_moment(loops: LoopGuest) -> None:
+    for wait_s in (0.0, 0.5, 1.5):
+        with traced(loops.machine.name) as session, Prover() as prover:
+            one = learning(session, prover, Hybrid(session))
+            one.start()
+            one.wait(wait_s)
+            one.stop()
+            assert not one.goes_on
+            assert one.look().failure == ""
+        assert as_it_was(loops)
+        until_turned(loops)
+
+
+def test_what_the_last_one_left_behind_is_cleared(loops: LoopGuest) -> None:
+    with traced(loops.machine.name) as session, Prover() as prover:
+        first = learning(session, prover, Hybrid(session))
+        first.start()
+        assert first.wait(_LONG_S)
+        second = learning(session, prover, Hybrid(session))  # the first was killed, say
+        second.start()
+        assert second.wait(_LONG_S)
+        live = [one for one in second.look().entries if one.state is State.LIVE]
+        assert live
+        assert len({one.told.id for one in live if one.told is not None}) == len(live)
+        second.stop()
+        first.stop()
+    assert as_it_was(loops)
+
+
+def test_an_interrupt_ends_it_well(loops: LoopGuest, capsys: pytest.CaptureFixture[str]) -> None:
+    memory = loops.machine.trace
+    assert memory is not None
+    codes: list[int] = []
+
+    def interrupt() -> None:
+        deadline = monotonic() + _LONG_S
+        while not memory.kernels["id"].any() and monotonic() < deadline:
+            sleep(0.01)
+        os.kill(os.getpid(), 2)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    codes.append(main(["pixel", "run", loops.machine.name, "--for", "10min", "--json"]))
+    thread.join()
+    document = json.loads(capsys.readouterr().out)
+    assert codes == [ExitCode.DONE if document["settled"] else ExitCode.FAILED]
+    assert as_it_was(loops)
+    until_turned(loops)
+
+
+def test_a_machine_that_ends_meanwhile_is_told(guest_cache: Path, tmp_path: Path) -> None:
+    newer = have_newer_qemu(guest_cache)
+    with own_homes(), pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GLASSBOX_QEMU", str(newer))
+        with (
+            endless_loops(tmp_path) as guest,
+            traced(guest.machine.name) as session,
+            Prover() as prover,
+        ):
+            one = learning(session, prover, Hybrid(session))
+            one.start()
+            assert one.wait(_LONG_S)
+            guest.machine.stop()
+            deadline = monotonic() + _LONG_S
+            while one.goes_on:
+                assert monotonic() < deadline
+                sleep(0.05)
+            assert one.look().failure
+            one.stop()
+
+
+def test_an_older_qemu_is_told_but_can_be_learned_from(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("GLASSBOX_QEMU", raising=False)
+    with own_homes(), endless_loops(tmp_path) as guest:
+        assert guest.machine.trace is not None
+        if int(guest.machine.trace.plugin["api"]) >= LEAST_API:
+            pytest.skip("this host's QEMU is new enough")
+        assert main(["pixel", "run", guest.machine.name, "--for", "100ms"]) == ExitCode.FAILED
+        assert "./glassbox qemu fetch" in capsys.readouterr().err
+        document = ran(["learn", guest.machine.name, "--for", "2s"], capsys)
+        assert {one["state"] for one in document["loops"]} >= {"tested", "QEMU only"}
+        assert as_it_was(guest)
+
+
+def test_a_machine_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
+    for todo in ("learn", "run"):
+        assert main(["pixel", todo, "nobody"]) == ExitCode.NO_SUCH_MACHINE
+        assert "nobody" in capsys.readouterr().err
