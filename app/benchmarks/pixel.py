@@ -10,7 +10,7 @@ import statistics
 from collections.abc import Sequence
 from time import perf_counter, process_time
 
-from app.benchmarks import pixel_hybrid
+from app.benchmarks import pixel_hybrid, pixel_program
 from app.benchmarks.pixel_forms import FORMS, SEQUENCES
 from app.benchmarks.report import Report, Result, at_least, at_most
 from bridge.pixelcpu import differential
@@ -22,7 +22,7 @@ _SYNTHESIS_BAR, _PROOF_BAR = at_most(100.0), at_most(50.0)
 _FORMS_BAR, _MISMATCH_BAR = at_least(60), at_most(0)
 
 
-PARTS = ("proofs", "loops", "calls")
+PARTS = ("proofs", "loops", "program", "calls")
 """`calls` alone takes a quarter of an hour."""
 
 
@@ -42,6 +42,8 @@ def run(
         results += [*_latencies(sequences, turns), *_optimised(sequences), *_coverage(forms, n_states)]
     if "loops" in parts:
         results += pixel_hybrid.loops(turns=turns)
+    if "program" in parts:
+        results += pixel_program.program(turns=turns)
     if "calls" in parts:
         results += pixel_hybrid.calls(least=calls)
     notes = (

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from app.benchmarks import pixel_hybrid
+from app.benchmarks import pixel_hybrid, pixel_program
 from app.benchmarks.pixel import run
 from app.benchmarks.pixel_forms import FORMS, SEQUENCES
 from app.benchmarks.pixel_loops import LOOPS
+from bridge.machine.guest import Guest
 from bridge.machine.qemu_binary import find_qemu
 from tests.bridge.machine.conftest import private_directories  # noqa: F401
 from tests.bridge.machine.newer_qemu import have_newer_qemu
@@ -53,12 +54,32 @@ def test_loops_are_measured_and_random_runs_counted(
     assert counted["hybrid_page_faults"] > 0
 
 
+def test_a_linux_program_says_with_kernels_what_it_says_without(
+    guest_cache: Path,
+    private_directories: Path,  # noqa: F811
+    demo_guest: Guest,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("GLASSBOX_QEMU", str(have_newer_qemu(guest_cache)))
+    monkeypatch.setattr(pixel_program, "find_guest", lambda _name: demo_guest)
+    found = {result.name: result.value for result in pixel_program.program(size=1 << 20, turns=2)}
+    assert found["program_loops"] == 2
+    assert found["program_wrong"] == 0
+    assert found["program_turns_compared"] == 8
+    assert found["program_rounds"] is not None
+    assert found["program_rounds"] > 1 << 20
+    assert found["program_speed_up"] is not None
+
+
 def test_without_a_newer_qemu_it_is_said_how_to_get_one(
     private_directories: Path,  # noqa: F811
+    demo_guest: Guest,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(pixel_program, "find_guest", lambda _name: demo_guest)
     if find_qemu().version >= (11, 1):
         pytest.skip("this system's own QEMU is new enough")
-    for (result,) in (pixel_hybrid.loops(rounds=1024, turns=1), pixel_hybrid.calls(least=1)):
+    for (result,) in (pixel_hybrid.loops(rounds=1024, turns=1), pixel_hybrid.calls(least=1), pixel_program.program()):
         assert result.value is None
         assert "qemu fetch" in result.why
 
