@@ -31,6 +31,7 @@
 #define VERIFIED_ROUNDS 4096
 #define USUAL_HZ UINT64_C(2000000000)
 #define CS_USER 3
+#define LONGEST_INSTRUCTION 15
 #define CR4_LA57 (UINT64_C(1) << 12)
 #define ROOT UINT64_C(0x000ffffffffff000)
 
@@ -395,6 +396,11 @@ void kernels_translated(struct qemu_plugin_tb *tb, uint32_t block)
         if (size < sizeof bytes)
             size += instruction_bytes(insn, bytes + size, sizeof bytes - size);
     }
+    /* A block that ends before its loop does was cut: by its page's end, which is well, or by a breakpoint. And while a
+     * guest is stepped through, each instruction is a block, and has to trap. */
+    bool at_page_end = (-(qemu_plugin_tb_vaddr(tb) + size) & (PAGE_BYTES - 1)) < LONGEST_INSTRUCTION;
+    if (count < 2)
+        return;
     /* Where every access is watched QEMU makes them all. */
     if (offset == GB_NONE || wanted.parts & (GB_HEAT | GB_WATCH | GB_TRACES))
         return;
@@ -403,6 +409,8 @@ void kernels_translated(struct qemu_plugin_tb *tb, uint32_t block)
         if (!kernel)
             continue;
         size_t here = size < kernel->told.code_bytes ? size : kernel->told.code_bytes;
+        if (here < kernel->told.code_bytes && !at_page_end)
+            continue;
         if (memcmp(bytes, kernel->told.code, here) || (size > here))
             continue;
         struct kernel_note *note = keep(sizeof *note);

@@ -1,5 +1,5 @@
 """Guest that runs one piece of 64-bit code at a time, from registers and memory that it is given, through page tables
-that its host lays; page faults and timer interrupts are handled and counted."""
+that its host lays; page faults, timer interrupts and single steps are handled and counted."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PRESENT, WRITABLE, ACCESSED, DIRTY = 1, 2, 0x20, 0x40
 READY = PRESENT | WRITABLE | ACCESSED | DIRTY
 _TABLE_PAGES = 128
 """Of last-level entries: 512 pages each."""
-_GO, _DONE, _FAULTS, _TICKS = 0x8000, 0x8004, 0x8008, 0x800C
+_GO, _DONE, _FAULTS, _TICKS, _TRAPS = 0x8000, 0x8004, 0x8008, 0x800C, 0x8010
 _BEFORE, _AFTER, _RUN, _IDT = 0x9000, 0xA000, 0x10000, 0x7000
 _LIMIT_S = 300.0
 _POLL_S = 0.0001
@@ -69,7 +69,8 @@ _FAULT = bytes.fromhex(
     "5052ff0425088000000f20d04889c2482b1425a090000048c1ea0c48c1e20348031425a890000048830a630f01385a584883c40848cf"
 )
 _IRQ = bytes.fromhex("50ff04250c800000b020e6205848cf")  # push %rax; incl TICKS; end of interrupt; pop %rax; iretq
-_END_AT, _FAULT_AT, _IRQ_AT = _RUN + 0x200, _RUN + 0x400, _RUN + 0x480
+_TRAP = bytes.fromhex("ff04251080000048cf")  # incl TRAPS; iretq
+_END_AT, _FAULT_AT, _IRQ_AT, _TRAP_AT = _RUN + 0x200, _RUN + 0x400, _RUN + 0x480, _RUN + 0x4C0
 _BACK = bytes.fromhex("ff242590900000")  # jmp *0x9090: behind the code under test
 _INTERRUPTS = 0x202
 _TABLES = 1 * MIB
@@ -88,6 +89,8 @@ class Outcome:
     faults: int
     ticks: int
     """Timer interrupts."""
+    traps: int
+    """Of instructions that were stepped through."""
     took_s: float
 
 
@@ -101,7 +104,8 @@ class LoopGuest:
         self._put(_END_AT, _END)
         self._put(_FAULT_AT, _FAULT)
         self._put(_IRQ_AT, _IRQ)
-        for vector, handler in ((8, _IRQ_AT), (14, _FAULT_AT)):
+        self._put(_TRAP_AT, _TRAP)
+        for vector, handler in ((1, _TRAP_AT), (8, _IRQ_AT), (14, _FAULT_AT)):
             gate = handler & 0xFFFF | 8 << 16 | 0x8E00 << 32 | (handler >> 16) << 48
             self._put(_IDT + 16 * vector, gate.to_bytes(8, "little") + bytes(8))
         self._put(0x6FF0, (0xFFF).to_bytes(2, "little") + _IDT.to_bytes(8, "little"))
@@ -141,7 +145,7 @@ class LoopGuest:
 
         `registers`: 16, of which rsp is not used. `timer_hz`: interrupts; 0: none. Raises CommandFailed.
         """
-        faults, ticks, done = (self._count(place) for place in (_FAULTS, _TICKS, _DONE))
+        faults, ticks, traps, done = (self._count(place) for place in (_FAULTS, _TICKS, _TRAPS, _DONE))
         began = monotonic()
         self.start(code, at, registers, flags=flags, vectors=vectors, timer_hz=timer_hz)
         while self._count(_DONE) == done:
@@ -155,6 +159,7 @@ class LoopGuest:
             self._words(0xA100)[:32].copy().reshape(16, 2),
             self._count(_FAULTS) - faults & 0xFFFFFFFF,
             self._count(_TICKS) - ticks & 0xFFFFFFFF,
+            self._count(_TRAPS) - traps & 0xFFFFFFFF,
             took_s,
         )
 

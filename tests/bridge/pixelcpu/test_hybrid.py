@@ -207,6 +207,42 @@ def test_two_addresses_of_one_page_are_seen(guest: LoopGuest, hybrid: Hybrid) ->
     assert the_one(hybrid).declined.get(Declined.MEET, 0) > 0
 
 
+def test_what_is_stepped_through_traps_at_each_instruction(guest: LoopGuest, hybrid: Hybrid) -> None:
+    loop, trap_flag, n = NAMES["sum"], 0x102, 3000
+    hybrid.install({0: native(loop)})
+    outcome = guest.run(loop.code, CODE_AT, loop.registers(n, AREA, 0), flags=trap_flag)
+    assert int(outcome.registers[RAX]) == int(memory(guest).view(np.uint64)[:n].sum(dtype=np.uint64))
+    assert outcome.traps >= 4 * n
+    assert the_one(hybrid).rounds == 0
+    # What it waits in, and what loads its registers, is stepped through until the flag is taken back.
+    assert guest.run(loop.code, CODE_AT, loop.registers(n, AREA, 0)).traps < n
+    assert the_one(hybrid).rounds > 0
+
+
+def test_code_across_two_pages_is_taken_over_and_looked_at(guest: LoopGuest, hybrid: Hybrid) -> None:
+    """QEMU cuts its block where the page ends; what is behind is read each time."""
+    loop = NAMES["sum"]
+    hybrid.install({0: native(loop)})
+    total = int(memory(guest).view(np.uint64)[:WORDS].sum(dtype=np.uint64))
+    for behind in (3, 7, 10):  # bytes in the first page: one instruction, two, three
+        at = CODE_AT + 2 * behind * PAGE - behind  # each elsewhere: QEMU is not told of code that its host writes
+        before = the_one(hybrid)
+        outcome = guest.run(loop.code, at, loop.registers(WORDS, AREA, 0))
+        assert int(outcome.registers[RAX]) == total
+        done = the_one(hybrid).rounds - before.rounds
+        assert (done > WORDS // 2) == (behind > 3), "one instruction may be one that is stepped through"
+    # The guest changes dec rcx, in the second page, to dec rdx.
+    at = CODE_AT + 2 * 7 * PAGE - 7
+    guest.run(bytes.fromhex("c60425") + (at + 9).to_bytes(4, "little") + b"\xca", CODE_AT, [0] * 16)
+    changed = loop.code[:9] + b"\xca" + loop.code[10:]
+    registers = loop.registers(1, AREA, 0)
+    registers[2] = 5000
+    done = the_one(hybrid).rounds
+    outcome = guest.run(changed, at, registers)
+    assert int(outcome.registers[RDI]) == AREA + 8 * 5000
+    assert the_one(hybrid).rounds == done
+
+
 @pytest.mark.parametrize("count", [0, (1 << 64) - 1])
 def test_a_count_without_end_can_be_stopped(guest: LoopGuest, hybrid: Hybrid, count: int) -> None:
     """2^64 rounds: the kernel does them in pieces, and the machine stops between two of them."""
