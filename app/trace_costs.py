@@ -13,7 +13,7 @@ COSTS: dict[Mode, float] = {
     Mode.WATCH: 4.1,
     Mode.TRACE: 14.0,
 }
-"""Its results `work.*` of 2026-11-22 on two cores (off 1.01, counters 1.08, time 1.17, heat 1.47, watch 4.05, trace
+"""Its results `work.*` of 2026-11-22 on two cores (off 1.01, counters 1.09, time 1.18, heat 1.47, watch 4.1, trace
 13.3): a loop of short blocks of 64-bit code, in which every third instruction loads or stores. Of that 0.05 is what
 QEMU 10 itself takes of translated code that any plugin looks at: it keeps the value of each load and store.
 
