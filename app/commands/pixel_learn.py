@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -119,22 +119,29 @@ def run(options: argparse.Namespace) -> int:
 
 
 @contextlib.contextmanager
-def _namer(options: argparse.Namespace, session: TraceSession) -> Iterator[Namer]:
+def _namer(options: argparse.Namespace, session: TraceSession) -> Iterator[Callable[[], Namer]]:
     """Who knows the guest's names; nobody, and a note, where its kernel is not known: loops are loops nevertheless."""
     from bridge.kernel.errors import KernelError
     from bridge.pixelcpu.learning import Nameless
     from bridge.trace.naming import KernelNamer
 
     with contextlib.ExitStack() as stack:
-        namer: Namer = Nameless()
         try:
             source = stack.enter_context(kernel_source(options))
             known = KernelNamer(source.kernel, source.look())
             session.follow_tasks(known.task_words(session.memory.vcpus))
-            namer = known
         except KernelError as error:
             print_note(f"Nothing will have a name. {error}")
-        yield namer
+            yield Nameless
+            return
+
+        def now() -> Namer:
+            try:
+                return KernelNamer(source.kernel, source.look())
+            except KernelError:  # it was reset meanwhile: what was seen before holds
+                return known
+
+        yield now
 
 
 def _document(options: argparse.Namespace, look: Look, *, takes_over: bool) -> dict[str, Any]:
@@ -248,9 +255,10 @@ def _taken_text(look: Look, *, verify: bool) -> str:
     for one in look.entries:
         told = one.told
         speed_up = f"{told.speed_up:.1f} x" if told is not None and told.speed_up else ""
-        rows.append((*_row(one)[:2], f"{one.taken:.1%}", f"{one.rounds:,}", speed_up, _row(one)[2], _why(one)))
-    head = ("STATE", "KIND", "TAKEN", "ROUNDS", "SPEED-UP", "WHERE", "REASON, OR WHAT WAS LEFT TO QEMU")
-    table = format_table(head, rows, right=frozenset({2, 3, 4}))
+        shares = f"{one.candidate.share:.1%}", f"{one.taken:.1%}"
+        rows.append((*_row(one)[:2], *shares, f"{one.rounds:,}", speed_up, _row(one)[2], _why(one)))
+    head = ("STATE", "KIND", "INSTRUCTIONS", "TAKEN", "ROUNDS", "SPEED-UP", "WHERE", "REASON, OR WHAT WAS LEFT TO QEMU")
+    table = format_table(head, rows, right=frozenset({2, 3, 4, 5}))
     seconds = format_duration(look.seconds)
     if verify:
         wrong = sum("differed from QEMU" in one.reason for one in look.entries)

@@ -88,19 +88,22 @@ class Learning:
         self,
         session: TraceSession,
         learner: Learner,
-        namer: Namer,
+        namer: Callable[[], Namer],
         *,
         hybrid: Hybrid | None = None,
         verify: bool = False,
         most: int = MOST_KERNELS,
         watch_s: float = PERIOD_S,
     ) -> None:
-        """`hybrid`: takes over what was learned, and goes on until it is stopped; without one nothing of the machine is
+        """`namer`: asked once, when there is something to name; processes that came meanwhile are known then.
+
+        `hybrid`: takes over what was learned, and goes on until it is stopped; without one nothing of the machine is
         changed, and it ends when the loops that were seen in `watch_s` are learned.
 
         `verify`: kernels run beside QEMU, and what they find is compared, not used. `most`: so many of the heaviest.
         """
-        self._session, self._learner, self._namer = session, learner, _Remembering(namer)
+        self._session, self._learner, self._namer_of = session, learner, namer
+        self._namer: _Remembering | None = None
         self._hybrid, self._verify, self._most, self._watch_s = hybrid, verify, min(most, MOST_KERNELS), watch_s
         self._window: deque[tuple[float, Counts, NDArray[Any]]] = deque()
         self._seen: dict[bytes, Candidate] = {}
@@ -204,6 +207,8 @@ class Learning:
         self._window.append((monotonic(), counts, samples))
         program = Program.from_counts(counts, self._session.code_of, self._window[0][1])
         weights = Weights.of(program, np.concatenate([samples for _, _, samples in self._window][1:]))
+        if self._namer is None:
+            self._namer = _Remembering(self._namer_of())
         found = candidates_of(program, weights, Naming(program, self._namer, weights.tasks), self._most)
         while len(self._window) > 2 and self._window[1][0] < monotonic() - max(WINDOW_S, self._watch_s):
             self._window.popleft()

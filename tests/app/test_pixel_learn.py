@@ -127,7 +127,7 @@ def test_verified_kernels_change_nothing(loops: LoopGuest, capsys: pytest.Captur
 def learning(session: Any, prover: Prover, hybrid: Hybrid | None = None) -> Learning:
     folder = state_dir() / "pixel"
     learner = Learner(prover, LoopLibrary(folder / "loops", folder / "key"), Library(folder))
-    return Learning(session, learner, Nameless(), hybrid=hybrid)
+    return Learning(session, learner, Nameless, hybrid=hybrid)
 
 
 def test_it_can_be_stopped_at_any_moment(loops: LoopGuest) -> None:
