@@ -108,11 +108,17 @@ def write_frame(stream: IO[bytes], message: object) -> None:
 
 
 def read_frame(stream: IO[bytes]) -> Any | None:
-    """The next message, or None at the end. Only ever from our own child or parent."""
+    """The next message, or None at the end, also where the writer was killed in the middle of one.
+
+    Only ever from our own child or parent.
+    """
     head = _read(stream, _LENGTH.size)
     if len(head) < _LENGTH.size:
         return None
-    data = _read(stream, _LENGTH.unpack(head)[0])
+    n_bytes = _LENGTH.unpack(head)[0]
+    data = _read(stream, n_bytes)
+    if len(data) < n_bytes:
+        return None
     return pickle.loads(data)  # noqa: S301 - from the process that started us, or that we started
 
 

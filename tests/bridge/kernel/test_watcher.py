@@ -182,3 +182,13 @@ def test_a_machine_without_a_kernel_is_told_of_once_and_searched_seldom(tmp_path
     took_s = watch.look().duration_s
     assert watch._search_s > time.monotonic() + took_s * 1e5, "a search may take no more of a core than a look"
     watch.ram.close()
+
+
+def test_a_message_that_was_cut_short_is_the_end() -> None:
+    """A worker may be killed while it writes: its reader must tell that it ended, not fail."""
+    whole = io.BytesIO()
+    write_frame(whole, Sighting(1.0, 2.0, "said"))
+    data = whole.getvalue()
+    for kept in range(len(data)):
+        assert read_frame(io.BytesIO(data[:kept])) is None
+    assert read_frame(io.BytesIO(data)) == Sighting(1.0, 2.0, "said")
