@@ -46,8 +46,8 @@ _VECTOR = {x86_const.X86_GRP_SSE1, x86_const.X86_GRP_SSE2, x86_const.X86_GRP_SSE
 _VECTOR |= {x86_const.X86_GRP_SSE42, x86_const.X86_GRP_SSSE3, x86_const.X86_GRP_AVX, x86_const.X86_GRP_AVX2}
 _VECTOR |= {x86_const.X86_GRP_MMX, x86_const.X86_GRP_AES, x86_const.X86_GRP_AVX512}
 _TOUCH_NOTHING = frozenset({"lea", "nop"})  # whatever their operands look like
-_SPECIAL = re.compile(r"\b[cd]r\d")
-"""Registers that only the kernel has to do with."""
+_SPECIAL = re.compile(r"\b[cd]r\d|^[d-gs]s\b(?!:)")
+"""Registers that only the kernel has to do with, and segments that are loaded: capstone calls that privileged."""
 _IO = frozenset({"in", "out", "insb", "insw", "insd", "outsb", "outsw", "outsd"})
 _RETURNS = frozenset({"sysret", "sysretq", "sysexit", "sysexitq"})
 _ENTERS = frozenset({"syscall", "sysenter"})
