@@ -114,6 +114,9 @@ void kernels_take(void)
     verify_forget();
     for (unsigned int n = 0; n < GB_MAX_KERNELS; n++) {
         struct gb_kernel told = shared.kernels[n];
+        /* Whoever writes an entry takes its number away first and puts the new one in last, and may be killed meanwhile. */
+        if (__atomic_load_n(&shared.kernels[n].id, __ATOMIC_ACQUIRE) != told.id)
+            told.id = 0;
         if (taken[n] && taken[n]->told.id == told.id && taken[n]->told.flags == told.flags)
             continue;
         if (taken[n]) {

@@ -175,8 +175,9 @@ class Hybrid:
                 one = entry["stream"][number]
                 one["stride"], one["bytes"] = stream.stride % (1 << 64), stream.size
                 one["group"], one["stores"] = stream.group, int(stream.is_store)
-            entry["id"] = 1 + max(int(kernels["id"].max()), int(self._memory.kernels_told["id"].max()))
+            number = 1 + max(int(kernels["id"].max()), int(self._memory.kernels_told["id"].max()))
             kernels[slot] = entry
+            kernels["id"][slot] = number  # last: half an entry is none
 
     def _room(self, size: int) -> int:
         """Where so many bytes of code fit between those that are there. Raises NoRoom."""

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import pickle
+import random
 import signal
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -303,6 +308,60 @@ def test_whoever_installed_it_may_go(guest: LoopGuest, hybrid: Hybrid) -> None:
     assert the_one(other).rounds > 0
     other.install({1: native(NAMES["fill"])})
     assert [one.slot for one in other.told()] == [0, 1]
+
+
+_INSTALLS_FOR_EVER = """
+import pickle, sys
+from pathlib import Path
+from types import SimpleNamespace
+from bridge.pixelcpu.hybrid import Hybrid
+from bridge.trace.session import TraceSession
+from bridge.trace.shared_memory import TraceMemory
+machine = SimpleNamespace(
+    name="loops", trace=TraceMemory.open(Path(sys.argv[1])), trace_problem="", ram=None, runs=False, kick=lambda: None
+)
+hybrid = Hybrid(TraceSession(machine))
+loops = pickle.loads(sys.stdin.buffer.read())
+print("ready", flush=True)
+while True:
+    hybrid.install(loops)
+    hybrid.install(dict.fromkeys(loops))
+"""
+
+
+def test_who_installs_is_killed_at_random(guest: LoopGuest, hybrid: Hybrid) -> None:
+    """Whatever it left in the table is taken by the next who asks, and the guest computes what it always does."""
+    loops = {number: native(loop) for number, loop in enumerate(LOOPS)}
+    comparison = Comparison(guest, hybrid, loops)
+    chance = random.Random(1)
+    wrong: list[str] = []
+    calls = 0
+    path = guest.machine.trace
+    assert path is not None
+    for turn in range(8):
+        with subprocess.Popen(
+            [sys.executable, "-c", _INSTALLS_FOR_EVER, str(path.path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
+        ) as process:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            process.stdin.write(pickle.dumps(loops))
+            process.stdin.close()
+            try:
+                assert process.stdout.readline() == b"ready\n"
+                hybrid.switch(on=True)  # takes what there is, in the middle of it
+                time.sleep(chance.random() / 20)
+            finally:
+                process.kill()
+        found = comparison.compare(range(1000 + 64 * turn, 1064 + 64 * turn))
+        wrong += found.wrong
+        calls += found.calls
+        assert Live.BAD not in {one.state for one in hybrid.told()}
+        hybrid.install(loops)
+    assert wrong == []
+    assert calls > 0
 
 
 def test_a_killed_machine_leaves_what_was_told(guest: LoopGuest, hybrid: Hybrid) -> None:
