@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from functools import partial
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,7 +18,8 @@ from app.benchmarks.introspect_guest import start_processes, working_guest
 from app.benchmarks.introspect_peers import volatility_tasks
 from app.benchmarks.report import NotMeasured, Report
 from app.failures import CommandFailed
-from bridge.kernel.frozen import look_frozen
+from bridge.kernel.frozen import Freezer, FrozenLook, look_frozen
+from bridge.kernel.watcher import KernelWatcher
 
 MIB = 1 << 20
 
@@ -100,6 +103,21 @@ def test_a_guest_that_does_not_come_up_is_an_error(monkeypatch: pytest.MonkeyPat
         pass
 
 
+def _look_while_it_sleeps(watcher: KernelWatcher, freezer: Freezer) -> FrozenLook:
+    """A frozen look that cannot come about: the worker is stopped while the machine is."""
+
+    @contextlib.contextmanager
+    def both() -> Iterator[None]:
+        with freezer():
+            watcher._process.send_signal(signal.SIGSTOP)
+            try:
+                yield
+            finally:
+                watcher._process.send_signal(signal.SIGCONT)
+
+    return look_frozen(watcher, both, look_s=0.0)
+
+
 def test_processes_that_do_not_come_are_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     monkeypatch.setattr(introspect_guest, "_TASKS_LIMIT_S", 0.3)
@@ -107,8 +125,8 @@ def test_processes_that_do_not_come_are_an_error(monkeypatch: pytest.MonkeyPatch
         with pytest.raises(CommandFailed, match="only 0 of 3"):
             start_processes(SimpleNamespace(console=SimpleNamespace(write=len), ram=machine.ram), 3)  # type: ignore[arg-type]
         assert machine.ram is not None
-        with monkeypatch.context() as patch:  # no look is done at once
-            patch.setattr(introspect_overlay, "look_frozen", partial(look_frozen, look_s=0.0))
+        with monkeypatch.context() as patch:
+            patch.setattr(introspect_overlay, "look_frozen", _look_while_it_sleeps)
             held, _, failed = introspect_overlay.frozen_results(machine, "128mib", 0.0)
         assert (held.value, held.ok, held.why) == (None, None, "no look came about")
         assert (failed.value, failed.unit) == (5, "looks")

@@ -124,12 +124,18 @@ def test_limits_and_what_is_wrong_are_said(volatility: Volatility, target: Targe
     assert "first 3 rows" in finished(few).problem
     assert finished(few).truncated
     assert len(few.rows) == 3
-    took_s: list[float] = []
-    while not took_s or (min(took_s) >= 5 and len(took_s) < 6):  # one quiet try of a few counts
+    by_itself: list[float] = []
+    for _ in range(6):  # one quiet try of a few counts
         slow = volatility.run(target, "linux.kallsyms", time_limit_s=0.5)
-        assert "0 s, its time limit" in finished(slow).problem
-        took_s.append(finished(slow).took_s)
-    assert min(took_s) < 5
+        assert finished(slow).truncated
+        if "0 s, its time limit" in finished(slow).problem:
+            by_itself.append(finished(slow).took_s)
+            if min(by_itself) < 5:
+                break
+        else:  # on a busy host the plugin may not come to look at its limit: its process is ended then
+            assert "did not end within 0 s, and was stopped" in finished(slow).problem
+    assert by_itself
+    assert min(by_itself) < 5
     missing = volatility.run(target, "linux.nothing")
     assert "no plugin 'linux.nothing'" in finished(missing).problem
     (tmp_path / "zeros").write_bytes(bytes(1 << 20))
