@@ -25,6 +25,7 @@ VOLATILITY = "Volatility"
 SQL = "SQL"
 EXECUTION = "Execution"
 FLOW = "Flow"
+LEARNING = "Learning"
 RESULTS = "Results"
 SIDES: dict[str, Literal["left", "below left", "right", "bottom"]] = {
     MACHINES: "left",
@@ -34,6 +35,7 @@ SIDES: dict[str, Literal["left", "below left", "right", "bottom"]] = {
     KERNEL: "bottom",
     EXECUTION: "bottom",
     FLOW: "bottom",
+    LEARNING: "bottom",
     TRANSFER: "bottom",
     STATISTICS: "bottom",
     VOLATILITY: "bottom",

@@ -11,8 +11,10 @@ import numpy as np
 from app.failures import UsageError
 from bridge.pixelcpu.assembly import assemble
 from bridge.pixelcpu.errors import BadMicrocode
-from bridge.pixelcpu.isa import PIXEL_BYTES
+from bridge.pixelcpu.isa import N_REGISTERS, PIXEL_BYTES
 from bridge.pixelcpu.microcode import Program, decode
+from bridge.pixelcpu.translation import Translation
+from bridge.pixelcpu.x86_state import REGISTERS
 
 _MOST_BYTES = 1 << 20
 _DIGITS = frozenset("0123456789abcdefABCDEF")
@@ -55,6 +57,16 @@ def pixels_in(text: str) -> Program:
 def pixel_words(program: Program) -> list[str]:
     """A program's pixels, eight hex digits each: red, green, blue, alpha."""
     return [bytes(pixel).hex() for pixel in program.pixels]
+
+
+def names_of(translation: Translation) -> list[str]:
+    """What the first registers are called in a listing: as x86 calls them."""
+    names = [*REGISTERS, *(f"r{number}" for number in range(len(REGISTERS), N_REGISTERS))]
+    for half, number in translation.halves.items():
+        names[number] = half
+    if translation.taken is not None:
+        names[translation.taken] = "taken"
+    return names
 
 
 def _from_file(file: Path) -> Program:

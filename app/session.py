@@ -212,7 +212,9 @@ class Session:
         looked_at = frozenset(pane.view.look.channel for pane in state.stage.panes)
         stores = {name: feed.store for name, feed in state.stage.feeds.items()}
         heated = self.trace_channels.follow(state.tracers, stores, looked_at)
-        return heated or (news and (state.settings.show_execution or state.settings.show_flow))
+        state.learners.sync(state.stage.feeds, state.tracers, state.kernels.inquire)
+        learnt = state.learners.pump() and state.settings.show_learning
+        return heated or learnt or (news and (state.settings.show_execution or state.settings.show_flow))
 
     def _save_colours(self, *, at_once: bool = False) -> None:
         """Keep the colours that processes were given; a disk that refuses is said, not fatal."""
@@ -245,6 +247,7 @@ class Session:
         for job in stuck:
             logger.warning("“%s” did not end when it was cancelled", job.title)
         self.watch.close()
+        state.learners.close()
         state.tracers.close()  # before the machines go, or are let go: they run as before
         state.manager.close()
         if state.slices.flat is not None:

@@ -21,6 +21,8 @@ from app.jobs import Job, Jobs
 from app.kernel_ui import KernelUi
 from app.kernels import Kernels
 from app.layout import VOLUME
+from app.learning import Learners
+from app.learning_ui import LearningUi
 from app.log import LogRing
 from app.pass_times import PassFigures, PassTimes
 from app.people import People
@@ -176,6 +178,8 @@ class AppState:
     people: People = field(default_factory=People)
     flow: FlowUi = field(default_factory=FlowUi)
     tracers: Tracers = field(default_factory=Tracers)
+    learners: Learners = field(default_factory=Learners)
+    learning: LearningUi = field(default_factory=LearningUi)
     watchings: Watchings = field(init=False)
     writers: WritersUi = field(default_factory=WritersUi)
     execution: ExecutionUi = field(default_factory=ExecutionUi)

@@ -113,7 +113,6 @@ class LookMaker:
         rows: tuple[HotRow, ...] = ()
         leaves: tuple[Leaf, ...] = ()
         listing: Listing | None = None
-        self._follow_kernel(told)
         if shown.blocks:
             numbers = hottest_numbers(span)
             self._follow_names(span, numbers, told)
@@ -160,7 +159,11 @@ class LookMaker:
 
     # Names: the kernel's own process is asked, and never waited for
 
-    def _follow_kernel(self, told: Told) -> None:
+    def forget(self) -> None:
+        """Begin anew: nothing that was seen until now is shown later."""
+        self._history = History()
+
+    def follow_kernel(self, told: Told) -> None:
         """Have samples tell tasks, once the kernel says where they are named; and forget what another one said."""
         if told.watcher is not self._watcher:
             self._watcher, self._words, self._asked = told.watcher, None, None

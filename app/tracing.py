@@ -1,7 +1,8 @@
 """Tracing: each shown machine's tracer, a thread that has its plugin watch what the user chose, and looks at that.
 
 Off is the rule: then there is no thread, and another program can trace the machine. Others take part by jobs, which
-run on the thread with the session, once or at each look.
+run on the thread with the session, once or at each look; or by a need, for which the session is held while the user
+has nothing watched.
 """
 
 from __future__ import annotations
@@ -93,6 +94,7 @@ class Tracer:
         self.shown = Shown()
         """What of a look is wanted; set by the panel."""
         self._wish = Wish()
+        self._need = Mode.OFF
         self._change = threading.Condition()
         self._thread: threading.Thread | None = None
         self._jobs: deque[tuple[Callable[[TraceSession], Any], Future[Any]]] = deque()
@@ -124,6 +126,11 @@ class Tracer:
         """Processes by the word that names a task, as the kernel's own records told last."""
         return self._told.tasks
 
+    @property
+    def told(self) -> Told:
+        """By what names go."""
+        return self._told
+
     def latest(self) -> Look | None:
         """The newest look; None before the first, and when it went off."""
         return self._latest
@@ -137,12 +144,22 @@ class Tracer:
         with self._change:
             self._wish = wish
             if wish.mode is Mode.OFF:
-                self.problem = ""
-            if self._thread is None and self._wants():
-                self._say(TracerState.STARTING)
-                self._thread = threading.Thread(target=self._work, name=f"tracer {self.machine.name}", daemon=True)
-                self._thread.start()
-            self._change.notify_all()
+                self.problem, self._latest = "", None
+            self._begin()
+
+    def need(self, mode: Mode) -> None:
+        """Say what somebody else needs watched at least while the user has nothing watched; OFF: nothing any more."""
+        with self._change:
+            self._need = mode
+            self._begin()
+
+    def _begin(self) -> None:
+        """Have the thread do what is wanted now; with the condition held."""
+        if self._thread is None and self._wants():
+            self._say(TracerState.STARTING)
+            self._thread = threading.Thread(target=self._work, name=f"tracer {self.machine.name}", daemon=True)
+            self._thread.start()
+        self._change.notify_all()
 
     def run(self, job: Callable[[TraceSession], T]) -> Future[T]:
         """Run a job once on the thread, with the session; NotTraced where that is off. Its rings are the thread's."""
@@ -178,8 +195,11 @@ class Tracer:
 
     # The thread
 
+    def _wanted(self) -> Wish:
+        return self._wish if self._wish.mode is not Mode.OFF else Wish(self._need)
+
     def _wants(self) -> bool:
-        return self._wish.mode is not Mode.OFF
+        return self._wanted().mode is not Mode.OFF
 
     def _say(self, state: TracerState, problem: str = "") -> None:
         self.state, self.problem = state, problem
@@ -202,7 +222,7 @@ class Tracer:
             except (TraceError, MachineError, GuestMemoryError, OSError, ValueError) as error:
                 with self._change:
                     wanted = self._wants()
-                    self._wish = Wish()
+                    self._wish, self._need = Wish(), Mode.OFF
                     ended = self.machine.info.state.ended
                     said = "The machine has ended." if ended else str(error)
                     self._end(TracerState.FAILED if wanted else TracerState.OFF, said if wanted else "")
@@ -220,11 +240,11 @@ class Tracer:
 
     def _trace(self, session: TraceSession) -> None:
         applied: Wish | None = None
-        maker = LookMaker(session)
+        maker: LookMaker | None = None
         due_s = 0.0
         while True:
             with self._change:
-                wish, jobs = self._wish, list(self._jobs)
+                wish, shown, jobs = self._wanted(), self._wish.mode is not Mode.OFF, list(self._jobs)
                 self._jobs.clear()
             if wish.mode is Mode.OFF:
                 for _, future in jobs:
@@ -240,15 +260,25 @@ class Tracer:
                 raise TraceError("The machine has ended.")
             if time.monotonic() >= due_s:
                 due_s = time.monotonic() + LOOK_EVERY_S
-                for attending in self._attending.values():
-                    attending(session)
-                self._latest = maker.look(wish.mode, self.shown, self._told)
-                self.n_news += 1
+                maker = maker or LookMaker(session)
+                maker.follow_kernel(self._told)
+                if shown:
+                    for attending in self._attending.values():
+                        attending(session)
+                    self._take(maker.look(wish.mode, self.shown, self._told))
+                else:  # what is seen from now on is seen anew
+                    maker.forget()
             with self._change:
                 self._change.wait_for(
-                    lambda: self._wish is not wish or bool(self._jobs),  # noqa: B023 - asked within this turn alone
+                    lambda: self._wanted() != wish or bool(self._jobs),  # noqa: B023 - asked within this turn alone
                     max(0.0, due_s - time.monotonic()),
                 )
+
+    def _take(self, look: Look) -> None:
+        with self._change:
+            if self._wish.mode is not Mode.OFF:  # else it was switched off meanwhile
+                self._latest = look
+                self.n_news += 1
 
 
 def _do(job: Callable[[TraceSession], Any], session: TraceSession, future: Future[Any]) -> None:

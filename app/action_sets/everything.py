@@ -10,6 +10,7 @@ from app.action_sets.flow import flow_actions
 from app.action_sets.highlights import highlight_actions
 from app.action_sets.kernel_lists import kernel_list_actions
 from app.action_sets.kernel_looks import kernel_look_actions
+from app.action_sets.learning import learning_actions
 from app.action_sets.look import look_actions
 from app.action_sets.machines import machine_actions
 from app.action_sets.panes import pane_actions
@@ -51,6 +52,7 @@ def all_actions(session: Session, frame: Frame) -> list[Action]:
         sql_actions,
         kernel_look_actions,
         trace_actions,
+        learning_actions,
         serving_actions,
     )
     of_sets = (action for actions in sets for action in actions(session))

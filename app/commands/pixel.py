@@ -172,7 +172,7 @@ def _from_library(said: str) -> Program | None:
 
 
 def _document(attempt: Attempt, record: Record | None) -> dict[str, Any]:
-    from app.pixel_programs import pixel_words
+    from app.pixel_programs import names_of, pixel_words
     from bridge.pixelcpu.assembly import disassemble
 
     proof, translation = attempt.proof, attempt.translation
@@ -202,6 +202,7 @@ def _document(attempt: Attempt, record: Record | None) -> dict[str, Any]:
 
 def _lines(attempt: Attempt, record: Record | None) -> list[str]:
     from app.output import plural
+    from app.pixel_programs import names_of
     from bridge.pixelcpu.assembly import disassemble
 
     proof, translation = attempt.proof, attempt.translation
@@ -227,18 +228,6 @@ def _verdict(proof: Proof) -> str:
         "timeout": f"Not decided. {proof.reason}",
     }[proof.status]
     return f"{said}, in {proof.ms:.1f} ms." if proof.status == "proved" else said
-
-
-def names_of(translation: Translation) -> list[str]:
-    """What the first registers are called in a listing: as x86 calls them."""
-    from bridge.pixelcpu.x86_state import REGISTERS
-
-    names = [*REGISTERS, *(f"r{number}" for number in range(len(REGISTERS), 32))]
-    for half, number in translation.halves.items():
-        names[number] = half
-    if translation.taken is not None:
-        names[translation.taken] = "taken"
-    return names
 
 
 def _check(options: argparse.Namespace) -> int:

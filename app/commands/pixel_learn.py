@@ -6,7 +6,6 @@ import argparse
 import contextlib
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,12 +14,12 @@ from app.exit_codes import ExitCode
 from app.failures import CommandFailed
 from app.interrupts import interrupts
 from app.kernel_source import kernel_source, settle_source
+from app.loop_documents import kind_of, loop_document
 from app.output import format_duration, format_table, plural, print_json, print_note, print_text, printable
 from app.output import progress_printer as progress
 from app.watched import duration
 
 if TYPE_CHECKING:
-    from bridge.pixelcpu.hybrid import Told
     from bridge.pixelcpu.learning import Entry, Look
     from bridge.trace.hot import Namer
     from bridge.trace.session import TraceSession
@@ -150,7 +149,7 @@ def _document(options: argparse.Namespace, look: Look, *, takes_over: bool) -> d
         "settled": look.settled,
         "made": look.made,
         "from_library": look.from_library,
-        "loops": [_loop_document(one, takes_over=takes_over) for one in look.entries],
+        "loops": [loop_document(one, takes_over=takes_over) for one in look.entries],
     }
     if takes_over:
         document |= {
@@ -165,68 +164,11 @@ def _document(options: argparse.Namespace, look: Look, *, takes_over: bool) -> d
     return document
 
 
-def _loop_document(one: Entry, *, takes_over: bool) -> dict[str, Any]:
-    from app.pixel_programs import pixel_words
-
-    candidate, learned = one.candidate, one.learned
-    found: dict[str, Any] = {
-        "x86_hash": candidate.x86_hash,
-        "address": candidate.address,
-        "symbol": candidate.symbol or None,
-        "process": candidate.process or None,
-        "code": candidate.code.hex(),
-        "disassembly": list(candidate.disassembly),
-        "class": str(candidate.kind),
-        "kind": _kind(one),
-        "entered": candidate.entered,
-        "share": round(candidate.share, 6),
-        "time_share": round(candidate.time_share, 6),
-        "state": str(one.state),
-        "reached": None if learned is None else str(learned.reached),
-        "reason": one.reason or None,
-        "loop": None if learned is None or learned.loop is None else asdict(learned.loop),
-        "pixel_ops": [] if learned is None or learned.rounds is None else pixel_words(learned.rounds),
-        "proof": None,
-        "tested_states": 0 if learned is None else learned.n_states,
-        "ms_learned": None if learned is None else round(learned.ms, 1),
-    }
-    if learned is not None and learned.query_hash:
-        found["proof"] = {
-            "solver": learned.solver,
-            "query_hash": learned.query_hash,
-            "ms": round(learned.ms_proof, 3),
-        }
-    if takes_over:
-        found |= {"rounds": one.rounds, "taken_over": round(one.taken, 6), "plugin": _plugin(one.told)}
-    return found
-
-
-def _plugin(told: Told | None) -> dict[str, Any] | None:
-    if told is None:
-        return None
-    return {
-        "state": str(told.state),
-        "calls": told.calls,
-        "rounds": told.rounds,
-        "seconds": round(told.seconds, 6),
-        "round_ns": round(told.round_ns, 4),
-        "speed_up": round(told.speed_up, 3) if told.speed_up else None,
-        "longest_ms": round(told.longest_ms, 3),
-        "verified": told.verified,
-        "verified_rounds": told.verified_rounds,
-        "declined": {str(why): count for why, count in told.declined.items()},
-    }
-
-
-def _kind(one: Entry) -> str:
-    return one.learned.loop.kind if one.learned is not None and one.learned.loop is not None else ""
-
-
 def _row(one: Entry) -> tuple[str, ...]:
     candidate = one.candidate
     where = candidate.symbol or f"{candidate.address:#x}"
     process = f" in {candidate.process}" if candidate.process else ""
-    return str(one.state), _kind(one) or str(candidate.kind), printable(where + process)
+    return str(one.state), kind_of(one) or str(candidate.kind), printable(where + process)
 
 
 def _learned_text(look: Look) -> str:

@@ -8,29 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from app.exit_codes import ExitCode
 from app.failures import UsageError
-from app.output import format_byte_count, plural, print_json, print_text
+from app.loop_words import loop_words
+from app.output import plural, print_json, print_text
 
 if TYPE_CHECKING:
-    from bridge.pixelcpu.loop_text import LoopText, StreamText
     from bridge.pixelcpu.prove_loop import LoopAttempt
-
-_KINDS = {
-    "registers": "A loop over registers",
-    "reduction": "A reduction",
-    "fill": "A fill",
-    "copy": "A copy",
-    "map": "A map",
-}
-_FOLDS = {
-    "sumall": "the sum",
-    "xorall": "the xor",
-    "andall": "the and",
-    "orall": "the or",
-    "minuall": "the smallest, unsigned,",
-    "maxuall": "the largest, unsigned,",
-    "minsall": "the smallest, signed,",
-    "maxsall": "the largest, signed,",
-}
 
 
 def run(options: argparse.Namespace) -> int:
@@ -74,7 +56,7 @@ def _status(found: LoopAttempt) -> str:
 
 
 def _listing(found: LoopAttempt) -> list[str]:
-    from app.commands.pixel import names_of
+    from app.pixel_programs import names_of
     from bridge.pixelcpu.assembly import disassemble
 
     if found.rounds is None or found.attempt.translation is None:
@@ -83,35 +65,9 @@ def _listing(found: LoopAttempt) -> list[str]:
 
 
 def _lines(found: LoopAttempt) -> list[str]:
-    lines = [] if found.loop is None else _about(found.loop)
+    lines = [] if found.loop is None else loop_words(found.loop)
     if found.rounds is None:
         return [*lines, f"No kernel. {found.reason}"]
     n_pixels = len(found.rounds.pixels)
     size = f"{plural(len(found.rounds.instructions), 'instruction')} in {plural(n_pixels, 'pixel')}"
     return [*lines, "", *_listing(found), "", f"{size}, a round a lane. Proved: rounds and lanes do the same."]
-
-
-def _about(loop: LoopText) -> list[str]:
-    lines = [f"{_KINDS[loop.kind]}: its rounds need no order."]
-    for name, step in loop.counting.items():
-        lines.append(f"  counts  {name} by {step:+,} a round")
-    for name, fold in loop.folds.items():
-        operation, _, width = fold.partition(".")
-        lines.append(f"  folds   {name} becomes {_FOLDS[operation]} of all rounds, {width} bits")
-    lines += [_stream(stream) for stream in loop.streams]
-    for one, other in loop.apart:
-        lines.append(
-            f"  checks  what is at {loop.streams[one].address} and at {loop.streams[other].address} does not meet"
-        )
-    steps = "" if loop.step == 1 else f" / {loop.step}"
-    distance = f"({loop.distance})" if steps and " " in loop.distance else loop.distance
-    lines.append(f"  rounds  {distance}{steps}, if the first goes back")
-    if loop.fresh:
-        lines.append(f"  anew    {', '.join(loop.fresh)}")
-    return lines
-
-
-def _stream(stream: StreamText) -> str:
-    verb = "stores" if stream.is_store else "loads "
-    where = f"{verb}  {format_byte_count(stream.size)} at {stream.address}"
-    return f"  {where}, {stream.stride:+,} a round" if stream.stride else f"  {where}, the same each round"

@@ -15,6 +15,7 @@ from app.panels.topbar import BAR_FLAGS
 from app.theme import u32
 from app.trace_costs import SOURCE, told_cost
 from app.tracing import TracerState
+from bridge.trace.modes import Mode
 
 if TYPE_CHECKING:
     from app.state import AppState
@@ -70,7 +71,7 @@ def _left(state: AppState, ui: Ui) -> None:
     how = (f"{info.dump} dump",) if info.dump else (info.state.value, info.accelerator.upper())
     ui.dim("  ·  ".join((info.name, *how, format_bytes(info.ram_bytes))))
     tracer = state.tracers.of(info.name)
-    if tracer is not None and tracer.state is TracerState.ON:
+    if tracer is not None and tracer.state is TracerState.ON and tracer.mode is not Mode.OFF:
         imgui.same_line(0, theme.px(3))
         ui.text(f"{tracer.mode} {told_cost(tracer.mode)}", theme.accent)
         ui.tooltip("What is watched of its execution, and about how much longer its work takes", note=SOURCE)

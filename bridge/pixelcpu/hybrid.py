@@ -19,6 +19,7 @@ from bridge.pixelcpu.native_loop import NativeLoop
 from bridge.pixelcpu.x86_state import REGISTERS
 from bridge.trace.layout import layout
 from bridge.trace.session import TraceSession
+from bridge.trace.shared_memory import TraceMemory
 
 LEAST_API = 7
 """Of QEMU's plugin interface: before it plugins cannot write registers."""
@@ -97,17 +98,24 @@ class Told:
         return self.round_ns * 1e-9 * self.rounds / self.seconds if self.seconds else 0.0
 
 
+def why_no_takeover(memory: TraceMemory) -> str:
+    """Why a machine's loops cannot be taken over, in a sentence; empty where they can."""
+    api = int(memory.plugin["api"])
+    if api >= LEAST_API:
+        return ""
+    return (
+        f"This machine's QEMU has plugin interface {api}; registers can be written from {LEAST_API} on, "
+        "QEMU 11.1: ./glassbox qemu fetch has one for you alone."
+    )
+
+
 class Hybrid:
     """A machine's table of kernels. Thread-safe."""
 
     def __init__(self, session: TraceSession) -> None:
         """Raises NoTakeover."""
-        api = int(session.memory.plugin["api"])
-        if api < LEAST_API:
-            raise NoTakeover(
-                f"This machine's QEMU has plugin interface {api}; registers can be written from {LEAST_API} on, "
-                "QEMU 11.1: ./glassbox qemu fetch has one for you alone."
-            )
+        if reason := why_no_takeover(session.memory):
+            raise NoTakeover(reason)
         self._session, self._memory = session, session.memory
         self._lock = threading.Lock()
 

@@ -9,7 +9,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from functools import partial
 from time import monotonic
 from typing import Any
 
@@ -37,6 +37,8 @@ PERIOD_S = 1.0
 WINDOW_S = 10.0
 """Loops are ranked by what ran in so long."""
 _MOST_LISTED = 256
+_MOST_NAMED = 4096
+_UNNAMED_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,18 @@ class Entry:
     """That its kernel did since `Learning.mark`; with `verify`: that were compared with QEMU's."""
     taken: float
     """Of all instructions since then, the share that was done by the kernel, 0 to 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A moment since which figures can be told."""
+
+    at_s: float
+    """Monotonic."""
+    instructions: int
+    """Executed until then."""
+    told: Mapping[int, Told]
+    """By the plugin, by the number of the kernel."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,22 +108,30 @@ class Learning:
         verify: bool = False,
         most: int = MOST_KERNELS,
         watch_s: float = PERIOD_S,
+        goes_on: bool = False,
+        watch: Callable[[Mode], object] | None = None,
     ) -> None:
         """`namer`: asked once, when there is something to name; processes that came meanwhile are known then.
 
         `hybrid`: takes over what was learned, and goes on until it is stopped; without one nothing of the machine is
-        changed, and it ends when the loops that were seen in `watch_s` are learned.
+        changed, and it ends when the loops that were seen in `watch_s` are learned, unless it `goes_on`.
 
         `verify`: kernels run beside QEMU, and what they find is compared, not used. `most`: so many of the heaviest.
+
+        `watch`: is told what has to be watched at least, where the session is shared; None: the session is.
         """
         self._session, self._learner, self._namer_of = session, learner, namer
         self._namer: _Remembering | None = None
         self._hybrid, self._verify, self._most, self._watch_s = hybrid, verify, min(most, MOST_KERNELS), watch_s
+        self._goes_on = goes_on or hybrid is not None
+        self._watch_mode: Callable[[Mode], object] = watch or (lambda mode: session.set(Wish(mode)))
+        self._mode = Mode.OFF
+        self._samples = session.sample_reader()
         self._window: deque[tuple[float, Counts, NDArray[Any]]] = deque()
         self._seen: dict[bytes, Candidate] = {}
         self._states: dict[bytes, State] = {}
         self._slots: dict[bytes, int] = {}
-        self._mark: tuple[float, int, Mapping[int, Told]] = (monotonic(), 0, {})
+        self._mark = Mark(monotonic(), 0, {})
         self._failure, self._settled = "", False
         self._lock = threading.Lock()
         self._ends = threading.Event()
@@ -125,6 +147,11 @@ class Learning:
         """False when it has ended: by `stop`, by a failure, or because all is learned."""
         return self._thread.is_alive()
 
+    @property
+    def problem(self) -> str:
+        """Why what was learned last could not be kept, in a sentence; empty where it was."""
+        return self._learner.problem
+
     def wait(self, seconds: float) -> bool:
         """Wait until everything that was seen is learned, or nothing goes on. Returns whether that is so."""
         deadline = monotonic() + seconds
@@ -133,19 +160,21 @@ class Learning:
                 self._changed.wait(min(left, PERIOD_S))
             return self._settled or not self._thread.is_alive()
 
-    def mark(self) -> None:
+    def mark(self) -> Mark:
         """Have figures be of what comes from now on. Raises TraceError."""
         counts = self._session.counts()
         with self._lock:
-            self._mark = monotonic(), _instructions(counts), {told.id: told for told in self._told().values()}
+            told = {one.id: one for one in self._told().values()}
+            self._mark = Mark(monotonic(), _instructions(counts), told)
+            return self._mark
 
-    def look(self) -> Look:
-        """What is known now. Raises TraceError."""
+    def look(self, since: Mark | None = None) -> Look:
+        """What is known now; figures are `since` a mark that was made, None: the latest. Raises TraceError."""
         now = _instructions(self._session.counts())
         with self._lock:
-            since, before, marked = self._mark
-            told = self._told()
-            instructions = max(0, now - before)
+            mark = since or self._mark
+            told, marked = self._told(), mark.told
+            instructions = max(0, now - mark.instructions)
             entries = [self._entry(code, told, marked, instructions) for code in self._seen]
             entries.sort(key=lambda one: -max(one.taken, one.candidate.time_share, one.candidate.share))
             return Look(
@@ -153,7 +182,7 @@ class Learning:
                 self._settled,
                 instructions,
                 min(1.0, sum(one.taken for one in entries)),
-                monotonic() - since,
+                monotonic() - mark.at_s,
                 0.0 if self._verify else sum(_saved_s(one, marked.get(one.id)) for one in told.values()),
                 self._learner.made,
                 self._learner.from_library,
@@ -174,19 +203,19 @@ class Learning:
 
     def _run(self) -> None:
         try:
-            self._session.set(Wish(Mode.TIME))
+            self._want(Mode.TIME)
             if self._hybrid is not None:
                 self._hybrid.clear()  # of somebody who ended without
-            self._session.samples()
-            self._window.append((monotonic(), self._session.counts(), self._session.samples()[0]))
+            self._samples.read()
+            self._window.append((monotonic(), self._session.counts(), self._samples.read()[0]))
             self._ends.wait(self._watch_s)
             while not self._ends.is_set():
                 self._watch()
-                if self._hybrid is not None and self._session.wish.mode is Mode.TIME:
-                    self._session.set(Wish(Mode.COUNTERS))  # samples cost, and speeds are measured from here on
+                if self._hybrid is not None:
+                    self._want(Mode.COUNTERS)  # samples cost, and speeds are measured from here on
                 self._learn(until=monotonic() + PERIOD_S)
                 if self._settled:
-                    if self._hybrid is None:
+                    if not self._goes_on:
                         break
                     self._ends.wait(PERIOD_S)
         except Cancelled:
@@ -197,13 +226,18 @@ class Learning:
             with self._changed:
                 self._changed.notify_all()
 
+    def _want(self, mode: Mode) -> None:
+        if mode is not self._mode:
+            self._watch_mode(mode)
+            self._mode = mode
+
     def _watch(self) -> None:
         """Take in what ran since the window began."""
         if self._session.ended:
             raise TraceError("The machine has ended.")
-        if self._hybrid is None and self._seen:
+        if not self._goes_on and self._seen:
             return
-        counts, (samples, _) = self._session.counts(), self._session.samples()
+        counts, (samples, _) = self._session.counts(), self._samples.read()
         self._window.append((monotonic(), counts, samples))
         program = Program.from_counts(counts, self._session.code_of, self._window[0][1])
         weights = Weights.of(program, np.concatenate([samples for _, _, samples in self._window][1:]))
@@ -230,7 +264,7 @@ class Learning:
                 self._settled = not waiting
                 if self._settled:
                     self._changed.notify_all()
-            if not waiting or self._ends.is_set() or (self._hybrid is not None and monotonic() > until):
+            if not waiting or self._ends.is_set() or (self._goes_on and monotonic() > until):
                 return
             code = waiting[0]
             self._learner.learn(code, partial(self._put_state, code))
@@ -307,11 +341,22 @@ def _instructions(counts: Counts) -> int:
 
 
 class _Remembering:
-    """Asks a namer for each place once: blocks are the same from look to look."""
+    """Asks a namer for each place once: blocks are the same from look to look. What has no name may get one."""
 
     def __init__(self, namer: Namer) -> None:
-        self.place: Callable[[int | None, int], tuple[str, str]] = lru_cache(1 << 12)(namer.place)
+        self._namer = namer
+        self._known: dict[tuple[int | None, int], tuple[float, tuple[str, str]]] = {}
         self.process_of_task = namer.process_of_task
+
+    def place(self, physical: int | None, address: int) -> tuple[str, str]:
+        """Symbol and process."""
+        asked_s, found = self._known.get((physical, address), (-_UNNAMED_S, ("", "")))
+        if not any(found) and monotonic() - asked_s >= _UNNAMED_S:
+            found = self._namer.place(physical, address)
+            if len(self._known) >= _MOST_NAMED:
+                self._known.clear()
+            self._known[physical, address] = monotonic(), found
+        return found
 
 
 class Nameless:

@@ -67,6 +67,30 @@ class Counts:
         return total
 
 
+class SampleReader:
+    """Of samples from now on. Thread-safe."""
+
+    def __init__(self, memory: TraceMemory) -> None:
+        self._memory = memory
+        self._lock = threading.Lock()
+        self._taken = int(memory.plugin["sample_head"])
+
+    def read(self) -> tuple[NDArray[Any], int]:
+        """Samples since the last call, (n,) of `sample`, and how many were overwritten before they were read.
+
+        Raises TraceError.
+        """
+        self._memory.check_whole()
+        ring = self._memory.samples
+        with self._lock:
+            head = int(self._memory.plugin["sample_head"])
+            first = max(self._taken, head - len(ring) // 2)  # the older half may be written over while we look
+            lost = first - self._taken
+            places = np.arange(first, head) & (len(ring) - 1)
+            self._taken = head
+            return ring[places], lost
+
+
 class TraceSession:
     """Thread-safe but for the ring readers, which are one thread's each."""
 
@@ -77,7 +101,7 @@ class TraceSession:
         self._machine = machine
         self.memory: TraceMemory = machine.trace
         self._lock = threading.Lock()
-        self._samples_taken = int(self.memory.plugin["sample_head"])
+        self._samples = SampleReader(self.memory)
         self._hits_taken = int(self.memory.plugin["hit_head"])
         self.wish = Wish()
 
@@ -179,15 +203,11 @@ class TraceSession:
 
     def samples(self) -> tuple[NDArray[Any], int]:
         """Samples since the last call, (n,) of `sample`, and how many were overwritten before they were read."""
-        self.memory.check_whole()
-        ring = self.memory.samples
-        with self._lock:
-            head = int(self.memory.plugin["sample_head"])
-            first = max(self._samples_taken, head - len(ring) // 2)  # the older half may be written over while we look
-            lost = first - self._samples_taken
-            places = np.arange(first, head) & (len(ring) - 1)
-            self._samples_taken = head
-            return ring[places], lost
+        return self._samples.read()
+
+    def sample_reader(self) -> SampleReader:
+        """Another reader of the same samples, for somebody else who takes part: neither takes them from the other."""
+        return SampleReader(self.memory)
 
     def follow_tasks(self, words: list[int]) -> None:
         """Say where, in the RAM file, each vCPU's task is named; 0: not known. Samples and hits tell it then."""

@@ -1,0 +1,260 @@
+"""Learning panel: the hottest loops of the running guest, how far each was proved, and what their kernels do."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from imgui_bundle import icons_fontawesome_6 as icons
+from imgui_bundle import imgui
+
+from app.layout import LEARNING
+from app.learning import LearningState, Way
+from app.learning_ui import COLUMNS, LOG, LOOPS, PROOF, SIDES, chosen_of, learner_of
+from app.panels.learning_sides import draw_side
+from app.widgets.record_table import OWN_KEYS, MenuEntry
+from bridge.pixelcpu.learned import State
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from app.learning import Learnt, MachineLearner
+    from app.state import AppState
+    from app.ui import Ui
+    from bridge.pixelcpu.learning import Entry
+
+TITLES = {Way.OFF: "Off", Way.LEARN: "Learn", Way.TAKE_OVER: "Take over", Way.VERIFY: "Verify"}
+TIPS = {
+    Way.OFF: "QEMU does everything",
+    Way.LEARN: "The loops that take the most time are lifted, proved and tested; the guest runs as it did",
+    Way.TAKE_OVER: "Kernels that are proved and tested do the loops' rounds; all else is left to QEMU",
+    Way.VERIFY: "Kernels run beside QEMU, and their results are compared with QEMU's, not used",
+}
+TWO_UNITS, THREE_UNITS = 210.0, 360.0
+"""From what width on the table stands beside one side, and beside two."""
+_LEAVING = (("Process", 145.0), ("Time", 126.0), ("Why it is left to QEMU", 118.0), ("Kind", 96.0))
+"""Columns that give way where it is narrower than that, in steps of the grid."""
+
+
+def draw(state: AppState, ui: Ui) -> None:
+    """Draw the panel."""
+    flags = imgui.WindowFlags_.no_scrollbar | imgui.WindowFlags_.no_scroll_with_mouse
+    with ui.panel(LEARNING, flags=flags, padding=(ui.theme.px(3), ui.theme.px(2))) as visible:
+        if not visible:
+            return
+        learner, shown = learner_of(state), state.learning
+        if learner is None or learner.tracer.why_not:
+            ui.absence(icons.ICON_FA_GRADUATION_CAP, _impossible(state, learner))
+            return
+        if shown.machine != learner.machine.name:
+            shown.forget(learner.machine.name)
+        learnt = learner.latest()
+        panes = panes_of(imgui.get_content_region_avail().x / ui.theme.px(1), shown.side)
+        has_rows = learnt is not None and bool(learnt.look.entries)
+        _bar(state, ui, learner, learnt, panes if has_rows else SIDES)
+        if learner.way is Way.OFF:
+            _off(ui, learner)
+        elif learner.state is LearningState.ELSEWHERE:
+            ui.absence(icons.ICON_FA_USER_LOCK, f"{learner.problem} Learning begins here as soon as that ends.")
+        elif learnt is None:
+            ui.absence(icons.ICON_FA_GRADUATION_CAP, "Looking which loops take the most time")
+        elif not has_rows:
+            ui.absence(icons.ICON_FA_GRADUATION_CAP, "No loop takes a two-hundredth of the time or more")
+        else:
+            _panes(state, ui, learner, learnt, panes)
+
+
+def panes_of(units: float, side: str) -> tuple[str, ...]:
+    """What stands side by side in a panel of so many steps of the grid: loops, code and proof in this order."""
+    beside = side if side != LOOPS else SIDES[1]
+    if units < TWO_UNITS:
+        return (side,)
+    if units < THREE_UNITS:
+        return (LOOPS, beside)
+    return (LOOPS, SIDES[1], beside if beside in (PROOF, LOG) else PROOF)
+
+
+def _impossible(state: AppState, learner: MachineLearner | None) -> str:
+    if learner is not None:
+        return learner.tracer.why_not
+    return "Nothing runs in a dump" if state.machine() is not None else "No machine runs here"
+
+
+# The bar above
+
+
+def _bar(state: AppState, ui: Ui, learner: MachineLearner, learnt: Learnt | None, panes: tuple[str, ...]) -> None:
+    theme, shown = ui.theme, state.learning
+    room = imgui.get_content_region_avail().x
+    line = imgui.get_cursor_pos_y()
+    with ui.style(item_spacing=(theme.px(1), theme.px(1))):
+        used = 0.0
+        for way in Way:
+            imgui.set_cursor_pos_y(line)
+            why_not, chosen = learner.why_not(way), learner.way is way
+            width = imgui.calc_text_size(TITLES[way]).x + theme.px(5)
+            used += width + theme.px(0.5)
+            clicked = ui.button(
+                f"{TITLES[way]}##{way}", kind="plain" if chosen else "quiet", width=width, enabled=not why_not
+            )
+            ui.tooltip(TIPS[way], note=why_not)
+            if clicked and not chosen:
+                ui.run("learning.way", way=str(way))
+            imgui.same_line(0, theme.px(0.5))
+        sides = [side for side in SIDES if side not in panes or side == panes[-1]]
+        fixed = LOOPS in panes and len(panes) > 1
+        sides = [side for side in sides if not (fixed and side == LOOPS)]
+        names = sum(imgui.calc_text_size(side).x + theme.px(4) for side in sides) if len(panes) < len(SIDES) else 0.0
+        if learnt is not None:
+            _figures(ui, learnt, room - used - names - theme.px(6))
+        if names:
+            ui.right(names)
+            for side in sides:
+                imgui.set_cursor_pos_y(line)
+                width = imgui.calc_text_size(side).x + theme.px(4)
+                if ui.button(f"{side}##side", kind="plain" if side == panes[-1] else "quiet", width=width):
+                    shown.side = side
+                imgui.same_line(0, 0)
+        imgui.new_line()
+    ui.gap(0.5)
+
+
+def _figures(ui: Ui, learnt: Learnt, room: float) -> None:
+    """What came of it until now, where there is room to say it."""
+    theme, look = ui.theme, learnt.look
+    live = sum(one.state is State.LIVE for one in look.entries)
+    left = sum(one.state is State.QEMU_ONLY for one in look.entries)
+    said = []
+    if learnt.way is Way.TAKE_OVER:
+        said.append((f"{look.taken:.0%} of instructions", theme.good if look.taken >= 0.005 else theme.text_dim))
+        if learnt.speed_up >= 1.005:
+            said.append((f"{learnt.speed_up:.2f} x the work", theme.text_dim))
+    if learnt.way is Way.VERIFY:
+        rounds = sum(one.rounds for one in look.entries)
+        said.append((f"{rounds:,} rounds compared", theme.text_dim))
+    if learnt.way is not Way.LEARN:
+        said.append((f"{live} live", theme.text_dim))
+    else:
+        proved = sum(one.state is State.TESTED for one in look.entries)
+        said.append((f"{proved} proved and tested", theme.text_dim))
+    said.append((f"{left} left to QEMU", theme.text_faint))
+    if not look.settled:
+        said.append(("learning", theme.accent))
+    tip = (
+        f"In the last {look.seconds:.0f} s kernels did {look.taken:.1%} of {look.instructions:,} instructions, and "
+        f"saved {max(0.0, look.saved_s):.2f} s of the processors' time. {look.made:,} loops were learned here, "
+        f"{look.from_library:,} were known."
+    )
+    with ui.small():
+        spark = theme.px(22)
+        if learnt.way is Way.TAKE_OVER and room > spark + theme.px(40):
+            imgui.same_line(0, theme.px(3))
+            ui.sparkline(learnt.shares, (spark, imgui.get_frame_height()), 1.0)
+            ui.tooltip(f"The share of instructions that kernels did, over {len(learnt.shares) / 2:.0f} s")
+            room -= spark + theme.px(3)
+        for text, colour in said:
+            width = imgui.calc_text_size(text).x
+            if width + theme.px(4) > room:
+                break
+            room -= width + theme.px(4)
+            imgui.same_line(0, theme.px(3))
+            imgui.align_text_to_frame_padding()
+            ui.text(text, colour)
+            ui.tooltip(tip)
+
+
+# Nothing to show
+
+
+def _off(ui: Ui, learner: MachineLearner) -> None:
+    """What could be, and the one button that most will want."""
+    theme = ui.theme
+    room = imgui.get_content_region_avail()
+    failed = learner.state is LearningState.FAILED and bool(learner.problem)
+    title = "It could not go on" if failed else "Which loops could be done faster?"
+    note = (
+        learner.problem
+        if failed
+        else "Loops that take the most time are translated to Pixel CPU microcode, proved equal by z3 in every "
+        "register, flag and byte, and tested. Kernels can do them then, at the speed of this computer. Nothing is "
+        "changed until you say so."
+    )
+    width = min(room.x, theme.px(140))
+    with ui.small():
+        lines = imgui.calc_text_size(note, wrap_width=width)
+    button = f"{icons.ICON_FA_GRADUATION_CAP}  Learn the hottest loops"
+    whole = imgui.get_text_line_height() + lines.y + imgui.get_frame_height() + theme.px(7)
+    fits = room.y >= whole
+    imgui.dummy(imgui.ImVec2(0, max(0.0, (room.y - whole if fits else 0.0) * 0.42)))
+    ui.centred(title, theme.bad if failed else theme.text)
+    if fits:
+        ui.gap(1)
+        with ui.small():
+            imgui.set_cursor_pos_x(imgui.get_cursor_pos_x() + max(0.0, round((room.x - lines.x) / 2)))
+            ui.wrapped(note, theme.text_dim, width)
+        ui.gap(2.5)
+    else:
+        ui.tooltip(note)
+    wide = imgui.calc_text_size(button).x + theme.px(6)
+    imgui.set_cursor_pos_x(imgui.get_cursor_pos_x() + max(0.0, round((room.x - wide) / 2)))
+    if ui.button(f"{button}##learn", kind="primary", width=wide):
+        ui.run("learning.way", way=str(Way.LEARN))
+    ui.tooltip(TIPS[Way.LEARN])
+
+
+# The loops, and what is beside them
+
+
+def _panes(state: AppState, ui: Ui, learner: MachineLearner, learnt: Learnt, panes: tuple[str, ...]) -> None:
+    gap = ui.theme.px(4)
+    room = imgui.get_content_region_avail()
+    corner = imgui.get_cursor_pos()
+    shares = {1: (1.0,), 2: (0.5, 0.5), 3: (0.42, 0.3, 0.28)}[len(panes)]
+    wide = room.x - gap * (len(panes) - 1)
+    left = corner.x
+    flags = imgui.WindowFlags_.no_scrollbar | imgui.WindowFlags_.no_scroll_with_mouse
+    chosen = chosen_of(state.learning, learnt)
+    for name, share in zip(panes, shares, strict=True):
+        width = round(wide * share)
+        imgui.set_cursor_pos(imgui.ImVec2(round(left), corner.y))
+        with ui.style(window_padding=(0.0, 0.0)):
+            shown = imgui.begin_child(f"##{name}", imgui.ImVec2(width, 0), 0, flags)
+        if shown:
+            if name == LOOPS:
+                _table(state, ui, learnt, width)
+            elif chosen is not None:
+                draw_side(state, ui, learner, chosen, name, width)
+        imgui.end_child()
+        left += width + gap
+
+
+def _table(state: AppState, ui: Ui, learnt: Learnt, width: float) -> None:
+    theme, shown = ui.theme, state.learning
+    hidden = [title for title, least in _LEAVING if width < theme.px(least)]
+    if learnt.way is Way.LEARN:
+        hidden += [title for title in ("Done", "Faster") if title not in hidden]
+    event = shown.table.draw(theme, learnt.look.entries, menu=lambda one: _menu(ui, one), hidden=hidden)
+    if shown.table.focused:
+        state.own_keys |= OWN_KEYS
+    if event is not None:
+        ui.run("learning.choose", loop=event.row.candidate.x86_hash)
+        if event.kind == "open" and shown.side == LOOPS:
+            shown.side = SIDES[1]
+
+
+def _menu(ui: Ui, one: Entry) -> Sequence[MenuEntry]:
+    block = one.candidate.blocks[0] if one.candidate.blocks else 0
+    return (
+        MenuEntry(
+            "Show where it comes from and goes to",
+            icons.ICON_FA_DIAGRAM_PROJECT,
+            lambda: ui.run("trace.flow", block=block),
+        ),
+        MenuEntry(
+            "Copy its code as hex", icons.ICON_FA_COPY, partial(imgui.set_clipboard_text, one.candidate.code.hex())
+        ),
+        MenuEntry("Copy its hash", icons.ICON_FA_COPY, partial(imgui.set_clipboard_text, one.candidate.x86_hash)),
+    )
+
+
+assert {title for title, _ in _LEAVING} <= {column.title for column in COLUMNS}
