@@ -44,7 +44,7 @@ COLUMNS = (
         tone=lambda one: _TONES.get(one.state, "text"),
         tip="How far it has come: traced, lifted, proved, tested, live",
     ),
-    Column["Entry"]("Loop", place_of, tone=lambda one: "text" if one.candidate.symbol else "dim"),
+    Column["Entry"]("Loop", place_of, width=36, tone=lambda one: "text" if one.candidate.symbol else "dim"),
     Column["Entry"]("Process", lambda one: one.candidate.process, width=30, tone="dim"),
     Column["Entry"](
         "Kind",
@@ -81,11 +81,11 @@ COLUMNS = (
         15,
         right=True,
         descends=True,
-        tone="good",
+        tone=lambda one: "good" if one.told is not None and one.told.speed_up >= 1 else "dim",
         tip="Than QEMU at its quickest, whole calls counted",
         searched=False,
     ),
-    Column["Entry"]("Why it is left to QEMU", lambda one: one.reason, width=60, tone="dim"),
+    Column["Entry"]("Why it is left to QEMU", lambda one: one.reason, tone="dim"),
 )
 
 

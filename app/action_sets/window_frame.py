@@ -9,6 +9,7 @@ from app.action_sets.look import OWN
 from app.action_sets.machines import describe_machine
 from app.action_sets.views import describe_selection
 from app.execution_ui import describe as describe_trace
+from app.learning_ui import describe as describe_learning
 from app.people import describe_process
 from app.session import Session
 from app.slicing import to_json
@@ -65,6 +66,7 @@ def describe_window(session: Session, frame: Frame) -> dict[str, Any]:
         "overlay": state.overlay,
         "process": describe_process(state),
         "trace": describe_trace(state),
+        "learning": describe_learning(state),
         "slices": {machine: to_json(slicing) for machine, slicing in state.slicings.all()},
         "search": {"open": state.search.open, "text": state.search.text},
         "settings": {

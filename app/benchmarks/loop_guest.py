@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from app.failures import CommandFailed
 from bridge.machine.catalogue import own_guest
+from bridge.machine.guest import Guest
 from bridge.machine.machine import Machine
 from bridge.machine.manager import MachineManager
 
@@ -195,19 +196,28 @@ class LoopGuest:
         self.ram[place : place + len(data)] = np.frombuffer(data, np.uint8)
 
 
+def loops_to_launch(directory: Path, *, ram_bytes: int = 64 * MIB, cpus: int = 1) -> Guest:
+    """The guest, for whoever launches machines; `directory` is to keep its disk."""
+    image = directory / "loops.img"
+    image.write_bytes(_BOOT.ljust(510, b"\0") + b"\x55\xaa")
+    return own_guest(name="loops", floppy=image, ram_bytes=ram_bytes, cpus=cpus)
+
+
+def loops_on(machine: Machine) -> LoopGuest:
+    """The guest on its machine, once it has started. Raises CommandFailed when it does not come up."""
+    assert machine.record is not None
+    deadline = monotonic() + _LIMIT_S
+    with machine.record.ram_path.open("r+b") as file:
+        ram = np.memmap(file, np.uint8, "r+")
+    while bytes(ram[0x7C00:0x7C04]) != _BOOT[:4] or machine.ram is None or int(ram[0x1000]) != 0x23:
+        if monotonic() > deadline:
+            raise CommandFailed("the guest's firmware did not start it in time")
+        sleep(_POLL_S)
+    return LoopGuest(machine, ram)
+
+
 @contextlib.contextmanager
 def loop_guest(directory: Path, *, ram_bytes: int = 64 * MIB, cpus: int = 1) -> Iterator[LoopGuest]:
     """A machine of its own. Raises CommandFailed when it does not come up, MachineError when it cannot be started."""
-    image = directory / "loops.img"
-    image.write_bytes(_BOOT.ljust(510, b"\0") + b"\x55\xaa")
     with MachineManager(traceable=True) as manager:
-        machine = manager.launch(own_guest(name="loops", floppy=image, ram_bytes=ram_bytes, cpus=cpus))
-        assert machine.record is not None
-        deadline = monotonic() + _LIMIT_S
-        with machine.record.ram_path.open("r+b") as file:
-            ram = np.memmap(file, np.uint8, "r+")
-        while bytes(ram[0x7C00:0x7C04]) != _BOOT[:4] or machine.ram is None or int(ram[0x1000]) != 0x23:
-            if monotonic() > deadline:
-                raise CommandFailed("the guest's firmware did not start it in time")
-            sleep(_POLL_S)
-        yield LoopGuest(machine, ram)
+        yield loops_on(manager.launch(loops_to_launch(directory, ram_bytes=ram_bytes, cpus=cpus)))

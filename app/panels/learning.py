@@ -32,7 +32,7 @@ TIPS = {
 }
 TWO_UNITS, THREE_UNITS = 210.0, 360.0
 """From what width on the table stands beside one side, and beside two."""
-_LEAVING = (("Process", 145.0), ("Time", 126.0), ("Why it is left to QEMU", 118.0), ("Kind", 96.0))
+_LEAVING = (("Process", 185.0), ("Time", 145.0), ("Kind", 120.0))
 """Columns that give way where it is narrower than that, in steps of the grid."""
 
 
@@ -214,6 +214,7 @@ def _panes(state: AppState, ui: Ui, learner: MachineLearner, learnt: Learnt, pan
     left = corner.x
     flags = imgui.WindowFlags_.no_scrollbar | imgui.WindowFlags_.no_scroll_with_mouse
     chosen = chosen_of(state.learning, learnt)
+    beside = [name for name in panes if name != LOOPS] or [""]
     for name, share in zip(panes, shares, strict=True):
         width = round(wide * share)
         imgui.set_cursor_pos(imgui.ImVec2(round(left), corner.y))
@@ -223,7 +224,7 @@ def _panes(state: AppState, ui: Ui, learner: MachineLearner, learnt: Learnt, pan
             if name == LOOPS:
                 _table(state, ui, learnt, width)
             elif chosen is not None:
-                draw_side(state, ui, learner, chosen, name, width)
+                draw_side(state, ui, learner, chosen, name, width, headed=name == beside[0])
         imgui.end_child()
         left += width + gap
 

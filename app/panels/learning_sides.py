@@ -23,16 +23,19 @@ if TYPE_CHECKING:
 
 ROW_UNITS = 5.0
 STEPS = (State.TRACED, State.LIFTED, State.PROVED, State.TESTED, State.LIVE)
-SHAPES_UNITS = 62.0
-"""What the steps need beside the loop's name."""
+WHERE_UNITS = 34.0
+"""Of the log's column that says which loop it was."""
 
 
-def draw_side(state: AppState, ui: Ui, learner: MachineLearner, one: Entry, side: str, width: float) -> None:
-    """Draw one side, `width` logical pixels wide."""
+def draw_side(
+    state: AppState, ui: Ui, learner: MachineLearner, one: Entry, side: str, width: float, *, headed: bool = True
+) -> None:
+    """Draw one side, `width` logical pixels wide; `headed`: with the loop's name and how far it has come."""
     if side == LOG:
         _log(state, ui, learner.events)
         return
-    _head(ui, one, width)
+    if headed:
+        _head(ui, one, width)
     if side == CODE:
         _code(state, ui, one, width)
     else:
@@ -102,6 +105,7 @@ def _code(state: AppState, ui: Ui, one: Entry, width: float) -> None:
         if imgui.begin_child("##x86", imgui.ImVec2(left, 0)):
             with ui.small():
                 ui.elided(f"x86, {len(one.candidate.code)} bytes", left, theme.text_faint)
+            ui.gap(0.5)
             _x86(ui, one.candidate.disassembly, left)
         imgui.end_child()
         imgui.set_cursor_pos(imgui.ImVec2(corner.x + left + gap, corner.y))
@@ -109,6 +113,7 @@ def _code(state: AppState, ui: Ui, one: Entry, width: float) -> None:
             room = imgui.get_content_region_avail().x
             with ui.small():
                 ui.elided(title if listing else "Microcode", room, theme.text_faint)
+            ui.gap(0.5)
             if not listing:
                 with ui.small():
                     ui.wrapped(one.reason or "Not lifted yet", theme.text_dim)
@@ -207,7 +212,8 @@ def _event(ui: Ui, event: Event) -> None:
     ui.faint(clock)
     imgui.same_line()
     if event.where:
-        ui.elided(plain(event.where, 100), theme.px(34), theme.text_dim)
-        imgui.same_line()
+        left = imgui.get_cursor_pos_x()
+        ui.elided(plain(event.where, 100), theme.px(WHERE_UNITS), theme.text_dim)
+        imgui.same_line(left + theme.px(WHERE_UNITS + 2))
     colours: dict[State | None, Rgba] = {State.LIVE: theme.good, State.QEMU_ONLY: theme.text_faint, None: theme.text}
     ui.elided(plain(event.text, 400), imgui.get_content_region_avail().x, colours.get(event.state, theme.text))

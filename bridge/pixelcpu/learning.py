@@ -249,11 +249,20 @@ class Learning:
         with self._lock:
             for code, one in self._seen.items():  # what does not run any more weighs nothing
                 self._seen[code] = replace(one, entered=0, share=0.0, time_share=0.0)
-            self._seen |= {one.code: one for one in found if max(one.share, one.time_share) >= LEAST_SHARE}
+            for one in found:
+                if max(one.share, one.time_share) >= LEAST_SHARE:
+                    self._seen[one.code] = self._named(one, by_samples=bool(weights.tasks))
             spare = [code for code in self._seen if code not in self._slots and self._states.get(code)]
             for code in spare[: max(0, len(self._seen) - _MOST_LISTED)]:
                 del self._seen[code], self._states[code]
         self._refuse_wrong()
+
+    def _named(self, one: Candidate, *, by_samples: bool) -> Candidate:
+        """Samples say whose code ran; without, it is asked whose page it is now, and that may be another's since."""
+        before = self._seen.get(one.code)
+        if by_samples or before is None or not before.process:
+            return one
+        return replace(one, symbol=before.symbol, process=before.process)
 
     def _learn(self, until: float) -> None:
         while True:

@@ -68,8 +68,9 @@ _NO_TRAITS = _Traits(*[False] * 6)
 _TRAITS: dict[tuple[str, bool], _Traits] = {}
 
 
-def _traits(mnemonic: str, special: bool, code: bytes, at: int, bits: int) -> _Traits:
+def _traits(mnemonic: str, operands: str, code: bytes, at: int, bits: int) -> _Traits:
     """What all instructions of a name are. Asked once a name: capstone's details take ten times as long as its text."""
+    special = _SPECIAL.search(operands) is not None
     known = _TRAITS.get((mnemonic, special))
     if known is None:
         insn = next(engine(bits, detail=True).disasm(code, at), None)
@@ -105,8 +106,7 @@ def decode(code: bytes, at: int, bits: int = 64) -> Decoded:
         offset = address - at
         found.append(Instruction(offset, size, f"{mnemonic} {operands}".strip()))
         memory += "[" in operands and mnemonic not in _TOUCH_NOTHING
-        special = _SPECIAL.search(operands) is not None
-        traits = _traits(mnemonic, special, code[offset : offset + size], address, bits)
+        traits = _traits(mnemonic, operands, code[offset : offset + size], address, bits)
         vector += traits.vector
         privileged = privileged or traits.privileged
         io = io or mnemonic.split()[-1] in _IO
@@ -163,7 +163,7 @@ def ending(code: bytes, at: int, bits: int = 64) -> Ending:
         return _NO_ENDING
     address, size, mnemonic, operands = found[-1]
     offset = address - at
-    traits = _traits(mnemonic, False, code[offset : offset + size], address, bits)
+    traits = _traits(mnemonic, operands, code[offset : offset + size], address, bits)
     return _ending(mnemonic, operands, traits, at, offset + size)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from bridge.kernel.errors import KernelError, NotMapped
 from bridge.kernel.kernel import Kernel
+from bridge.kernel.page_classes import CLASS_TITLES, PageClass
 from bridge.kernel.snapshot import SemanticSnapshot
 from bridge.kernel.space import KERNEL_MAP
 from bridge.kernel.symbols import Place
@@ -16,6 +17,8 @@ from bridge.kernel.where import paddr_of, tell
 _CURRENT = ("current_task", "const_current_task", "pcpu_hot")
 """Per-processor variables that begin with the task that runs: until 6.1, from 6.15 on, between."""
 _USER_END = 1 << 47
+_GONE = frozenset(CLASS_TITLES[one] for one in (PageClass.FREE, PageClass.FREE_PER_CPU))
+"""Code has no name by what its page is since whoever ran it ended."""
 
 
 class KernelNamer:
@@ -45,11 +48,16 @@ class KernelNamer:
             return "", ""
         with contextlib.suppress(NotMapped, KernelError):
             story = tell(self._kernel, self._snapshot, physical)
+            if story.mappings and not story.file_path and address not in [one.vaddr for one in story.mappings]:
+                return "", ""  # the page was given to somebody else since
+            there = next((one for one in story.mappings if one.vaddr == address), None)
+            first = there or (story.mappings[0] if story.mappings else None)
             others = f" and {story.n_mappings - 1:,} more" if story.n_mappings > 1 else ""
-            owner = f"{story.mappings[0].name} ({story.mappings[0].pid}){others}" if story.mappings else ""
+            owner = f"{first.name} ({first.pid}){others}" if first is not None else ""
             if story.file_path and story.file_offset is not None:
                 return str(Place(story.file_path.rsplit("/", 1)[-1], story.file_offset)), owner
-            return story.part if story.mappings else story.page_class, owner
+            part = story.part if story.mappings else story.page_class
+            return "" if part in _GONE else part, owner
         return "", ""
 
     def process_of_task(self, task: int) -> str:

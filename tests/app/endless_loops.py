@@ -27,12 +27,17 @@ _WORDS = _PAGES * PAGE // 4
 def endless_loops(directory: Path) -> Iterator[LoopGuest]:
     """The machine, which runs them until it ends."""
     with loop_guest(directory) as guest:
-        guest.map_pages(0, range(_FIRST_FRAME, _FIRST_FRAME + 2 * _PAGES))
-        source = guest.ram[_FIRST_FRAME * PAGE :][: 4 * _WORDS].view(np.uint32)
-        source[:] = np.arange(_WORDS, dtype=np.uint32)
-        with pytest.raises(CommandFailed):  # it does not come to an end
-            guest.run(_code(), _AT, [0] * 16, limit_s=0)
+        begin(guest)
         yield guest
+
+
+def begin(guest: LoopGuest) -> None:
+    """Have it run them."""
+    guest.map_pages(0, range(_FIRST_FRAME, _FIRST_FRAME + 2 * _PAGES))
+    source = guest.ram[_FIRST_FRAME * PAGE :][: 4 * _WORDS].view(np.uint32)
+    source[:] = np.arange(_WORDS, dtype=np.uint32)
+    with pytest.raises(CommandFailed):  # it does not come to an end
+        guest.run(_code(), _AT, [0] * 16, limit_s=0)
 
 
 def turns(guest: LoopGuest) -> int:

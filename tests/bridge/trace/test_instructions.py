@@ -1,9 +1,11 @@
 """Blocks are decoded to their instructions, what follows them, and what they mostly do."""
 
+from collections.abc import Callable
+
 import pytest
 
 from bridge.trace import instructions
-from bridge.trace.instructions import BlockClass, decode
+from bridge.trace.instructions import BlockClass, decode, ending
 
 
 @pytest.mark.parametrize(
@@ -50,10 +52,13 @@ def test_code_of_16_bits_is_read_as_such() -> None:
     assert found.successors == (0, 9)
 
 
+@pytest.mark.parametrize("read", [decode, ending])
 @pytest.mark.parametrize("before", ["8ed8", "8ee0", "0f22c0", "0f23c0", "0fa1"])
-def test_what_a_kernel_loads_says_nothing_of_other_moves(before: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_kernel_loads_says_nothing_of_other_moves(
+    before: str, read: Callable[[bytes, int], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Boot code begins with `mov ds, ax`; what is known by a name is remembered, and `mov` is not privileged."""
     monkeypatch.setattr(instructions, "_TRAITS", {})
-    decode(bytes.fromhex(before), 0x400000)
+    read(bytes.fromhex(before), 0x400000)
     assert decode(bytes.fromhex("488b0765488b042500000000"), 0x400000).kind is BlockClass.MEMORY
     assert decode(bytes.fromhex("4889d84801d858"), 0x400000).kind is BlockClass.ALU
