@@ -51,6 +51,9 @@ def native_loop(loop: Loop, kernel: LoopKernel, translation: Translation) -> Nat
     planned, needed = _plan_text(loop, translation)
     numbers = {name: number for number, name in enumerate(REGISTERS)} | dict(translation.halves)
     writes = {i.d for i in (*cut.body, *cut.tail) if i.row.has_destination} & set(numbers.values())
+    # A lane knows its own part of a sum, not what the sum was in its round: what is computed of that stays as it was,
+    # and QEMU's next round computes it anew.
+    writes -= {numbers[name] for name in loop.of_folds}
     image = image_of(object_of(kernel_text(kernel.rounds, carried=False, alone=True) + planned), ("plan", "kernel"))
     return NativeLoop(
         code=loop.code,

@@ -65,6 +65,14 @@ class Loop:
     trips: Trips
 
     @property
+    def of_folds(self) -> frozenset[str]:
+        """The registers of `fresh` that are computed of what is folded: they are some round's, seen between two."""
+        after = self.meaning.after.words
+        return frozenset(
+            name for name in self.fresh & after.keys() if symbols(z3.simplify(after[name])) & self.folds.keys()
+        )
+
+    @property
     def kind(self) -> Kind:
         """What it is called."""
         stores = [stream for stream in self.streams if stream.is_store]
