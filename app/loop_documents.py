@@ -39,6 +39,9 @@ def loop_document(one: Entry, *, takes_over: bool) -> dict[str, Any]:
         "pixel_ops": [] if learned is None or learned.rounds is None else pixel_words(learned.rounds),
         "proof": None,
         "tested_states": 0 if learned is None else learned.n_states,
+        "native_test": None if learned is None or learned.native_test is None else asdict(learned.native_test),
+        "figures": None if learned is None or learned.figures is None else asdict(learned.figures),
+        "estimate": None if one.estimate is None else round(one.estimate, 3),
         "ms_learned": None if learned is None else round(learned.ms, 1),
     }
     if learned is not None and learned.query_hash:

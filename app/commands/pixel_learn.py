@@ -179,15 +179,16 @@ def _learned_text(look: Look) -> str:
         candidate = one.candidate
         text = "; ".join(candidate.disassembly)
         shares = f"{candidate.time_share:.1%}", f"{candidate.share:.1%}"
-        rows.append((*_row(one)[:2], *shares, _row(one)[2], one.reason or _cut(text)))
-    head = ("STATE", "KIND", "TIME", "INSTRUCTIONS", "WHERE", "REASON, OR CODE")
+        estimate = "" if one.estimate is None else f"{one.estimate:.1f} x"
+        rows.append((*_row(one)[:2], *shares, estimate, _row(one)[2], one.reason or _cut(text)))
+    head = ("STATE", "KIND", "TIME", "INSTRUCTIONS", "ESTIMATE", "WHERE", "REASON, OR CODE")
     good = [one for one in look.entries if one.learned is not None and not one.reason]
     share = sum(one.candidate.share for one in good)
     told = (
         f"{len(good)} of {plural(len(rows), 'loop')} can be done by kernels, {share:.1%} of the instructions; "
         f"{look.made:,} learned now, {look.from_library:,} known before."
     )
-    return f"{format_table(head, rows, right=frozenset({2, 3}))}\n\n{told}"
+    return f"{format_table(head, rows, right=frozenset({2, 3, 4}))}\n\n{told}"
 
 
 def _taken_text(look: Look, *, verify: bool) -> str:

@@ -8,7 +8,7 @@ from enum import StrEnum
 from bridge.pixelcpu.library import hash_of
 from bridge.pixelcpu.loop_text import LoopText
 from bridge.pixelcpu.microcode import Program
-from bridge.pixelcpu.native_loop import NativeLoop
+from bridge.pixelcpu.native_loop import Figures, NativeLoop, NativeRecord
 from bridge.pixelcpu.translation import Translation
 
 
@@ -21,7 +21,7 @@ class State(StrEnum):
     PROVED = "proved"
     """What its rounds do together was shown, and it has a kernel."""
     TESTED = "tested"
-    """Its round was run beside Unicorn, and nothing differed."""
+    """Its round, and its native code over many rounds, were run beside Unicorn, and nothing differed."""
     LIVE = "live"
     """It is in a machine's plugin."""
     QEMU_ONLY = "QEMU only"
@@ -48,6 +48,10 @@ class Learned:
     ms_proof: float = 0.0
     n_states: int = 0
     """On which the round did what Unicorn does; none differed."""
+    native_test: NativeRecord | None = None
+    """Of the native code, run beside Unicorn; None where it did not come to that."""
+    figures: Figures | None = None
+    """What the native code takes here."""
     ms: float = 0.0
     """Milliseconds for all of it, when it was made."""
 

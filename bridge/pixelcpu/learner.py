@@ -16,6 +16,8 @@ from bridge.pixelcpu.prover import Prover
 TIME_LIMIT_S = 5.0
 """The solver's, for a round, and again for what the rounds do together. Loops take a fifth of that, or never end."""
 N_STATES = 10_000
+N_RUNS = 10_000
+"""Of the native code."""
 _N_RUN = 10_500
 """Some leave the memory that a state has and are put aside."""
 _MOST_RUNS = 4
@@ -169,4 +171,25 @@ class Learner:
             self._rounds.keep(kernel)
         except OSError as error:
             self.problem = f"What was learned could not be kept: {error.strerror}."
-        return replace(found, reached=State.TESTED, n_states=n_states)
+        return self._natively_tested(replace(found, n_states=n_states))
+
+    def _natively_tested(self, found: Learned) -> Learned:
+        native = found.native
+        assert native is not None
+        self._check()
+        try:
+            record = self._prover.run_native(native, N_RUNS)
+            found = replace(found, native_test=record)
+            if record.n_mismatches:
+                return replace(
+                    found,
+                    reason=f"Its native code, run beside Unicorn, differs in {record.n_mismatches:,} runs: "
+                    f"{record.first}.",
+                )
+            if record.n_runs < N_RUNS:
+                return replace(found, reason=f"Only {record.n_runs:,} runs of its native code could be compared.")
+            self._check()
+            return replace(found, reached=State.TESTED, figures=self._prover.measure(native))
+        except WorkerLost as error:
+            self._check()
+            return replace(found, reason=f"Its native code could not be run. {error}")

@@ -20,6 +20,7 @@ from bridge.machine.errors import MachineError
 from bridge.memory.errors import GuestMemoryError
 from bridge.pixelcpu.candidates import Candidate, candidates_of
 from bridge.pixelcpu.errors import PixelError
+from bridge.pixelcpu.estimate import qemu_round_ns, speed_up
 from bridge.pixelcpu.hybrid import Hybrid, Live, NoRoom, Told
 from bridge.pixelcpu.learned import Learned, State
 from bridge.pixelcpu.learner import Cancelled, Learner
@@ -56,6 +57,8 @@ class Entry:
     """That its kernel did since `Learning.mark`; with `verify`: that were compared with QEMU's."""
     taken: float
     """Of all instructions since then, the share that was done by the kernel, 0 to 1."""
+    estimate: float | None = None
+    """How many times as fast its rounds would be by the kernel, as `estimate.speed_up` predicts; None: not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +134,8 @@ class Learning:
         self._seen: dict[bytes, Candidate] = {}
         self._states: dict[bytes, State] = {}
         self._slots: dict[bytes, int] = {}
+        self._qemu_ns: dict[bytes, float] = {}
+        """What a round took under QEMU, by samples, before there was a kernel."""
         self._mark = Mark(monotonic(), 0, {})
         self._failure, self._settled = "", False
         self._lock = threading.Lock()
@@ -241,12 +246,17 @@ class Learning:
         self._window.append((monotonic(), counts, samples))
         program = Program.from_counts(counts, self._session.code_of, self._window[0][1])
         weights = Weights.of(program, np.concatenate([samples for _, _, samples in self._window][1:]))
+        busy_s = (self._window[-1][0] - self._window[0][0]) * len(counts.entered) * (1 - weights.idle_share)
         if self._namer is None:
             self._namer = _Remembering(self._namer_of())
         found = candidates_of(program, weights, Naming(program, self._namer, weights.tasks), self._most)
         while len(self._window) > 2 and self._window[1][0] < monotonic() - max(WINDOW_S, self._watch_s):
             self._window.popleft()
         with self._lock:
+            if weights.by == "samples" and len(samples):
+                for one in found:
+                    if one.code not in self._slots:
+                        self._qemu_ns[one.code] = qemu_round_ns(one.time_share, busy_s, one.entered)
             for code, one in self._seen.items():  # what does not run any more weighs nothing
                 self._seen[code] = replace(one, entered=0, share=0.0, time_share=0.0)
             for one in found:
@@ -255,6 +265,7 @@ class Learning:
             spare = [code for code in self._seen if code not in self._slots and self._states.get(code)]
             for code in spare[: max(0, len(self._seen) - _MOST_LISTED)]:
                 del self._seen[code], self._states[code]
+            self._qemu_ns = {code: ns for code, ns in self._qemu_ns.items() if code in self._seen}
         self._refuse_wrong()
 
     def _named(self, one: Candidate, *, by_samples: bool) -> Candidate:
@@ -336,7 +347,17 @@ class Learning:
             told,
             rounds,
             taken * candidate.n_instructions / instructions if instructions else 0.0,
+            self._estimate(code, learned, told),
         )
+
+    def _estimate(self, code: bytes, learned: Learned | None, told: Told | None) -> float | None:
+        if learned is None or learned.reason:
+            return None
+        sampled = self._qemu_ns.get(code, 0.0)
+        if told is None:
+            return speed_up(sampled, learned.figures)
+        rounds_a_call = told.rounds / told.calls if told.calls else 0.0
+        return speed_up(told.round_ns or sampled, learned.figures, told.call_ns, rounds_a_call)
 
 
 def _saved_s(told: Told, before: Told | None) -> float:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import importlib.metadata
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from functools import cache
@@ -23,13 +24,15 @@ from bridge.pixelcpu.learned import Learned, State
 from bridge.pixelcpu.library import hash_of
 from bridge.pixelcpu.loop_text import LoopText, StreamText
 from bridge.pixelcpu.microcode import Program, decode
-from bridge.pixelcpu.native_loop import NativeLoop, NativeStream
+from bridge.pixelcpu.native_loop import Figures, NativeLoop, NativeRecord, NativeStream
 from bridge.pixelcpu.sealed import BadEntry, SealedFolder
 from bridge.pixelcpu.translation import Translation
 
-VERSION = 1
+VERSION = 2
 Made = TypeVar("Made")
 MOST_ENTRIES = 4096
+LEAST_RUNS = 10_000
+"""Of a kernel's round, and of its native code, beside Unicorn."""
 _LIBRARIES = ("z3-solver", "pyvex", "capstone", "unicorn", "llvmlite")
 _PROCESSOR = ("vendor_id", "cpu family", "model", "flags")
 
@@ -118,7 +121,12 @@ def _document(learned: Learned) -> dict[str, Any]:
             "halves": [[half, word] for half, word in native.halves.items()],
         },
         "proof": {"solver": learned.solver, "query_hash": learned.query_hash, "ms": learned.ms_proof},
-        "test": {"states": learned.n_states, "mismatches": 0},
+        "test": {
+            "states": learned.n_states,
+            "mismatches": 0,
+            "native": None if learned.native_test is None else asdict(learned.native_test),
+        },
+        "figures": None if learned.figures is None else asdict(learned.figures),
         "ms": learned.ms,
     }
 
@@ -146,6 +154,8 @@ def _learned(content: Mapping[str, Any], name: str) -> Learned:
             str(proof["query_hash"]),
             float(proof["ms"]),
             int(content["test"]["states"]),
+            _or_none(content["test"]["native"], _record),
+            _or_none(content["figures"], _figures),
             float(content["ms"]),
         )
     except BadMicrocode as error:
@@ -154,7 +164,22 @@ def _learned(content: Mapping[str, Any], name: str) -> Learned:
         raise BadEntry(f"{name} is no loop: {error}.") from error
     if not learned.reason and (learned.reached is not State.TESTED or learned.native is None):
         raise BadEntry(f"{name} has neither a kernel nor a reason.")
+    test = learned.native_test
+    if not learned.reason and (test is None or min(learned.n_states, test.n_runs) < LEAST_RUNS or test.n_mismatches):
+        raise BadEntry(f"{name} has a kernel that was not tested.")
     return learned
+
+
+def _record(found: Mapping[str, Any]) -> NativeRecord:
+    counts = {name: _within(found[name], 1 << 63) for name in ("n_runs", "n_put_aside", "n_mismatches", "n_rounds")}
+    return NativeRecord(**counts, first=str(found["first"]))
+
+
+def _figures(found: Mapping[str, Any]) -> Figures:
+    values = [float(found[name]) for name in ("round_ns", "far_round_ns", "call_ns")]
+    if not all(0 <= value < math.inf for value in values):
+        raise ValueError(f"{values} are no nanoseconds")
+    return Figures(*values)
 
 
 def _or_none(found: Any, make: Callable[[Any], Made]) -> Made | None:

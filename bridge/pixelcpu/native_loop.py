@@ -42,6 +42,39 @@ class NativeLoop:
     reads: frozenset[int]
     """Words of the state, by the Pixel CPU's numbers of registers, that are needed …"""
     writes: frozenset[int]
-    """… and that are changed."""
+    """… and that are changed, to what they are before the next round; others stay as they were."""
     halves: Mapping[int, int]
     """Halves of SSE registers, by their place in `HALVES`, and the words that hold them."""
+
+
+@dataclass(frozen=True, slots=True)
+class NativeRecord:
+    """What came of running native code beside Unicorn."""
+
+    n_runs: int
+    """Compared."""
+    n_put_aside: int
+    """States that no round could be run from, or that the plugin would leave to QEMU."""
+    n_mismatches: int
+    """Runs in which anything differs."""
+    first: str = ""
+    """What differs in the first of these, in words."""
+    n_rounds: int = 0
+    """That all the compared runs did together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What native code takes on this host, in nanoseconds; 0 where that could not be measured."""
+
+    round_ns: float
+    """A round of many, over memory that is in the processor's second cache; the least of several times."""
+    far_round_ns: float
+    """The same over 32 MiB; 0 for a loop that moves over none."""
+    call_ns: float
+    """Its plan and a single round: what a call costs by itself, without what the plugin does about it."""
+
+    @property
+    def slowest_ns(self) -> float:
+        """A round, wherever its memory is."""
+        return max(self.round_ns, self.far_round_ns)

@@ -6,6 +6,7 @@ What is told has no z3 terms in it, so that it can leave the process that proves
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import z3
@@ -20,6 +21,8 @@ from bridge.pixelcpu.native_loop import NativeLoop
 from bridge.pixelcpu.prove import TIME_LIMIT_S, Attempt, prove
 
 _TERM_TEXT_CHARS = 200
+known_loop = lru_cache(1)(loop_of)
+"""`loop_of`; of the latest it is known, which its native code is tried and measured with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +49,7 @@ def prove_loop(code: bytes, time_limit_s: float = TIME_LIMIT_S, attempt: Attempt
     if attempt.translation is None or attempt.proof.status != "proved":
         return LoopAttempt(attempt, None, None, None, attempt.proof.reason)
     try:
-        loop = loop_of(code)
+        loop = known_loop(code)
     except Unsupported as error:
         return LoopAttempt(attempt, None, None, None, str(error))
     told = _told(loop)

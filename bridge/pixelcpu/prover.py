@@ -22,6 +22,7 @@ from bridge.pixelcpu.prover_child import LENGTH, write_frame
 if TYPE_CHECKING:
     from bridge.pixelcpu.differential import Record
     from bridge.pixelcpu.microcode import Program
+    from bridge.pixelcpu.native_loop import Figures, NativeLoop, NativeRecord
     from bridge.pixelcpu.prove import Attempt, Proof
     from bridge.pixelcpu.prove_loop import LoopAttempt
     from bridge.pixelcpu.synthesis import Improved
@@ -72,6 +73,17 @@ class Prover:
         """Compare a translation with Unicorn on random states. Raises UnicornFailed, BadCode, WorkerLost."""
         record: Record = self._ask(TIME_LIMIT_S, "run", code, translation, n_states, seed)
         return record
+
+    def run_native(self, native: NativeLoop, n_runs: int = 10_000, seed: int = 1) -> NativeRecord:
+        """Compare a loop's native code with Unicorn on random states. Raises UnicornFailed, Unsupported, BadCode; and
+        WorkerLost, also where the code crashes or does not end."""
+        record: NativeRecord = self._ask(TIME_LIMIT_S, "run_native", native, n_runs, seed)
+        return record
+
+    def measure(self, native: NativeLoop) -> Figures:
+        """What a loop's native code takes; it was tried before. Raises Unsupported, BadCode, WorkerLost."""
+        figures: Figures = self._ask(TIME_LIMIT_S, "measure", native)
+        return figures
 
     def improve(self, code: bytes, translation: Translation, time_limit_s: float = IMPROVE_S) -> Improved:
         """The cheapest translation that is found and proved in time. Raises BadCode, WorkerLost."""

@@ -2,7 +2,8 @@
 
 A harness of x86 code loops over a table of states: it loads registers and flags from an entry, falls into the code
 that is tried out, and stores the state that it left back into the entry. So 10,000 states take tens of milliseconds,
-where an emulation for each takes seconds. Each state has a window of memory of its own.
+where an emulation for each takes seconds. Each state has a window of memory of its own. A loop can be run so too, for
+a number of rounds that each state tells.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import unicorn
 from numpy.typing import NDArray
 from unicorn import x86_const
 
+from bridge.pixelcpu.decode import decode
 from bridge.pixelcpu.errors import PixelError
 from bridge.pixelcpu.x86_state import FLAGS_MASK, HALVES, REGISTERS, States
 
@@ -26,11 +28,18 @@ WINDOWS_AT = 0x4000_0000
 """Where the first state's window lies; the windows are contiguous."""
 MOST_STATES = 1 << 18
 
-_CODE_AT, _SCRATCH_AT, _TABLE_AT = 0x10_0000, 0x20_0000, 0x100_0000
-_CURRENT, _LEFT, _STACK, _WENT = (_SCRATCH_AT + 8 * place for place in range(4))
+_CODE_AT, _SCRATCH_AT, _TABLE_AT = 0x6F00_0000, 0x6F10_0000, 0x6F00_0000_0000
+_CURRENT, _LEFT, _STACK, _WENT, _ROUNDS, _RCX = (_SCRATCH_AT + 8 * place for place in range(6))
 _PAGE = 4096
-_WORDS = 1 + len(REGISTERS) + len(HALVES)
-"""A table's entry: flags, registers in the order of POP, SSE registers."""
+_PHYSICAL = (1 << 52) - 1
+"""Without page tables Unicorn leaves an address's upper bits out: a kernel's memory is mapped at what is left."""
+_ROUNDS_WORD = 1 + len(REGISTERS) + len(HALVES)
+_WORDS = _ROUNDS_WORD + 1
+"""A table's entry: flags, registers in the order of POP, SSE registers, and of a loop how many rounds are left."""
+MOST_ROUNDS = 1 << 28
+"""Of all states together: minutes."""
+RESERVED = ((_CODE_AT, _SCRATCH_AT + _PAGE), (_TABLE_AT, _TABLE_AT + (1 << 32)))
+"""Addresses from the first to before the second are the harness's: `memory` cannot lie there."""
 _ORDER = [0, 1, 2, 3, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 4]
 """The stack pointer is popped last: it is what the entry is read by."""
 _NUMBERS = {name: getattr(x86_const, f"UC_X86_REG_{name.upper()}") for name in REGISTERS}
@@ -50,6 +59,8 @@ class Run:
     """(m,)."""
     went: NDArray[np.uint64]
     """(n,): 1 where the jump at the end was taken, else 0."""
+    rounds_left: NDArray[np.uint64]
+    """(n,): of the rounds that were wanted, those before which the loop was left; 0 where it was not."""
 
 
 def run_states(
@@ -59,44 +70,55 @@ def run_states(
     *,
     jumps: bool = False,
     vectors: bool = True,
+    rounds: NDArray[np.uint64] | None = None,
+    memory_at: int = WINDOWS_AT,
 ) -> Run:
-    """Run `code` once on each of n states; `memory`: (m,) uint8, from `WINDOWS_AT` on, which is not changed.
+    """Run `code` once on each of n states; `memory`: (m,) uint8, from `memory_at` on, which is not changed.
 
     `jumps`: the code's last instruction is a short or near jump by a condition; where it goes is told, not followed.
+    `rounds`: (n,), each at least 1: that jump is followed back to the code's beginning, until so many rounds have gone
+    back or one does not; the states are those there. They are counted in x86 code, so that no loop goes on for ever.
     Without `vectors` SSE registers are neither loaded nor stored. There is no time limit, since Unicorn's own is a
     thread that may sleep on; `prover` has one. Raises UnicornFailed.
     """
     count = len(states)
     if not 0 < count <= MOST_STATES or not 0 < len(memory) <= MOST_STATES * WINDOW:
         raise ValueError(f"{count} states with memory of {memory.shape} cannot be run")
+    if rounds is not None and (int(rounds.min()) < 1 or float(rounds.sum(dtype=float)) > MOST_ROUNDS):
+        raise ValueError("rounds are at least one of each state, and not too many of all")
+    end = memory_at + len(memory)
+    if memory_at % _PAGE or any(memory_at < behind and end > first for first, behind in RESERVED):
+        raise ValueError(f"memory cannot lie at {memory_at:#x}")
     engine = _engine()
     table = np.empty((count, _WORDS), np.uint64)
     table[:, 0] = states.flags & np.uint64(FLAGS_MASK) | np.uint64(2)
     table[:, 1 : 1 + len(REGISTERS)] = states.registers[:, _ORDER]
-    table[:, 1 + len(REGISTERS) :] = states.halves
-    program, end = _harness(code, jumps=jumps, vectors=vectors)
+    table[:, 1 + len(REGISTERS) : _ROUNDS_WORD] = states.halves
+    table[:, _ROUNDS_WORD] = 0 if rounds is None else rounds
+    program, end = _harness(code, jumps=jumps, vectors=vectors, looped=rounds is not None)
     try:
         engine.mem_map(_CODE_AT, _pages(len(program)))
         engine.mem_map(_SCRATCH_AT, _PAGE)
         engine.mem_map(_TABLE_AT, _pages(table.nbytes + 64))
-        engine.mem_map(WINDOWS_AT, _pages(memory.nbytes))
+        engine.mem_map(memory_at & _PHYSICAL, _pages(memory.nbytes))
         engine.mem_write(_CODE_AT, program)
         engine.mem_write(_CURRENT, struct.pack("<QQQQ", _TABLE_AT, count, 0, 0))
         engine.mem_write(_TABLE_AT, table.tobytes())
-        engine.mem_write(WINDOWS_AT, memory.tobytes())
+        engine.mem_write(memory_at & _PHYSICAL, memory.tobytes())
         engine.emu_start(_CODE_AT, end)
         left = struct.unpack("<Q", engine.mem_read(_LEFT, 8))[0]
         if left:
             raise UnicornFailed(f"Unicorn left {left:,} of {count:,} states: the code wrote where its harness lies.")
         after = np.frombuffer(engine.mem_read(_TABLE_AT, table.nbytes), np.uint64).reshape(table.shape)
-        content = np.frombuffer(engine.mem_read(WINDOWS_AT, memory.nbytes), np.uint8)
+        content = np.frombuffer(engine.mem_read(memory_at & _PHYSICAL, memory.nbytes), np.uint8)
     except unicorn.UcError as error:
         raise UnicornFailed(f"Unicorn stopped: {error}.") from error
     registers = np.empty((count, len(REGISTERS)), np.uint64)
     registers[:, _ORDER] = after[:, 1 : 1 + len(REGISTERS)]
     flags = after[:, 0] & np.uint64(FLAGS_MASK)
     went = after[:, 0] >> np.uint64(63)
-    return Run(States(registers, flags, after[:, 1 + len(REGISTERS) :].copy()), content, went)
+    halves = after[:, 1 + len(REGISTERS) : _ROUNDS_WORD].copy()
+    return Run(States(registers, flags, halves), content, went, after[:, _ROUNDS_WORD].copy())
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +213,7 @@ def _absolute(opcode: bytes, address: int) -> bytes:
     return opcode + b"\x25" + struct.pack("<I", address)
 
 
-def _harness(code: bytes, *, jumps: bool, vectors: bool) -> tuple[bytes, int]:
+def _harness(code: bytes, *, jumps: bool, vectors: bool, looped: bool) -> tuple[bytes, int]:
     """The loop around `code`, and the address at which it ends."""
     text = bytearray()
     size = 8 * _WORDS
@@ -199,10 +221,15 @@ def _harness(code: bytes, *, jumps: bool, vectors: bool) -> tuple[bytes, int]:
     text += _absolute(b"\x48\x8b\x24", _CURRENT)  # mov rsp, [current]
     for number in range(16 if vectors else 0):  # movdqu xmm, [rsp + at]
         text += _vector_move(0x6F, number, first_half + 16 * number)
+    if looped:
+        text += b"\x48\x8b\x8c\x24" + struct.pack("<I", 8 * _ROUNDS_WORD)  # mov rcx, [rsp + rounds]
+        text += _absolute(b"\x48\x89\x0c", _ROUNDS)
     text += b"\x9d"  # popfq
     for register in _ORDER:  # pop
         text += (b"\x41" if register > 7 else b"") + bytes([0x58 + (register & 7)])
-    if jumps:
+    if looped:
+        text += _with_loop(code)
+    elif jumps:
         text += _with_jump(code)
     else:
         text += code
@@ -219,6 +246,8 @@ def _harness(code: bytes, *, jumps: bool, vectors: bool) -> tuple[bytes, int]:
         text += _absolute(b"\x48\x8b\x04", _WENT)  # mov rax, [went]
         text += b"\x48\xc1\xe0\x3f" + b"\x48\x09\x04\x24"  # shl rax, 63; or [rsp], rax
         text += _absolute(b"\x48\xc7\x04", _WENT) + b"\x00" * 4
+    if looped:
+        text += _absolute(b"\x48\x8b\x0c", _ROUNDS) + b"\x48\x89\x8c\x24" + struct.pack("<I", 8 * _ROUNDS_WORD)
     text += _absolute(b"\x48\x81\x04", _CURRENT) + struct.pack("<I", size)  # add qword [current], size
     text += _absolute(b"\x48\xff\x0c", _LEFT)  # dec qword [left]
     back = -(len(text) + 6)
@@ -228,15 +257,27 @@ def _harness(code: bytes, *, jumps: bool, vectors: bool) -> tuple[bytes, int]:
 
 def _with_jump(code: bytes) -> bytes:
     """`code` whose last jump goes over one instruction that notes that it was not taken, or to one that it was."""
-    text = bytearray(code)
     noted = _absolute(b"\x48\xc7\x04", _WENT) + struct.pack("<I", 1)
     # not taken: jmp over the note; taken: the note
     over = b"\xeb" + bytes([len(noted)])
-    if len(code) >= 6 and code[-6] == 0x0F and code[-5] & 0xF0 == 0x80:
-        text[-4:] = struct.pack("<i", len(over))
-    else:
-        text[-1] = len(over)
-    return bytes(text) + over + noted
+    return _jumping_over(code, len(over)) + over + noted
+
+
+def _with_loop(code: bytes) -> bytes:
+    """`code` whose last jump goes back to its first byte until [rounds] is 0, and leaves flags and registers alone."""
+    save, restore = _absolute(b"\x48\x89\x0c", _RCX), _absolute(b"\x48\x8b\x0c", _RCX)
+    count = _absolute(b"\x48\x8b\x0c", _ROUNDS) + b"\x48\x8d\x49\xff" + _absolute(b"\x48\x89\x0c", _ROUNDS)
+    again = restore + b"\xe9"
+    taken = save + count + b"\xe3" + bytes([len(again) + 4]) + again  # lea counts, jrcxz looks: neither touches flags
+    left = b"\xe9" + struct.pack("<i", len(taken) + 4 + len(restore))
+    text = _jumping_over(code, len(left)) + left + taken
+    return text + struct.pack("<i", -(len(text) + 4)) + restore
+
+
+def _jumping_over(code: bytes, n_bytes: int) -> bytes:
+    """`code` whose last jump, where it is taken, goes over so many bytes behind it."""
+    near = decode(code)[-1].size >= 6  # 0f 8x and four bytes; else two bytes, of which one says how far
+    return code[:-4] + struct.pack("<i", n_bytes) if near else code[:-1] + bytes([n_bytes])
 
 
 def _vector_move(opcode: int, number: int, at: int) -> bytes:

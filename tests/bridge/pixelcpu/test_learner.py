@@ -13,7 +13,7 @@ import pytest
 from bridge.pixelcpu import loop_library
 from bridge.pixelcpu.errors import WorkerLost
 from bridge.pixelcpu.learned import State
-from bridge.pixelcpu.learner import N_STATES, Cancelled, Learner
+from bridge.pixelcpu.learner import N_RUNS, N_STATES, Cancelled, Learner
 from bridge.pixelcpu.library import Library, hash_of
 from bridge.pixelcpu.loop_library import LoopLibrary
 from bridge.pixelcpu.prover import Prover
@@ -52,6 +52,11 @@ def test_a_loop_is_learned_once(tmp_path: Path, prover: Prover) -> None:
     assert found.loop is not None
     assert found.loop.kind == "reduction"
     assert found.n_states >= N_STATES
+    assert found.native_test is not None
+    assert found.native_test.n_runs >= N_RUNS
+    assert found.native_test.n_mismatches == 0
+    assert found.figures is not None
+    assert found.figures.round_ns > 0
     assert found.query_hash
     assert first.learn(SUM) is found
     again = learner(tmp_path, NoProver())
@@ -176,7 +181,7 @@ def test_a_loop_of_another_program_or_processor_is_learned_anew(
 
 
 SEALED: list[Callable[[dict[str, Any]], Any]] = [
-    lambda content: content.update(version=2),
+    lambda content: content.update(version=1),
     lambda content: content.update(code="90"),
     lambda content: content.update(reached="live already"),
     lambda content: content.update(native=None),
@@ -189,6 +194,18 @@ SEALED: list[Callable[[dict[str, Any]], Any]] = [
     lambda content: _native(content).update(streams=7),
     lambda content: content["proof"].update(ms="x"),
     lambda content: content.pop("test"),
+    lambda content: content["test"].update(states=9999),
+    lambda content: content["test"].update(native=None),
+    lambda content: content["test"].pop("native"),
+    lambda content: content["test"]["native"].update(n_runs=9999),
+    lambda content: content["test"]["native"].update(n_runs="many"),
+    lambda content: content["test"]["native"].update(n_mismatches=1),
+    lambda content: content["test"]["native"].update(n_rounds=-1),
+    lambda content: content.pop("figures"),
+    lambda content: content["figures"].update(round_ns=-1.0),
+    lambda content: content["figures"].update(far_round_ns=float("nan")),
+    lambda content: content["figures"].update(call_ns=float("inf")),
+    lambda content: content["figures"].pop("call_ns"),
 ]
 
 
