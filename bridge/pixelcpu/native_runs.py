@@ -77,8 +77,8 @@ def run(native: NativeLoop, n_runs: int = N_RUNS, seed: int = 1) -> NativeRecord
 class _Runs:
     def __init__(self, native: NativeLoop, seed: int) -> None:
         self._native, self._code = native, NativeCode(native)
-        loop = known_loop(native.code)
-        self._aim, self._stale = Aim(loop), loop.of_folds
+        self._loop = known_loop(native.code)
+        self._aim, self._to_end = Aim(self._loop), True
         self._rng = np.random.default_rng(seed)
         self._slot = self._slot_bytes()
         self._pitch = min(self._slot, (_ARENA - self._slot) // _BATCH)
@@ -117,7 +117,13 @@ class _Runs:
         left = (rng.integers(0, 8, count) == 0) & all(aim.free)
         more = rng.integers(0, 1 << 16, count, np.uint64) * rng.integers(0, 2, count, np.uint64)
         states = aim.aimed(states, wanted, lows, left, more)
-        at = self._place_of(states, wanted, at)
+        place = self._place_of(states, wanted, at)
+        if place is None:
+            if not self._to_end:
+                raise Unsupported("Where it loads and stores cannot be chosen to run it beside Unicorn")
+            self._aim, self._to_end = Aim(self._loop, to_end=False), False
+            return self._made(at)
+        at = place
         planned, addresses = self._planned(states)
         part = rng.integers(0, 8, count) == 0
         rounds = np.where(planned <= 2 * wanted + np.uint64(8), planned, np.minimum(planned, wanted))
@@ -151,8 +157,8 @@ class _Runs:
         near = rng.integers(0, 8, (count, 1)) == 0
         return slots + np.where(near, anywhere, begins)
 
-    def _place_of(self, states: States, rounds: Words, at: int) -> int:
-        """Where memory must lie so that streams whose place cannot be chosen are in it. Raises Unsupported."""
+    def _place_of(self, states: States, rounds: Words, at: int) -> int | None:
+        """Where memory must lie so that streams whose place cannot be chosen are in it; None where it cannot."""
         fixed = ~np.array(self._aim.free, bool)
         if not fixed.any():
             return at
@@ -163,7 +169,7 @@ class _Runs:
             return at
         low, high = int((firsts - moved).min()), int((firsts + moved + bytes_).max())
         if low < _PAGE or not 0 < high - low < min(_MOST_FIXED, self._size - 2 * _PAGE):
-            raise Unsupported("Where it loads and stores cannot be chosen to run it beside Unicorn")
+            return None
         return low // _PAGE * _PAGE
 
     def _planned(self, states: States) -> tuple[Words, Words]:
@@ -267,7 +273,7 @@ class _Runs:
         wrong: dict[str, NDArray[np.bool_]],
     ) -> None:
         """Note what Unicorn finds otherwise."""
-        states, vectors = batch.states, bool(self._native.halves)
+        states, vectors, stale = batch.states, bool(self._native.halves), self._loop.of_folds
         here = run_states(
             self._native.code,
             states.chosen(some),
@@ -283,10 +289,10 @@ class _Runs:
 
         note("the loop's end", here.rounds_left != 0)
         for number, name in enumerate(REGISTERS):
-            expected = states.registers[some] if name in self._stale else here.states.registers
+            expected = states.registers[some] if name in stale else here.states.registers
             note(name, expected[:, number] != after.registers[some, number])
         for number, name in enumerate(HALVES if vectors else ()):
-            expected = states.halves[some] if name in self._stale else here.states.halves
+            expected = states.halves[some] if name in stale else here.states.halves
             note(name, expected[:, number] != after.halves[some, number])
         differs = np.flatnonzero(here.memory != memory)
         if len(differs):

@@ -67,7 +67,8 @@ class _Step:
 class Aim:
     """For one loop."""
 
-    def __init__(self, loop: Loop) -> None:
+    def __init__(self, loop: Loop, *, to_end: bool = True) -> None:
+        """Without `to_end` the number of rounds is left as it comes: then more places can be chosen."""
         self._step = loop.trips.step
         self._narrow = [name for name, one in loop.inductions.items() if one.width == 32]
         bases: dict[tuple[str, int], list[Any]] = {}
@@ -82,7 +83,7 @@ class Aim:
             for streams in bases.values()
         )
         self._bases = [_sum(streams[0].base) for streams in bases.values()]
-        self._steps = _order(_sum(loop.trips.distance), self._bases)
+        self._steps = _order(_sum(loop.trips.distance) if to_end else None, self._bases)
         self.free = tuple(any(step.group == n for step in self._steps) for n in range(len(self.groups)))
         """Of which groups the place can be chosen; others lie where the rounds have them."""
         solved = {step.name for step in self._steps}
@@ -154,9 +155,11 @@ def _solved(step: _Step, target: Words, values: dict[str, Words]) -> Words:
     return np.asarray(needed.astype(np.int64) // times).astype(np.uint64)
 
 
-def _order(distance: _Sum, bases: Sequence[_Sum]) -> list[_Step]:
+def _order(distance: _Sum | None, bases: Sequence[_Sum]) -> list[_Step]:
     """Registers to solve for, in order; no later one is part of an earlier word. Bases that cannot be are left out."""
-    waiting = [(distance, -1), *((base, number) for number, base in enumerate(bases))]
+    waiting = [(base, number) for number, base in enumerate(bases)]
+    if distance is not None:
+        waiting.insert(0, (distance, -1))
     found: list[_Step] = []
     while waiting:
         for at, (word, group) in enumerate(waiting):

@@ -77,7 +77,7 @@ class Prover:
     def run_native(self, native: NativeLoop, n_runs: int = 10_000, seed: int = 1) -> NativeRecord:
         """Compare a loop's native code with Unicorn on random states. Raises UnicornFailed, Unsupported, BadCode; and
         WorkerLost, also where the code crashes or does not end."""
-        record: NativeRecord = self._ask(TIME_LIMIT_S, "run_native", native, n_runs, seed)
+        record: NativeRecord = self._ask(2 * TIME_LIMIT_S, "run_native", native, n_runs, seed)
         return record
 
     def measure(self, native: NativeLoop) -> Figures:
