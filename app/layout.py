@@ -26,6 +26,7 @@ SQL = "SQL"
 EXECUTION = "Execution"
 FLOW = "Flow"
 LEARNING = "Learning"
+PIXEL_CPU = "Pixel CPU"
 RESULTS = "Results"
 SIDES: dict[str, Literal["left", "below left", "right", "bottom"]] = {
     MACHINES: "left",
@@ -36,6 +37,7 @@ SIDES: dict[str, Literal["left", "below left", "right", "bottom"]] = {
     EXECUTION: "bottom",
     FLOW: "bottom",
     LEARNING: "bottom",
+    PIXEL_CPU: "bottom",
     TRANSFER: "bottom",
     STATISTICS: "bottom",
     VOLATILITY: "bottom",

@@ -30,9 +30,13 @@ def place_of(one: Entry) -> str:
     return one.candidate.symbol or f"{one.candidate.address:#x}"
 
 
-def speed_of(one: Entry) -> str:
-    """By how much its kernel is faster than QEMU, as it was measured; empty where it was not."""
-    return f"{one.told.speed_up:.1f} x" if one.told is not None and one.told.speed_up else ""
+def speed_of(one: Entry) -> tuple[float, str]:
+    """By how much its kernel is faster than QEMU: as measured where it is live, else as estimated; 0 where unknown."""
+    if one.told is not None and one.told.speed_up:
+        return one.told.speed_up, f"{one.told.speed_up:.1f} x"
+    if one.estimate is not None and not one.reason:
+        return one.estimate, f"~ {one.estimate:.0f} x" if one.estimate >= 10 else f"~ {one.estimate:.1f} x"
+    return 0.0, ""
 
 
 COLUMNS = (
@@ -76,13 +80,13 @@ COLUMNS = (
     ),
     Column["Entry"](
         "Faster",
-        lambda one: one.told.speed_up if one.told is not None else 0.0,
-        speed_of,
+        lambda one: speed_of(one)[0],
+        lambda one: speed_of(one)[1],
         15,
         right=True,
         descends=True,
         tone=lambda one: "good" if one.told is not None and one.told.speed_up >= 1 else "dim",
-        tip="Than QEMU at its quickest, whole calls counted",
+        tip="Than QEMU, whole calls counted; with ~ before it runs, by what was measured of each alone",
         searched=False,
     ),
     Column["Entry"]("Why it is left to QEMU", lambda one: one.reason, tone="dim"),

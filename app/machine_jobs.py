@@ -91,15 +91,18 @@ class MachineJobs:
 
         return self._machine_job(f"Adopting {machine}", work, f"{machine} could not be adopted")
 
-    def open_dump(self, path: Path, name: str | None = None) -> Job:
-        """Look at a RAM dump as at a paused machine, in a job: one that has to be copied takes its time."""
+    def open_dump(self, path: Path, name: str | None = None, *, select: bool = True) -> Job:
+        """Look at a RAM dump as at a paused machine, in a job: one that has to be copied takes its time.
+
+        `select`: it becomes the current machine.
+        """
 
         def work(job: Job) -> str:
             return self._state.manager.open_dump(path, name=name, progress=job.report).name
 
         def end(job: Job) -> None:
             self._state.launching.pop(job.number, None)
-            if job.state is JobState.DONE:
+            if job.state is JobState.DONE and select:
                 self.select_machine(job.result)
                 self._greeting.begin()
             elif job.state is JobState.FAILED and job.error is not None:

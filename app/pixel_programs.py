@@ -10,13 +10,15 @@ import numpy as np
 
 from app.failures import UsageError
 from bridge.pixelcpu.assembly import assemble
-from bridge.pixelcpu.errors import BadMicrocode
+from bridge.pixelcpu.errors import BadMicrocode, BadPicture
 from bridge.pixelcpu.isa import N_REGISTERS, PIXEL_BYTES
 from bridge.pixelcpu.microcode import Program, decode
+from bridge.pixelcpu.picture import MOST_NAME, Picture, load
 from bridge.pixelcpu.translation import Translation
 from bridge.pixelcpu.x86_state import REGISTERS
 
 _MOST_BYTES = 1 << 20
+_PNG = b"\x89PNG\r\n\x1a\n"
 _DIGITS = frozenset("0123456789abcdefABCDEF")
 
 
@@ -34,16 +36,36 @@ def code_of(file: Path | None, text: Sequence[str] | None) -> bytes:
 
 
 def program_of(said: str) -> Program:
-    """A program: pixels in hex, or a file of them, of assembly text, or of what `pixel prove --json` printed.
+    """A program: pixels in hex, or a file of them, a PNG, assembly text, or what `pixel prove --json` printed.
 
     Raises UsageError, which says what is wrong with it.
     """
     try:
         if len(said) >= 2 * PIXEL_BYTES and _DIGITS.issuperset("".join(said.split())):
             return pixels_in(said)
-        return _from_file(Path(said))
     except BadMicrocode as error:
         raise UsageError(f"{said[:60]} is no microcode: {error}") from error
+    if not Path(said).is_file():
+        raise UsageError(f"there is no file {said}")
+    return picture_of(Path(said)).program
+
+
+def picture_of(file: Path) -> Picture:
+    """A program with the names that it has: a PNG, or whatever else `program_of` reads. Raises UsageError."""
+    try:
+        with file.open("rb") as stream:
+            if stream.read(len(_PNG)) == _PNG:
+                return load(file)
+    except BadPicture as error:
+        raise UsageError(f"{file}: {error}") from error
+    except BadMicrocode as error:
+        raise UsageError(f"{file} is no microcode: {error}") from error
+    except OSError as error:
+        raise UsageError(f"{file} cannot be read: {error.strerror}") from error
+    try:
+        return Picture(_from_text(file), file.stem if file.stem.isprintable() and len(file.stem) <= MOST_NAME else "")
+    except BadMicrocode as error:
+        raise UsageError(f"{file} is no microcode: {error}") from error
 
 
 def pixels_in(text: str) -> Program:
@@ -69,7 +91,7 @@ def names_of(translation: Translation) -> list[str]:
     return names
 
 
-def _from_file(file: Path) -> Program:
+def _from_text(file: Path) -> Program:
     content = _content(file)
     try:
         text = content.decode("utf-8")

@@ -250,6 +250,7 @@ class Session:
         state.learners.close()
         state.tracers.close()  # before the machines go, or are let go: they run as before
         state.manager.close()
+        state.pixel_cpu.close()
         if state.slices.flat is not None:
             state.slices.flat.close()
         self.kept.save_views(at_once=True)

@@ -85,6 +85,7 @@ class Settings:
     show_execution: bool = True
     show_flow: bool = False
     show_learning: bool = False
+    show_pixel_cpu: bool = False
     show_results: bool = False
     show_processes: bool = True
     show_memory_map: bool = False

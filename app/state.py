@@ -26,6 +26,7 @@ from app.learning_ui import LearningUi
 from app.log import LogRing
 from app.pass_times import PassFigures, PassTimes
 from app.people import People
+from app.pixel_cpu import PixelCpu
 from app.place import Place
 from app.queries import Queries
 from app.readings import Readings
@@ -180,6 +181,7 @@ class AppState:
     tracers: Tracers = field(default_factory=Tracers)
     learners: Learners = field(default_factory=Learners)
     learning: LearningUi = field(default_factory=LearningUi)
+    pixel_cpu: PixelCpu = field(default_factory=PixelCpu)
     watchings: Watchings = field(init=False)
     writers: WritersUi = field(default_factory=WritersUi)
     execution: ExecutionUi = field(default_factory=ExecutionUi)

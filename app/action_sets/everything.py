@@ -14,6 +14,7 @@ from app.action_sets.learning import learning_actions
 from app.action_sets.look import look_actions
 from app.action_sets.machines import machine_actions
 from app.action_sets.panes import pane_actions
+from app.action_sets.pixel_cpu import pixel_cpu_actions
 from app.action_sets.processes import process_actions
 from app.action_sets.queries import query_actions
 from app.action_sets.serving import serving_actions
@@ -53,6 +54,7 @@ def all_actions(session: Session, frame: Frame) -> list[Action]:
         kernel_look_actions,
         trace_actions,
         learning_actions,
+        pixel_cpu_actions,
         serving_actions,
     )
     of_sets = (action for actions in sets for action in actions(session))

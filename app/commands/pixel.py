@@ -8,20 +8,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.exit_codes import ExitCode
-from app.failures import UsageError
+from app.failures import CommandFailed, UsageError
 from app.output import print_json, print_text
 
 if TYPE_CHECKING:
     from bridge.pixelcpu.differential import Record
     from bridge.pixelcpu.library import Kernel, Library
-    from bridge.pixelcpu.microcode import Program
+    from bridge.pixelcpu.picture import Picture
     from bridge.pixelcpu.prove import Attempt, Proof
     from bridge.pixelcpu.synthesis import Improved
     from bridge.pixelcpu.translation import Translation
 
 _TIME_LIMIT_S = 10.0
 _MOST_S = 3600.0
-_PROGRAM = "pixels in hex; or a file: assembly, pixels in hex, or what `pixel prove --json` printed"
+_PROGRAM = "pixels in hex; or a file: a picture, assembly, pixels in hex, or what `pixel prove --json` printed"
 
 
 def configure(parser: argparse.ArgumentParser, _command: str) -> None:
@@ -45,6 +45,7 @@ def configure(parser: argparse.ArgumentParser, _command: str) -> None:
         one.add_argument("--time-limit", type=float, default=_TIME_LIMIT_S, metavar="SECONDS", help="of the solver; 10")
     show = todo.add_parser("show", help="print a microcode program as text")
     show.add_argument("program", metavar="OPS", help=f"a kernel's hash, as `pixel list` tells it; or {_PROGRAM}")
+    show.add_argument("--png", type=Path, metavar="FILE", help="also save its picture, which the window steps through")
     listed = todo.add_parser("list", help="list the kernels that were proved and kept")
     configure_machines(todo)
     for one in (prove, loop, check, show, listed):
@@ -163,12 +164,16 @@ def _list(options: argparse.Namespace) -> int:
     return ExitCode.DONE
 
 
-def _from_library(said: str) -> Program | None:
-    """The program of the one kernel whose hash begins so; eight digits at least."""
-    if not 8 <= len(said) <= 64:
-        return None
-    found = [kernel for kernel, _ in _library().kernels() if kernel.x86_hash.startswith(said)]
-    return found[0].translation.program if len(found) == 1 else None
+def _picture(said: str) -> Picture:
+    """A program with the names of its registers: a kernel by eight digits of its hash at least, or as `program_of`."""
+    from app.pixel_programs import names_of, picture_of, program_of
+    from bridge.pixelcpu.picture import Picture
+
+    found = [one for one, _ in _library().kernels() if one.x86_hash.startswith(said)] if 8 <= len(said) <= 64 else []
+    if len(found) == 1:
+        translation = found[0].translation
+        return Picture(translation.program, found[0].x86_hash[:16], tuple(names_of(translation)))
+    return picture_of(Path(said)) if Path(said).is_file() else Picture(program_of(said))
 
 
 def _document(attempt: Attempt, record: Record | None) -> dict[str, Any]:
@@ -256,11 +261,18 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _show(options: argparse.Namespace) -> int:
-    from app.pixel_programs import pixel_words, program_of
+    from app.pixel_programs import pixel_words
     from bridge.pixelcpu.assembly import disassemble
+    from bridge.pixelcpu.picture import save
 
-    program = _from_library(options.program) or program_of(options.program)
-    lines = disassemble(program).splitlines()
+    picture = _picture(options.program)
+    program = picture.program
+    lines = disassemble(program, list(picture.names)).splitlines()
+    if options.png is not None:
+        try:
+            save(picture, options.png)
+        except OSError as error:
+            raise CommandFailed(f"{options.png} could not be written: {error.strerror}") from error
     if options.json:
         print_json({"pixel_ops": pixel_words(program), "listing": lines, "cost": program.cost, "hash": program.hash})
     else:

@@ -233,7 +233,7 @@ def _table(state: AppState, ui: Ui, learnt: Learnt, width: float) -> None:
     theme, shown = ui.theme, state.learning
     hidden = [title for title, least in _LEAVING if width < theme.px(least)]
     if learnt.way is Way.LEARN:
-        hidden += [title for title in ("Done", "Faster") if title not in hidden]
+        hidden.append("Done")
     event = shown.table.draw(theme, learnt.look.entries, menu=lambda one: _menu(ui, one), hidden=hidden)
     if shown.table.focused:
         state.own_keys |= OWN_KEYS

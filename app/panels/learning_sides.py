@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING
 
 from imgui_bundle import imgui
 
-from app.learning_ui import CODE, LOG, place_of
+from app.learning_ui import CODE, LOG, Listing, place_of
 from app.proof_words import passages_of
-from app.theme import u32
+from app.theme import rgb, u32
 from app.ui import fit_text
 from app.widgets.plain_text import plain
 from bridge.pixelcpu.learned import State
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from app.learning import Event, MachineLearner
     from app.state import AppState
     from app.theme import Rgba
@@ -138,26 +140,36 @@ def _x86(ui: Ui, lines: tuple[str, ...], width: float) -> None:
             _whole(ui, line, width)
 
 
-def _microcode(ui: Ui, listing: tuple[tuple[str, tuple[tuple[int, ...], ...]], ...], width: float) -> None:
+def _microcode(ui: Ui, listing: Listing, width: float) -> None:
     theme = ui.theme
-    side = theme.px(3)
     most = max(len(pixels) for _, pixels in listing)
-    indent = most * side + theme.px(2)
     with ui.mono(theme.mono_size * 0.9):
         for text, pixels in listing:
-            at, draw = imgui.get_cursor_screen_pos(), imgui.get_window_draw_list()
-            top = at.y + (theme.px(ROW_UNITS) - side) / 2
-            for number, (red, green, blue, _alpha) in enumerate(pixels):
-                low = imgui.ImVec2(at.x + number * side, top)
-                high = imgui.ImVec2(low.x + side - 1, top + side - 1)
-                draw.add_rect_filled(low, high, u32((red / 255, green / 255, blue / 255, 1.0)))
-                draw.add_rect(low, high, u32(theme.border_strong))
-            room = width - indent
-            draw.add_text(imgui.ImVec2(at.x + indent, at.y), u32(theme.text), fit_text(text, max(1.0, room)))
-            imgui.dummy(imgui.ImVec2(width, theme.px(ROW_UNITS)))
+            at, height = imgui.get_cursor_screen_pos(), theme.px(ROW_UNITS)
+            indent = draw_pixels(ui, at, height, pixels, most)
+            top = at.y + (height - imgui.get_text_line_height()) / 2
+            shown = fit_text(text, max(1.0, width - indent))
+            imgui.get_window_draw_list().add_text(imgui.ImVec2(at.x + indent, top), u32(theme.text), shown)
+            imgui.dummy(imgui.ImVec2(width, height))
             words = " ".join("".join(f"{part:02x}" for part in pixel) for pixel in pixels)
             with ui.font(theme.ui_font, theme.ui_size):
                 ui.tooltip(text, note=f"As pixels, RGBA: {words}")
+
+
+def draw_pixels(ui: Ui, at: imgui.ImVec2, height: float, pixels: Sequence[tuple[int, ...]], most: int) -> float:
+    """Draw an instruction's pixels in a line of that height; returns how far right of them its text begins.
+
+    `most`: so many has the longest of the program, for which there is room in each line.
+    """
+    theme, draw = ui.theme, imgui.get_window_draw_list()
+    side = theme.px(3)
+    top = at.y + (height - side) / 2
+    for number, (red, green, blue, _alpha) in enumerate(pixels):
+        low = imgui.ImVec2(at.x + number * side, top)
+        high = imgui.ImVec2(low.x + side - 1, top + side - 1)
+        draw.add_rect_filled(low, high, u32(rgb(red << 16 | green << 8 | blue)))
+        draw.add_rect(low, high, u32(theme.border_strong))
+    return most * side + theme.px(2)
 
 
 def _whole(ui: Ui, line: str, width: float) -> None:

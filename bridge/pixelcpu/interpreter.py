@@ -18,7 +18,7 @@ from bridge.pixelcpu.semantics import word_of_flags
 MOST_STEPS = 1 << 30
 """Instructions times lanes that one run may take, unless it is told otherwise: some seconds."""
 
-_ALGEBRA = NumpyAlgebra()
+ALGEBRA = NumpyAlgebra()
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ def run_lanes(
     truths = {flag: np.array([bool(flags >> FLAG_BITS[flag] & 1)]) for flag in FLAGS}
     state = _run(program, lanes, State(words, truths), memory, most_steps)
     last = np.array([word[-1] for word in state.registers], np.uint64)
-    return Final(last, int(word_of_flags(_ALGEBRA, {flag: truth[-1:] for flag, truth in state.flags.items()})[0]))
+    return Final(last, int(word_of_flags(ALGEBRA, {flag: truth[-1:] for flag, truth in state.flags.items()})[0]))
 
 
 def run_states(program: Program, states: States, memory: Memory = NO_MEMORY, most_steps: int = MOST_STEPS) -> States:
@@ -69,7 +69,7 @@ def run_states(program: Program, states: States, memory: Memory = NO_MEMORY, mos
     after = np.empty((lanes, N_REGISTERS), np.uint64)
     for number, word in enumerate(state.registers):
         after[:, number] = word
-    return States(after, np.broadcast_to(word_of_flags(_ALGEBRA, state.flags), (lanes,)).copy())
+    return States(after, np.broadcast_to(word_of_flags(ALGEBRA, state.flags), (lanes,)).copy())
 
 
 def _checked(registers: NDArray[np.uint64], shape: tuple[int, ...]) -> NDArray[np.uint64]:
@@ -86,39 +86,44 @@ def _run(
     steps = lanes * len(program.instructions)
     if steps > most_steps:
         raise TooManySteps(steps, most_steps)
-    execute(program.instructions, _ALGEBRA, state, _Lanes(lanes, memory))
+    execute(program.instructions, ALGEBRA, state, LaneHooks(lanes, memory))
     return state
 
 
-class _Lanes:
+class LaneHooks:
     """The executor's hooks: memory and lanes."""
 
     def __init__(self, lanes: int, memory: Memory) -> None:
+        """Over `lanes` lanes that go side by side."""
         self._numbers = np.arange(lanes)
         self._memory = memory
 
     def load(self, address: Word, width: int, only_if: Truth | None) -> Word:
+        """A word for each lane; see `executor.Hooks`. Raises MemoryFault."""
         if only_if is None:
             return self._memory.load(address, width // 8, self._numbers[: len(address)])
         words = np.zeros(len(self._numbers), UNSIGNED[width])
-        chosen, addresses = self._chosen(address, only_if)
+        chosen, addresses = self.chosen(address, only_if)
         if len(chosen):
             words[chosen] = self._memory.load(addresses, width // 8, chosen)
         return words
 
     def store(self, address: Word, value: Word, only_if: Truth | None) -> None:
-        chosen, addresses = self._chosen(address, np.array([True]) if only_if is None else only_if)
+        """Write a word of each lane. Raises MemoryFault."""
+        chosen, addresses = self.chosen(address, np.array([True]) if only_if is None else only_if)
         if len(chosen):
             self._memory.store(addresses, np.broadcast_to(value, self._numbers.shape)[chosen], chosen)
 
-    def _chosen(self, address: Word, only_if: Truth) -> tuple[NDArray[np.intp], Word]:
+    def chosen(self, address: Word, only_if: Truth) -> tuple[NDArray[np.intp], Word]:
         """The lanes that make an access, and their addresses."""
         shape = self._numbers.shape
         chosen = np.flatnonzero(np.broadcast_to(only_if, shape))
         return chosen, np.broadcast_to(address, shape)[chosen]
 
     def lane(self) -> Word:
+        """Their numbers."""
         return self._numbers.astype(np.uint64)
 
     def reduce(self, operation: str, value: Word) -> Word:
+        """A word folded over all of them."""
         return fold(operation, value, len(self._numbers))

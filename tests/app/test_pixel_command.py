@@ -45,7 +45,7 @@ def test_code_is_proved_and_run(capsys: pytest.CaptureFixture[str], tmp_path: Pa
     assert json.loads(capsys.readouterr().out)["pixel_ops"] == document["pixel_ops"]
 
 
-def test_kernels_are_kept_listed_and_shown(capsys: pytest.CaptureFixture[str]) -> None:
+def test_kernels_are_kept_listed_and_shown(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     with own_homes():
         assert main(["pixel", "list"]) == ExitCode.DONE
         assert "no kernels" in capsys.readouterr().out
@@ -58,7 +58,16 @@ def test_kernels_are_kept_listed_and_shown(capsys: pytest.CaptureFixture[str]) -
         assert kernel["hash"][:16] in capsys.readouterr().out
         for said in (kernel["hash"], kernel["hash"][:12]):
             assert main(["pixel", "show", said]) == ExitCode.DONE
-            assert capsys.readouterr().out == "inc.64! r0, r0\n"
+            assert capsys.readouterr().out == "inc.64! rax, rax\n"
+        picture = tmp_path / "inc.png"
+        assert main(["pixel", "show", kernel["hash"], "--png", str(picture)]) == ExitCode.DONE
+        assert capsys.readouterr().out == "inc.64! rax, rax\n"
+        assert main(["pixel", "show", str(picture)]) == ExitCode.DONE  # a picture has its registers' names with it
+        assert capsys.readouterr().out == "inc.64! rax, rax\n"
+        assert main(["pixel", "check", str(picture), str(picture)]) == ExitCode.DONE
+        capsys.readouterr()
+        assert main(["pixel", "show", str(picture), "--png", str(tmp_path / "no" / "where.png")]) == ExitCode.FAILED
+        assert "could not be written" in capsys.readouterr().err
 
 
 def test_what_is_not_proved_is_exit_code_1(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
