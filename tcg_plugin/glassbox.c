@@ -72,6 +72,7 @@ static void tell_done(void)
 
 static ON_PLUGIN(on_reset)
 {
+    code_pages_clear(); /* what was translated is thrown away */
     take_wishes();
     for (unsigned int n = 0; n < shared.vcpus; n++)
         if (vcpus[n]) {

@@ -38,10 +38,6 @@ static int copied_run(struct calling *call, unsigned int n, uint64_t rounds, str
     return NOT_DECLINED;
 }
 
-struct interval {
-    uintptr_t from, to;
-};
-
 static struct interval touched(const struct calling *call, const struct piece *piece, unsigned int n, uint64_t rounds)
 {
     const struct gb_stream *stream = &call->kernel->told.stream[n];
@@ -103,7 +99,14 @@ uint64_t call_kernel(struct calling *call, uint64_t rounds, int *declined, uint6
             piece.windows[3 * n + 1] = run->to - run->from;
             piece.windows[3 * n + 2] = (uintptr_t)run->host;
         }
-        uint64_t began = ticks(), made = kernel->run(call->state, piece.windows, now);
+        if (call->before) {
+            struct interval all[STREAMS];
+            for (unsigned int n = 0; n < told->streams; n++)
+                all[n] = touched(call, &piece, n, now);
+            if (!call->before(call, all, now))
+                return done;
+        }
+        uint64_t began = ticks(), made = call->only_looks ? now : kernel->run(call->state, piece.windows, now);
         *run_ticks += ticks() - began;
         done += made;
         for (unsigned int n = 0; n < told->streams; n++)

@@ -23,32 +23,32 @@
 #define LEGACY_END UINT64_C(0x100000)
 #define MOST_RUN_PAGES 1024
 
-static uint64_t *code_pages; /* a bit a page of the RAM file: code was translated from it since the last reset */
-
 void code_pages_clear(void)
 {
-    if (!code_pages)
-        code_pages = calloc(shared.pages / 64 + 1, sizeof *code_pages);
-    else
-        memset(code_pages, 0, (shared.pages / 64 + 1) * sizeof *code_pages);
+    memset(shared.code_pages, 0, (shared.pages / 64 + 2) * sizeof *shared.code_pages);
 }
 
 void code_page_note(uint64_t offset)
 {
-    uint64_t page = offset >> GB_PAGE_SHIFT;
-    if (code_pages && page < shared.pages)
-        __atomic_fetch_or(&code_pages[page / 64], UINT64_C(1) << page % 64, __ATOMIC_RELEASE);
+    uint64_t page = offset >> GB_PAGE_SHIFT, bit = UINT64_C(1) << page % 64;
+    if (page >= shared.pages) {
+        page = (shared.pages / 64 + 1) * 64;
+        bit = 1;
+    }
+    if (!(__atomic_load_n(&shared.code_pages[page / 64], __ATOMIC_RELAXED) & bit))
+        __atomic_fetch_or(&shared.code_pages[page / 64], bit, __ATOMIC_RELEASE);
 }
 
 static bool holds_code(uint64_t offset)
 {
     uint64_t page = offset >> GB_PAGE_SHIFT;
-    return !code_pages || __atomic_load_n(&code_pages[page / 64], __ATOMIC_ACQUIRE) >> page % 64 & 1;
+    return __atomic_load_n(&shared.code_pages[page / 64], __ATOMIC_ACQUIRE) >> page % 64 & 1 ||
+           __atomic_load_n(&shared.code_pages[shared.pages / 64 + 1], __ATOMIC_ACQUIRE);
 }
 
 bool pages_ready(void)
 {
-    return code_pages && pages_host(0);
+    return pages_host(0);
 }
 
 uint8_t *pages_host(uint64_t offset)

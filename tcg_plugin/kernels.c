@@ -11,7 +11,6 @@
  */
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include "kernels.h"
 
@@ -23,7 +22,6 @@
 #define MEASURED_ROUNDS 64
 #define MEASUREMENTS 4
 #define CALL_NS 1500000 /* that a call may take: interrupts and QMP's stop wait so long */
-#define FIRST_ROUNDS 65536
 #define MANY_ROUNDS 512 /* so many tell how long one takes */
 #define MOST_LEAST 65536 /* rounds; more are always worth a call */
 #define WEIGHED_CALLS 8
@@ -56,53 +54,6 @@ static struct kernel *taken[GB_MAX_KERNELS];
 static struct qemu_plugin_scoreboard *due_board;
 static struct patience patience[GB_MAX_VCPUS][GB_MAX_KERNELS];
 
-static bool sane(const struct gb_kernel *told)
-{
-    if (!told->code_bytes || told->code_bytes > GB_KERNEL_CODE || told->streams > STREAMS ||
-        told->accesses > GB_KERNEL_ACCESSES || !told->native_bytes || told->native > shared.kernel_code_bytes ||
-        told->native_bytes > shared.kernel_code_bytes - told->native || told->plan >= told->native_bytes ||
-        told->run >= told->native_bytes)
-        return false;
-    for (unsigned int n = 0; n < told->accesses; n++)
-        if (told->access_stream[n] >= told->streams)
-            return false;
-    for (unsigned int n = 0; n < told->streams; n++)
-        if (!told->stream[n].bytes || told->stream[n].bytes > PAGE_BYTES)
-            return false;
-    for (unsigned int n = 0; n < 32; n++)
-        if (told->halves[n] && (told->halves[n] < 16 || told->halves[n] >= 32))
-            return false;
-    return true;
-}
-
-static struct kernel *take(const struct gb_kernel *told, struct gb_kernel_told *tells)
-{
-    struct kernel *made = sane(told) ? calloc(1, sizeof *made) : NULL;
-    if (!made)
-        return NULL;
-    made->told = *told;
-    made->tells = tells;
-    made->native_bytes = (told->native_bytes + PAGE_BYTES - 1) & ~(PAGE_BYTES - 1);
-    /* Not mapped from the file: that may lie where nothing may be executed, and could be written later. */
-    made->native = mmap(NULL, made->native_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (made->native == MAP_FAILED) {
-        free(made);
-        return NULL;
-    }
-    memcpy(made->native, shared.kernel_code + told->native, told->native_bytes);
-    if (mprotect(made->native, made->native_bytes, PROT_READ | PROT_EXEC)) {
-        munmap(made->native, made->native_bytes);
-        free(made);
-        return NULL;
-    }
-    made->plan = (plan_function)(uintptr_t)((uint8_t *)made->native + told->plan);
-    made->run = (run_function)(uintptr_t)((uint8_t *)made->native + told->run);
-    made->most_rounds = FIRST_ROUNDS;
-    for (unsigned int n = 0; n < told->streams; n++)
-        made->stores |= told->stream[n].stores;
-    return made;
-}
-
 /* While no vCPU runs: what the table says is taken, what it says no more is given up. */
 void kernels_take(void)
 {
@@ -110,7 +61,6 @@ void kernels_take(void)
         return;
     if (!due_board)
         due_board = qemu_plugin_scoreboard_new(GB_MAX_KERNELS * sizeof(uint64_t));
-    code_pages_clear();
     verify_forget();
     for (unsigned int n = 0; n < GB_MAX_KERNELS; n++) {
         struct gb_kernel told = shared.kernels[n];
@@ -120,14 +70,13 @@ void kernels_take(void)
         if (taken[n] && taken[n]->told.id == told.id && taken[n]->told.flags == told.flags)
             continue;
         if (taken[n]) {
-            munmap(taken[n]->native, taken[n]->native_bytes);
-            free(taken[n]);
+            kernel_give_up(taken[n]);
             taken[n] = NULL;
         }
         struct gb_kernel_told *tells = &shared.kernels_told[n];
         memset(tells, 0, sizeof *tells);
         if (told.id) {
-            taken[n] = take(&told, tells);
+            taken[n] = kernel_take(&told, tells);
             tells->state = taken[n] ? GB_KERNEL_LIVE : GB_KERNEL_BAD;
         }
         for (unsigned int vcpu = 0; vcpu < shared.vcpus; vcpu++) {
@@ -387,15 +336,8 @@ void kernels_translated(struct qemu_plugin_tb *tb, uint32_t block)
     uint64_t offset = GB_NONE;
     for (size_t n = 0; n < count; n++) {
         const struct qemu_plugin_insn *insn = qemu_plugin_tb_get_insn(tb, n);
-        uint64_t here = ram_page_of_host(qemu_plugin_insn_haddr(insn));
         if (!n)
-            offset = here;
-        if (here != GB_NONE)
-            code_page_note(here);
-        /* An instruction's end may be in the next page, of which only the address is known. */
-        uint64_t first = qemu_plugin_insn_vaddr(insn), last = first + qemu_plugin_insn_size(insn) - 1;
-        if (first >> GB_PAGE_SHIFT != last >> GB_PAGE_SHIFT)
-            code_page_note(offset_of_physical(physical_now(last)));
+            offset = ram_page_of_host(qemu_plugin_insn_haddr(insn));
         if (size < sizeof bytes)
             size += instruction_bytes(insn, bytes + size, sizeof bytes - size);
     }

@@ -9,6 +9,7 @@
 
 #define STREAMS GB_KERNEL_STREAMS
 #define NOT_DECLINED GB_DECLINED_REASONS
+#define FIRST_ROUNDS 65536 /* of a call, before it is known how long one takes */
 
 typedef uint64_t (*plan_function)(const uint64_t *state, uint64_t *addresses);
 typedef uint64_t (*run_function)(uint64_t *state, const uint64_t *windows, uint64_t rounds);
@@ -41,16 +42,23 @@ struct run {
     uint8_t *host;
 };
 
+/* kernel_table.c */
+struct kernel *kernel_take(const struct gb_kernel *told, struct gb_kernel_told *tells); /* NULL: it cannot be */
+void kernel_give_up(struct kernel *kernel);
+
 /* kernel_pages.c */
 int page_of(const struct space *space, uint64_t address, bool stores, uint64_t *offset); /* NOT_DECLINED or why */
 uint64_t walk_physical(const struct space *space, uint64_t address);
-void code_pages_clear(void);
-void code_page_note(uint64_t offset);
 bool pages_ready(void); /* whether RAM is found in this process */
 uint8_t *pages_host(uint64_t offset);
 int run_find(
     const struct space *space, const struct gb_stream *stream, uint64_t address, uint64_t rounds, struct run *found,
     uint64_t *fit);
+
+/* Bytes in this process that rounds touch. */
+struct interval {
+    uintptr_t from, to;
+};
 
 /* kernel_calls.c: rounds, in pieces within which all streams lie in runs of pages. */
 struct calling {
@@ -59,6 +67,9 @@ struct calling {
     uint64_t state[GB_KERNEL_STATE];
     uint64_t addresses[STREAMS];
     struct copies *copies; /* instead of the guest's pages, where it is only tried; or NULL */
+    /* Told of what each piece of rounds touches, before it is done; NULL, or false: it is not to be done. */
+    bool (*before)(const struct calling *call, const struct interval *touched, uint64_t rounds);
+    bool only_looks; /* it is found out how many rounds could be done; none is */
 };
 uint64_t call_kernel(struct calling *call, uint64_t rounds, int *declined, uint64_t *run_ticks);
 

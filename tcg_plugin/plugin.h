@@ -36,6 +36,7 @@ struct shared {
     struct gb_kernel *kernels;
     struct gb_kernel_told *kernels_told;
     const uint8_t *kernel_code;
+    uint64_t *code_pages;
     const uint8_t *ram; /* the guest's, to read */
     /* Copies of what the header says: it is not asked twice. */
     uint64_t block_count, code_bytes, sample_count, hit_count, ring_records, pages, kernel_code_bytes;
@@ -164,6 +165,10 @@ extern const uint8_t gdb_register[16]; /* gdb's number of each general register,
 uint64_t physical_now(uint64_t address); /* of the vCPU whose code is translated; GB_NONE: not known */
 enum mapping { MAPPING_STAYS, MAPPING_CHANGES, SPACE_CHANGES };
 enum mapping mapping_of(const uint8_t *bytes, size_t size, unsigned int *source);
+
+/* kernel_pages.c */
+void code_pages_clear(void);
+void code_page_note(uint64_t offset); /* GB_NONE: it could not be told which */
 
 /* kernels.c */
 void kernels_take(void);

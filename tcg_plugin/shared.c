@@ -129,7 +129,9 @@ bool shared_open(const char *path, const char *ram_path)
     shared.kernels_told =
         part(base, told.kernels_told, sizeof(struct gb_kernel_told), GB_MAX_KERNELS, total, "kernels told");
     shared.kernel_code = part(base, told.kernel_code, 1, 1, total, "kernel code");
-    if (!shared.blocks || !shared.code || !shared.counts || !shared.samples || !shared.heat || !shared.watched ||
+    uint64_t code_words = told.pages / 64 + 2;
+    shared.code_pages = part(base, told.code_pages, sizeof(uint64_t), code_words, total, "code pages");
+    if (!shared.code_pages || !shared.blocks || !shared.code || !shared.counts || !shared.samples || !shared.heat || !shared.watched ||
         !shared.touches || !shared.hits || !shared.rings || !shared.kernels || !shared.kernels_told ||
         !shared.kernel_code)
         return false;

@@ -16,7 +16,7 @@
 #include <stdint.h>
 
 #define GB_MAGIC 0x3145434152544247 /* the bytes "GBTRACE1" */
-#define GB_VERSION 2
+#define GB_VERSION 3
 #define GB_MAX_VCPUS 64
 #define GB_MAX_RAM_RANGES 8
 #define GB_PAGE_SHIFT 12
@@ -126,11 +126,15 @@ struct gb_header {
     struct gb_part kernels; /* struct gb_kernel [GB_MAX_KERNELS], written by the reader */
     struct gb_part kernels_told; /* struct gb_kernel_told [GB_MAX_KERNELS], written by the plugin */
     struct gb_part kernel_code;  /* native code, written by the reader */
-    uint8_t reserved_2[784];
+    struct gb_part code_pages;   /* uint64_t: a bit a page of the RAM file, and a word more; written by the plugin */
+    uint8_t reserved_2[768];
 };
 
 #define GB_WATCH_LOADS 1
 #define GB_WATCH_STORES 2
+
+/* In `code_pages` a page's bit is set while code that was translated from it may be in use; it is kept while anything
+ * is traced. The last word is 1 where a page of some code could not be told: any page may hold code then. */
 
 /* Written by the reader. 1024 bytes. */
 struct gb_reader_side {

@@ -36,10 +36,30 @@ static void follow_mappings(struct qemu_plugin_insn *insn)
     }
 }
 
+/* Nobody but QEMU may store where code was translated from: it has to translate it anew. */
+static void note_code_pages(struct qemu_plugin_tb *tb)
+{
+    size_t count = qemu_plugin_tb_n_insns(tb);
+    if (!host_ram_base())
+        code_page_note(GB_NONE);
+    for (size_t n = 0; n < count; n++) {
+        const struct qemu_plugin_insn *insn = qemu_plugin_tb_get_insn(tb, n);
+        uint64_t here = ram_page_of_host(qemu_plugin_insn_haddr(insn));
+        if (here == GB_NONE) /* a ROM's */
+            continue;
+        code_page_note(here);
+        /* An instruction's end may be in the next page, of which only the address is known. */
+        uint64_t first = qemu_plugin_insn_vaddr(insn), last = first + qemu_plugin_insn_size(insn) - 1;
+        if (first >> GB_PAGE_SHIFT != last >> GB_PAGE_SHIFT)
+            code_page_note(offset_of_physical(physical_now(last)));
+    }
+}
+
 ON_TRANSLATION(on_translation)
 {
     uint64_t physical, address = qemu_plugin_tb_vaddr(tb);
     uint32_t parts = wanted.parts, index = block_of(tb, &physical);
+    note_code_pages(tb);
     if ((parts & GB_COUNT) && index)
         qemu_plugin_register_vcpu_tb_exec_inline_per_vcpu(
             tb, QEMU_PLUGIN_INLINE_ADD_U64, field(count_board, index * sizeof(uint64_t)), 1);

@@ -10,7 +10,7 @@ import statistics
 from collections.abc import Sequence
 from time import perf_counter, process_time
 
-from app.benchmarks import pixel_hybrid, pixel_program
+from app.benchmarks import pixel_gdbstub, pixel_hybrid, pixel_program
 from app.benchmarks.pixel_forms import FORMS, SEQUENCES
 from app.benchmarks.report import Report, Result, at_least, at_most
 from bridge.pixelcpu import differential
@@ -22,7 +22,7 @@ _SYNTHESIS_BAR, _PROOF_BAR = at_most(100.0), at_most(50.0)
 _FORMS_BAR, _MISMATCH_BAR = at_least(60), at_most(0)
 
 
-PARTS = ("proofs", "loops", "program", "calls")
+PARTS = ("proofs", "loops", "gdbstub", "program", "calls")
 """`calls` alone takes a quarter of an hour."""
 
 
@@ -42,6 +42,8 @@ def run(
         results += [*_latencies(sequences, turns), *_optimised(sequences), *_coverage(forms, n_states)]
     if "loops" in parts:
         results += pixel_hybrid.loops(turns=turns)
+    if "gdbstub" in parts:
+        results += pixel_gdbstub.gdbstub(turns=turns)
     if "program" in parts:
         results += pixel_program.program(turns=turns)
     if "calls" in parts:
@@ -52,7 +54,8 @@ def run(
         f"{len(forms)} forms: machine code of one instruction, or of a few with a jump at the end. One counts where it "
         f"is proved and at least {min(n_states, N_STATES):,} states were compared with Unicorn, none of which differs.",
         f"loops: {pixel_hybrid.ROUNDS:,} rounds each, medians of {turns} turns by the clock; QEMU alone, with kernels, "
-        "with kernels on pages in random order, and the loop's C natively. calls: random trip counts, alignments, "
+        "with kernels on pages in random order, and the loop's C natively. gdbstub: the same by the usual QEMU, whose "
+        "gdbstub kernels are run through. calls: random trip counts, alignments, "
         "flags, pages absent, read-only, shared, not accessed or not written; overlapping buffers; timer interrupts.",
     )
     return Report("pixel", tuple(results), notes=notes)

@@ -25,7 +25,7 @@ from app.benchmarks.loop_guest import (
     Outcome,
 )
 from app.benchmarks.pixel_loops import LOOPS, KnownLoop
-from bridge.pixelcpu.hybrid import Hybrid
+from bridge.pixelcpu.hybrid import KernelTable
 from bridge.pixelcpu.native_loop import NativeLoop
 
 PAGES = 48
@@ -116,7 +116,7 @@ def case_of(seed: int, loops: Sequence[KnownLoop] = LOOPS) -> Case:
 class Comparison:
     """Runs cases on one guest whose kernels are installed."""
 
-    def __init__(self, guest: LoopGuest, hybrid: Hybrid, natives: Mapping[int, NativeLoop]) -> None:
+    def __init__(self, guest: LoopGuest, hybrid: KernelTable, natives: Mapping[int, NativeLoop]) -> None:
         """`natives`: by the loop's number in `LOOPS`."""
         self._guest, self._hybrid, self._natives = guest, hybrid, natives
         self._loops = LOOPS

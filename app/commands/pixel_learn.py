@@ -30,6 +30,11 @@ _FIRST_WATCH_S = 2.0
 _TOP = 10
 _POLL_S = 0.25
 _TEXT = 44
+_WAYS = {
+    "plugin": "Kernels ran in QEMU, in the plugin.",
+    "gdbstub": "Kernels ran beside QEMU, through its gdbstub: long loops only. A newer QEMU takes them itself "
+    "(./glassbox qemu fetch).",
+}
 
 
 def configure(todo: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -63,16 +68,16 @@ def configure(todo: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
 
 
 def run(options: argparse.Namespace) -> int:
-    """Watch, learn, and with `run` take over. Returns 0, or 1 where it ended early; NoTakeover for an older QEMU,
-    UsageError, NoSuchMachine, MachineError, TraceError, PixelError.
+    """Watch, learn, and with `run` take over. Returns 0, or 1 where it ended early; NoTakeover, UsageError,
+    NoSuchMachine, MachineError, TraceError, PixelError.
     """
     from bridge.machine.directories import state_dir
-    from bridge.pixelcpu.hybrid import Hybrid
     from bridge.pixelcpu.learner import Learner
     from bridge.pixelcpu.learning import MOST_KERNELS, Learning
     from bridge.pixelcpu.library import Library
     from bridge.pixelcpu.loop_library import LoopLibrary
     from bridge.pixelcpu.prover import Prover
+    from bridge.pixelcpu.takeover import takeover_of
     from bridge.trace.visit import traced
 
     settle_source(options)
@@ -81,7 +86,7 @@ def run(options: argparse.Namespace) -> int:
     with contextlib.ExitStack() as stack:
         interrupted = stack.enter_context(interrupts())
         session = stack.enter_context(traced(options.name))
-        hybrid = Hybrid(session) if takes_over else None
+        hybrid = stack.enter_context(contextlib.closing(takeover_of(session))) if takes_over else None
         namer = stack.enter_context(_namer(options, session))
         prover = stack.enter_context(Prover())
         learner = Learner(prover, LoopLibrary(folder / "loops", folder / "key"), Library(folder))
@@ -107,9 +112,11 @@ def run(options: argparse.Namespace) -> int:
                 interrupted.wait(min(left, _POLL_S))
         look = learning.look()
     if options.json:
-        print_json(_document(options, look, takes_over=takes_over))
+        print_json(_document(options, look, way=None if hybrid is None else hybrid.way))
+    elif hybrid is not None:
+        print_text(f"{_taken_text(look, verify=options.verify)}\n{_WAYS[hybrid.way]}")
     else:
-        print_text(_taken_text(look, verify=options.verify) if takes_over else _learned_text(look))
+        print_text(_learned_text(look))
     if learner.problem:
         print_note(learner.problem)
     if look.failure:
@@ -143,7 +150,8 @@ def _namer(options: argparse.Namespace, session: TraceSession) -> Iterator[Calla
         yield now
 
 
-def _document(options: argparse.Namespace, look: Look, *, takes_over: bool) -> dict[str, Any]:
+def _document(options: argparse.Namespace, look: Look, *, way: str | None) -> dict[str, Any]:
+    takes_over = way is not None
     document: dict[str, Any] = {
         "machine": options.name,
         "settled": look.settled,
@@ -153,6 +161,7 @@ def _document(options: argparse.Namespace, look: Look, *, takes_over: bool) -> d
     }
     if takes_over:
         document |= {
+            "way": way,
             "verify": options.verify,
             "seconds": round(look.seconds, 3),
             "instructions": look.instructions,

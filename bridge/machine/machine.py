@@ -20,6 +20,7 @@ from bridge.machine.errors import MachineError, MachineGone, MachineNotOurs, des
 from bridge.machine.qmp import COMMAND_TIMEOUT_S, QmpConnection
 from bridge.machine.readiness import Readiness
 from bridge.machine.records import MachineRecord
+from bridge.machine.run_gate import RunGate
 from bridge.machine.states import EventCallback, MachineEvent, MachineInfo, MachineState, Usage
 from bridge.machine.usage_meter import NOTHING, UsageMeter
 from bridge.machine.watched_process import WatchedProcess
@@ -40,6 +41,7 @@ _LAST_WORDS_S = 2.0
 _RECONNECT_AFTER_S = (0.0, 0.5, 2.0)
 # Ours alone: a saved state's coming and going is told by SAVED.
 _UNTOLD = frozenset({"MIGRATION", "MIGRATION_PASS"})
+_RUN_STATE = frozenset({"STOP", "RESUME"})
 
 
 class Machine:
@@ -274,7 +276,7 @@ class Machine:
 
     def on_event(self, kind: str, data: Mapping[str, Any]) -> None:
         """An event of QEMU's."""
-        if kind in _UNTOLD or (self._quiet and kind in ("STOP", "RESUME")):
+        if kind in _UNTOLD or (kind in _RUN_STATE and (self._quiet or self._is_ours(kind))):
             return
         self.emit(kind, data)
         if kind == "SHUTDOWN":
@@ -284,9 +286,20 @@ class Machine:
         elif kind == "RESUME":
             self.update(state=MachineState.RUNNING, message="")
         elif kind == "GUEST_PANICKED":
-            self.update(message="The guest's kernel panicked. It is paused, so that its memory can be looked at.")
+            message = "The guest's kernel panicked. It is paused, so that its memory can be looked at."
+            self.update(state=MachineState.PAUSED, message=message)
         elif kind == "RESET":
             self._spawn(self._settle_map())
+
+    def _is_ours(self, kind: str) -> bool:
+        """Whether the guest stands, or runs, only since it came to a breakpoint of ours, or left it: it is not told."""
+        gate = RunGate.found_in(self.record.directory) if self.record is not None else None
+        if gate is None:
+            return False
+        with contextlib.closing(gate):
+            if gate.held != (kind == "STOP"):
+                return True
+        return self._info.state is (MachineState.PAUSED if kind == "STOP" else MachineState.RUNNING)
 
     def on_output(self, data: bytes) -> None:
         """Output on the console: watch for the ready marker."""
@@ -377,6 +390,9 @@ class Machine:
     async def _change_run_state(self, command: str) -> None:
         async with self._run_state:
             await self.execute(command)
+            # QEMU tells nobody where the guest stood already, at a breakpoint of ours.
+            if command == "stop" and self._is_ours("RESUME"):
+                self.update(state=MachineState.PAUSED)
 
     async def _stop(self, timeout_s: float) -> None:
         self._stop_wanted = True

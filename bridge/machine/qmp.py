@@ -18,6 +18,7 @@ from qemu.qmp import EventListener, ExecInterruptedError, ExecuteError, Message,
 
 from bridge.machine import sockets
 from bridge.machine.errors import MachineGone, NotQmp, QmpCommandFailed, QmpTimeout, SocketTaken
+from bridge.machine.run_gate import GATED, RunGate
 
 # The largest reply that is of use (query-qmp-schema) has 0.3 MB.
 LARGEST_MESSAGE = 8 << 20
@@ -94,8 +95,17 @@ class QmpConnection:
     ) -> Any:
         """Run a command and return what QEMU returns.
 
-        Raises `QmpCommandFailed`, `QmpTimeout`, or `MachineGone` when the connection ends meanwhile.
+        Raises `QmpCommandFailed`, `QmpTimeout`, or `MachineGone` when the connection ends meanwhile; `GateShut`.
         """
+        gate = RunGate.found_in(self.path.parent) if command in GATED else None
+        if gate is None:
+            return await self._execute(command, arguments, timeout_s)
+        with contextlib.closing(gate):
+            async with gate.locked_on_loop():
+                gate.note(command)
+                return await self._execute(command, arguments, timeout_s)
+
+    async def _execute(self, command: str, arguments: Mapping[str, Any] | None, timeout_s: float) -> Any:
         try:
             async with asyncio.timeout(timeout_s):
                 return await self._client.execute(command, arguments or None)

@@ -99,7 +99,7 @@ class Told:
 
 
 def why_no_takeover(memory: TraceMemory) -> str:
-    """Why a machine's loops cannot be taken over, in a sentence; empty where they can."""
+    """Why a machine's loops cannot be taken over by its plugin, in a sentence; empty where they can."""
     api = int(memory.plugin["api"])
     if api >= LEAST_API:
         return ""
@@ -109,20 +109,30 @@ def why_no_takeover(memory: TraceMemory) -> str:
     )
 
 
-class Hybrid:
-    """A machine's table of kernels. Thread-safe."""
+class KernelTable:
+    """A machine's table of kernels, and whoever runs what is in it. Thread-safe."""
+
+    counts_rounds: bool
+    """Whether rounds that kernels do count as entries of their blocks, in what the session tells."""
+    way: str
+    """Who runs them, in a word or two."""
 
     def __init__(self, session: TraceSession) -> None:
-        """Raises NoTakeover."""
-        if reason := why_no_takeover(session.memory):
-            raise NoTakeover(reason)
         self._session, self._memory = session, session.memory
         self._lock = threading.Lock()
 
     @property
     def on(self) -> bool:
         """Whether loops are taken over."""
-        return bool(int(self._memory.plugin["parts"]) & layout().constants["KERNELS"])
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Leave everything to QEMU, and end what runs for it. Does nothing the second time."""
+        raise NotImplementedError
+
+    def _take_over(self, *, on: bool) -> None:
+        """Have the table taken as it is now, and used or not; with the lock held."""
+        raise NotImplementedError
 
     def install(self, loops: Mapping[int, NativeLoop | None], *, verify: bool = False) -> None:
         """Put loops into slots, or nothing; and have the plugin use the table. Takes some milliseconds, however many.
@@ -134,7 +144,7 @@ class Hybrid:
                 if loop is None:
                     self._memory.kernels["id"][slot] = 0
             self._write({slot: loop for slot, loop in loops.items() if loop is not None}, verify)
-            self._session.take_over(on=True)
+            self._take_over(on=True)
 
     def free_slots(self) -> list[int]:
         """Those that hold nothing."""
@@ -143,13 +153,13 @@ class Hybrid:
     def switch(self, *, on: bool) -> None:
         """Use the table, or leave everything to QEMU. Raises TraceError, MachineError."""
         with self._lock:
-            self._session.take_over(on=on)
+            self._take_over(on=on)
 
     def clear(self) -> None:
         """Empty the table, and leave everything to QEMU. Raises TraceError, MachineError."""
         with self._lock:
             self._memory.kernels["id"] = 0
-            self._session.take_over(on=False)
+            self._take_over(on=False)
 
     def told(self) -> list[Told]:
         """Of each kernel that the plugin has taken, by slot."""
@@ -201,6 +211,30 @@ class Hybrid:
         if at + size > len(self._memory.kernel_code):
             raise NoRoom("There is no room for more kernels' code.")
         return at
+
+
+class Hybrid(KernelTable):
+    """In the plugin, between QEMU's own rounds."""
+
+    counts_rounds = True
+    way = "plugin"
+
+    def __init__(self, session: TraceSession) -> None:
+        """Raises NoTakeover."""
+        if reason := why_no_takeover(session.memory):
+            raise NoTakeover(reason)
+        super().__init__(session)
+
+    @property
+    def on(self) -> bool:
+        """Whether loops are taken over."""
+        return bool(int(self._memory.plugin["parts"]) & layout().constants["KERNELS"])
+
+    def close(self) -> None:
+        """Nothing runs for it but the plugin."""
+
+    def _take_over(self, *, on: bool) -> None:
+        self._session.take_over(on=on)
 
 
 def _told(slot: int, one: Any, hz: int) -> Told:

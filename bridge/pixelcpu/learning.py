@@ -21,7 +21,7 @@ from bridge.memory.errors import GuestMemoryError
 from bridge.pixelcpu.candidates import Candidate, candidates_of
 from bridge.pixelcpu.errors import PixelError
 from bridge.pixelcpu.estimate import qemu_round_ns, speed_up
-from bridge.pixelcpu.hybrid import Hybrid, Live, NoRoom, Told
+from bridge.pixelcpu.hybrid import KernelTable, Live, NoRoom, Told
 from bridge.pixelcpu.learned import Learned, State
 from bridge.pixelcpu.learner import Cancelled, Learner
 from bridge.trace.errors import TraceError
@@ -107,7 +107,7 @@ class Learning:
         learner: Learner,
         namer: Callable[[], Namer],
         *,
-        hybrid: Hybrid | None = None,
+        hybrid: KernelTable | None = None,
         verify: bool = False,
         most: int = MOST_KERNELS,
         watch_s: float = PERIOD_S,
@@ -179,7 +179,7 @@ class Learning:
         with self._lock:
             mark = since or self._mark
             told, marked = self._told(), mark.told
-            instructions = max(0, now - mark.instructions)
+            instructions = max(0, now - mark.instructions) + self._uncounted(told, marked)
             entries = [self._entry(code, told, marked, instructions) for code in self._seen]
             entries.sort(key=lambda one: -max(one.taken, one.candidate.time_share, one.candidate.share))
             return Look(
@@ -330,6 +330,16 @@ class Learning:
 
     def _rounds(self, told: Told) -> int:
         return told.verified_rounds if self._verify else told.rounds
+
+    def _uncounted(self, all_told: Mapping[bytes, Told], marked: Mapping[int, Told]) -> int:
+        """Instructions of the rounds that kernels did and the trace knows nothing of."""
+        if self._hybrid is None or self._hybrid.counts_rounds or self._verify:
+            return 0
+        return sum(
+            self._seen[code].n_instructions * (told.rounds - (marked[told.id].rounds if told.id in marked else 0))
+            for code, told in all_told.items()
+            if code in self._seen
+        )
 
     def _entry(
         self, code: bytes, all_told: Mapping[bytes, Told], marked: Mapping[int, Told], instructions: int

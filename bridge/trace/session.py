@@ -106,6 +106,11 @@ class TraceSession:
         self.wish = Wish()
 
     @property
+    def machine_name(self) -> str:
+        """Whose trace it is."""
+        return self._machine.name
+
+    @property
     def parts(self) -> int:
         """What the plugin does now, its flags."""
         return int(self.memory.plugin["parts"])

@@ -69,6 +69,8 @@ class TraceMemory:
     kernels_told: NDArray[Any]
     """(MAX_KERNELS,) of `kernel_told`."""
     kernel_code: NDArray[np.uint8]
+    code_pages: NDArray[np.uint64]
+    """(pages // 64 + 2,): a bit a page, set where code was translated from it."""
 
     def __init__(self, path: Path, mapping: mmap.mmap) -> None:
         self.path = path
@@ -106,6 +108,7 @@ class TraceMemory:
         self.kernels = self._part("kernels", types["kernel"], constants["MAX_KERNELS"])
         self.kernels_told = self._part("kernels_told", types["kernel_told"], constants["MAX_KERNELS"])
         self.kernel_code = self._part("kernel_code", np.dtype(np.uint8), 1)
+        self.code_pages = self._part("code_pages", np.dtype("<u8"), self.pages // 64 + 2)
         self.rings = self._part("rings", types["record"], self.vcpus * self.ring_records).reshape(self.vcpus, -1)
 
     @classmethod
@@ -125,6 +128,7 @@ class TraceMemory:
             ("kernels", types["kernel"].itemsize, types.constants["MAX_KERNELS"]),
             ("kernels_told", types["kernel_told"].itemsize, types.constants["MAX_KERNELS"]),
             ("kernel_code", 1, sizes.kernel_code_bytes),
+            ("code_pages", 8, sizes.pages // 64 + 2),
         )
         told = np.zeros((), types["header"])
         sides = sum(types[name].itemsize for name in ("header", "reader_side", "plugin_side"))

@@ -116,6 +116,7 @@ def test_loops_are_taken_over_and_given_back(loops: LoopGuest, capsys: pytest.Ca
     assert by_code[HASH.hex()]["rounds"] == 0
     assert 0 < document["taken_over"] <= 1
     assert document["instructions"] > 7 * by_code[MAP.hex()]["rounds"]
+    assert document["way"] == "plugin"
     assert as_it_was(loops)
     loops.machine.pause()  # not in the midst of a turn's stores of the same values: none differs at any time
     assert mapped_right(loops)
@@ -212,7 +213,7 @@ def test_a_machine_that_ends_meanwhile_is_told(guest_cache: Path, tmp_path: Path
             one.stop()
 
 
-def test_an_older_qemu_is_told_but_can_be_learned_from(
+def test_an_older_qemu_has_its_loops_done_through_its_gdbstub(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("GLASSBOX_QEMU", raising=False)
@@ -220,11 +221,26 @@ def test_an_older_qemu_is_told_but_can_be_learned_from(
         assert guest.machine.trace is not None
         if int(guest.machine.trace.plugin["api"]) >= LEAST_API:
             pytest.skip("this host's QEMU is new enough")
-        assert main(["pixel", "run", guest.machine.name, "--for", "100ms"]) == ExitCode.FAILED
-        assert "./glassbox qemu fetch" in capsys.readouterr().err
-        document = ran(["learn", guest.machine.name, "--for", "2s"], capsys)
-        assert {one["state"] for one in document["loops"]} >= {"tested", "QEMU only"}
+        document = ran(["run", guest.machine.name, "--for", "3s"], capsys, rounds=True)
+        by_code = {one["code"]: one for one in document["loops"]}
+        assert document["way"] == "gdbstub"
+        assert by_code[MAP.hex()]["state"] == by_code[SUM.hex()]["state"] == "live"
+        assert by_code[MAP.hex()]["plugin"]["state"] == "live"
+        assert 0 < document["taken_over"] <= 1
         assert as_it_was(guest)
+        guest.machine.pause()
+        assert mapped_right(guest)
+        guest.machine.resume()
+        until_turned(guest)
+        assert main(["pixel", "run", guest.machine.name, "--for", "100ms"]) == ExitCode.DONE
+        told = capsys.readouterr().out
+        assert "QEMU does everything again" in told
+        assert "through its gdbstub" in told
+        verified = ran(["run", guest.machine.name, "--for", "3s", "--verify"], capsys, rounds=True)
+        assert verified["verify"]
+        assert not any("differed" in (one["reason"] or "") for one in verified["loops"])
+        assert as_it_was(guest)
+        until_turned(guest)
 
 
 def test_a_machine_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
