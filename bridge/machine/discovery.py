@@ -136,6 +136,9 @@ def open_ram(record: MachineRecord) -> GuestRam:
 
 def command_machine(name: str, command: str) -> None:
     """pause, resume or reset a running machine. Raises MachineError."""
+    from bridge.machine.gdb_recovery import recover_if_left  # which visits machines itself
+
+    recover_if_left(name, find_record(name).directory)
     with control(name) as client:
         client.qmp(_COMMANDS[command])
 

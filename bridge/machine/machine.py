@@ -476,8 +476,21 @@ class Machine:
             for log in (self.record.console_log, self.record.qemu_log):
                 with contextlib.suppress(OSError):
                     bounded_log.trim(log, _LOG_BYTES)
+            await self._clear_up_behind_gdb()
             if not self._info.message and (problem := self.record.ram_problem()):
                 self.update(message=problem)
+
+    async def _clear_up_behind_gdb(self) -> None:
+        """Where all were killed who had the guest stand at breakpoints: it goes on."""
+        record = self.record
+        gate = RunGate.found_in(record.directory) if record is not None else None
+        if record is None or gate is None:
+            return
+        gate.close()
+        from bridge.machine.gdb_recovery import recover_if_left  # visits machines, as others do who own none
+
+        with contextlib.suppress(MachineError):
+            await asyncio.to_thread(recover_if_left, record.name, record.directory)
 
     async def _settle_map(self) -> None:
         # On a host that has much else to do the firmware takes longer; where it has no end to tell, it is asked again.

@@ -23,7 +23,7 @@ from bridge.machine.errors import MachineError
 
 GATED = frozenset({"stop", "cont", "system_reset"})
 LIMIT_S = 5.0
-_NAME, _BYTES = "run.gate", 64
+_NAME, _USER, _BYTES = "run.gate", "run.user", 64
 _POLL_S = 0.001
 
 
@@ -69,6 +69,17 @@ class RunGate:
             return gate
         gate.close()
         return None
+
+    @staticmethod
+    def taken_in(directory: Path) -> int | None:
+        """Be the one who uses the gdbstub: a file descriptor, for as long as it is open anywhere; None: somebody is."""
+        fd = os.open(directory / _USER, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(fd)
+            return None
+        return fd
 
     def close(self) -> None:
         """Let go of it."""

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from bridge.machine.gdb_journal import Journal
 from bridge.machine.gdbstub import GdbGarbage, GdbStub
-from bridge.pixelcpu.outside import Journal, Space, new_state
+from bridge.pixelcpu.outside import Space, new_state
 from bridge.pixelcpu.x86_state import REGISTERS
 
 _NEEDED = dict.fromkeys((*REGISTERS, "rip", "cr3", "cr4", "efer"), 8) | {"cs": 4, "eflags": 4}

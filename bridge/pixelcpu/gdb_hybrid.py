@@ -19,16 +19,18 @@ from pathlib import Path
 
 from bridge.machine.discovery import find_record
 from bridge.machine.errors import MachineError
+from bridge.machine.gdb_journal import Journal
+from bridge.machine.gdb_recovery import end_server, recover, recover_if_left, runs, start_server
 from bridge.machine.run_gate import RunGate
 from bridge.pixelcpu.errors import WorkerLost
-from bridge.pixelcpu.gdb_recovery import end_server, recover, recover_if_needed, runs, start_server
 from bridge.pixelcpu.gdb_worker import LOUD, QUIET, READY, TAKE, Wanted
 from bridge.pixelcpu.hybrid import KernelTable, NoTakeover
-from bridge.pixelcpu.outside import LIBRARY, Journal
+from bridge.pixelcpu.outside import LIBRARY
 from bridge.trace.modes import Mode, Wish
 from bridge.trace.session import TraceSession
 
 _ROOT = Path(__file__).parents[2]
+_LOST = "The process that runs kernels beside QEMU has ended, or hangs."
 _START_S, _ANSWER_S, _END_S = 20.0, 15.0, 15.0
 
 
@@ -47,8 +49,17 @@ class GdbHybrid(KernelTable):
         if not LIBRARY.exists():
             raise NoTakeover("What runs kernels beside QEMU is not built (./glassbox builds it).")
         self._name, self._eager, self._on = session.machine_name, eager, False
-        recover_if_needed(self._name)
-        self._gate, self._process, self._control = self._started()
+        directory = find_record(self._name).directory
+        recover_if_left(self._name, directory)
+        user = RunGate.taken_in(directory)
+        if user is None:
+            raise NoTakeover(f"Loops of '{self._name}' are done by kernels through its gdbstub already.")
+        try:
+            self._gate, self._process, self._control = self._started(user)
+        except BaseException:
+            os.close(user)
+            raise
+        self._user = user
         self._ends = False
         self._watcher = threading.Thread(target=self._watch, name="gdb-worker", daemon=True)
         self._watcher.start()
@@ -62,6 +73,11 @@ class GdbHybrid(KernelTable):
     def pid(self) -> int:
         """Of the process that does it."""
         return self._process.pid
+
+    def check(self) -> None:
+        """Raises WorkerLost."""
+        if not self._ends and self._process.poll() is not None:
+            raise WorkerLost(_LOST)
 
     def close(self) -> None:
         """Take all breakpoints away, and end the process. Does nothing the second time."""
@@ -91,9 +107,9 @@ class GdbHybrid(KernelTable):
         except OSError:
             pass
         self._process.kill()  # it hangs, if it has not ended: what it left is cleared up
-        raise WorkerLost("The process that runs kernels beside QEMU has ended, or hangs.")
+        raise WorkerLost(_LOST)
 
-    def _started(self) -> tuple[RunGate, subprocess.Popen[bytes], socket.socket]:
+    def _started(self, user: int) -> tuple[RunGate, subprocess.Popen[bytes], socket.socket]:
         record = find_record(self._name)
         Journal(Journal.path_in(record.directory)).close()
         gate = RunGate.made_in(record.directory)
@@ -124,7 +140,7 @@ class GdbHybrid(KernelTable):
                 cwd=_ROOT,
                 env={**os.environ, "PYTHONPATH": str(_ROOT)},
                 stdin=subprocess.DEVNULL,
-                pass_fds=(gate.fd, theirs.fileno()),
+                pass_fds=(gate.fd, user, theirs.fileno()),
                 start_new_session=True,  # who kills Glassbox's group does not kill it, and it clears up
             )
         except BaseException:
@@ -150,6 +166,7 @@ class GdbHybrid(KernelTable):
         if self._process.returncode:
             self._clear_up(self._gate)
         self._gate.close()
+        os.close(self._user)
 
     def _clear_up(self, gate: RunGate) -> None:
         with contextlib.suppress(MachineError):  # it may have been killed because the machine is gone

@@ -13,7 +13,7 @@ right: page tables are only read, and pages are taken only where the processor w
 Stores can be seen by other processors in one order only, as all of them stand.
 
 When Glassbox ends, the socket to it does, and this process takes all breakpoints away and lets the guest go. When this
-process is killed, Glassbox does that (bridge/pixelcpu/gdb_recovery.py), by what the journal tells.
+process is killed, Glassbox does that (bridge/machine/gdb_recovery.py), by what the journal tells.
 """
 
 from __future__ import annotations
@@ -32,13 +32,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bridge.machine.errors import MachineError
-from bridge.machine.gdbstub import SIGTRAP, GdbStub, GdbTimeout, Stop
+from bridge.machine.gdb_journal import Journal
+from bridge.machine.gdb_recovery import end_server
+from bridge.machine.gdbstub import SIGTRAP, GdbGone, GdbStub, GdbTimeout, Stop
 from bridge.machine.run_gate import RunGate
 from bridge.pixelcpu.errors import PixelError
 from bridge.pixelcpu.gdb_economy import HIDDEN_S, NEVER, WORTH_A_LOOK, Economy, Site, Trials
 from bridge.pixelcpu.gdb_frame import Frame, check_description
-from bridge.pixelcpu.gdb_recovery import end_server
-from bridge.pixelcpu.outside import Journal, Outside
+from bridge.pixelcpu.outside import Outside
 from bridge.trace.futex import wake
 from bridge.trace.layout import layout
 from bridge.trace.shared_memory import TraceMemory
@@ -455,5 +456,7 @@ def main() -> None:
         worker.serve()
         worker.leave()
         end_server(Path(wanted.directory).name)
+    except GdbGone:
+        sys.exit(1)  # QEMU has ended: others tell that
     except (MachineError, PixelError, OSError) as error:
         sys.exit(str(error))

@@ -126,6 +126,9 @@ class KernelTable:
         """Whether loops are taken over."""
         raise NotImplementedError
 
+    def check(self) -> None:
+        """Raises WorkerLost where what runs for it has ended."""
+
     def close(self) -> None:
         """Leave everything to QEMU, and end what runs for it. Does nothing the second time."""
         raise NotImplementedError

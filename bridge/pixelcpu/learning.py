@@ -240,6 +240,8 @@ class Learning:
         """Take in what ran since the window began."""
         if self._session.ended:
             raise TraceError("The machine has ended.")
+        if self._hybrid is not None:
+            self._hybrid.check()
         if not self._goes_on and self._seen:
             return
         counts, (samples, _) = self._session.counts(), self._samples.read()

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.benchmarks.loop_guest import loop_guest
+from bridge.machine.gdb_recovery import end_server, start_server
 from bridge.machine.gdbstub import (
     LARGEST_PACKET,
     SIGINT,
@@ -28,7 +29,6 @@ from bridge.machine.gdbstub import (
     registers_in,
 )
 from bridge.pixelcpu.gdb_frame import Frame, check_description
-from bridge.pixelcpu.gdb_recovery import end_server, start_server
 from tests.bridge.machine.conftest import private_directories, shared_memory, wait_until  # noqa: F401
 
 

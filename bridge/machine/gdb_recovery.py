@@ -7,13 +7,14 @@ does what the journal says, and lets the guest go on.
 from __future__ import annotations
 
 import contextlib
+import os
 from pathlib import Path
 
 from bridge.machine.discovery import control, find_record
-from bridge.machine.errors import MachineError, MachineGone
+from bridge.machine.errors import MachineError
+from bridge.machine.gdb_journal import Journal
 from bridge.machine.gdbstub import GdbStub
 from bridge.machine.run_gate import RunGate
-from bridge.pixelcpu.outside import Journal
 
 _SOCKET = "gdb.sock"
 
@@ -64,13 +65,18 @@ def recover(name: str, gate: RunGate) -> None:
             client.qmp("cont")
 
 
-def recover_if_needed(name: str) -> None:
-    """The same, where all who used it are gone, and left it so. Raises MachineError."""
-    with contextlib.suppress(MachineGone):
-        gate = RunGate.found_in(find_record(name).directory)
-        if gate is not None:
-            with contextlib.closing(gate):
+def recover_if_left(name: str, directory: Path) -> None:
+    """The same, where all who used it are gone; nothing happens where one is left, or none was. Raises MachineError."""
+    gate = RunGate.found_in(directory)
+    if gate is None:
+        return
+    with contextlib.closing(gate):
+        user = RunGate.taken_in(directory)
+        if user is not None:
+            try:
                 recover(name, gate)
+            finally:
+                os.close(user)
 
 
 def _finish(stub: GdbStub, directory: Path, ram: Path) -> None:
