@@ -181,12 +181,23 @@ class GdbStub:
 
     def resynchronise(self) -> Stop:
         """Stop the guest, whatever it does, and take all breakpoints away. Raises GdbError."""
+        # Stops may be on their way that nobody has read, and where one was not acknowledged the first bytes are passed
+        # over. After the first time the guest stands, and nothing is on its way.
         self.interrupt()
+        self._asked_for_stop()
+        stops = self._asked_for_stop()
+        if len(stops) != 1:
+            raise GdbGarbage(f"QEMU's gdbstub told of {len(stops)} stops when it was asked for one.")
+        return stops[0]
+
+    def _asked_for_stop(self) -> list[Stop]:
+        """The stops that it tells until it has answered all that was said."""
         self._put(b"?")
-        stop = self._stop_in(self._packet(self._limit_s))
-        while stop.signal != SIGTRAP:  # first it may tell of the interruption
-            stop = self._stop_in(self._packet(self._limit_s))
-        return stop
+        self._put(b"qC")
+        stops = []
+        while not (packet := self._packet(self._limit_s)).startswith(b"QC"):
+            stops.append(self._stop_in(packet))
+        return stops
 
     def detach(self) -> None:
         """Take all breakpoints away, let the guest run, and hang up. Raises GdbError."""

@@ -135,6 +135,17 @@ def test_stops_are_read() -> None:
         assert stub.wait_stop(5) == Stop(SIGINT, "03")
 
 
+def test_stops_that_nobody_read_are_passed_over() -> None:
+    unread = packet(b"T05thread:01;") + packet(b"T02thread:01;")
+    asked = packet(b"T05thread:02;") + packet(b"QC02")
+    with answering(unread + asked + asked) as stub:
+        assert stub.resynchronise() == Stop(SIGTRAP, "02")
+    with answering(packet(b"QC01") + asked) as stub:  # the first “?” was passed over
+        assert stub.resynchronise() == Stop(SIGTRAP, "02")
+    with answering(asked + unread + asked) as stub, pytest.raises(GdbGarbage, match="3 stops"):
+        stub.resynchronise()
+
+
 def test_descriptions_are_laid_out_by_number() -> None:
     core = '<!-- <reg name="no" bitsize="8"/> --><reg name="a" bitsize="64" regnum="1"/><reg name="b" bitsize="32"/>'
     more = '<reg name="c" bitsize="128" regnum="0" type="vec"/>'

@@ -28,6 +28,7 @@ from bridge.pixelcpu.prove_loop import prove_loop
 from bridge.pixelcpu.takeover import takeover_of
 from bridge.trace.modes import Mode, Wish
 from bridge.trace.session import TraceSession
+from bridge.trace.visit import Visited
 from tests.bridge.machine.conftest import private_directories, shared_memory, wait_until  # noqa: F401
 
 NAMES = {loop.name: loop for loop in LOOPS}
@@ -219,6 +220,58 @@ def test_a_machine_that_is_paused_stays_so(guest: LoopGuest, hybrid: GdbHybrid) 
     finally:
         other.close()
     assert guest.machine.qmp("query-status")["running"]
+
+
+def test_who_stops_it_and_lets_it_go_on_all_the_time_changes_nothing(guest: LoopGuest, hybrid: GdbHybrid) -> None:
+    """Its owner, visitors, and a reset of what is watched, at any moment of a call."""
+    loop, chance = NAMES["in place"], random.Random(5)
+    words = memory(guest).view(np.uint32)[:WORDS]
+    registers = loop.registers(WORDS, AREA, AREA)
+    installed(guest, hybrid, loop)
+    expected = words.copy()
+    session = TraceSession(guest.machine)
+    visitor = Visited(guest.machine.name, guest.machine.trace, guest.machine.ram)
+    for _ in range(60):
+        guest.start(loop.code, place(loop), registers)
+        expected += np.uint32(3)
+        for _ in range(chance.randrange(4)):
+            time.sleep(chance.random() * 0.002)
+            what = chance.randrange(4)
+            if what == 0:
+                guest.machine.kick()
+            elif what == 1:
+                visitor.kick()
+            elif what == 2:
+                session.set(Wish(chance.choice((Mode.COUNTERS, Mode.TIME))))
+            else:
+                guest.machine.pause()
+                before = memory(guest).copy()
+                looks = the_one(hybrid).looks
+                time.sleep(chance.random() * 0.003)
+                assert np.array_equal(memory(guest), before)
+                assert the_one(hybrid).looks == looks
+                assert not guest.machine.qmp("query-status")["running"]
+                guest.machine.resume()
+        until_equal(words, expected)
+    assert the_one(hybrid).rounds > 20 * WORDS
+    assert hybrid.on
+
+
+def test_a_reset_is_survived(guest: LoopGuest, hybrid: GdbHybrid) -> None:
+    loop = NAMES["mixed"]
+    installed(guest, hybrid, loop)
+    registers = loop.registers(1, 0, 0)
+    registers[RCX] = 0
+    guest.start(loop.code, place(loop), registers)
+    until_more(hybrid)
+    guest.ram[0x1000] = 0
+    guest.machine.reset()
+    wait_until(lambda: int(guest.ram[0x1000]) == 0x23)  # its boot sector has made page tables anew
+    assert guest.machine.runs
+    other = LoopGuest(guest.machine, guest.ram)
+    outcome = other.run(loop.code, place(loop), loop.registers(WORDS, 0, 0))
+    assert int(outcome.registers[RCX]) == 0
+    assert hybrid.on
 
 
 def test_code_that_was_changed_is_no_longer_taken_over(guest: LoopGuest, hybrid: GdbHybrid) -> None:
