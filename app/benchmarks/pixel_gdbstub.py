@@ -12,7 +12,7 @@ import numpy as np
 from app.benchmarks.loop_guest import AREA, FIRST_PAGE, MIB, PAGE, LoopGuest, loop_guest
 from app.benchmarks.pixel_calls import CODE_AT
 from app.benchmarks.pixel_loops import LOOPS, KnownLoop
-from app.benchmarks.report import Result
+from app.benchmarks.report import Result, at_most
 from app.failures import CommandFailed
 from bridge.pixelcpu.gdb_hybrid import GdbHybrid
 from bridge.pixelcpu.hybrid import NoTakeover, Told
@@ -25,6 +25,7 @@ _NAMES = ("mixed", "sum", "fill", "copy", "in place")
 _RAM = 192 * MIB
 _GAP = 17
 _FOUND_S = 30.0
+_LONGEST_BAR = at_most(50)
 
 
 def gdbstub(*, rounds: int = ROUNDS, turns: int = 5, directory: Path | None = None) -> list[Result]:
@@ -74,7 +75,7 @@ def _measured(guest: LoopGuest, hybrid: GdbHybrid, loop: KnownLoop, slot: int, r
             results[on] = int(outcome.registers[0]), area.tobytes()
             if turn:
                 times[on].append(outcome.took_s)
-    call_ns = _told(hybrid, slot).call_ns
+    told = _told(hybrid, slot)
     hybrid.install({slot: None})
     if results[False] != results[True]:
         raise CommandFailed(f"“{loop.name}” had another result by its kernel than by QEMU")
@@ -83,8 +84,9 @@ def _measured(guest: LoopGuest, hybrid: GdbHybrid, loop: KnownLoop, slot: int, r
     gained_ns = (alone_s - with_s) / rounds * 1e9
     return [
         Result(f"gdbstub_{name}_speed_up", alone_s / with_s, "of QEMU alone"),
-        Result(f"gdbstub_{name}_call", call_ns / 1e6, "ms besides its rounds"),
-        Result(f"gdbstub_{name}_pays_from", call_ns / gained_ns if gained_ns > 0 else None, "rounds"),
+        Result(f"gdbstub_{name}_call", told.call_ns / 1e6, "ms besides its rounds"),
+        Result(f"gdbstub_{name}_pays_from", told.call_ns / gained_ns if gained_ns > 0 else None, "rounds"),
+        Result(f"gdbstub_{name}_longest", told.longest_ms, "ms a call", _LONGEST_BAR),
     ]
 
 

@@ -185,6 +185,10 @@ class Trials:
             self._end(now_s)
         return True
 
+    def begin_again(self) -> None:
+        """The guest stood for another reason: what is tried now is told nothing by how far it came."""
+        self._tried = None
+
     def wakes_s(self) -> float:
         """When `tick` has something to do."""
         if self._tried is not None:

@@ -116,8 +116,8 @@ class GdbHybrid(KernelTable):
         ours, theirs = socket.socketpair()
         try:
             with gate.locked():
+                gate.active = True  # first: from now on nobody stops it or lets it go on
                 gate.held = not runs(self._name)
-                gate.active = True
                 stub = start_server(self._name)
             assert self._memory.path is not None
             wanted = Wanted(

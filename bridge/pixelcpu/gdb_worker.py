@@ -40,6 +40,7 @@ from bridge.pixelcpu.errors import PixelError
 from bridge.pixelcpu.gdb_economy import HIDDEN_S, NEVER, WORTH_A_LOOK, Economy, Site, Trials
 from bridge.pixelcpu.gdb_frame import Frame, check_description
 from bridge.pixelcpu.outside import Outside
+from bridge.trace.errors import TraceError
 from bridge.trace.futex import wake
 from bridge.trace.layout import layout
 from bridge.trace.shared_memory import TraceMemory
@@ -184,6 +185,7 @@ class Worker:
             self._stub.resynchronise()
             for site in self._sites.values():
                 site.armed = False
+            self._trials.begin_again()
             self._place_breakpoints()
             self._go_on()
 
@@ -225,7 +227,8 @@ class Worker:
                 break
             frame = Frame(self._stub, stop.thread)
             site = self._sites.get(frame.pc)
-            if site is None or not site.armed:
+            if site is None or not site.armed or site.dead:
+                self._place_breakpoints()
                 break
             self._met(site, frame)
             self._place_breakpoints()
@@ -314,6 +317,7 @@ class Worker:
                 site.armed = True
             if site.dead:
                 del self._sites[site.address]
+                self._blocks = 0  # another kernel may be for the same place
         for slot in self._loops:
             places = sum(site.slot == slot for site in self._sites.values())
             self._memory.kernels_told["translations"][slot] = places
@@ -458,5 +462,5 @@ def main() -> None:
         end_server(Path(wanted.directory).name)
     except GdbGone:
         sys.exit(1)  # QEMU has ended: others tell that
-    except (MachineError, PixelError, OSError) as error:
+    except (MachineError, PixelError, TraceError, OSError) as error:
         sys.exit(str(error))

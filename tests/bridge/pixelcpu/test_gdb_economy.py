@@ -134,5 +134,14 @@ def test_a_page_that_is_gone_while_it_is_tried_ends_its_trial() -> None:
     assert trials.tick(0.27, {8}, lambda: 0), "another one's turn"
 
 
+def test_a_trial_that_was_disturbed_begins_anew() -> None:
+    trials = Trials()
+    tried(lambda on: 3e9 if on else 1e9, 0.55, trials)
+    trials.begin_again()
+    assert not trials.allows(7)
+    there = tried(lambda on: 3e9 if on else 1e9, 0.5, trials, now=0.55)
+    assert 0.3 < sum(there) / len(there) < 0.7, "windows without and with it, in turns"
+
+
 def test_the_eager_try_nothing() -> None:
     assert all(tried(lambda _: 0.0, 0.1, Trials(eager=True)))

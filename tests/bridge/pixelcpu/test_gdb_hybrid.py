@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import random
@@ -22,7 +23,7 @@ from app.benchmarks.pixel_loops import LOOPS, KnownLoop
 from bridge.machine.states import MachineState
 from bridge.pixelcpu.errors import WorkerLost
 from bridge.pixelcpu.gdb_hybrid import GdbHybrid
-from bridge.pixelcpu.hybrid import Declined, Hybrid, KernelTable, Live, Told
+from bridge.pixelcpu.hybrid import Declined, Hybrid, KernelTable, Live, NoTakeover, Told
 from bridge.pixelcpu.native_loop import NativeLoop
 from bridge.pixelcpu.prove_loop import prove_loop
 from bridge.pixelcpu.takeover import takeover_of
@@ -419,6 +420,51 @@ def test_several_processors(private_directories: Path, tmp_path: Path) -> None: 
             assert the_one(hybrid).rounds > WORDS // 2
         finally:
             hybrid.close()
+
+
+def test_a_machine_that_ends_ends_it(guest: LoopGuest, hybrid: GdbHybrid) -> None:
+    loop = NAMES["mixed"]
+    installed(guest, hybrid, loop)
+    registers = loop.registers(1, 0, 0)
+    registers[RCX] = 0
+    guest.start(loop.code, place(loop), registers)
+    until_more(hybrid)
+    guest.machine.stop()
+    assert guest.machine.info.state is MachineState.STOPPED
+
+    def ended() -> bool:
+        try:
+            hybrid.check()
+        except WorkerLost:
+            return True
+        return False
+
+    wait_until(ended)
+    assert not hybrid.on
+
+
+def test_there_is_one_who_does_it(guest: LoopGuest, hybrid: GdbHybrid) -> None:
+    with pytest.raises(NoTakeover, match="already"):
+        GdbHybrid(TraceSession(guest.machine))
+    installed(guest, hybrid, NAMES["sum"])  # which is not harmed
+    hybrid.close()
+    with contextlib.closing(GdbHybrid(TraceSession(guest.machine))) as other:
+        assert len(other.told()) == 1, "the table is the machine's"
+
+
+def test_what_is_worth_it_is_found_out(guest: LoopGuest) -> None:
+    """By measuring: short loops are left to QEMU, for ever longer; nobody is asked."""
+    loop = NAMES["sum"]
+    with contextlib.closing(GdbHybrid(TraceSession(guest.machine))) as hybrid:
+        installed(guest, hybrid, loop)
+
+        def looked() -> bool:
+            outcome = guest.run(loop.code, place(loop), loop.registers(1000, AREA, 0))
+            assert int(outcome.registers[RAX]) == total(guest, 1000)
+            return Declined.FEW in the_one(hybrid).declined
+
+        wait_until(looked)
+        assert the_one(hybrid).rounds == 0
 
 
 def test_who_runs_kernels_is_killed_at_random(guest: LoopGuest) -> None:
