@@ -74,7 +74,8 @@ def recover_if_left(name: str, directory: Path) -> None:
         user = RunGate.taken_in(directory)
         if user is not None:
             try:
-                recover(name, gate)
+                if gate.active:  # still: somebody may have done it just now
+                    recover(name, gate)
             finally:
                 os.close(user)
 

@@ -15,6 +15,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 from bridge.machine.discovery import find_record
@@ -31,6 +32,7 @@ from bridge.trace.session import TraceSession
 
 _ROOT = Path(__file__).parents[2]
 _LOST = "The process that runs kernels beside QEMU has ended, or hangs."
+_CLEARED_UP_S, _POLL_S = 3.0, 0.01
 _START_S, _ANSWER_S, _END_S = 20.0, 15.0, 15.0
 
 
@@ -51,9 +53,11 @@ class GdbHybrid(KernelTable):
         self._name, self._eager, self._on = session.machine_name, eager, False
         directory = find_record(self._name).directory
         recover_if_left(self._name, directory)
-        user = RunGate.taken_in(directory)
-        if user is None:
-            raise NoTakeover(f"Loops of '{self._name}' are done by kernels through its gdbstub already.")
+        deadline = time.monotonic() + _CLEARED_UP_S
+        while (user := RunGate.taken_in(directory)) is None:  # who clears up has it as well, for a moment
+            if time.monotonic() > deadline:
+                raise NoTakeover(f"Loops of '{self._name}' are done by kernels through its gdbstub already.")
+            time.sleep(_POLL_S)
         try:
             self._gate, self._process, self._control = self._started(user)
         except BaseException:
