@@ -97,8 +97,7 @@ int page_of(const struct space *space, uint64_t address, bool stores, uint64_t *
     unsigned int shift;
     if (!walk(space, address, &entry, &rights, &shift) || !(rights & ACCESSED))
         return GB_DECLINED_ABSENT;
-    /* Supervisors' accesses to users' pages are for SMAP to decide. */
-    if (space->user != !!(rights & USER) || (space->user && entry & KEY))
+    if (entry & KEY || (rights & USER ? !space->user && !space->opens : space->user))
         return GB_DECLINED_RIGHTS;
     if (stores && (!(rights & WRITABLE) || !(entry & DIRTY)))
         return GB_DECLINED_RIGHTS;

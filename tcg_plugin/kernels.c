@@ -31,6 +31,8 @@
 #define CS_USER 3
 #define LONGEST_INSTRUCTION 15
 #define CR4_LA57 (UINT64_C(1) << 12)
+#define CR4_SMAP (UINT64_C(1) << 21)
+#define FLAGS_AC (UINT32_C(1) << 18)
 #define ROOT UINT64_C(0x000ffffffffff000)
 
 /* A block that begins with a loop. */
@@ -165,10 +167,16 @@ static bool is_64_bit(struct vcpu *v, struct kernel_note *note)
 static bool get_space(struct vcpu *v, struct space *space)
 {
     uint64_t cr3, cr4;
-    uint32_t cs;
+    uint32_t cs, flags;
     if (!get(v, v->cr3, &cr3, 8) || !get(v, v->cr4, &cr4, 8) || !get(v, v->cs, &cs, 4))
         return false;
     *space = (struct space){.root = cr3 & ROOT, .levels = cr4 & CR4_LA57 ? 5 : 4, .user = (cs & CS_USER) == CS_USER};
+    if (space->user)
+        return true;
+    /* AC is where eflags has it; it is the flags of arithmetic that QEMU computes only when they are wanted. */
+    if (!get(v, v->registers[17], &flags, 4))
+        return false;
+    space->opens = !(cr4 & CR4_SMAP) || flags & FLAGS_AC;
     return true;
 }
 

@@ -34,6 +34,7 @@ struct space {
     uint64_t root;
     unsigned int levels;
     bool user;
+    bool opens; /* a supervisor who may touch users' pages: SMAP is off, or AC is set */
 };
 
 /* Pages of a stream that follow each other for the guest and in this process. */

@@ -24,7 +24,7 @@ AREA = 1 << 39
 """Where the host's pages begin, for the guest; below is all RAM's first 2 MiB as it lies."""
 FIRST_PAGE = 2 * MIB
 """RAM from here on is the host's to lay out."""
-PRESENT, WRITABLE, ACCESSED, DIRTY = 1, 2, 0x20, 0x40
+PRESENT, WRITABLE, USER, ACCESSED, DIRTY = 1, 2, 4, 0x20, 0x40
 READY = PRESENT | WRITABLE | ACCESSED | DIRTY
 _TABLE_PAGES = 128
 """Of last-level entries: 512 pages each."""
@@ -110,7 +110,7 @@ class LoopGuest:
             gate = handler & 0xFFFF | 8 << 16 | 0x8E00 << 32 | (handler >> 16) << 48
             self._put(_IDT + 16 * vector, gate.to_bytes(8, "little") + bytes(8))
         self._put(0x6FF0, (0xFFF).to_bytes(2, "little") + _IDT.to_bytes(8, "little"))
-        upper = PRESENT | WRITABLE | ACCESSED
+        upper = PRESENT | WRITABLE | USER | ACCESSED  # the last level decides
         self._words(0x1000)[1] = _TABLES | upper
         self._words(_TABLES)[0] = (_TABLES + PAGE) | upper
         for number in range(_TABLE_PAGES):
@@ -126,6 +126,11 @@ class LoopGuest:
         """(pages,): the area's page-table entries. What is changed holds from the next run on."""
         first = _TABLES + 2 * PAGE
         return self.ram[first : first + _TABLE_PAGES * PAGE].view(np.uint64)
+
+    @property
+    def faults(self) -> int:
+        """Page faults since its start."""
+        return self._count(_FAULTS)
 
     def map_pages(self, first: int, frames: Sequence[int] | NDArray[np.integer], bits: int = READY) -> None:
         """Have the area's pages from `first` on be these page frames."""

@@ -13,6 +13,7 @@ from app.learning import LearningState, Way
 from app.learning_ui import COLUMNS, LOG, LOOPS, PROOF, SIDES, chosen_of, learner_of
 from app.panels.learning_sides import draw_side
 from app.widgets.record_table import OWN_KEYS, MenuEntry
+from bridge.machine.states import MachineState
 from bridge.pixelcpu.learned import State
 
 if TYPE_CHECKING:
@@ -58,6 +59,8 @@ def draw(state: AppState, ui: Ui) -> None:
             ui.absence(icons.ICON_FA_USER_LOCK, f"{learner.problem} Learning begins here as soon as that ends.")
         elif learnt is None:
             ui.absence(icons.ICON_FA_GRADUATION_CAP, "Looking which loops take the most time")
+        elif not has_rows and learner.machine.info.state is MachineState.PAUSED:
+            ui.absence(icons.ICON_FA_PAUSE, "The machine is paused. Its loops are looked for when it runs.")
         elif not has_rows:
             ui.absence(icons.ICON_FA_GRADUATION_CAP, "No loop takes a two-hundredth of the time or more")
         else:

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.benchmarks.loop_guest import AREA, FIRST_PAGE, MIB, PAGE, PRESENT, READY, LoopGuest, loop_guest
+from app.benchmarks.loop_guest import AREA, FIRST_PAGE, MIB, PAGE, PRESENT, READY, USER, LoopGuest, loop_guest
 from app.benchmarks.pixel_calls import CODE_AT, Comparison, case_of
 from app.benchmarks.pixel_loops import LOOPS, KnownLoop
 from bridge.pixelcpu.hybrid import Declined, Hybrid, Live, NoRoom, NoTakeover, Told
@@ -397,6 +397,35 @@ def test_pages_that_come_and_go_meanwhile(guest: LoopGuest, hybrid: Hybrid) -> N
         held = memory(guest)
         assert np.array_equal(held[: n_pages * PAGE], held[n_pages * PAGE : 2 * n_pages * PAGE])
     assert the_one(hybrid).rounds > 0
+
+
+def test_a_supervisor_touches_users_pages_as_smap_says(guest: LoopGuest, hybrid: Hybrid) -> None:
+    loop, n_pages, ac = NAMES["copy"], 16, 1 << 18
+    words = n_pages * PAGE // 8
+    registers = loop.registers(words, AREA, AREA + n_pages * PAGE)
+    guest.map_pages(0, FIRST_PAGE // PAGE + np.arange(n_pages))
+    guest.map_pages(n_pages, FIRST_PAGE // PAGE + n_pages + np.arange(n_pages), READY | USER)
+    target = memory(guest)[n_pages * PAGE : 2 * n_pages * PAGE]
+    hybrid.install({0: native(loop)})
+
+    def copied(flags: int) -> bool:
+        """Whether the kernel did it, and rightly."""
+        target[:] = 0
+        before = the_one(hybrid).rounds
+        guest.run(loop.code, CODE_AT, registers, flags=flags)
+        assert np.array_equal(target, memory(guest)[: n_pages * PAGE])
+        return the_one(hybrid).rounds > before
+
+    assert any([copied(2) for _ in range(4)])  # SMAP is off; and QEMU is measured now and then
+    # mov rax, cr4; or eax, 1 << 21; mov cr4, rax; elsewhere: QEMU is not told that the host writes other code
+    guest.run(bytes.fromhex("0f20e00d000020000f22e0"), CODE_AT + 2 * PAGE, [0] * 16)
+    assert any([copied(2 | ac) for _ in range(4)])
+    target[:] = 0
+    told, faults = the_one(hybrid), guest.faults
+    guest.start(loop.code, CODE_AT, registers)  # the handler makes pages present, and that is no help
+    wait_until(lambda: guest.faults >= faults + 20)
+    assert not target.any()
+    assert the_one(hybrid).rounds == told.rounds
 
 
 def test_an_older_qemu_says_what_would_do(
