@@ -10,7 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import CancelledError
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
@@ -84,6 +84,8 @@ class Learnt:
     way: Way
     look: Look
     vcpus: int
+    by: str
+    """Who runs kernels: plugin or gdbstub; empty where nobody does."""
     shares: tuple[float, ...]
     """Of the instructions, what kernels did, in the last half minute, the newest last."""
 
@@ -126,18 +128,10 @@ class MachineLearner:
         """The last ones, oldest first."""
         return self._events
 
-    def why_not(self, way: Way) -> str:
-        """Why a machine cannot be treated so; empty where it can."""
-        if way is Way.OFF:
-            return ""
-        if reason := self.tracer.why_not:
-            return reason
-        trace = self.machine.trace
-        if way is Way.LEARN or trace is None:
-            return ""
-        from bridge.pixelcpu.hybrid import why_no_takeover
-
-        return why_no_takeover(trace)
+    @property
+    def why_not(self) -> str:
+        """Why nothing can be learned of the machine at all; empty where it can."""
+        return self.tracer.why_not
 
     def latest(self) -> Learnt | None:
         """The newest look; None before the first, and when it went off."""
@@ -199,12 +193,12 @@ class MachineLearner:
 
     def _learn(self, way: Way) -> None:
         """Until the user wants something else. Raises TraceError, MachineError, PixelError."""
-        from bridge.pixelcpu.hybrid import Hybrid
         from bridge.pixelcpu.learner import Learner
         from bridge.pixelcpu.learning import Learning
         from bridge.pixelcpu.library import Library
         from bridge.pixelcpu.loop_library import LoopLibrary
         from bridge.pixelcpu.prover import Prover
+        from bridge.pixelcpu.takeover import takeover_of
 
         folder = state_dir() / "pixel"
         self._reached.clear()
@@ -213,7 +207,7 @@ class MachineLearner:
             session = self._session()
             if session is None:
                 return
-            hybrid = None if way is Way.LEARN else Hybrid(session)
+            hybrid = None if way is Way.LEARN else stack.enter_context(closing(takeover_of(session)))
             prover = stack.enter_context(Prover())
             learner = Learner(prover, LoopLibrary(folder / "loops", folder / "key"), Library(folder))
             learning = Learning(
@@ -230,7 +224,7 @@ class MachineLearner:
             learning.start()
             self._say(LearningState.ON)
             self._note(None, {Way.LEARN: "Learning.", Way.TAKE_OVER: "Taking over.", Way.VERIFY: "Verifying."}[way])
-            self._follow(way, session, learning)
+            self._follow(way, session, learning, "" if hybrid is None else hybrid.way)
         self._note(None, "All is left to QEMU." if way is not Way.LEARN else "Learning has ended.")
 
     def _leave(self) -> None:
@@ -254,7 +248,7 @@ class MachineLearner:
             except CancelledError as error:
                 raise NotTraced(f"'{self.machine.name}' is not traced.") from error
 
-    def _follow(self, way: Way, session: TraceSession, learning: Learning) -> None:
+    def _follow(self, way: Way, session: TraceSession, learning: Learning, by: str) -> None:
         marks: deque[Mark] = deque([learning.mark()])
         shares: deque[float] = deque(maxlen=KEPT_SHARES)
         told = ""
@@ -275,7 +269,7 @@ class MachineLearner:
             if learning.problem != told:
                 told = learning.problem
                 self._note(None, told)
-            self._latest = Learnt(way, look, session.memory.vcpus, tuple(shares))
+            self._latest = Learnt(way, look, session.memory.vcpus, by, tuple(shares))
             self.n_news += 1
             if not learning.goes_on:
                 raise TraceError(look.failure or "Learning has ended by itself.")

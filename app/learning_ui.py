@@ -168,6 +168,7 @@ def describe(state: AppState) -> dict[str, Any] | None:
         look = learnt.look
         document |= {
             "settled": look.settled,
+            "by": learnt.by or None,
             "loops": len(look.entries),
             "live": sum(one.state is State.LIVE for one in look.entries),
             "taken_over": round(look.taken, 6),

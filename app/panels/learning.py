@@ -44,7 +44,7 @@ def draw(state: AppState, ui: Ui) -> None:
         if not visible:
             return
         learner, shown = learner_of(state), state.learning
-        if learner is None or learner.tracer.why_not:
+        if learner is None or learner.why_not:
             ui.absence(icons.ICON_FA_GRADUATION_CAP, _impossible(state, learner))
             return
         if shown.machine != learner.machine.name:
@@ -79,7 +79,7 @@ def panes_of(units: float, side: str) -> tuple[str, ...]:
 
 def _impossible(state: AppState, learner: MachineLearner | None) -> str:
     if learner is not None:
-        return learner.tracer.why_not
+        return learner.why_not
     return "Nothing runs in a dump" if state.machine() is not None else "No machine runs here"
 
 
@@ -94,13 +94,11 @@ def _bar(state: AppState, ui: Ui, learner: MachineLearner, learnt: Learnt | None
         used = 0.0
         for way in Way:
             imgui.set_cursor_pos_y(line)
-            why_not, chosen = learner.why_not(way), learner.way is way
+            chosen = learner.way is way
             width = imgui.calc_text_size(TITLES[way]).x + theme.px(5)
             used += width + theme.px(0.5)
-            clicked = ui.button(
-                f"{TITLES[way]}##{way}", kind="plain" if chosen else "quiet", width=width, enabled=not why_not
-            )
-            ui.tooltip(TIPS[way], note=why_not)
+            clicked = ui.button(f"{TITLES[way]}##{way}", kind="plain" if chosen else "quiet", width=width)
+            ui.tooltip(TIPS[way])
             if clicked and not chosen:
                 ui.run("learning.way", way=str(way))
             imgui.same_line(0, theme.px(0.5))
@@ -148,6 +146,12 @@ def _figures(ui: Ui, learnt: Learnt, room: float) -> None:
         f"saved {max(0.0, look.saved_s):.2f} s of the processors' time. {look.made:,} loops were learned here, "
         f"{look.from_library:,} were known."
     )
+    if learnt.by == "gdbstub":
+        said.append(("by gdbstub", theme.warn))
+        tip += (
+            " This machine's QEMU cannot have them in its plugin: they run beside it, where a loop is long enough. "
+            "A newer one takes them itself: ./glassbox qemu fetch."
+        )
     with ui.small():
         spark = theme.px(22)
         if learnt.way is Way.TAKE_OVER and room > spark + theme.px(40):

@@ -416,10 +416,10 @@ def test_a_supervisor_touches_users_pages_as_smap_says(guest: LoopGuest, hybrid:
         assert np.array_equal(target, memory(guest)[: n_pages * PAGE])
         return the_one(hybrid).rounds > before
 
-    assert any([copied(2) for _ in range(4)])  # SMAP is off; and QEMU is measured now and then
+    assert any(copied(2) for _ in range(4))  # SMAP is off; and QEMU is measured now and then
     # mov rax, cr4; or eax, 1 << 21; mov cr4, rax; elsewhere: QEMU is not told that the host writes other code
     guest.run(bytes.fromhex("0f20e00d000020000f22e0"), CODE_AT + 2 * PAGE, [0] * 16)
-    assert any([copied(2 | ac) for _ in range(4)])
+    assert any(copied(2 | ac) for _ in range(4))
     target[:] = 0
     told, faults = the_one(hybrid), guest.faults
     guest.start(loop.code, CODE_AT, registers)  # the handler makes pages present, and that is no help
