@@ -6,8 +6,9 @@ breakpoint QEMU runs all code of its page slowly: so one is only there while it 
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 LONGEST_CALL_S = 0.015
 """A call is cut to what takes so long by what it took of late; on pages that are new here it takes some times that."""
@@ -26,6 +27,8 @@ _MOST_MEASUREMENTS = 3
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.01, 5.0
 _EAGER_WAIT_S = 0.005
 _WINDOW_S, _PAIRS = 0.1, 3
+_WATCHED = 10
+"""Windows: so far back it is looked whether a page goes on to pay."""
 _GAIN = 1.05
 _FIRST_TERM_S, _LONGEST_TERM_S = 1.0, 30.0
 _PATIENCE = 8
@@ -39,7 +42,9 @@ class Economy:
     eager: bool = False
     """Calls are made whether they pay or not."""
     round_s: float = 0.0
-    """That a round takes under QEMU, at least; 0: not known."""
+    """That a round takes under QEMU, at least; 0: not known …"""
+    guessed_s: float = 0.0
+    """… and this is what a loop that always ends too soon to be measured takes at most: to decide by, not to tell."""
     kernel_s: float = 0.0
     """That it takes in a call of many rounds, of late; 0: not known …"""
     best_s: float = 0.0
@@ -61,19 +66,20 @@ class Economy:
         if not ended:
             self.round_s = min(self.round_s, took_s) if self.round_s else took_s
         elif self.measurements == _MOST_MEASUREMENTS and not self.round_s:
-            self.round_s = took_s / 2  # somewhere in that time
+            self.guessed_s = took_s / 2  # somewhere in that time
 
     @property
     def least_rounds(self) -> int:
         """Fewer do not pay."""
         if self.eager:
             return 2
-        if not self.round_s:
+        round_s = self.round_s or self.guessed_s
+        if not round_s:
             return WORTH_A_LOOK
         if self.calls < _FIRST_CALLS:  # they are slow: nothing of the guest's memory is mapped here yet
             return WORTH_A_LOOK
-        gain_s = self.round_s - self.best_s
-        if gain_s <= self.round_s / 8:
+        gain_s = round_s - self.best_s
+        if gain_s <= round_s / 8:
             return NEVER
         return max(2, int(_MARGIN * (self.call_s or _GUESSED_CALL_S) / gain_s))
 
@@ -142,6 +148,18 @@ class _Page:
     until_s: float = 0.0
     """Until when that is taken to be so."""
     term_s: float = _FIRST_TERM_S
+    falls: int = 0
+    """How often it paid in a trial, and then did not for all of its term."""
+    without: float = 0.0
+    """Instructions a second that were done without its breakpoints, when it was tried."""
+    marks: deque[tuple[int, float]] = field(default_factory=lambda: deque(maxlen=_WATCHED + 1))
+    """While it pays: how many were done when, of late."""
+
+    def falls_behind(self, done: int, now_s: float) -> bool:
+        """Whether the guest comes less far with its breakpoints of late than it did without; asked each window."""
+        self.marks.append((done, now_s))
+        at, since_s = self.marks[0]
+        return len(self.marks) > _PAIRS and done - at < _GAIN * self.without * (now_s - since_s)
 
 
 class Trials:
@@ -149,7 +167,8 @@ class Trials:
 
     All code of a page with a breakpoint is slow, not only the loop. So a page is tried: some short windows without and
     with its breakpoints, in turns, and in each it is counted how many instructions were done, by kernels too. What came
-    of it holds for a while, each time for longer.
+    of it holds for a while, each time for longer. A program has phases, which a trial may not meet: while breakpoints
+    are kept that is looked at all the time, and they go as soon as the guest falls behind what it did without.
     """
 
     def __init__(self, *, eager: bool = False) -> None:
@@ -157,7 +176,7 @@ class Trials:
         self._eager = eager
         self._pages: dict[int, _Page] = {}
         self._tried: int | None = None
-        self._window, self._ends_s = 0, 0.0
+        self._window, self._ends_s, self._watches_s = 0, 0.0, 0.0
         self._mark = (0, 0.0)
         self._done: list[list[float]] = []
 
@@ -173,7 +192,7 @@ class Trials:
             return False
         self._pages = {page: self._pages.get(page, _Page()) for page in sorted(pages)}
         if self._tried is None:
-            return self._begin(now_s, instructions)
+            return self._begin(now_s, instructions) or self._watch(now_s, instructions)
         if self._tried in self._pages and now_s < self._ends_s:
             return False
         at, since_s = self._mark
@@ -188,12 +207,25 @@ class Trials:
     def begin_again(self) -> None:
         """The guest stood for another reason: what is tried now is told nothing by how far it came."""
         self._tried = None
+        self._forget_marks()
 
     def wakes_s(self) -> float:
         """When `tick` has something to do."""
         if self._tried is not None:
             return self._ends_s
-        return min((one.until_s for one in self._pages.values()), default=float("inf"))
+        watched_s = self._watches_s if any(one.pays for one in self._pages.values()) else float("inf")
+        return min(watched_s, min((one.until_s for one in self._pages.values()), default=float("inf")))
+
+    def _watch(self, now_s: float, instructions: Callable[[], int]) -> bool:
+        paying = [one for one in self._pages.values() if one.pays]
+        if not paying or now_s < self._watches_s:
+            return False
+        done, self._watches_s = instructions(), now_s + _WINDOW_S
+        slow = [one for one in paying if one.falls_behind(done, now_s)]
+        for one in slow:
+            one.falls, one.pays = one.falls + 1, False
+            one.until_s = now_s + min(_FIRST_TERM_S * 2.0**one.falls, _LONGEST_TERM_S)
+        return bool(slow)
 
     def _begin(self, now_s: float, instructions: Callable[[], int]) -> bool:
         due = [page for page, one in self._pages.items() if now_s >= one.until_s]
@@ -203,7 +235,12 @@ class Trials:
         self._window, self._ends_s = 0, now_s + _WINDOW_S
         self._done = [[0.0, 0.0], [0.0, 0.0]]
         self._mark = instructions(), now_s
+        self._forget_marks()
         return True
+
+    def _forget_marks(self) -> None:
+        for one in self._pages.values():
+            one.marks.clear()
 
     def _end(self, now_s: float) -> None:
         page = self._pages.get(self._tried) if self._tried is not None else None
@@ -212,5 +249,8 @@ class Trials:
             return
         without, with_them = (count / seconds if seconds else 0.0 for count, seconds in self._done)
         pays = with_them > _GAIN * without
+        if page.pays:
+            page.falls = 0  # it did all its term long
+        page.without = without
         page.term_s = min(2 * page.term_s, _LONGEST_TERM_S) if pays == page.pays else _FIRST_TERM_S
         page.pays, page.until_s = pays, now_s + page.term_s

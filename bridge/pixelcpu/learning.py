@@ -89,7 +89,7 @@ class Look:
     """Since then."""
     saved_s: float
     """Of all processors' time since then: what the kernels' rounds took under QEMU at its quickest, less what they
-    took; only of kernels whose speed was measured."""
+    took; only of kernels whose speed was measured. 0 through the gdbstub, which slows other code down besides."""
     made: int
     """Loops that were learned here …"""
     from_library: int
@@ -188,7 +188,7 @@ class Learning:
                 instructions,
                 min(1.0, sum(one.taken for one in entries)),
                 monotonic() - mark.at_s,
-                0.0 if self._verify else sum(_saved_s(one, marked.get(one.id)) for one in told.values()),
+                sum(_saved_s(one, marked.get(one.id)) for one in told.values()) if self._tells_saved else 0.0,
                 self._learner.made,
                 self._learner.from_library,
                 self._failure,
@@ -332,6 +332,10 @@ class Learning:
 
     def _rounds(self, told: Told) -> int:
         return told.verified_rounds if self._verify else told.rounds
+
+    @property
+    def _tells_saved(self) -> bool:
+        return self._hybrid is not None and self._hybrid.counts_rounds and not self._verify
 
     def _uncounted(self, all_told: Mapping[bytes, Told], marked: Mapping[int, Told]) -> int:
         """Instructions of the rounds that kernels did and the trace knows nothing of."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 from hypothesis import given
@@ -61,7 +62,10 @@ def test_loops_that_end_too_soon_are_measured_by_that() -> None:
     economy = Economy()
     for _ in range(3):
         economy.measured(30_000, 3 * MS, ended=True)
-    assert economy.round_s == pytest.approx(5e-8)
+    assert economy.guessed_s == pytest.approx(5e-8)
+    assert economy.round_s == 0, "it is not told"
+    used(economy)
+    assert economy.least_rounds < 20_000
     assert not Economy(eager=True).wants_measurement
 
 
@@ -119,6 +123,32 @@ def test_a_page_that_makes_the_guest_slow_is_left_alone() -> None:
     there = tried(lambda on: 0.2e9 if on else 1e9, 30.0, Trials())
     assert sum(there) / len(there) < 0.08
     assert any(there), "it was tried"
+
+
+def _whole(done: list[float]) -> int:
+    return int(done[0])
+
+
+def test_a_page_that_pays_in_some_phases_alone_does_not_make_the_others_slow() -> None:
+    """As a program that maps an array many times over, and then fills one whose pages are not there yet."""
+    for seed in range(8):
+        left, phase, now = [0.0], [True], 0.0
+        done = [0.0]
+        trials = Trials()
+        work = {True: 1.4e9, False: 0.01e9}  # of instructions in each phase
+        rates = {True: {True: 5e9, False: 0.7e9}, False: {True: 0.002e9, False: 0.7e9}}
+        left[0] = work[True] * (1 + seed / 8)
+        for _ in range(60_000):
+            trials.tick(now, {7}, partial(_whole, done))
+            on = trials.allows(7)
+            step = min(rates[phase[0]][on] * MS, left[0])
+            done[0] += step
+            left[0] -= step
+            if left[0] <= 0:
+                phase[0] = not phase[0]
+                left[0] = work[phase[0]]
+            now += MS
+        assert done[0] > 0.7 * 0.7e9 * 60, "little is lost"
 
 
 def test_a_page_that_changes_nothing_is_not_kept() -> None:
