@@ -32,7 +32,6 @@ _WATCHED = 10
 _GAIN = 1.05
 _FIRST_TERM_S, _LONGEST_TERM_S = 1.0, 30.0
 _PATIENCE = 8
-_REST_S = 0.1
 
 
 @dataclass(slots=True)
@@ -136,10 +135,6 @@ class Site:
         self.due_s = now_s + (_EAGER_WAIT_S if self.eager else self._wait_s)
         self._wait_s = min(2 * self._wait_s, _LONGEST_WAIT_S)
         return True
-
-    def rest(self, now_s: float) -> None:
-        """Something was compared: let the guest come on before the next time."""
-        self.due_s = now_s + _REST_S
 
 
 @dataclass(slots=True)

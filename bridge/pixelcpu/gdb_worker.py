@@ -23,6 +23,7 @@ import json
 import select
 import socket
 import sys
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic, perf_counter
@@ -49,13 +50,13 @@ READY, TAKE, QUIET, LOUD = b"r", b"t", b"q", b"l"
 """Sent once, when it has begun; and what Glassbox sends: take the table as it is, use it no more, use it. It answers
 each with the same."""
 _MOST_SITES_OF_A_LOOP, _MOST_SITES = 8, 32
-_MEASURED_S = 0.003
+_MEASURED_S, _COMES_BACK_S = 0.003, 0.005
 _HELD_POLL_S = 0.002
 _SCAN_S = 0.1
 _STOP_LIMIT_S = 5.0
 _PUBLISH_LIMIT_S, _PUBLISH_POLL_S = 0.2, 0.0005
 _MOST_IN_A_ROW = 16
-_VERIFIED_ROUNDS = 200
+_VERIFIED_ROUNDS, _VERIFY_TURN_S = 64, 0.5
 _SOON = ("ABSENT", "RIGHTS", "ACROSS", "DEVICE", "CODE", "MEET")
 """A round later it may go better."""
 
@@ -94,6 +95,7 @@ class Worker:
         self._memory = TraceMemory.open(Path(wanted.trace))
         self._journal = Journal(Journal.path_in(Path(wanted.directory)))
         self._outside = Outside(Path(wanted.trace), Path(wanted.ram), self._journal)
+        threading.Thread(target=self._outside.warm, args=(Path(wanted.ram),), daemon=True).start()
         self._constants = layout().constants
         self._soon = {self._constants[f"DECLINED_{name}"] for name in _SOON}
         self._watched = sum(self._constants[name] for name in ("HEAT", "WATCH")) | self._constants["TRACES"]
@@ -102,6 +104,7 @@ class Worker:
         self._sites: dict[int, Site] = {}
         self._on = False
         self._last: tuple[str, int, int, bytes] | None = None
+        self._verify_armed, self._verify_turn_s = True, 0.0
         self._trials, self._by_kernels = Trials(eager=wanted.eager), 0
         self._scanned_s, self._blocks = 0.0, 0
         self._times = 0
@@ -282,6 +285,7 @@ class Worker:
             return
         now = monotonic()
         if self._on:
+            self._verify_turns()
             self._trials.tick(now, {site.page for site in self._sites.values()}, self._instructions)
         if any(site.dead or site.armed != self._wants(site, now) for site in self._sites.values()):
             self._with_guest_stopped(self._place_breakpoints)
@@ -289,7 +293,13 @@ class Worker:
     def _wants(self, site: Site, now: float) -> bool:
         if not self._on or site.dead or now < site.due_s:
             return False
-        return self._loops[site.slot].verifies or self._trials.allows(site.page)
+        return self._verify_armed if self._loops[site.slot].verifies else self._trials.allows(site.page)
+
+    def _verify_turns(self) -> None:
+        """Loops that are compared have breakpoints by turns, each for a while: their pages are slow meanwhile."""
+        now = monotonic()
+        if now >= self._verify_turn_s:
+            self._verify_armed, self._verify_turn_s = not self._verify_armed, now + _VERIFY_TURN_S
 
     def _instructions(self) -> int:
         """That were done so far, by QEMU and by kernels."""
@@ -312,6 +322,7 @@ class Worker:
             if site.armed and not wanted:
                 self._stub.remove_breakpoint(site.address)
                 site.armed = False
+                self._outside.forget()
             elif wanted and not site.armed:
                 self._stub.insert_breakpoint(site.address)
                 site.armed = True
@@ -345,7 +356,8 @@ class Worker:
             if self._outside.verify_look(frame.vcpu, site.slot, frame.space, state):
                 site.paid()
                 if int(told["verified"][0]) != compared:
-                    site.rest(monotonic())
+                    self._verify_turn_s = 0.0  # the guest may come on at full speed for a while
+                    self._verify_turns()
                 return
         rounds = self._outside.plan(site.slot, state)
         if rounds < max(2, WORTH_A_LOOK if not (economy.eager or loop.verifies) else 2):
@@ -425,16 +437,30 @@ class Worker:
         if stop is None:
             self._stub.interrupt()
             stop = self._stub.wait_stop(_STOP_LIMIT_S)
-        took_s = perf_counter() - began
         if stop is None:
             raise GdbTimeout("QEMU did not stop the guest in time.")
-        now = Frame(self._stub, frame.thread)
-        loop = self._loops[site.slot]
-        inside = site.address <= now.pc < site.address + len(loop.code)
-        same = now.space.root == frame.space.root and now.stack == frame.stack
-        left = self._outside.plan(site.slot, now.state(loop.halves)) if inside and same else 0
-        goes_on = inside and same and 0 < left < planned
-        economy.measured(planned - left if goes_on else planned, took_s, ended=not goes_on)
+        took_s = perf_counter() - began
+        left = self._left(site, frame)
+        if left is None:  # an interrupt's handler, perhaps: see whether it comes back
+            self._stub.insert_breakpoint(site.address)
+            self._stub.go_on()
+            if self._stub.wait_stop(_COMES_BACK_S) is None:
+                self._stub.interrupt()
+                if self._stub.wait_stop(_STOP_LIMIT_S) is None:
+                    raise GdbTimeout("QEMU did not stop the guest in time.")
+            self._stub.remove_breakpoint(site.address)
+            left = self._left(site, frame)
+        goes_on = left is not None and 0 < left < planned
+        economy.measured(planned - left if goes_on and left else planned, took_s, ended=not goes_on)
+
+    def _left(self, site: Site, before: Frame) -> int | None:
+        """How many rounds the processor that stood at a loop has yet to go; None where it is not in it now."""
+        now, loop = Frame(self._stub, before.thread), self._loops[site.slot]
+        if not site.address <= now.pc < site.address + len(loop.code):
+            return None
+        if now.space.root != before.space.root or now.stack != before.stack:
+            return None
+        return self._outside.plan(site.slot, now.state(loop.halves))
 
 
 def _hash(code: bytes) -> int:

@@ -48,6 +48,8 @@ class Outside:
         library, space = self._library, ctypes.POINTER(_Space)
         library.outside_open.argtypes = [ctypes.c_char_p, ctypes.c_char_p, ctypes.c_void_p, ctypes.c_uint64]
         library.outside_open.restype = ctypes.c_bool
+        library.outside_warm.argtypes = [ctypes.c_char_p]
+        library.outside_warm.restype = None
         library.outside_ticks.restype = ctypes.c_uint64
         library.outside_plan.argtypes = [ctypes.c_uint32, ctypes.c_void_p]
         library.outside_plan.restype = ctypes.c_uint64
@@ -76,6 +78,10 @@ class Outside:
         if not library.outside_open(os.fsencode(trace), os.fsencode(ram), journal.entries_address, JOURNAL_BYTES):
             raise OutsideMissing(f"{trace} or {ram} cannot be mapped.")
 
+    def warm(self, ram: Path) -> None:
+        """Have RAM be at hand in this process. Takes milliseconds a gigabyte, or some hundred; from any thread."""
+        self._library.outside_warm(os.fsencode(ram))
+
     def take(self) -> None:
         """Take the table of kernels as it is."""
         self._library.outside_take()
@@ -102,6 +108,10 @@ class Outside:
     def verify_look(self, vcpu: int, slot: int, space: Space, state: NDArray[np.uint64]) -> bool:
         """With verification: whether a comparison goes on, or ended just now."""
         return bool(self._library.outside_verify_look(vcpu, slot, ctypes.byref(space.told), state.ctypes.data))
+
+    def forget(self) -> None:
+        """Give up the comparisons that go on: breakpoints go, and nobody counts the rounds."""
+        self._library.outside_forget()
 
     def verify_begin(self, vcpu: int, slot: int, space: Space, state: NDArray[np.uint64], rounds: int) -> None:
         """Begin one."""

@@ -8,6 +8,7 @@
  * find what it loads as it was. So pages that a call loads from and stores to are written down before it stores there,
  * and whoever survives puts them back. Calls whose loads and stores lie in different pages need none of it.
  */
+#define _GNU_SOURCE /* holes in files */
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +17,7 @@
 
 #include "../kernels.h"
 
+#define WARMED_BYTES ((off_t)16 << 20)
 #define JOURNAL_RUNS 1 /* what stands in it has to be put back */
 
 /* Entries follow: where in the RAM file, how many bytes, and these, filled up to a multiple of 8. */
@@ -70,6 +72,28 @@ EXPORTED void outside_take(void)
         }
         __atomic_store_n(&tells->id, told.id, __ATOMIC_RELEASE);
     }
+}
+
+/* Have the kernel enter all of RAM that there is into this process's page tables, at once: page by page, when a kernel
+ * first comes there, takes many times as long, and a call that does it looks slow. Holes stay holes. */
+EXPORTED void outside_warm(const char *ram_path)
+{
+#ifdef MADV_POPULATE_WRITE
+    int file = open(ram_path, O_RDONLY | O_CLOEXEC);
+    off_t end = (off_t)(shared.pages << GB_PAGE_SHIFT), at = 0;
+    while (file >= 0 && at < end && (at = lseek(file, at, SEEK_DATA)) >= 0 && at < end) {
+        off_t hole = lseek(file, at, SEEK_HOLE);
+        hole = hole < 0 || hole > end ? end : hole;
+        for (; at < hole; at += WARMED_BYTES)
+            madvise(host_ram_base() + at, (size_t)(hole - at < WARMED_BYTES ? hole - at : WARMED_BYTES),
+                    MADV_POPULATE_WRITE);
+        at = hole;
+    }
+    if (file >= 0)
+        close(file);
+#else
+    (void)ram_path;
+#endif
 }
 
 EXPORTED uint64_t outside_ticks(void)
@@ -194,6 +218,12 @@ EXPORTED uint64_t outside_call(
         rounds = call_kernel(&call, rounds, why, run_ticks);
     memcpy(state, call.state, sizeof call.state);
     return rounds;
+}
+
+/* Comparisons that go on are given up: somebody may pass the loops unseen. */
+EXPORTED void outside_forget(void)
+{
+    verify_forget();
 }
 
 /* With verification: true while QEMU is not there yet, and when it was compared just now. */
