@@ -22,6 +22,7 @@ _RELOCATABLE, _X86_64 = 1, 62
 _PC32, _PLT32 = 2, 4
 _UNDEFINED, _RESERVED = 0, 0xFF00
 _MOST_BYTES = 1 << 20
+_MOST_ALIGNED = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,7 @@ def image_of(data: bytes, functions: tuple[str, ...]) -> Image:
     """Lay out an object file's sections. Raises Unsupported where it needs anything that is not in it."""
     try:
         return _laid_out(data, functions)
-    except (struct.error, IndexError, UnicodeDecodeError, ValueError) as error:
+    except (struct.error, IndexError, UnicodeDecodeError, ValueError, OverflowError) as error:
         raise Unsupported(f"LLVM's object file is not as it should be ({error})") from error
 
 
@@ -65,12 +66,16 @@ def _laid_out(data: bytes, functions: tuple[str, ...]) -> Image:
             continue
         if one.kind not in (_PROGBITS, _NOBITS):
             continue
+        if one.align > _MOST_ALIGNED or one.size > _MOST_BYTES:  # asked before as much is taken
+            raise Unsupported("the kernel's code is too large")
         image += bytes(-len(image) % max(one.align, 16))
         places[number] = len(image)
         image += data[one.offset : one.offset + one.size] if one.kind == _PROGBITS else bytes(one.size)
         if len(image) > _MOST_BYTES:
             raise Unsupported("the kernel's code is too large")
-    table = next(one for one in sections if one.kind == _SYMTAB)
+    table = next((one for one in sections if one.kind == _SYMTAB), None)
+    if table is None:
+        raise Unsupported("LLVM's object file has no symbols")
     symbols = [_SYMBOL.unpack_from(data, at) for at in range(table.offset, table.offset + table.size, _SYMBOL.size)]
     names = sections[table.link]
 

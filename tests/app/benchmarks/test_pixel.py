@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from app.benchmarks import pixel_hybrid, pixel_program
+from app.benchmarks import pixel_gdbstub, pixel_hybrid, pixel_program
 from app.benchmarks.pixel import run
 from app.benchmarks.pixel_forms import FORMS, SEQUENCES
 from app.benchmarks.pixel_loops import LOOPS
@@ -87,3 +87,19 @@ def test_without_a_newer_qemu_it_is_said_how_to_get_one(
 def test_the_forms_are_told_apart() -> None:
     assert len(set(FORMS)) == len(FORMS) > 250
     assert len(SEQUENCES) >= 20
+
+
+def test_loops_through_the_gdbstub_are_measured(
+    private_directories: Path,  # noqa: F811
+) -> None:
+    found = {result.name: result for result in pixel_gdbstub.gdbstub(rounds=1 << 15, turns=1)}
+    if "gdbstub" in found:  # a QEMU that it cannot be had of says so
+        assert found["gdbstub"].value is None
+        assert found["gdbstub"].why
+        return
+    for name in ("mixed", "sum", "fill", "copy", "in_place"):
+        for figure in ("speed_up", "call", "longest"):
+            value = found[f"gdbstub_{name}_{figure}"].value
+            assert value is not None
+            assert value > 0
+        assert str(found[f"gdbstub_{name}_longest"].bar) == "<= 50"
