@@ -132,6 +132,14 @@ def tracer_of(state: AppState) -> Tracer | None:
     return state.tracers.of(state.current)
 
 
+def why_nothing_runs(state: AppState, machine: str | None = None) -> str:
+    """Why a machine's execution cannot be seen at all; empty where it can. None: that of the shown one."""
+    tracer = state.tracers.of(machine or state.current)
+    if tracer is not None:
+        return tracer.why_not
+    return "No machine runs here" if state.machine(machine) is None else "Nothing runs in a dump"
+
+
 def follow(state: AppState) -> None:
     """Have the tracer make what is shown, and no more; begin anew with another machine."""
     ui, tracer = state.execution, tracer_of(state)

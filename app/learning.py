@@ -19,6 +19,7 @@ from app.tracing import NotTraced, TracerState
 from bridge.kernel.errors import KernelError
 from bridge.machine.directories import state_dir
 from bridge.machine.errors import MachineError
+from bridge.memory.errors import GuestMemoryError
 from bridge.pixelcpu.errors import PixelError
 from bridge.pixelcpu.learned import State
 from bridge.trace.errors import TraceError
@@ -178,7 +179,7 @@ class MachineLearner:
                         return
                     self._say(LearningState.ELSEWHERE, self.tracer.problem)
                     self._change.wait_for(lambda: self._way is Way.OFF, RETRY_S)
-            except (TraceError, MachineError, PixelError, OSError) as error:
+            except (TraceError, MachineError, PixelError, GuestMemoryError, OSError, ValueError) as error:
                 with self._change:
                     if self._way is Way.OFF:
                         self._end(LearningState.OFF)

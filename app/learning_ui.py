@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from app.execution_ui import why_nothing_runs
 from app.learning import MachineLearner
 from app.loop_documents import kind_of
+from app.pixel_cpu import pixels_of
 from app.pixel_programs import names_of
 from app.widgets.record_model import Column, RecordModel, Tone
 from app.widgets.record_table import RecordTable
@@ -129,6 +131,13 @@ def learner_of(state: AppState) -> MachineLearner | None:
     return state.learners.of(state.current)
 
 
+def why_not_learned(state: AppState, machine: str | None = None) -> str:
+    """Why nothing can be learned of a machine; empty where it can. None: of the shown one."""
+    if reason := why_nothing_runs(state, machine):
+        return reason
+    return "" if state.learners.of(machine or state.current) is not None else "Its memory is not shown yet"
+
+
 def chosen_of(ui: LearningUi, learnt: Learnt) -> Entry | None:
     """The chosen loop, or the heaviest while none is."""
     entries = learnt.look.entries
@@ -142,12 +151,7 @@ def _listing(learned: Learned) -> Listing:
         return ()
     program = learned.rounds or learned.translation.program
     lines = disassemble(program, names_of(learned.translation)).splitlines()
-    pixels = [tuple(pixel) for pixel in program.pixels.tolist()]
-    found, at = [], 0
-    for text, instruction in zip(lines, program.instructions, strict=True):
-        found.append((text, tuple(pixels[at : at + instruction.n_pixels])))
-        at += instruction.n_pixels
-    return tuple(found)
+    return tuple(zip(lines, pixels_of(program), strict=True))
 
 
 def describe(state: AppState) -> dict[str, Any] | None:

@@ -15,6 +15,7 @@ import numpy as np
 from bridge.machine.directories import runtime_dir
 from bridge.pixelcpu.assembly import disassemble
 from bridge.pixelcpu.isa import N_REGISTERS
+from bridge.pixelcpu.lanes import registers_read
 from bridge.pixelcpu.memory import ArrayMemory
 from bridge.pixelcpu.picture import Picture
 from bridge.pixelcpu.stepper import Stepper, bases_of
@@ -22,7 +23,7 @@ from bridge.pixelcpu.stepper import Stepper, bases_of
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from bridge.pixelcpu.microcode import Program
+    from bridge.pixelcpu.microcode import Instruction, Program
 
 MEMORY_BYTES = 1 << 20
 MACHINE = "pixel-cpu"
@@ -38,7 +39,11 @@ class PixelCpu:
     lane: int = 0
     """Whose registers are shown."""
     lines: tuple[str, ...] = ()
-    """The program as text, a line an instruction."""
+    """The program as text, a line an instruction …"""
+    pixels: tuple[tuple[tuple[int, ...], ...], ...] = ()
+    """… and the pixels of each, RGBA."""
+    used: frozenset[int] = frozenset()
+    """Registers that it reads or writes."""
     typed_path: str = ""
     editing: int = 0
     """The register whose first value is typed …"""
@@ -62,6 +67,8 @@ class PixelCpu:
         content.view("<u4")[:] = np.arange(MEMORY_BYTES // 4, dtype=np.uint32)
         self.picture = picture
         self.lines = tuple(disassemble(picture.program, list(self.names)).splitlines())
+        self.pixels = pixels_of(picture.program)
+        self.used = frozenset().union(*(_touched(one) for one in picture.program.instructions))
         self._begin(picture.program, np.asarray(content), FIRST_LANES)
         return self._file
 
@@ -96,3 +103,16 @@ class PixelCpu:
             self.stepper.initial[register] = address
         self.stepper.reset()
         self.lane, self.followed = 0, -1
+
+
+def pixels_of(program: Program) -> tuple[tuple[tuple[int, ...], ...], ...]:
+    """The pixels of each instruction, RGBA."""
+    pixels, at, found = [tuple(pixel) for pixel in program.pixels.tolist()], 0, []
+    for instruction in program.instructions:
+        found.append(tuple(pixels[at : at + instruction.n_pixels]))
+        at += instruction.n_pixels
+    return tuple(found)
+
+
+def _touched(instruction: Instruction) -> set[int]:
+    return registers_read(instruction) | ({instruction.d} if instruction.row.has_destination else set())

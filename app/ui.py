@@ -154,6 +154,31 @@ class Ui:
         imgui.set_cursor_pos_x(imgui.get_cursor_pos_x() + max(0.0, round((avail.x - lines.x) / 2)))
         self.wrapped(text, self.theme.text_dim, width)
 
+    def invitation(self, title: str, note: str, button: str, *, failed: bool = False) -> bool:
+        """Say in the middle of the panel what could be done, with the one button that does it; whether it was pressed.
+
+        `failed`: it was tried, and the note says why it did not go. Where it is too low, the note is the title's tip.
+        """
+        theme, room = self.theme, imgui.get_content_region_avail()
+        width = min(room.x, theme.px(130))
+        with self.small():
+            lines = imgui.calc_text_size(note, wrap_width=width)
+        whole = imgui.get_text_line_height() + lines.y + imgui.get_frame_height() + theme.px(7)
+        fits = room.y >= whole
+        imgui.dummy(imgui.ImVec2(0, max(0.0, (room.y - whole if fits else 0.0) * 0.42)))
+        self.centred(title, theme.bad if failed else theme.text)
+        if fits:
+            self.gap(1)
+            with self.small():
+                imgui.set_cursor_pos_x(imgui.get_cursor_pos_x() + max(0.0, round((room.x - lines.x) / 2)))
+                self.wrapped(note, theme.text_dim, width)
+            self.gap(2.5)
+        else:
+            self.tooltip(note)
+        wide = imgui.calc_text_size(button).x + theme.px(6)
+        imgui.set_cursor_pos_x(imgui.get_cursor_pos_x() + max(0.0, round((room.x - wide) / 2)))
+        return self.button(button, kind="primary", width=wide)
+
     def save_popup(self, name: str, path: str, suggested: str) -> tuple[str, bool]:
         """Draw the popup `name`, where it is open, that asks where a table goes; its path, and whether to save now."""
         theme = self.theme

@@ -9,7 +9,7 @@ from imgui_bundle import icons_fontawesome_6 as icons
 from app.actions import Action, ActionError, BadArguments, Param
 from app.layout import LEARNING
 from app.learning import MachineLearner, Way
-from app.learning_ui import SIDES, describe, learner_of
+from app.learning_ui import SIDES, describe, learner_of, why_not_learned
 from app.loop_documents import loop_document
 from app.session import Session
 
@@ -26,17 +26,12 @@ def learning_actions(session: Session) -> list[Action]:
     state = session.state
 
     def why_not(machine: str | None = None) -> str | None:
-        learner = state.learners.of(machine or state.current)
-        if learner is None:
-            shown = state.machine(machine)
-            return "No machine runs here" if shown is None else "Nothing runs in a dump"
-        return learner.why_not or None
+        return why_not_learned(state, machine) or None
 
     def learner_named(machine: str | None) -> MachineLearner:
-        if (reason := why_not(machine)) is not None:
-            raise NotLearned(reason)
         found = state.learners.of(machine or state.current)
-        assert found is not None
+        if found is None or found.why_not:
+            raise NotLearned(why_not_learned(state, machine))
         return found
 
     def set_way(way: str, machine: str | None = None) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import numpy as np
 from imgui_bundle import icons_fontawesome_6 as icons
 
 from app.actions import Action, ActionError, BadArguments, Param
-from app.execution_ui import CODE, SPANS_S, VIEWS, look_of, tracer_of
+from app.execution_ui import CODE, SPANS_S, VIEWS, look_of, tracer_of, why_nothing_runs
 from app.jobs import Job, JobState
 from app.layout import EXECUTION
 from app.session import Session
@@ -36,11 +36,7 @@ def trace_actions(session: Session) -> list[Action]:
     state = session.state
 
     def why_not(machine: str | None = None) -> str | None:
-        tracer = state.tracers.of(machine or state.current)
-        if tracer is None:
-            shown = state.machine(machine)
-            return "No machine runs here" if shown is None else "Nothing runs in a dump"
-        return tracer.why_not or None
+        return why_nothing_runs(state, machine) or None
 
     def needs_look() -> str | None:
         return None if look_of(state) is not None else why_not() or "Nothing is traced: choose a mode first"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from imgui_bundle import icons_fontawesome_6 as icons
 from imgui_bundle import imgui
 
-from app.execution_ui import BLOCKS, CODE, FLAME, LINES, SPANS_S, VIEWS, look_of, tracer_of
+from app.execution_ui import BLOCKS, CODE, FLAME, LINES, SPANS_S, VIEWS, look_of, tracer_of, why_nothing_runs
 from app.layout import EXECUTION
 from app.panels import execution_blocks, execution_code, execution_flame, execution_lines
 from app.theme import u32
@@ -58,7 +58,7 @@ def draw(state: AppState, ui: Ui) -> None:
             return
         tracer = tracer_of(state)
         if tracer is None or tracer.why_not:
-            _impossible(state, ui, tracer)
+            ui.absence(icons.ICON_FA_GAUGE_HIGH, why_nothing_runs(state))
             return
         look = look_of(state)
         columns, rows = arrangement(ui, look)
@@ -254,19 +254,8 @@ def _tools(state: AppState, ui: Ui, line: float) -> None:
 # Nothing to show
 
 
-def _impossible(state: AppState, ui: Ui, tracer: Tracer | None) -> None:
-    if tracer is not None:
-        ui.absence(icons.ICON_FA_GAUGE_HIGH, tracer.why_not)
-    elif state.machine() is not None:
-        ui.absence(icons.ICON_FA_GAUGE_HIGH, "Nothing runs in a dump")
-    else:
-        ui.absence(icons.ICON_FA_GAUGE_HIGH, "No machine runs here")
-
-
 def _off(ui: Ui, tracer: Tracer) -> None:
     """What could be seen, and the one button that most will want."""
-    theme = ui.theme
-    room = imgui.get_content_region_avail()
     failed = tracer.state is TracerState.FAILED and bool(tracer.problem)
     title = "It could not be watched" if failed else "Where does the time go?"
     note = (
@@ -276,25 +265,7 @@ def _off(ui: Ui, tracer: Tracer) -> None:
         f"Nothing is watched until you say so; this makes the guest's work take about {told_cost(Mode.TIME)} as "
         "long."
     )
-    width = min(room.x, theme.px(130))
-    with ui.small():
-        lines = imgui.calc_text_size(note, wrap_width=width)
-    button = f"{icons.ICON_FA_PLAY}  Watch the time"
-    whole = imgui.get_text_line_height() + lines.y + imgui.get_frame_height() + theme.px(7)
-    fits = room.y >= whole
-    imgui.dummy(imgui.ImVec2(0, max(0.0, (room.y - whole if fits else 0.0) * 0.42)))
-    ui.centred(title, theme.bad if failed else theme.text)
-    if fits:
-        ui.gap(1)
-        with ui.small():
-            imgui.set_cursor_pos_x(imgui.get_cursor_pos_x() + max(0.0, round((room.x - lines.x) / 2)))
-            ui.wrapped(note, theme.text_dim, width)
-        ui.gap(2.5)
-    else:
-        ui.tooltip(note)
-    wide = imgui.calc_text_size(button).x + theme.px(6)
-    imgui.set_cursor_pos_x(imgui.get_cursor_pos_x() + max(0.0, round((room.x - wide) / 2)))
-    if ui.button(f"{button}##time", kind="primary", width=wide):
+    if ui.invitation(title, note, f"{icons.ICON_FA_PLAY}  Watch the time", failed=failed):
         ui.run("trace.mode", mode=str(Mode.TIME))
     _mode_tip(ui, Mode.TIME)
 

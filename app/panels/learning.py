@@ -10,7 +10,7 @@ from imgui_bundle import imgui
 
 from app.layout import LEARNING
 from app.learning import LearningState, Way
-from app.learning_ui import COLUMNS, LOG, LOOPS, PROOF, SIDES, chosen_of, learner_of
+from app.learning_ui import COLUMNS, LOG, LOOPS, PROOF, SIDES, chosen_of, learner_of, why_not_learned
 from app.panels.learning_sides import draw_side
 from app.widgets.record_table import OWN_KEYS, MenuEntry
 from bridge.machine.states import MachineState
@@ -45,7 +45,7 @@ def draw(state: AppState, ui: Ui) -> None:
             return
         learner, shown = learner_of(state), state.learning
         if learner is None or learner.why_not:
-            ui.absence(icons.ICON_FA_GRADUATION_CAP, _impossible(state, learner))
+            ui.absence(icons.ICON_FA_GRADUATION_CAP, why_not_learned(state))
             return
         if shown.machine != learner.machine.name:
             shown.forget(learner.machine.name)
@@ -75,12 +75,6 @@ def panes_of(units: float, side: str) -> tuple[str, ...]:
     if units < THREE_UNITS:
         return (LOOPS, beside)
     return (LOOPS, SIDES[1], beside if beside in (PROOF, LOG) else PROOF)
-
-
-def _impossible(state: AppState, learner: MachineLearner | None) -> str:
-    if learner is not None:
-        return learner.why_not
-    return "Nothing runs in a dump" if state.machine() is not None else "No machine runs here"
 
 
 # The bar above
@@ -175,8 +169,6 @@ def _figures(ui: Ui, learnt: Learnt, room: float) -> None:
 
 def _off(ui: Ui, learner: MachineLearner) -> None:
     """What could be, and the one button that most will want."""
-    theme = ui.theme
-    room = imgui.get_content_region_avail()
     failed = learner.state is LearningState.FAILED and bool(learner.problem)
     title = "It could not go on" if failed else "Which loops could be done faster?"
     note = (
@@ -186,25 +178,7 @@ def _off(ui: Ui, learner: MachineLearner) -> None:
         "register, flag and byte, and tested. Kernels can do them then, at the speed of this computer. Nothing is "
         "changed until you say so."
     )
-    width = min(room.x, theme.px(140))
-    with ui.small():
-        lines = imgui.calc_text_size(note, wrap_width=width)
-    button = f"{icons.ICON_FA_GRADUATION_CAP}  Learn the hottest loops"
-    whole = imgui.get_text_line_height() + lines.y + imgui.get_frame_height() + theme.px(7)
-    fits = room.y >= whole
-    imgui.dummy(imgui.ImVec2(0, max(0.0, (room.y - whole if fits else 0.0) * 0.42)))
-    ui.centred(title, theme.bad if failed else theme.text)
-    if fits:
-        ui.gap(1)
-        with ui.small():
-            imgui.set_cursor_pos_x(imgui.get_cursor_pos_x() + max(0.0, round((room.x - lines.x) / 2)))
-            ui.wrapped(note, theme.text_dim, width)
-        ui.gap(2.5)
-    else:
-        ui.tooltip(note)
-    wide = imgui.calc_text_size(button).x + theme.px(6)
-    imgui.set_cursor_pos_x(imgui.get_cursor_pos_x() + max(0.0, round((room.x - wide) / 2)))
-    if ui.button(f"{button}##learn", kind="primary", width=wide):
+    if ui.invitation(title, note, f"{icons.ICON_FA_GRADUATION_CAP}  Learn the hottest loops", failed=failed):
         ui.run("learning.way", way=str(Way.LEARN))
     ui.tooltip(TIPS[Way.LEARN])
 

@@ -14,7 +14,6 @@ from app.theme import u32
 from app.ui import fit_text
 from app.widgets.plain_text import plain
 from bridge.pixelcpu.isa import FLAG_BITS, FLAGS, N_REGISTERS
-from bridge.pixelcpu.lanes import registers_read
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -141,12 +140,7 @@ def _body(ui: Ui, cpu: PixelCpu, stepper: Stepper) -> None:
 
 def _program(ui: Ui, cpu: PixelCpu, stepper: Stepper) -> None:
     theme, height = ui.theme, ui.theme.px(ROW_UNITS)
-    program = stepper.program
-    pixels = [tuple(pixel) for pixel in program.pixels.tolist()]
-    firsts = [0]
-    for instruction in program.instructions:
-        firsts.append(firsts[-1] + instruction.n_pixels)
-    most = max((instruction.n_pixels for instruction in program.instructions), default=1)
+    most = max(map(len, cpu.pixels), default=1)
     if cpu.followed != stepper.place:
         cpu.followed = stepper.place
         imgui.set_scroll_y(max(0.0, stepper.place * height - imgui.get_window_height() * 0.4))
@@ -156,12 +150,12 @@ def _program(ui: Ui, cpu: PixelCpu, stepper: Stepper) -> None:
         while clipper.step():
             for at in range(clipper.display_start, clipper.display_end):
                 imgui.push_id(at)
-                _instruction(ui, cpu, stepper, at, pixels[firsts[at] : firsts[at + 1]], most)
+                _instruction(ui, cpu, stepper, at, most)
                 imgui.pop_id()
 
 
-def _instruction(ui: Ui, cpu: PixelCpu, stepper: Stepper, at: int, pixels: list[tuple[int, ...]], most: int) -> None:
-    theme, draw_list = ui.theme, imgui.get_window_draw_list()
+def _instruction(ui: Ui, cpu: PixelCpu, stepper: Stepper, at: int, most: int) -> None:
+    theme, draw_list, pixels = ui.theme, imgui.get_window_draw_list(), cpu.pixels[at]
     height, room = theme.px(ROW_UNITS), imgui.get_content_region_avail().x
     corner = imgui.get_cursor_screen_pos()
     pressed = imgui.invisible_button("##instruction", imgui.ImVec2(max(room, 1.0), height))
@@ -200,19 +194,16 @@ def _state(ui: Ui, cpu: PixelCpu, stepper: Stepper) -> None:
     with ui.small():
         _access(ui, cpu, stepper.access, room)
     ui.gap(1)
-    used: set[int] = set()
-    for one in stepper.program.instructions:
-        used |= registers_read(one) | ({one.d} if one.row.has_destination else set())
     columns = max(1, int(room // theme.px(CELL_UNITS)))
     width = room / columns
     corner = imgui.get_cursor_pos()
     with ui.mono(theme.mono_size * 0.9):
-        shown = [*sorted(used), *(number for number in range(N_REGISTERS) if number not in used)]
+        shown = sorted(range(N_REGISTERS), key=lambda number: (number not in cpu.used, number))
         for place, number in enumerate(shown):
             imgui.set_cursor_pos(
                 imgui.ImVec2(corner.x + place % columns * width, corner.y + place // columns * theme.px(ROW_UNITS + 1))
             )
-            _register(ui, cpu, stepper, number, width, is_used=number in used)
+            _register(ui, cpu, stepper, number, width, is_used=number in cpu.used)
     _edit_popup(ui, cpu)
 
 

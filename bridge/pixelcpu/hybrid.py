@@ -19,7 +19,6 @@ from bridge.pixelcpu.native_loop import NativeLoop
 from bridge.pixelcpu.x86_state import REGISTERS
 from bridge.trace.layout import layout
 from bridge.trace.session import TraceSession
-from bridge.trace.shared_memory import TraceMemory
 
 LEAST_API = 7
 """Of QEMU's plugin interface: before it plugins cannot write registers."""
@@ -96,17 +95,6 @@ class Told:
     def speed_up(self) -> float:
         """How much faster its rounds were than QEMU's; 0 where that is not known yet."""
         return self.round_ns * 1e-9 * self.rounds / self.seconds if self.seconds else 0.0
-
-
-def why_no_takeover(memory: TraceMemory) -> str:
-    """Why a machine's loops cannot be taken over by its plugin, in a sentence; empty where they can."""
-    api = int(memory.plugin["api"])
-    if api >= LEAST_API:
-        return ""
-    return (
-        f"This machine's QEMU has plugin interface {api}; registers can be written from {LEAST_API} on, "
-        "QEMU 11.1: ./glassbox qemu fetch has one for you alone."
-    )
 
 
 class KernelTable:
@@ -224,8 +212,12 @@ class Hybrid(KernelTable):
 
     def __init__(self, session: TraceSession) -> None:
         """Raises NoTakeover."""
-        if reason := why_no_takeover(session.memory):
-            raise NoTakeover(reason)
+        api = int(session.memory.plugin["api"])
+        if api < LEAST_API:
+            raise NoTakeover(
+                f"This machine's QEMU has plugin interface {api}; registers can be written from {LEAST_API} on, "
+                "QEMU 11.1: ./glassbox qemu fetch has one for you alone."
+            )
         super().__init__(session)
 
     @property
