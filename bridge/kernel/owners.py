@@ -119,8 +119,10 @@ class OwnerReader:
 
 
 def _who_has(process_roots: U64, roots: U64, leaves: Leaves, n_pages: int) -> tuple[Pages, Pages]:
-    """Which of `roots` belongs to which process: spaces (m,), in order, and processes (m,); then those that share them
-    with one before, made by vfork or CLONE_VM: what is mapped there is everyone's.
+    """Which of `roots` belongs to which process: spaces (m,) and processes (m,), in the order of the processes.
+
+    What is mapped by those that share a space, made by vfork or CLONE_VM, is everyone's. So the first mapping of a page
+    is that of the process that comes first, wherever in RAM the kernel has put anyone's tables.
     """
     with_one = np.flatnonzero(process_roots)
     space_of = np.searchsorted(roots, process_roots[with_one])
@@ -129,9 +131,10 @@ def _who_has(process_roots: U64, roots: U64, leaves: Leaves, n_pages: int) -> tu
     others[firsts] = False
     spaces = np.concatenate([spaces, space_of[others]])
     processes = np.concatenate([with_one[firsts], with_one[others]])
-    # Damaged lists may have everyone share the largest space.
+    # Damaged lists may have everyone share the largest space: each space counts once before any does again.
     kept = np.cumsum(leaves.starts[spaces + 1] - leaves.starts[spaces]) <= 2 * _MAX_MAPPINGS * n_pages
-    return spaces[kept], processes[kept]
+    in_order = np.argsort(processes[kept])
+    return spaces[kept][in_order], processes[kept][in_order]
 
 
 def _small(leaves: Leaves, n_pages: int) -> Leaves:

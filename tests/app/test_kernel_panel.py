@@ -372,7 +372,7 @@ def test_the_listing_of_the_kernel_is_named(guest: Person) -> None:
 
 
 def code_of_init(guest: Person) -> NDArray[np.intp]:
-    """The pages of its program as the last look has them: one in passing may be torn, and hold none."""
+    """The pages of its program: everyone's who runs busybox, and its own first as it came first."""
     sighting = guest.state.kernels.sighting(NAME)
     assert sighting is not None
     if sighting.processes is None or sighting.parts is None or sighting.first_owner is None:

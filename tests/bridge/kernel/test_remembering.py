@@ -138,6 +138,24 @@ def test_what_moves_no_page_leaves_the_same_objects() -> None:
     assert seen.leaves.paddrs.tolist() == [5 << 12, 6 << 12], "what was given out stays as it was"
 
 
+@pytest.mark.parametrize("roots_of", [(0x1000, 0x7000), (0x7000, 0x1000), (0x7000, 0x1000, 0x7000)])
+def test_a_page_that_several_map_is_first_of_the_process_that_came_first(roots_of: tuple[int, ...]) -> None:
+    memory = nested_tables()
+    write_words(memory, 7 << 12, [2 << 12 | PRESENT])  # another root, which leads to the same tables
+    reader = PhysicalReader(HeldRam(memory))
+    kernel = cast(Kernel, SimpleNamespace(reader=reader))
+    process_roots = np.array(roots_of, np.uint64)
+    roots = np.unique(process_roots)
+    user = UserTableReader(reader, 4).read(roots)
+    for found in (
+        read_owners(kernel, process_roots, roots, user),
+        OwnerReader(kernel).read(process_roots, roots, user),
+    ):
+        everyone = list(range(len(roots_of)))
+        assert [process for process, _ in found.of_page(5)] == everyone
+        assert found.first()[[4, 5, 6]].tolist() == [-1, 0, 0]
+
+
 def test_tables_that_go_in_circles_are_walked_as_far_as_ever() -> None:
     memory = np.zeros(64 * 4096, np.uint8)
     for page in range(1, 9):  # each full of entries that lead to all of them
