@@ -88,6 +88,8 @@ def names_of(translation: Translation) -> list[str]:
         names[number] = half
     if translation.taken is not None:
         names[translation.taken] = "taken"
+    if translation.elsewhere is not None:
+        names[translation.elsewhere] = "elsewhere"
     return names
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -62,6 +63,8 @@ def decode(code: bytes) -> list[Any]:
         raise BadCode(f"The code has {len(found)} instructions; at most {MOST_INSTRUCTIONS} are looked at.")
     for number, one in enumerate(found):
         _check(one, last=number == len(found) - 1)
+    if has_branches(found):
+        _check_branches(found)
     return found
 
 
@@ -78,6 +81,16 @@ def is_string(one: Any) -> bool:
 def is_jump(one: Any) -> bool:
     """Whether it may go elsewhere."""
     return capstone.CS_GRP_JUMP in one.groups or one.mnemonic.startswith("loop")
+
+
+def has_branches(instructions: Sequence[Any]) -> bool:
+    """Whether code has several basic blocks: a jump before its end."""
+    return any(is_jump(one) for one in instructions[:-1])
+
+
+def target_of(jump: Any) -> int:
+    """Where a jump goes; for code that `decode` gave."""
+    return int(jump.operands[0].imm)
 
 
 def text_of(one: Any) -> str:
@@ -112,5 +125,23 @@ def _check(one: Any, *, last: bool) -> None:
         raise refuse(one, "QEMU and Intel's manual disagree about its carry")
     if jumps and one.operands and one.operands[0].type != x86.X86_OP_IMM:
         raise refuse(one, "where it goes is computed")
-    if (jumps or one.mnemonic.startswith("rep")) and not last:
+    if one.mnemonic.startswith("rep") and not last:
         raise refuse(one, "control may leave the block before its end")
+
+
+def _check_branches(instructions: Sequence[Any]) -> None:
+    """Of several basic blocks: each jump goes on to an instruction behind it, to the first, or out of the code."""
+    begins = {one.address for one in instructions}
+    end = instructions[-1].address + instructions[-1].size
+    for one in instructions:
+        if one.mnemonic.startswith("rep"):
+            raise refuse(one, "it is a loop of its own within the code")
+        if not is_jump(one):
+            continue
+        if one.mnemonic != "jmp" and (one.mnemonic[0] != "j" or one.mnemonic in ("jrcxz", "jecxz", "jcxz")):
+            raise refuse(one, "it is taken over at the end of a single block alone")
+        target = target_of(one)
+        if BASE < target <= one.address:
+            raise refuse(one, "it goes back within the code, which makes another loop there")
+        if BASE < target < end and target not in begins:
+            raise refuse(one, "it goes into the middle of an instruction")

@@ -15,7 +15,7 @@ from capstone import x86
 from numpy.typing import NDArray
 
 from bridge.pixelcpu import interpreter
-from bridge.pixelcpu.decode import BASE, decode, is_jump, is_string
+from bridge.pixelcpu.decode import BASE, decode, has_branches, is_jump, is_string, target_of
 from bridge.pixelcpu.emitter import RCX
 from bridge.pixelcpu.isa import N_REGISTERS
 from bridge.pixelcpu.translate import translate
@@ -54,12 +54,14 @@ def run(code: bytes, translation: Translation, n_states: int = N_STATES, seed: i
     good = ~windows.outside
     if not good.any():
         return Record(0, n_states, 0, "")
-    conditional = translation.taken is not None and is_jump(instructions[-1])
+    branches = has_branches(instructions)
+    conditional = translation.taken is not None and (branches or is_jump(instructions[-1]))
     here = run_states(
-        _without_plain_jump(code, instructions),
+        code if branches else _without_plain_jump(code, instructions),
         states.chosen(good),
         before,
         jumps=conditional,
+        ways=_ways(translation) if branches else (),
         vectors=bool(translation.halves),
     )
     shown = defined_flags(code, instructions, states)
@@ -74,7 +76,7 @@ def run(code: bytes, translation: Translation, n_states: int = N_STATES, seed: i
         wrong[flag] = ((here.states.flags ^ there.flags[good]) >> bit & np.uint64(1)).astype(bool) & shown[flag][good]
     if conditional:
         assert translation.taken is not None
-        wrong["next"] = here.went != there.registers[good, translation.taken]
+        wrong["next"] = here.went != way_taken(translation, there)[good]
     differs = (here.memory != memory).reshape(n_states, WINDOW).any(axis=1)
     wrong["memory"] = differs[good]
     bad = np.any(list(wrong.values()), axis=0)
@@ -126,6 +128,23 @@ def interpreted(translation: Translation, states: States, windows: Windows) -> i
         if name in translation.halves:
             registers[:, translation.halves[name]] = states.halves[:, place]
     return interpreter.run_states(translation.program, interpreter.States(registers, states.flags), windows)
+
+
+def _ways(translation: Translation) -> tuple[int, ...]:
+    """Where code goes on, by the number that `way_taken` gives."""
+    if translation.taken is None:
+        return (translation.goes_on,)
+    return translation.goes_on, translation.target, *translation.others
+
+
+def way_taken(translation: Translation, after: interpreter.States) -> NDArray[np.uint64]:
+    """(n,): where code goes on: 0 is `goes_on`, 1 `target`, then come the `others`."""
+    assert translation.taken is not None
+    taken = after.registers[:, translation.taken]
+    if translation.elsewhere is None:
+        return taken
+    elsewhere = after.registers[:, translation.elsewhere]
+    return np.where(elsewhere > 0, elsewhere + np.uint64(1), taken)
 
 
 def _without_plain_jump(code: bytes, instructions: list[Any]) -> bytes:
@@ -186,7 +205,9 @@ def _whole(one: Any, register: int) -> str:
 
 
 def defined_flags(code: bytes, instructions: list[Any], states: States) -> dict[str, NDArray[np.bool_]]:
-    """By flag, in which states it is defined after the code."""
+    """By flag, in which states it is defined after the code; of several basic blocks, where every way defines it."""
+    if has_branches(instructions):
+        return _defined_on_all_ways(instructions, len(states))
     undefined: dict[str, Any] = dict.fromkeys(FLAGS, False)
     for one in instructions:
         rcx = states.registers[:, RCX]
@@ -196,6 +217,32 @@ def defined_flags(code: bytes, instructions: list[Any], states: States) -> dict[
             rcx = interpreted(before, states, Windows(memory)).registers[:, RCX]
         undefined = undefined_after(one, undefined, rcx)
     return {flag: ~np.broadcast_to(np.asarray(value, bool), (len(states),)) for flag, value in undefined.items()}
+
+
+def _defined_on_all_ways(instructions: list[Any], n_states: int) -> dict[str, NDArray[np.bool_]]:
+    waiting: dict[int, dict[str, bool]] = {}
+    here: dict[str, bool] | None = dict.fromkeys(FLAGS, False)
+
+    def met(one: dict[str, bool] | None, other: dict[str, bool] | None) -> dict[str, bool] | None:
+        return one or other if one is None or other is None else {flag: one[flag] or other[flag] for flag in FLAGS}
+
+    for one in instructions:
+        here = met(here, waiting.pop(one.address, None))
+        if here is None:
+            continue
+        after = undefined_after(one, here, _COUNTS)
+        here = {flag: bool(np.any(after[flag])) for flag in FLAGS}
+        if is_jump(one):
+            waiting[target_of(one)] = met(here, waiting.get(target_of(one))) or here
+            here = None if one.mnemonic == "jmp" else here
+    for way in waiting.values():
+        here = met(here, way)
+    assert here is not None
+    return {flag: np.full(n_states, not here[flag]) for flag in FLAGS}
+
+
+_COUNTS = np.arange(64, dtype=np.uint64)
+"""That a shift by a register may have."""
 
 
 def _told(at: int, wrong: dict[str, NDArray[np.bool_]], states: States) -> str:

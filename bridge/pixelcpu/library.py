@@ -154,6 +154,8 @@ def _document(kernel: Kernel) -> dict[str, Any]:
         "taken": translation.taken,
         "goes_on": translation.goes_on,
         "target": translation.target,
+        "others": list(translation.others),
+        "elsewhere": translation.elsewhere,
         "proof": {"status": "proved", "solver": kernel.solver, "query_hash": kernel.query_hash, "ms": kernel.ms_proof},
         "test": {"states": kernel.n_states, "mismatches": 0},
         "ms_synthesis": kernel.ms_synthesis,
@@ -174,6 +176,8 @@ def _kernel(content: Mapping[str, Any], name: str) -> Kernel:
             None if taken is None else _register(taken),
             _address(content["goes_on"]),
             _address(content["target"]),
+            tuple(_address(one) for one in content.get("others", ())),
+            None if content.get("elsewhere") is None else _register(content["elsewhere"]),
         )
         proof, test = content["proof"], content["test"]
         kernel = Kernel(

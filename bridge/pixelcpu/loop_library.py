@@ -28,7 +28,7 @@ from bridge.pixelcpu.native_loop import Figures, NativeLoop, NativeRecord, Nativ
 from bridge.pixelcpu.sealed import BadEntry, SealedFolder
 from bridge.pixelcpu.translation import Translation
 
-VERSION = 2
+VERSION = 3
 Made = TypeVar("Made")
 MOST_ENTRIES = 4096
 LEAST_RUNS = 10_000
@@ -104,6 +104,8 @@ def _document(learned: Learned) -> dict[str, Any]:
             "taken": translation.taken,
             "goes_on": translation.goes_on,
             "target": translation.target,
+            "others": list(translation.others),
+            "elsewhere": translation.elsewhere,
         },
         "pixel_ops": None if learned.rounds is None else _pixels(learned.rounds),
         "native": None
@@ -214,6 +216,8 @@ def _translation(found: Mapping[str, Any]) -> Translation:
         None if taken is None else _within(taken, N_REGISTERS),
         _within(found["goes_on"], 1 << 64),
         _within(found["target"], 1 << 64),
+        tuple(_within(one, 1 << 64) for one in found["others"]),
+        _or_none(found["elsewhere"], lambda number: _within(number, N_REGISTERS)),
     )
 
 

@@ -11,6 +11,7 @@ import z3
 
 from bridge.pixelcpu.algebra import Algebra
 from bridge.pixelcpu.executor import State, execute
+from bridge.pixelcpu.guarded_stores import guarded
 from bridge.pixelcpu.isa import FLAGS, N_REGISTERS
 from bridge.pixelcpu.microcode import Program
 
@@ -146,10 +147,12 @@ class ArrayMemory:
 
     def store(self, address: Word, value: Word, only_if: Truth | None) -> None:
         """Write a word."""
-        after = self.array
         for place in range(value.size() // 8):
-            after = z3.Store(after, address + place, z3.Extract(8 * place + 7, 8 * place, value))
-        self.array = after if only_if is None else z3.If(only_if, after, self.array)
+            byte = z3.Extract(8 * place + 7, 8 * place, value)
+            if only_if is None:
+                self.array = z3.Store(self.array, address + place, byte)
+            else:
+                self.array = guarded(self.array, only_if, address + place, byte)
 
 
 def unknown_state(name: str = "") -> State[Word, Truth]:

@@ -19,6 +19,7 @@ import z3
 from bridge.pixelcpu.counterexample import Compared, Counterexample, read_model
 from bridge.pixelcpu.errors import Unsupported
 from bridge.pixelcpu.executor import State
+from bridge.pixelcpu.guarded_stores import guard_of
 from bridge.pixelcpu.isa import FLAGS as LETTERS
 from bridge.pixelcpu.isa import N_REGISTERS
 from bridge.pixelcpu.meaning import ArrayMemory, after, unknown_memory, unknown_state
@@ -136,6 +137,10 @@ def pixel_outcome(before: Outcome, translation: Translation) -> Outcome:
     if translation.taken is not None:
         target = z3.BitVecVal(translation.target, 64)
         goes_on = z3.If(done.registers[translation.taken] != 0, target, goes_on)
+    if translation.elsewhere is not None:
+        elsewhere = done.registers[translation.elsewhere]
+        for number, other in enumerate(translation.others, 1):
+            goes_on = z3.If(elsewhere == number, z3.BitVecVal(other, 64), goes_on)
     return Outcome(words, {flag: bit(done.flags[flag[0]]) for flag in FLAGS}, memory.array, goes_on)
 
 
@@ -181,7 +186,11 @@ def _differing_stores(one: Any, other: Any) -> list[Any] | None:
     while not one.eq(other):
         if not (z3.is_store(one) and z3.is_store(other)):
             return None
-        found += [one.arg(at) != other.arg(at) for at in (1, 2) if not one.arg(at).eq(other.arg(at))]
+        (mine, byte), (its, its_byte) = guard_of(one), guard_of(other)
+        if not mine.eq(its):
+            found.append(mine != its)
+        pairs = (one.arg(1), other.arg(1)), (byte, its_byte)
+        found += [z3.And(mine, a != b) for a, b in pairs if not a.eq(b)]
         one, other = one.arg(0), other.arg(0)
     return found
 

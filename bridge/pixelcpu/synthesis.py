@@ -102,6 +102,8 @@ class _Examples:
         numbers = [*range(len(REGISTERS)), *translation.halves.values()]
         if translation.taken is not None:
             numbers.append(translation.taken)
+        if translation.elsewhere is not None:
+            numbers.append(translation.elsewhere)
         if not np.array_equal(after.registers[:, numbers], self._expected.registers[:, numbers]):
             return False
         differs = after.flags ^ self._expected.flags

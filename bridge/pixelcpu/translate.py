@@ -6,14 +6,16 @@ sources that share no code.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from capstone import x86
 
-from bridge.pixelcpu.decode import decode, is_jump, is_string, refuse
+from bridge.pixelcpu.decode import decode, has_branches, is_jump, is_string, refuse, target_of
 from bridge.pixelcpu.emitter import RAX, RBP, RCX, RDI, RDX, RSI, RSP, Emitter, Place
 from bridge.pixelcpu.errors import Unsupported
+from bridge.pixelcpu.if_conversion import Jump, Step, in_a_row
 from bridge.pixelcpu.microcode import Program
 from bridge.pixelcpu.translate_sse import SSE
 from bridge.pixelcpu.translation import Translation
@@ -25,22 +27,46 @@ CARRY, OVERFLOW = 0x001, 0x800
 def translate(code: bytes) -> Translation:
     """Microcode that should do what `code` does. Raises BadCode, Unsupported."""
     emitter, instructions = Emitter(), decode(code)
+    if has_branches(instructions):
+        return _of_branches(emitter, instructions)
     last = instructions[-1]
     goes_on = target = last.address + last.size
     for one in instructions:
         emitter.next_instruction()
-        try:
+        with _told_of(one):
             if is_jump(one):
-                target = one.operands[0].imm
+                target = target_of(one)
                 goes_on = target if _jump(emitter, one) else goes_on
             elif one.mnemonic.startswith("rep"):
                 target = _repeat(emitter, one)
             else:
                 _emit(emitter, one)
-        except Unsupported as error:
-            text = str(error).rstrip(".")
-            raise (error if text.startswith("“") else refuse(one, text)) from None
     return Translation(Program.of(emitter.instructions), dict(emitter.halves), emitter.taken, goes_on, target)
+
+
+def _of_branches(emitter: Emitter, instructions: list[Any]) -> Translation:
+    """Of several basic blocks: each instruction as ever, and then all of them in a row (`if_conversion`)."""
+    steps = []
+    for one in instructions:
+        emitter.next_instruction()
+        before, jump = len(emitter.instructions), None
+        with _told_of(one):
+            if is_jump(one):
+                jump = Jump(target_of(one), condition_number(one.mnemonic))
+            else:
+                _emit(emitter, one)
+        steps.append(Step(one.address, one.address + one.size, tuple(emitter.instructions[before:]), jump))
+    return in_a_row(steps, emitter.halves)
+
+
+@contextlib.contextmanager
+def _told_of(one: Any) -> Iterator[None]:
+    """Have what is unsupported say which instruction it is."""
+    try:
+        yield
+    except Unsupported as error:
+        text = str(error).rstrip(".")
+        raise (error if text.startswith("“") else refuse(one, text)) from None
 
 
 def _emit(emitter: Emitter, one: Any) -> None:

@@ -16,8 +16,12 @@ class Translation:
     halves: Mapping[str, int]
     """The Pixel CPU's register for each half of an SSE register that is used; general registers have their numbers."""
     taken: int | None
-    """The register that is 1 where the jump at the end is taken, else 0; None without a conditional one."""
+    """The register that is 1 where it goes on at `target`, 0 where at `goes_on`; None where it always does."""
     goes_on: int
     """Where execution goes on: of a jump that is not taken."""
     target: int
     """Where it goes on if the jump is taken."""
+    others: tuple[int, ...] = ()
+    """Code of several basic blocks may go on elsewhere, too: at the first of these …"""
+    elsewhere: int | None = None
+    """… where this register is 1, at the second where it is 2 … and where 0, as `taken` says."""

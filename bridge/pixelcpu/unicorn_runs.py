@@ -8,8 +8,9 @@ a number of rounds that each state tells.
 
 from __future__ import annotations
 
+import itertools
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,8 +19,9 @@ import unicorn
 from numpy.typing import NDArray
 from unicorn import x86_const
 
-from bridge.pixelcpu.decode import decode
+from bridge.pixelcpu.decode import BASE, decode, has_branches, is_jump, target_of
 from bridge.pixelcpu.errors import PixelError
+from bridge.pixelcpu.undefined import condition_number
 from bridge.pixelcpu.x86_state import FLAGS_MASK, HALVES, REGISTERS, States
 
 WINDOW = 256
@@ -30,6 +32,10 @@ MOST_STATES = 1 << 18
 
 _CODE_AT, _SCRATCH_AT, _TABLE_AT = 0x6F00_0000, 0x6F10_0000, 0x6F00_0000_0000
 _CURRENT, _LEFT, _STACK, _WENT, _ROUNDS, _RCX = (_SCRATCH_AT + 8 * place for place in range(6))
+_WENT_SHIFT = 56
+"""Which way was gone is told in the upper bits of the flags' word."""
+_NO_WAY = 255
+"""That it went where no way was said to be."""
 _PAGE = 4096
 _PHYSICAL = (1 << 52) - 1
 """Without page tables Unicorn leaves an address's upper bits out: a kernel's memory is mapped at what is left."""
@@ -58,7 +64,7 @@ class Run:
     memory: NDArray[np.uint8]
     """(m,)."""
     went: NDArray[np.uint64]
-    """(n,): 1 where the jump at the end was taken, else 0."""
+    """(n,): 1 where the jump at the end was taken, else 0; of `ways` the number of the one that was taken."""
     rounds_left: NDArray[np.uint64]
     """(n,): of the rounds that were wanted, those before which the loop was left; 0 where it was not."""
 
@@ -69,6 +75,7 @@ def run_states(
     memory: NDArray[np.uint8],
     *,
     jumps: bool = False,
+    ways: Sequence[int] = (),
     vectors: bool = True,
     rounds: NDArray[np.uint64] | None = None,
     memory_at: int = WINDOWS_AT,
@@ -76,6 +83,8 @@ def run_states(
     """Run `code` once on each of n states; `memory`: (m,) uint8, from `memory_at` on, which is not changed.
 
     `jumps`: the code's last instruction is a short or near jump by a condition; where it goes is told, not followed.
+    `ways`: of code of several basic blocks, the addresses (as `decode` has them) at which it may go on, at most 255;
+    which one it is is told.
     `rounds`: (n,), each at least 1: that jump is followed back to the code's beginning, until so many rounds have gone
     back or one does not; the states are those there. They are counted in x86 code, so that no loop goes on for ever.
     Without `vectors` SSE registers are neither loaded nor stored. There is no time limit, since Unicorn's own is a
@@ -95,7 +104,7 @@ def run_states(
     table[:, 1 : 1 + len(REGISTERS)] = states.registers[:, _ORDER]
     table[:, 1 + len(REGISTERS) : _ROUNDS_WORD] = states.halves
     table[:, _ROUNDS_WORD] = 0 if rounds is None else rounds
-    program, end = _harness(code, jumps=jumps, vectors=vectors, looped=rounds is not None)
+    program, end = _harness(code, jumps=jumps or bool(ways), ways=ways, vectors=vectors, looped=rounds is not None)
     try:
         engine.mem_map(_CODE_AT, _pages(len(program)))
         engine.mem_map(_SCRATCH_AT, _PAGE)
@@ -116,7 +125,7 @@ def run_states(
     registers = np.empty((count, len(REGISTERS)), np.uint64)
     registers[:, _ORDER] = after[:, 1 : 1 + len(REGISTERS)]
     flags = after[:, 0] & np.uint64(FLAGS_MASK)
-    went = after[:, 0] >> np.uint64(63)
+    went = after[:, 0] >> np.uint64(_WENT_SHIFT)
     halves = after[:, 1 + len(REGISTERS) : _ROUNDS_WORD].copy()
     return Run(States(registers, flags, halves), content, went, after[:, _ROUNDS_WORD].copy())
 
@@ -213,7 +222,7 @@ def _absolute(opcode: bytes, address: int) -> bytes:
     return opcode + b"\x25" + struct.pack("<I", address)
 
 
-def _harness(code: bytes, *, jumps: bool, vectors: bool, looped: bool) -> tuple[bytes, int]:
+def _harness(code: bytes, *, jumps: bool, ways: Sequence[int], vectors: bool, looped: bool) -> tuple[bytes, int]:
     """The loop around `code`, and the address at which it ends."""
     text = bytearray()
     size = 8 * _WORDS
@@ -229,6 +238,8 @@ def _harness(code: bytes, *, jumps: bool, vectors: bool, looped: bool) -> tuple[
         text += (b"\x41" if register > 7 else b"") + bytes([0x58 + (register & 7)])
     if looped:
         text += _with_loop(code)
+    elif ways:
+        text += _with_ways(code, ways)
     elif jumps:
         text += _with_jump(code)
     else:
@@ -244,7 +255,7 @@ def _harness(code: bytes, *, jumps: bool, vectors: bool, looped: bool) -> tuple[
         text += _vector_move(0x7F, number, first_half + 16 * number)
     if jumps:
         text += _absolute(b"\x48\x8b\x04", _WENT)  # mov rax, [went]
-        text += b"\x48\xc1\xe0\x3f" + b"\x48\x09\x04\x24"  # shl rax, 63; or [rsp], rax
+        text += b"\x48\xc1\xe0" + bytes([_WENT_SHIFT]) + b"\x48\x09\x04\x24"  # shl rax, …; or [rsp], rax
         text += _absolute(b"\x48\xc7\x04", _WENT) + b"\x00" * 4
     if looped:
         text += _absolute(b"\x48\x8b\x0c", _ROUNDS) + b"\x48\x89\x8c\x24" + struct.pack("<I", 8 * _ROUNDS_WORD)
@@ -274,8 +285,43 @@ def _with_loop(code: bytes) -> bytes:
     return text + struct.pack("<i", -(len(text) + 4)) + restore
 
 
+def _with_ways(code: bytes, ways: Sequence[int]) -> bytes:
+    """`code` of several basic blocks that goes on behind itself wherever it would have gone on, and notes where."""
+    end = BASE + len(code)
+    numbers = sorted(range(len(ways)), key=lambda number: ways[number] != end)  # who falls out of the code comes first
+    numbers.append(_NO_WAY)
+    notes = [_absolute(b"\x48\xc7\x04", _WENT) + struct.pack("<I", number) for number in numbers]
+    each = len(notes[0]) + 5
+    places = {ways[number]: each * at for at, number in enumerate(numbers[:-1])}
+    text = _laid_out(code, lambda target: places.get(target, each * (len(notes) - 1)))
+    for at, note in enumerate(notes):
+        text += note + b"\xe9" + struct.pack("<i", each * (len(notes) - at - 1))
+    return text
+
+
+def _laid_out(code: bytes, place_of: Callable[[int], int]) -> bytes:
+    """`code` of several basic blocks with jumps of four bytes each; those that leave it, or go to its first
+    instruction, go to `place_of` their target, in bytes behind the code."""
+    instructions = decode(code)
+    sizes = [(5 if one.mnemonic == "jmp" else 6) if is_jump(one) else one.size for one in instructions]
+    begins = dict(zip((one.address for one in instructions), itertools.accumulate(sizes, initial=0), strict=False))
+    text = bytearray()
+    for one in instructions:
+        if not is_jump(one):
+            text += one.bytes
+            continue
+        target = target_of(one)
+        to = begins[target] if BASE < target < BASE + len(code) else sum(sizes) + place_of(target)
+        number = condition_number(one.mnemonic)
+        text += b"\xe9" if number is None else bytes([0x0F, 0x80 | number])
+        text += struct.pack("<i", to - (len(text) + 4))
+    return bytes(text)
+
+
 def _jumping_over(code: bytes, n_bytes: int) -> bytes:
     """`code` whose last jump, where it is taken, goes over so many bytes behind it."""
+    if has_branches(decode(code)):
+        return _laid_out(code, lambda target: n_bytes if target == BASE else 0)
     near = decode(code)[-1].size >= 6  # 0f 8x and four bytes; else two bytes, of which one says how far
     return code[:-4] + struct.pack("<i", n_bytes) if near else code[:-1] + bytes([n_bytes])
 

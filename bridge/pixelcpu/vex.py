@@ -19,8 +19,9 @@ import pyvex
 import z3
 from capstone import x86
 
-from bridge.pixelcpu.decode import BASE, decode, refuse
+from bridge.pixelcpu.decode import BASE, decode, has_branches, is_jump, refuse, target_of
 from bridge.pixelcpu.errors import Unsupported
+from bridge.pixelcpu.guarded_stores import guarded
 from bridge.pixelcpu.undefined import Condition, undefined_after
 from bridge.pixelcpu.vex_flags import condition, flags_of, is_set, pack, rotate_through_carry, unpack
 from bridge.pixelcpu.vex_ops import operation, resized
@@ -74,21 +75,138 @@ def initial() -> Outcome:
 
 
 def meaning(code: bytes) -> Meaning:
-    """What `code` does to any state. Raises BadCode, Unsupported."""
+    """What `code` does to any state. Raises BadCode, Unsupported.
+
+    Code of several basic blocks is walked in the order of its addresses, since its jumps go forwards: where ways meet,
+    registers and flags are those of the way that was taken, and what one way stores is guarded by its condition
+    (`guarded`).
+    """
     before = initial()
-    machine = _Machine(before)
-    undefined: dict[str, Condition] = dict.fromkeys(FLAGS, False)
+    walk = _Walk(before)
     instructions = decode(code)
+    branches = has_branches(instructions)
     for one in instructions:
-        undefined = undefined_after(one, undefined, machine.words[_OFFSETS["rcx"]])
+        walk.come_to(one.address)
+        machine = walk.machine
+        if machine is None:
+            continue  # nothing leads here
+        undefined = undefined_after(one, walk.undefined, machine.words[_OFFSETS["rcx"]])
         try:
             machine.step(one)
         except Unsupported as error:
             text = str(error).rstrip(".")
             raise (error if text.startswith("“") else refuse(one, text)) from None
-        if one is not instructions[-1] and not machine.goes_on_at(one.address + one.size):
-            raise refuse(one, "control may leave the block before its end")
-    return Meaning(before, machine.outcome(), undefined)
+        walk.undefined = undefined
+        if one is not instructions[-1] or branches:
+            if is_jump(one):
+                walk.jump(target_of(one), one.address + one.size)
+            elif not machine.goes_on_at(one.address + one.size):
+                raise refuse(one, "control may leave the block before its end")
+    return Meaning(before, *walk.ended())
+
+
+@dataclass(slots=True)
+class _Way:
+    """A way on which control comes to a place."""
+
+    condition: Term
+    """Under which it does, over the state before the code."""
+    state: Outcome
+    undefined: Mapping[str, Condition]
+
+
+class _Walk:
+    """Through code whose jumps go forwards; of a single block it is the machine alone."""
+
+    def __init__(self, before: Outcome) -> None:
+        self.machine: _Machine | None = _Machine(before)
+        """None where nothing leads."""
+        self.undefined: Mapping[str, Condition] = dict.fromkeys(FLAGS, False)
+        self._condition: Term = z3.BoolVal(True)
+        self._waiting: dict[int, list[_Way]] = {}
+        self._stores: list[tuple[Term, Term, Term]] = []
+        """Condition, address and byte of all that was stored so far, on any way."""
+        self._before = before
+
+    def come_to(self, address: int) -> None:
+        """The next instruction lies there: who jumped to it is there, too."""
+        ways = self._waiting.pop(address, [])
+        for way in ways:
+            self._meet(way)
+        if ways and not self._waiting and self.machine is not None:  # all ways have met
+            self.machine.only_if = self._condition = z3.BoolVal(True)
+
+    def jump(self, target: int, behind: int) -> None:
+        """The machine has just executed a jump."""
+        assert self.machine is not None
+        there = self._way()
+        taken = z3.simplify(self.machine.next == target) if target != behind else z3.BoolVal(False)
+        if not z3.is_false(taken):
+            there.condition = _both(self._condition, taken)
+            there.state = Outcome(there.state.words, there.state.flags, there.state.memory, z3.BitVecVal(target, 64))
+            self._waiting.setdefault(target, []).append(there)
+        if z3.is_true(taken):
+            self.machine = None
+            return
+        self._condition = _both(self._condition, z3.Not(taken))
+        self.machine.next = z3.BitVecVal(behind, 64)
+        self.machine.only_if = self._condition
+
+    def ended(self) -> tuple[Outcome, Mapping[str, Condition]]:
+        """The state after all of it, wherever it goes on, and when flags are undefined."""
+        for target in sorted(self._waiting):
+            self.come_to(target)
+        assert self.machine is not None
+        return self.machine.outcome(), self.undefined
+
+    def _way(self) -> _Way:
+        assert self.machine is not None
+        self._stores += self.machine.stored
+        self.machine.stored = []
+        return _Way(self._condition, self.machine.outcome(), self.undefined)
+
+    def _meet(self, way: _Way) -> None:
+        if self.machine is None:
+            condition, here, undefined = way.condition, way.state, way.undefined
+        else:
+            mine = self._way()
+            condition = z3.simplify(z3.Or(mine.condition, way.condition))
+            here = _merged(way, mine.state, self._all_stored(mine.state.memory, way.state.memory))
+            undefined = {
+                flag: _either(way.condition, way.undefined[flag], mine.undefined[flag]) for flag in mine.undefined
+            }
+        self.machine = _Machine(here)
+        self.machine.only_if = self._condition = condition
+        self.undefined = undefined
+
+    def _all_stored(self, one: Term, other: Term) -> Term:
+        """Memory where two ways meet: what each stored is guarded, so that all of it can stand in one row."""
+        if one.eq(other):
+            return one
+        memory = self._before.memory
+        for only_if, address, byte in self._stores:
+            memory = guarded(memory, only_if, address, byte)
+        return memory
+
+
+def _merged(way: _Way, here: Outcome, memory: Term) -> Outcome:
+    taken, there = way.condition, way.state
+    return Outcome(
+        {name: _if(taken, there.words[name], term) for name, term in here.words.items()},
+        {name: _if(taken, there.flags[name], term) for name, term in here.flags.items()},
+        memory,
+        _if(taken, there.next, here.next),
+    )
+
+
+def _either(taken: Term, then: Condition, otherwise: Condition) -> Condition:
+    if then is otherwise:
+        return then
+    return z3.If(taken, *(z3.BoolVal(one) if isinstance(one, bool) else one for one in (then, otherwise)))
+
+
+def _both(one: Term, other: Term) -> Term:
+    return z3.simplify(other if z3.is_true(one) else z3.And(one, other))
 
 
 @cache
@@ -115,6 +233,10 @@ class _Machine:
         self.next = before.next
         self._flags: Mapping[str, Term] | None = before.flags
         self._temporaries: dict[int, Term] = {}
+        self.only_if: Term = z3.BoolVal(True)
+        """The condition of the way on which the code came here."""
+        self.stored: list[tuple[Term, Term, Term]] = []
+        """Condition, address and byte of what was stored since that was emptied."""
 
     def outcome(self) -> Outcome:
         """The state."""
@@ -279,7 +401,9 @@ class _Machine:
 
     def _store(self, address: Term, value: Term) -> None:
         for at in range(value.size() // 8):
-            self.memory = z3.Store(self.memory, address + at, z3.Extract(8 * at + 7, 8 * at, value))
+            byte = z3.Extract(8 * at + 7, 8 * at, value)
+            self.memory = z3.Store(self.memory, address + at, byte)
+            self.stored.append((self.only_if, address + at, byte))
 
     def _bit_test(self, one: Any, name: str) -> None:
         """BT, BTS, BTR, BTC of registers (SDM): CF is the bit that the second names, modulo the width of the first."""

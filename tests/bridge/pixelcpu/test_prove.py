@@ -133,7 +133,7 @@ def test_what_is_unsupported_says_which_instruction_and_why() -> None:
         "8b0500000000": "where the code lies",
         "c3": "calls or returns",
         "ffe0": "computed",
-        "75004801d8": "before its end",
+        "f3a44801d8": "before its end",
         "d3e00f90c0": "OF, which the code before it leaves undefined",
         "660fc8": "undefined",
         "660fa4d811": "undefined",
