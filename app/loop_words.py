@@ -15,6 +15,10 @@ _KINDS = {
     "fill": "A fill",
     "copy": "A copy",
     "map": "A map",
+    "recurrence": "A recurrence over registers",
+    "hash": "A hash",
+    "search": "A search",
+    "sequence": "A sequence that stores",
 }
 _FOLDS = {
     "sumall": "the sum",
@@ -30,7 +34,8 @@ _FOLDS = {
 
 def loop_words(loop: LoopText) -> list[str]:
     """Lines: what kind it is, and below that, indented, what it is made of."""
-    lines = [f"{_KINDS[loop.kind]}: its rounds need no order."]
+    order = "its rounds are done one after the other" if loop.ordered else "its rounds need no order"
+    lines = [f"{_KINDS[loop.kind]}: {order}."]
     for name, step in loop.counting.items():
         lines.append(f"  counts  {name} by {step:+,} a round")
     for name, fold in loop.folds.items():
@@ -41,9 +46,14 @@ def loop_words(loop: LoopText) -> list[str]:
         lines.append(
             f"  checks  what is at {loop.streams[one].address} and at {loop.streams[other].address} does not meet"
         )
-    steps = "" if loop.step == 1 else f" / {loop.step}"
-    distance = f"({loop.distance})" if steps and " " in loop.distance else loop.distance
-    lines.append(f"  rounds  {distance}{steps}, if the first goes back")
+    if loop.carried:
+        lines.append(f"  carries {', '.join(loop.carried)} on from round to round")
+    if loop.distance:
+        steps = "" if loop.step == 1 else f" / {loop.step}"
+        distance = f"({loop.distance})" if steps and " " in loop.distance else loop.distance
+        lines.append(f"  rounds  {distance}{steps}, if the first goes back")
+    else:
+        lines.append("  rounds  until one does not go back")
     if loop.fresh:
         lines.append(f"  anew    {', '.join(loop.fresh)}")
     return lines

@@ -3,7 +3,8 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
  * Rounds of one piece run side by side, pieces one after the other. So it is within a piece that what is stored must
- * not meet anything else, in memory itself: two of the guest's addresses may be one page.
+ * not meet anything else, in memory itself: two of the guest's addresses may be one page. Rounds of an ordered kernel run one
+ * after the other, and may.
  */
 #include "kernels.h"
 
@@ -51,6 +52,8 @@ static struct interval touched(const struct calling *call, const struct piece *p
 static bool apart(const struct calling *call, const struct piece *piece, uint64_t rounds)
 {
     const struct gb_kernel *told = &call->kernel->told;
+    if (told->flags & GB_KERNEL_ORDERED)
+        return true;
     for (unsigned int n = 0; n < told->streams; n++)
         for (unsigned int m = n + 1; m < told->streams; m++) {
             if (!told->stream[n].stores && !told->stream[m].stores)
@@ -111,6 +114,10 @@ uint64_t call_kernel(struct calling *call, uint64_t rounds, int *declined, uint6
         done += made;
         for (unsigned int n = 0; n < told->streams; n++)
             call->addresses[n] += told->stream[n].stride * made;
+        if (made < now && told->flags & GB_KERNEL_ENDS_ITSELF) {
+            call->ended = true;
+            return done;
+        }
         if (made != now) { /* its own look at the windows: it cannot be, and harms nothing */
             *declined = GB_DECLINED_ACROSS;
             return done;

@@ -46,16 +46,35 @@ void verify_forget(void)
             pendings[n]->kernel = NULL;
 }
 
-void verify_begin(unsigned int vcpu, const struct kernel *kernel, struct calling *now, uint64_t rounds)
+static struct pending *pending_of(unsigned int vcpu)
 {
-    struct pending *p = pendings[vcpu];
+    if (!pendings[vcpu] && (pendings[vcpu] = calloc(1, sizeof *pendings[vcpu])))
+        for (unsigned int n = 0; n < MOST_COPIES; n++)
+            pendings[vcpu]->copies.page[n] = pendings[vcpu]->pages[n];
+    return pendings[vcpu];
+}
+
+uint64_t verify_tried(unsigned int vcpu, const struct calling *now, uint64_t rounds)
+{
+    struct pending *p = pending_of(vcpu);
+    struct calling tried = *now;
     uint64_t nothing;
     int why;
-    if (!p && !(p = pendings[vcpu] = calloc(1, sizeof *p)))
+    if (!p || p->kernel)
+        return 0;
+    p->copies.count = 0;
+    tried.copies = &p->copies;
+    return call_kernel(&tried, rounds, &why, &nothing);
+}
+
+void verify_begin(unsigned int vcpu, const struct kernel *kernel, struct calling *now, uint64_t rounds)
+{
+    struct pending *p = pending_of(vcpu);
+    uint64_t nothing;
+    int why;
+    if (!p)
         return;
     p->copies.count = 0;
-    for (unsigned int n = 0; n < MOST_COPIES; n++)
-        p->copies.page[n] = p->pages[n];
     memcpy(p->first, now->addresses, sizeof p->first);
     now->copies = &p->copies;
     uint64_t done = call_kernel(now, rounds, &why, &nothing);

@@ -239,6 +239,16 @@ static void decline(unsigned int vcpu, const struct kernel_note *note, int why)
     mine->wait = mine->wait < LONGEST_WAIT ? 2 * mine->wait : LONGEST_WAIT;
 }
 
+/* Whether so many rounds follow that it can be measured what QEMU takes for some. */
+static bool can_measure(
+    struct vcpu *v, unsigned int vcpu, const struct kernel_note *note, const struct calling *call, uint64_t rounds)
+{
+    if (rounds <= MEASURED_ROUNDS || !(note->kernel->told.flags & GB_KERNEL_ENDS_ITSELF))
+        return rounds > MEASURED_ROUNDS;
+    return check_code(v, note, &call->space) == NOT_DECLINED &&
+           verify_tried(vcpu, call, MEASURED_ROUNDS + 1) > MEASURED_ROUNDS;
+}
+
 static void on_loop(unsigned int vcpu, void *data)
 {
     struct kernel_note *note = data;
@@ -276,7 +286,7 @@ static void on_loop(unsigned int vcpu, void *data)
         return;
     }
     uint64_t rounds = kernel->plan(call.state, call.addresses);
-    if (rounds > MEASURED_ROUNDS && kernel->measured < MEASUREMENTS) {
+    if (kernel->measured < MEASUREMENTS && can_measure(v, vcpu, note, &call, rounds)) {
         kernel->measured++;
         tells->declined[GB_DECLINED_MEASURING]++;
         wait_for(vcpu, note->slot, MEASURED_ROUNDS);
@@ -302,7 +312,7 @@ static void on_loop(unsigned int vcpu, void *data)
     memcpy(before, call.state, sizeof before);
     uint64_t done = call_kernel(&call, rounds < kernel->most_rounds ? rounds : kernel->most_rounds, &why, &run_ticks);
     if (!done) {
-        decline(vcpu, note, why);
+        decline(vcpu, note, call.ended ? GB_DECLINED_FEW : why);
         return;
     }
     put_state(v, &kernel->told, call.state, before);
@@ -333,6 +343,8 @@ static void on_loop(unsigned int vcpu, void *data)
         mine->wait = 1;
     if (why != NOT_DECLINED)
         decline(vcpu, note, why);
+    else if (call.ended && done < tells->least_rounds)
+        decline(vcpu, note, GB_DECLINED_FEW);
     else
         wait_for(vcpu, note->slot, 1);
 }

@@ -71,6 +71,7 @@ struct calling {
     /* Told of what each piece of rounds touches, before it is done; NULL, or false: it is not to be done. */
     bool (*before)(const struct calling *call, const struct interval *touched, uint64_t rounds);
     bool only_looks; /* it is found out how many rounds could be done; none is */
+    bool ended;      /* told: the loop ends with the round that follows those that were done */
 };
 uint64_t call_kernel(struct calling *call, uint64_t rounds, int *declined, uint64_t *run_ticks);
 
@@ -86,4 +87,6 @@ uint8_t *copy_of(struct copies *copies, uint64_t offset); /* NULL: there are too
 bool verify_look(unsigned int vcpu, const struct kernel *kernel, struct calling *now);
 void verify_begin(unsigned int vcpu, const struct kernel *kernel, struct calling *now, uint64_t rounds);
 void verify_forget(void);
+/* How many rounds it would do, at most `rounds`; nothing is changed. */
+uint64_t verify_tried(unsigned int vcpu, const struct calling *now, uint64_t rounds);
 #endif

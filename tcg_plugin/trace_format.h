@@ -67,6 +67,8 @@
 #define GB_KERNEL_CODE 512    /* bytes of x86 */
 #define GB_KERNEL_STATE 33    /* words of its state: 32 registers of the Pixel CPU, flags */
 #define GB_KERNEL_VERIFY 1    /* a flag: its results are compared with QEMU's, and not used */
+#define GB_KERNEL_ORDERED 2     /* a flag: its rounds are done one after the other, what they touch may meet */
+#define GB_KERNEL_ENDS_ITSELF 4 /* a flag: its plan tells a limit, and it stops where the loop ends */
 
 /* What became of a kernel. */
 #define GB_KERNEL_NONE 0
@@ -274,7 +276,8 @@ struct gb_stream {
 /* A kernel, as the reader wants it; taken with the next request. `plan` and `run` are where these begin in its native
  * code, which is at `native` in `kernel_code`, needs nothing else, and runs wherever it lies:
  *     uint64_t plan(const uint64_t *state, uint64_t *addresses)
- *         how many rounds from this state surely go back to the loop's first instruction, and each stream's address
+ *         how many rounds from this state surely go back to the loop's first instruction, and each stream's address;
+ *         with GB_KERNEL_ENDS_ITSELF: how many may at most
  *     uint64_t run(uint64_t *state, const uint64_t *windows, uint64_t rounds)
  *         does so many rounds; a window an access: the address of its first byte, bytes, and where they are in memory
  * The state's words 0 to 15 are rax, rcx, rdx, rbx, rsp, rbp, rsi, rdi, r8 … r15. 1024 bytes. */

@@ -15,7 +15,7 @@ class KnownLoop:
 
     name: str
     kind: str
-    """`registers`, `reduction`, `map`, `fill` or `copy`."""
+    """As `bridge.pixelcpu.loops` calls it."""
     code: bytes
     c: str
     """The body of `uint64_t f(uint64_t n, void *a, void *b)`."""
@@ -169,5 +169,76 @@ LOOPS = (
         8,
         lambda n, a, b: {"rsi": a, "rdi": b, "rcx": n},
     ),
+    # imul eax,eax,31; movzx edx,byte [rdi]; add eax,edx; inc rdi; dec rcx; jnz
+    _loop(
+        "hash of bytes",
+        "hash",
+        "6bc01f0fb61701d048ffc748ffc975f0",
+        1,
+        lambda n, a, _b: {"rcx": n, "rdi": a, "rax": 7},
+        "uint32_t h = 7; uint8_t *p = a; for (; n; n--) h = h * 31 + *p++; return h;",
+    ),
+    # movzx edx,byte [rdi]; inc rdi; add eax,edx; add ebx,eax; cmp rdi,rsi; jne
+    _loop(
+        "sum of sums",
+        "hash",
+        "0fb61748ffc701d001c34839f775f1",
+        1,
+        lambda n, a, _b: {"rdi": a, "rsi": a + n},
+    ),
+    # mov rdx,rax; shl rdx,13; xor rax,rdx; mov rdx,rax; shr rdx,7; xor rax,rdx; mov rdx,rax; shl rdx,17; xor rax,rdx;
+    # dec rcx; jnz
+    _loop(
+        "random numbers",
+        "recurrence",
+        "4889c248c1e20d4831d04889c248c1ea074831d04889c248c1e2114831d048ffc975dd",
+        0,
+        lambda n, _a, _b: {"rcx": n, "rax": 88172645463325252},
+        "uint64_t x = 88172645463325252; for (; n; n--) { x ^= x << 13; x ^= x >> 7; x ^= x << 17; } return x;",
+    ),
+    # add rax,[rsi]; mov [rdi],rax; add rsi,8; add rdi,8; dec rcx; jnz
+    _loop(
+        "running sums",
+        "sequence",
+        "4803064889074883c6084883c70848ffc975ed",
+        8,
+        lambda n, a, b: {"rsi": a, "rdi": b, "rcx": n},
+        "uint64_t s = 0, *p = a, *q = b; for (; n; n--) *q++ = s += *p++; return s;",
+    ),
+    # mov rax,[rdi-8]; add [rdi],rax; add rdi,8; dec rcx; jnz
+    _loop(
+        "running sums in place",
+        "sequence",
+        "488b47f84801074883c70848ffc975f0",
+        8,
+        lambda n, a, _b: {"rdi": a + 8, "rcx": n},
+    ),
+    # inc rdi; cmp byte [rdi-1],0; jns
+    _loop(
+        "first beyond ASCII",
+        "search",
+        "48ffc7807fff0079f7",
+        1,
+        lambda _n, a, _b: {"rdi": a},
+        "int8_t *p = a; (void)n; while (*p++ >= 0) ; return 0;",
+    ),
+    # inc rdi; cmp byte [rdi-1],0; jne
+    _loop("end of a string", "search", "48ffc7807fff0075f7", 1, lambda _n, a, _b: {"rdi": a}),
+    # mov al,[rsi]; mov [rdi],al; inc rsi; inc rdi; test al,al; jnz
+    _loop(
+        "copy of a string",
+        "sequence",
+        "8a06880748ffc648ffc784c075f2",
+        1,
+        lambda _n, a, b: {"rsi": max(a, b), "rdi": min(a, b)},  # the other way its end may be overwritten for ever
+    ),
+    # mov [rdi],al; inc rdi; test edi,0x7ff; jnz
+    _loop(
+        "until it is aligned",
+        "sequence",
+        "880748ffc7f7c7ff07000075f3",
+        1,
+        lambda n, _a, b: {"rdi": b, "rax": n},
+    ),
 )
-"""The last of them have no C: they are there to be right, not to be compared."""
+"""Those that have no C are there to be right, not to be compared."""

@@ -26,6 +26,7 @@ from bridge.machine.run_gate import RunGate
 from bridge.pixelcpu.errors import WorkerLost
 from bridge.pixelcpu.gdb_worker import LOUD, QUIET, READY, TAKE, Wanted
 from bridge.pixelcpu.hybrid import KernelTable, NoTakeover
+from bridge.pixelcpu.native_loop import NativeLoop
 from bridge.pixelcpu.outside import LIBRARY
 from bridge.trace.modes import Mode, Wish
 from bridge.trace.session import TraceSession
@@ -41,6 +42,12 @@ class GdbHybrid(KernelTable):
 
     counts_rounds = False
     way = "gdbstub"
+
+    def why_not(self, loop: NativeLoop) -> str:
+        """Why a loop cannot be done in this way, in a sentence; empty where it can."""
+        if loop.ends_itself:
+            return "How many rounds it runs is not known beforehand, and QEMU's gdbstub is worth it for many only."
+        return ""
 
     def __init__(self, session: TraceSession, *, eager: bool = False) -> None:
         """`eager`: kernels do all that they can, whether it is worth a stop or not. Stops the guest for a moment.

@@ -114,6 +114,10 @@ class KernelTable:
         """Whether loops are taken over."""
         raise NotImplementedError
 
+    def why_not(self, _loop: NativeLoop) -> str:
+        """Why a loop cannot be done in this way, in a sentence; empty where it can."""
+        return ""
+
     def check(self) -> None:
         """Raises WorkerLost where what runs for it has ended."""
 
@@ -171,7 +175,11 @@ class KernelTable:
             entry = np.zeros((), layout()["kernel"])
             entry["native"], entry["native_bytes"] = at, len(loop.native)
             entry["plan"], entry["run"] = loop.plan, loop.run
-            entry["flags"] = constants["KERNEL_VERIFY"] if verify else 0
+            entry["flags"] = (
+                verify * constants["KERNEL_VERIFY"]
+                | loop.ordered * constants["KERNEL_ORDERED"]
+                | loop.ends_itself * constants["KERNEL_ENDS_ITSELF"]
+            )
             entry["code"][: len(loop.code)] = np.frombuffer(loop.code, np.uint8)
             entry["code_bytes"] = len(loop.code)
             entry["streams"], entry["accesses"] = len(loop.streams), len(loop.access_streams)

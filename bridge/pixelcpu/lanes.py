@@ -6,10 +6,11 @@ A program is a body, which each lane runs, and a tail from its first reduction o
 from __future__ import annotations
 
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from bridge.pixelcpu.errors import Unsupported
-from bridge.pixelcpu.isa import Kind, Shape
+from bridge.pixelcpu.isa import N_REGISTERS, Kind, Shape
 from bridge.pixelcpu.microcode import Instruction, Program
 from bridge.pixelcpu.semantics import flags_read as flags_of_condition
 
@@ -89,15 +90,16 @@ _Known = int | None
 """A register from lane to lane: it grows by this much, 0 for one that all lanes share, or None for who knows."""
 
 
-def strides(body: Sequence[Instruction], *, carried: bool) -> list[int | None]:
+def strides(body: Sequence[Instruction], carried: AbstractSet[int]) -> list[int | None]:
     """For each load and store, by how many bytes its address grows from lane to lane; None where that is not known.
 
-    `carried`: a lane goes on with the registers of the lane before.
+    `carried`: the registers with which a lane goes on from the lane before, flags too where there are any.
     """
-    at_start: list[_Known] = [0] * 32
-    if carried:
-        at_start = _deltas(body)
-    return _walk(body, at_start, carried)
+    at_start: list[_Known] = [0] * N_REGISTERS
+    for number, delta in enumerate(_deltas(body) if carried else ()):
+        if number in carried:
+            at_start[number] = delta
+    return _walk(body, at_start, bool(carried))
 
 
 def _walk(body: Sequence[Instruction], at_start: list[_Known], carried: bool) -> list[int | None]:

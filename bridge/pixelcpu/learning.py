@@ -134,6 +134,8 @@ class Learning:
         self._seen: dict[bytes, Candidate] = {}
         self._states: dict[bytes, State] = {}
         self._slots: dict[bytes, int] = {}
+        self._left: dict[bytes, str] = {}
+        """Tested, but not for this machine: the reasons."""
         self._qemu_ns: dict[bytes, float] = {}
         """What a round took under QEMU, by samples, before there was a kernel."""
         self._mark = Mark(monotonic(), 0, {})
@@ -300,6 +302,10 @@ class Learning:
         learned = self._learner.known(code)
         if self._hybrid is None or learned is None or learned.native is None or learned.reason:
             return
+        if why := self._hybrid.why_not(learned.native):
+            with self._lock:
+                self._left[code] = why
+            return
         free = [slot for slot in self._hybrid.free_slots() if slot not in self._slots.values()]
         if not free or len(self._slots) >= self._most:
             return
@@ -358,7 +364,7 @@ class Learning:
         return Entry(
             candidate,
             self._states.get(code, State.TRACED),
-            learned.reason if learned is not None else "",
+            (learned.reason if learned is not None else "") or self._left.get(code, ""),
             learned,
             told,
             rounds,

@@ -60,7 +60,7 @@ class CompiledKernel:
         self.program, self.carried = program, carried
         self._stores = [i.row.kind is Kind.STORE for i in program.accesses]
         self._lock = threading.Lock()
-        self._code: Any = _compiled(kernel_text(program, carried=carried))
+        self._code: Any = _compiled(kernel_text(program, carried=frozenset(range(N_REGISTERS)) if carried else None))
         self._kernel, self._states = _Function(self._code["kernel"]), _Function(self._code["states"])
 
     def __enter__(self) -> CompiledKernel:

@@ -9,11 +9,15 @@ after the lane before. So whoever called goes on from there, one instruction at 
 
 Where all addresses are affine in the lane's number, first and last are looked at once, and all lanes but the last run
 without a look, which LLVM turns into vector code. The last one, and all where an address is not affine, look each time.
+
+Lanes that are not independent run in their order, and may find out by themselves which of them is the last: one that
+says that none should have followed the lane before it is undone like one whose load or store is outside.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from bridge.pixelcpu.errors import Unsupported
@@ -51,23 +55,28 @@ class _Fast:
     stride: int
 
 
-def kernel_text(program: Program, *, carried: bool, alone: bool = False) -> str:
+def kernel_text(
+    program: Program, *, carried: AbstractSet[int] | None, alone: bool = False, until: int | None = None
+) -> str:
     """LLVM's text of `kernel`, and of `states(states, windows, n)` that runs it over one lane for each of n states.
 
-    `carried`: a lane goes on with the registers and flags of the lane before, as a loop's iterations do; otherwise each
-    begins with those that the run was given, and lanes are independent. `alone`: it calls nothing, not even what fills
-    and copies memory. Raises Unsupported.
+    `carried`: lanes run in order, and each goes on with these registers, and with the flags, of the lane before, as a
+    loop's iterations do; None: lanes are independent, each begins with those that the run was given. `alone`: it calls
+    nothing, not even what fills and copies memory. `until`: lanes end before the one that leaves 0 in this register.
+    Raises Unsupported.
     """
-    return _Writer(program, carried, alone).written()
+    return _Writer(program, carried, alone, until).written()
 
 
 class _Writer:
-    def __init__(self, program: Program, carried: bool, alone: bool) -> None:
-        if carried and program.has_reductions:
+    def __init__(self, program: Program, carried: AbstractSet[int] | None, alone: bool, until: int | None) -> None:
+        if carried is not None and program.has_reductions:
             raise Unsupported("A reduction has no meaning where a lane goes on from the lane before")
+        if carried is None and until is not None:
+            raise Unsupported("Lanes that run side by side cannot find out which is the last")
         self.text = Text()
         self.algebra = LlvmAlgebra(self.text)
-        self.carried = carried
+        self.ordered, self.carried, self.until = carried is not None, carried or frozenset(), until
         self._attributes = " #0" if alone else ""
         self.cut: Parts = parts(program)
         self.accesses = [i for i in self.cut.body if i.row.kind in (Kind.LOAD, Kind.STORE)]
@@ -76,6 +85,8 @@ class _Writer:
         self.flags = [f for f in FLAGS if any(i.sets_flags and f in i.row.writes for i in self.cut.body)]
         self.initial: _State = State([], {})
         self.windows: list[_Window] = []
+        self.ends: list[tuple[str, str, _State, list[Word]]] = []
+        """Blocks that go on to `finish`; how many lanes were completed there, the state and the reductions."""
 
     def written(self) -> str:
         """The whole text."""
@@ -122,7 +133,7 @@ class _Writer:
 
     def _fast(self) -> tuple[list[_Fast], str]:
         """How each access goes without a look, and whether all may; where an address is not affine none may."""
-        known = strides(self.cut.body, carried=self.carried)
+        known = strides(self.cut.body, self.carried)
         if None in known:
             return [], "false"
         firsts = _FirstAddresses(self)
@@ -151,42 +162,73 @@ class _Writer:
         text.put("br label %fast")
         text.begin("fast")
         at = len(text.lines)
-        state, lane, sums = self.initial.copy(), "%fast.lane", [f"%fast.sum{n}" for n in range(len(self.reductions))]
+        lane, sums = "%fast.lane", [f"%fast.sum{n}" for n in range(len(self.reductions))]
         read, flags_read = live_in(self.cut.body)
-        carried = [n for n in self.registers if n in read] if self.carried else []
-        flags_carried = [f for f in self.flags if f in flags_read] if self.carried else []
-        for number in carried:
-            state.registers[number] = Word(f"%fast.r{number}", 64)
-        for flag in flags_carried:
-            state.flags[flag] = f"%fast.{flag}"
+        # What has to be known of the lane before: what is carried on, and everything where a lane may be undone.
+        held = [n for n in self.registers if self.until is not None or (n in self.carried and n in read)]
+        flags_held = [f for f in self.flags if self.ordered and (self.until is not None or f in flags_read)]
+        was = self.initial.copy()
+        for number in held:
+            was.registers[number] = Word(f"%fast.r{number}", 64)
+        for flag in flags_held:
+            was.flags[flag] = f"%fast.{flag}"
         if self.accesses and not fast:
             # Never entered; what LLVM is told of it must still be text that it takes.
-            after, new_sums = state, [Word(name, i.row.width) for name, i in zip(sums, self.reductions, strict=True)]
+            after, new_sums = was, [Word(name, i.row.width) for name, i in zip(sums, self.reductions, strict=True)]
+            unchecked = None
         else:
-            after = state.copy()
-            execute(self.cut.body, self.algebra, after, _Unchecked(self, fast, lane))
+            after = self._begun(was)
+            unchecked = _Unchecked(self, fast, lane)
+            execute(self.cut.body, self.algebra, after, unchecked)
             new_sums = self._summed(after, sums)
+            unchecked.look_whether_last(after)
         following = text.let(f"add nuw i64 {lane}, 1")
         done = text.let(f"icmp eq i64 {following}, {end}")
         latch = text.block
-        metadata = "" if self.carried else ", !llvm.loop !0"
+        metadata = "" if self.ordered else ", !llvm.loop !0"
         text.put(f"br i1 {done}, label %check, label %fast{metadata}")
         phis = [
             f"  {lane} = phi i64 [ 0, %fast.start ], [ {following}, %{latch} ]",
-            *[self._phi(f"%fast.r{n}", self.initial.registers[n], after.registers[n], latch) for n in carried],
+            *[self._phi(f"%fast.r{n}", self.initial.registers[n], after.registers[n], latch) for n in held],
         ]
-        for flag in flags_carried:
+        for flag in flags_held:
             before, then = self.initial.flags[flag], after.flags[flag]
             phis.append(f"  %fast.{flag} = phi i1 [ {before}, %fast.start ], [ {then}, %{latch} ]")
         for name, instruction, new in zip(sums, self.reductions, new_sums, strict=True):
             phis.append(self._phi(name, self._identity(instruction), new, latch))
         text.lines[at:at] = phis
+        if unchecked is not None:
+            self._leave(unchecked, lane, was, sums)
         kept = self.initial.copy()
-        for number in carried:
+        for number in held:
             kept.registers[number] = after.registers[number]
-        for flag in flags_carried:
+        for flag in flags_held:
             kept.flags[flag] = after.flags[flag]
         return kept, new_sums, latch
+
+    def _begun(self, was: _State) -> _State:
+        """The state with which a lane begins, by that after the lane before."""
+        state = self.initial.copy()
+        for number in self.carried & set(self.registers):
+            state.registers[number] = was.registers[number]
+        if self.ordered:
+            state.flags.update({flag: was.flags[flag] for flag in self.flags})
+        return state
+
+    def _leave(self, accesses: _Accesses, lane: str, was: _State, sums: Sequence[str]) -> None:
+        """The blocks to which a lane goes that is to be undone: the run ends with the lane before."""
+        if not accesses.faults:
+            return
+        text, prefix = self.text, accesses.prefix
+        accesses.write_undoing()
+        # Where nothing was completed the state is what it was, and nothing is to be written.
+        text.begin(f"{prefix}fault")
+        none = text.let(f"icmp eq i64 {lane}, 0")
+        text.put(f"br i1 {none}, label %{prefix}nothing, label %finish")
+        text.begin(f"{prefix}nothing")
+        text.put("ret i64 0")
+        was_sums = [Word(name, i.row.width) for name, i in zip(sums, self.reductions, strict=True)]
+        self.ends.append((f"{prefix}fault", lane, was, was_sums))
 
     @staticmethod
     def _phi(name: str, first: Word, then: Word, latch: str) -> str:
@@ -203,10 +245,11 @@ class _Writer:
         for number, word in names.items():
             was.registers[number] = word
         was.flags.update(flag_names)
-        after = was.copy() if self.carried else self.initial.copy()
+        after = self._begun(was)
         checked = _Checked(self, "%lane")
         execute(self.cut.body, self.algebra, after, checked)
         new_sums = self._summed(after, sums)
+        checked.look_whether_last(after)
         following = text.let("add nuw i64 %lane, 1")
         done = text.let(f"icmp eq i64 {following}, %lanes")
         latch = text.block
@@ -225,17 +268,8 @@ class _Writer:
                 f" [ {from_fast.text}, %{fast_block} ], [ {new.text}, %{latch} ]"
             )
         text.lines[at:at] = phis
-        checked.write_faults()
-        self.ends = [(latch, following, after, new_sums)]
-        if checked.faults:
-            # Nothing was completed: the state is what it was, and nothing is to be written.
-            text.begin("fault")
-            none = text.let("icmp eq i64 %lane, 0")
-            text.put(f"br i1 {none}, label %nothing, label %finish")
-            text.begin("nothing")
-            text.put("ret i64 0")
-            was_sums = [Word(name, i.row.width) for name, i in zip(sums, self.reductions, strict=True)]
-            self.ends.append(("fault", "%lane", was, was_sums))
+        self.ends.append((latch, following, after, new_sums))
+        self._leave(checked, "%lane", was, sums)
 
     def _summed(self, state: _State, sums: Sequence[str]) -> list[Word]:
         """The reductions with one lane more."""
@@ -322,18 +356,98 @@ class _FirstAddresses:
         raise AssertionError(f"{operation} in a body")
 
 
-class _Accesses:
-    """Loads and stores at a pointer, made only where a condition holds."""
+@dataclass(frozen=True, slots=True)
+class _Undo:
+    """A store that was made, and what was there before."""
 
-    def __init__(self, writer: _Writer, lane: str, note: str) -> None:
+    pointer: str
+    old: Word
+    made: str
+    """Whether it was."""
+
+
+class _Accesses:
+    """Loads and stores of a lane, made only where a condition holds; what ends the run undoes what the lane stored."""
+
+    def __init__(self, writer: _Writer, lane: str, note: str, prefix: str) -> None:
         self._writer, self._text, self._lane, self._note = writer, writer.text, lane, note
         self._at = 0
+        self._undo: list[_Undo] = []
+        self.prefix = prefix
+        """Of the names of blocks."""
+        self.faults: list[tuple[str, int]] = []
+        """Blocks to which a lane goes that ends the run, and how many stores there are to undo."""
 
     def lane(self) -> Word:
         return Word(self._lane, 64)
 
     def reduce(self, operation: str, _value: Word) -> Word:
         raise AssertionError(f"{operation} in a body")
+
+    def _pointer(self, address: Word) -> str:
+        """Where it is; the run ends here if that may not be touched."""
+        raise NotImplementedError
+
+    def _may_fault(self) -> bool:
+        """Whether anything after the access at hand can end the run."""
+        raise NotImplementedError
+
+    def load(self, address: Word, width: int, only_if: str | None) -> Word:
+        if only_if is None:
+            return Word(self._load(self._pointer(address), width), width)
+        before, _, after = self._begin_if(only_if)
+        value = self._load(self._pointer(address), width)
+        last = self._end_if(after)
+        return Word(self._text.let(f"phi i{width} [ 0, %{before} ], [ {value}, %{last} ]"), width)
+
+    def store(self, address: Word, value: Word, only_if: str | None) -> None:
+        text = self._text
+        if only_if is None:
+            pointer = self._pointer(address)
+            if self._may_fault():
+                self._undo.append(_Undo(pointer, Word(self._load(pointer, value.width), value.width), "true"))
+            self._store(pointer, value)
+            return
+        before, _, after = self._begin_if(only_if)
+        pointer = self._pointer(address)
+        more = self._may_fault()
+        old = self._load(pointer, value.width) if more else "0"
+        self._store(pointer, value)
+        last = self._end_if(after)
+        if more:
+            place = text.let(f"phi ptr [ null, %{before} ], [ {pointer}, %{last} ]")
+            was = text.let(f"phi i{value.width} [ 0, %{before} ], [ {old}, %{last} ]")
+            self._undo.append(_Undo(place, Word(was, value.width), only_if))
+
+    def look_whether_last(self, after: _State) -> None:
+        """End the run before this lane where it says that it should not have been."""
+        until = self._writer.until
+        if until is not None:
+            self._only_if(self._text.let(f"icmp ne i64 {after.registers[until].text}, 0"))
+
+    def write_undoing(self) -> None:
+        """The blocks that end the run; the undoing of each store goes on to that of the store before."""
+        for name, stores in self.faults:
+            self._text.begin(name)
+            self._text.put(f"br label %{self._undoing(stores)}")
+        for number in range(self.faults[-1][1], 0, -1):
+            store = self._undo[number - 1]
+            self._text.begin(self._undoing(number))
+            _, _, after = self._begin_if(store.made)
+            self._store(store.pointer, store.old)
+            self._end_if(after)
+            self._text.put(f"br label %{self._undoing(number - 1)}")
+
+    def _undoing(self, stores: int) -> str:
+        """The block that undoes so many stores."""
+        return f"{self.prefix}undo{stores}" if stores else f"{self.prefix}fault"
+
+    def _only_if(self, condition: str) -> None:
+        """Go on only if; otherwise the run ends here."""
+        name = self._text.name("in").removeprefix("%")
+        self._text.put(f"br i1 {condition}, label %{name}, label %{name}.not")
+        self.faults.append((f"{name}.not", len(self._undo)))
+        self._text.begin(name)
 
     def _load(self, pointer: str, width: int) -> str:
         return self._text.let(f"load i{width}, ptr {pointer}, align 1{self._note}")
@@ -361,10 +475,10 @@ class _Unchecked(_Accesses):
     """Where all lanes' addresses are known to be inside."""
 
     def __init__(self, writer: _Writer, fast: Sequence[_Fast], lane: str) -> None:
-        super().__init__(writer, lane, "" if writer.carried else ", !llvm.access.group !2")
+        super().__init__(writer, lane, "" if writer.ordered else ", !llvm.access.group !2", "fast.")
         self._fast = fast
 
-    def _pointer(self) -> str:
+    def _pointer(self, _address: Word) -> str:
         access = self._fast[self._at]
         self._at += 1
         if not access.stride:
@@ -372,101 +486,26 @@ class _Unchecked(_Accesses):
         offset = self._text.let(f"mul nsw i64 {self._lane}, {access.stride}") if access.stride != 1 else self._lane
         return self._text.let(f"getelementptr inbounds i8, ptr {access.first}, i64 {offset}")
 
-    def load(self, _address: Word, width: int, only_if: str | None) -> Word:
-        pointer = self._pointer()
-        if only_if is None:
-            return Word(self._load(pointer, width), width)
-        before, _, after = self._begin_if(only_if)
-        value = self._load(pointer, width)
-        last = self._end_if(after)
-        return Word(self._text.let(f"phi i{width} [ 0, %{before} ], [ {value}, %{last} ]"), width)
-
-    def store(self, _address: Word, value: Word, only_if: str | None) -> None:
-        pointer = self._pointer()
-        if only_if is None:
-            self._store(pointer, value)
-            return
-        _, _, after = self._begin_if(only_if)
-        self._store(pointer, value)
-        self._end_if(after)
-
-
-@dataclass(frozen=True, slots=True)
-class _Undo:
-    """A store that was made, and what was there before."""
-
-    pointer: str
-    old: Word
-    made: str
-    """Whether it was."""
+    def _may_fault(self) -> bool:
+        return self._writer.until is not None
 
 
 class _Checked(_Accesses):
-    """Each access looks first; one that is outside ends the run, and undoes what the lane had stored."""
+    """Each access looks first; one that is outside ends the run."""
 
     def __init__(self, writer: _Writer, lane: str) -> None:
-        super().__init__(writer, lane, "")
-        self._undo: list[_Undo] = []
-        self.faults: list[tuple[str, int]] = []
-        """Blocks, and how many stores there are to undo."""
+        super().__init__(writer, lane, "", "")
 
     def _pointer(self, address: Word) -> str:
-        """Where it is, if it is inside; the run ends here if it is not."""
         text, window = self._text, self._writer.windows[self._at]
         self._at += 1
         offset = text.let(f"sub i64 {address.text}, {window.origin}")
         inside = text.let(f"icmp ule i64 {offset}, {window.limit}")
-        inside = self._writer.algebra.both(inside, window.has_room)
-        name = text.name("in").removeprefix("%")
-        text.put(f"br i1 {inside}, label %{name}, label %{name}.not")
-        self.faults.append((f"{name}.not", len(self._undo)))
-        text.begin(name)
+        self._only_if(self._writer.algebra.both(inside, window.has_room))
         return text.let(f"getelementptr i8, ptr {window.host}, i64 {offset}")
 
-    def load(self, address: Word, width: int, only_if: str | None) -> Word:
-        if only_if is None:
-            return Word(self._load(self._pointer(address), width), width)
-        before, _, after = self._begin_if(only_if)
-        value = self._load(self._pointer(address), width)
-        last = self._end_if(after)
-        return Word(self._text.let(f"phi i{width} [ 0, %{before} ], [ {value}, %{last} ]"), width)
-
-    def store(self, address: Word, value: Word, only_if: str | None) -> None:
-        text = self._text
-        more = self._at + 1 < len(self._writer.accesses)  # nothing can fault after the last access
-        if only_if is None:
-            pointer = self._pointer(address)
-            if more:
-                self._undo.append(_Undo(pointer, Word(self._load(pointer, value.width), value.width), "true"))
-            self._store(pointer, value)
-            return
-        before, _, after = self._begin_if(only_if)
-        pointer = self._pointer(address)
-        old = self._load(pointer, value.width) if more else "0"
-        self._store(pointer, value)
-        last = self._end_if(after)
-        if more:
-            place = text.let(f"phi ptr [ null, %{before} ], [ {pointer}, %{last} ]")
-            was = text.let(f"phi i{value.width} [ 0, %{before} ], [ {old}, %{last} ]")
-            self._undo.append(_Undo(place, Word(was, value.width), only_if))
-
-    def write_faults(self) -> None:
-        """The blocks to which accesses outside go; the undoing of each store goes on to that of the store before."""
-        for name, stores in self.faults:
-            self._text.begin(name)
-            self._text.put(f"br label %{self._undoing(stores)}")
-        for number in range(self.faults[-1][1] if self.faults else 0, 0, -1):
-            store = self._undo[number - 1]
-            self._text.begin(self._undoing(number))
-            _, _, after = self._begin_if(store.made)
-            self._store(store.pointer, store.old)
-            self._end_if(after)
-            self._text.put(f"br label %{self._undoing(number - 1)}")
-
-    @staticmethod
-    def _undoing(stores: int) -> str:
-        """The block that undoes so many stores."""
-        return f"undo{stores}" if stores else "fault"
+    def _may_fault(self) -> bool:
+        return self._writer.until is not None or self._at < len(self._writer.accesses)
 
 
 class _Tail:

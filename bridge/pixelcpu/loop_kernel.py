@@ -41,7 +41,12 @@ class LoopKernel:
     round: Program
     """One round, as x86 does it."""
     rounds: Program
-    """Round i in lane i: counting registers begin with i steps, folded ones with what changes nothing."""
+    """Round i in lane i: counting registers begin with i steps, folded ones with what changes nothing. `carried` ones
+    begin as the lane before left them."""
+    carried: frozenset[int] = frozenset()
+    """Registers of an ordered loop."""
+    until: int | None = None
+    """The register that is 0 after a round that does not go back; None where it is known beforehand which that is."""
 
     def run(
         self,
@@ -57,7 +62,10 @@ class LoopKernel:
         """
         if n_rounds < 1:
             raise PixelError(f"A kernel does at least one round, not {n_rounds}.")
-        if n_rounds > 1:
+        if self.loop.ordered:
+            for _ in range(n_rounds - 1):
+                registers = run_lanes(self.round, 1, registers, flags, memory, most_steps).registers
+        elif n_rounds > 1:
             registers = run_lanes(self.rounds, n_rounds - 1, registers, flags, memory, most_steps).registers
         return run_lanes(self.round, 1, registers, flags, memory, most_steps)
 
@@ -81,7 +89,13 @@ def kernel_of(loop: Loop, translation: Translation) -> LoopKernel:
         before += [make("mov.64", held, a=number), make("mov.64", number, immediate=fold.neutral)]
         after.append(make(f"{fold.operation}.{fold.width}", number, a=number))
         after.append(make(f"{_COMBINES[fold.operation]}.{fold.width}", number, number, held, flags=False))
-    return LoopKernel(loop, translation.program, Program.of((*before, *translation.program.instructions, *after)))
+    rounds = Program.of((*before, *translation.program.instructions, *after))
+    carried = frozenset(_register(name, translation) for name in loop.carried if _is_used(name, translation))
+    return LoopKernel(loop, translation.program, rounds, carried, None if loop.trips else translation.taken)
+
+
+def _is_used(name: str, translation: Translation) -> bool:
+    return name in REGISTERS or name in translation.halves
 
 
 def _register(name: str, translation: Translation) -> int:

@@ -121,6 +121,8 @@ def _document(learned: Learned) -> dict[str, Any]:
             "reads": sorted(native.reads),
             "writes": sorted(native.writes),
             "halves": [[half, word] for half, word in native.halves.items()],
+            "ordered": native.ordered,
+            "ends_itself": native.ends_itself,
         },
         "proof": {"solver": learned.solver, "query_hash": learned.query_hash, "ms": learned.ms_proof},
         "test": {
@@ -201,6 +203,8 @@ def _loop_text(found: Mapping[str, Any]) -> LoopText:
         tuple((int(one), int(other)) for one, other in found["apart"]),
         str(found["distance"]),
         int(found["step"]),
+        bool(found["ordered"]),
+        tuple(map(str, found["carried"])),
     )
 
 
@@ -239,6 +243,8 @@ def _native(found: Mapping[str, Any], code: bytes) -> NativeLoop:
         frozenset(_within(one, N_REGISTERS) for one in found["reads"]),
         frozenset(_within(one, N_REGISTERS) for one in found["writes"]),
         {_within(half, 32): _within(word, N_REGISTERS) for half, word in found["halves"]},
+        bool(found["ordered"]),
+        bool(found["ends_itself"]),
     )
 
 

@@ -91,18 +91,14 @@ class Streams:
     """What they need, by a name each: addresses and what is stored."""
 
 
+def streams_in_order(one_round: Meaning, counting: Counting) -> tuple[Stream, ...]:
+    """The streams of a round; rounds that are done in their order may meet. Raises Unsupported."""
+    return tuple(_all_streams(one_round, counting, forwarded=True))
+
+
 def streams_of(one_round: Meaning, counting: Counting) -> Streams:
-    """The streams of a round. Raises Unsupported."""
-    stores = _stores(one_round.after.memory, one_round.before.memory)
-    outcomes = [*one_round.after.words.values(), *one_round.after.flags.values(), one_round.after.next]
-    values = [value for _, value in stores]
-    loads = _loads([*outcomes, *values, *(address for address, _ in stores)])
-    if len(loads) + len(stores) > MOST_BYTES:
-        raise Unsupported(f"A round touches more than {MOST_BYTES} bytes")
-    streams = [
-        *_grouped([(address, None) for address in loads], counting),
-        *_grouped(stores, counting),
-    ]
+    """The streams of a round, and of which to look whether they meet. Raises Unsupported."""
+    streams = _all_streams(one_round, counting, forwarded=False)
     for stream in streams:
         if stream.is_store and abs(stream.stride) < stream.size:
             raise Unsupported("A round stores where the round before it stored")
@@ -117,6 +113,20 @@ def streams_of(one_round: Meaning, counting: Counting) -> Streams:
     terms = {f"address {n}": stream.base for n, stream in enumerate(streams)}
     terms |= {f"value {n}": z3.simplify(stream.value) for n, stream in enumerate(streams) if stream.is_store}
     return Streams(tuple(streams), tuple(apart), terms)
+
+
+def _all_streams(one_round: Meaning, counting: Counting, *, forwarded: bool) -> list[Stream]:
+    """`forwarded`: a round may load what it stored."""
+    stores = _stores(one_round.after.memory, one_round.before.memory)
+    outcomes = [*one_round.after.words.values(), *one_round.after.flags.values(), one_round.after.next]
+    values = [value for _, value in stores]
+    loads = _loads([*outcomes, *values, *(address for address, _ in stores)], forwarded)
+    if len(loads) + len(stores) > MOST_BYTES:
+        raise Unsupported(f"A round touches more than {MOST_BYTES} bytes")
+    return [
+        *_grouped([(address, None) for address in loads], counting),
+        *_grouped(stores, counting),
+    ]
 
 
 def _never_meet(one: Stream, other: Stream) -> None:
@@ -137,7 +147,7 @@ def _stores(after: Term, before: Term) -> list[tuple[Term, Term]]:
     return found[::-1]
 
 
-def _loads(terms: Sequence[Term]) -> list[Term]:
+def _loads(terms: Sequence[Term], forwarded: bool) -> list[Term]:
     """The addresses of all bytes that are loaded."""
     found: dict[str, Term] = {}
     seen: set[int] = set()
@@ -148,7 +158,7 @@ def _loads(terms: Sequence[Term]) -> list[Term]:
             continue
         seen.add(one.get_id())
         if z3.is_select(one):
-            if not z3.is_const(one.arg(0)):
+            if not forwarded and not z3.is_const(one.arg(0)):
                 raise Unsupported("It loads what it may have stored in the same round")
             found[one.arg(1).sexpr()] = one.arg(1)
         waiting += one.children()

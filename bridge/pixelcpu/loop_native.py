@@ -6,7 +6,7 @@ from typing import Any
 
 import z3
 
-from bridge.pixelcpu.decode import decode, is_string
+from bridge.pixelcpu.decode import BASE, decode, is_string
 from bridge.pixelcpu.errors import Unsupported
 from bridge.pixelcpu.executor import State, execute
 from bridge.pixelcpu.isa import FLAGS, N_REGISTERS
@@ -45,6 +45,8 @@ def native_loop(loop: Loop, kernel: LoopKernel, translation: Translation) -> Nat
     streams = loop.streams
     if len(streams) > MOST_STREAMS or len(loop.code) > MOST_CODE or any(one.size > _PAGE for one in streams):
         raise Unsupported("It has more streams or more code than a kernel has room for")
+    if loop.trips is None and (kernel.until is None or translation.target != BASE):
+        raise Unsupported("Whether another round follows is not decided by a jump to its first instruction")
     access_streams = _access_streams(loop, kernel, translation)
     if len(access_streams) > MOST_ACCESSES:
         raise Unsupported("It has more loads and stores than a kernel has room for")
@@ -54,7 +56,8 @@ def native_loop(loop: Loop, kernel: LoopKernel, translation: Translation) -> Nat
     # A lane knows its own part of a sum, not what the sum was in its round: what is computed of that stays as it was,
     # and QEMU's next round computes it anew.
     writes -= {numbers[name] for name in loop.of_folds}
-    image = image_of(object_of(kernel_text(kernel.rounds, carried=False, alone=True) + planned), ("plan", "kernel"))
+    text = kernel_text(kernel.rounds, carried=kernel.carried if loop.ordered else None, alone=True, until=kernel.until)
+    image = image_of(object_of(text + planned), ("plan", "kernel"))
     return NativeLoop(
         code=loop.code,
         n_instructions=len(instructions),
@@ -70,6 +73,8 @@ def native_loop(loop: Loop, kernel: LoopKernel, translation: Translation) -> Nat
         reads=frozenset((registers & set(numbers.values())) | {numbers[name] for name in needed}),
         writes=frozenset(writes),
         halves={HALVES.index(name): number for name, number in translation.halves.items()},
+        ordered=loop.ordered,
+        ends_itself=loop.trips is None,
     )
 
 
@@ -89,7 +94,7 @@ def _access_streams(loop: Loop, kernel: LoopKernel, translation: Translation) ->
     found = []
     for address, size, is_store in seen.accesses:
         for number, stream in enumerate(loop.streams):
-            if stream.is_store != is_store:
+            if stream.is_store != is_store and (is_store or not loop.ordered):
                 continue
             away = z3.simplify(address - (stream.base + stream.first))
             if z3.is_bv_value(away) and away.as_long() + size <= stream.size:
@@ -124,7 +129,9 @@ def _plan_text(loop: Loop, translation: Translation) -> tuple[str, set[str]]:
     """LLVM's text of `plan`, which says what `Loop.rounds` does but for streams that meet; and what it needs."""
     text = Text()
     algebra = LlvmAlgebra(text)
-    needed = set(loop.inductions) | set(symbols(loop.trips.begins)) | set(symbols(loop.trips.distance))
+    needed = set(loop.inductions)
+    if loop.trips is not None:
+        needed |= symbols(loop.trips.begins) | symbols(loop.trips.distance)
     for stream in loop.streams:
         needed |= symbols(stream.base)
     numbers = {name: number for number, name in enumerate(REGISTERS)} | dict(translation.halves)
@@ -140,10 +147,10 @@ def _plan_text(loop: Loop, translation: Translation) -> tuple[str, set[str]]:
     def divided(word: Word, by: int) -> Word:
         return word if by == 1 else Word(text.let(f"udiv {word.typed}, {by}"), 64)
 
-    zero = algebra.const(64, 0)
-    most = divided(terms.word(z3.simplify(loop.trips.distance)), loop.trips.step)
-    most = lesser(most, algebra.const(64, MOST_ROUNDS))
-    most = algebra.choose(terms.truth(z3.simplify(loop.trips.begins)), most, zero)
+    zero, most = algebra.const(64, 0), algebra.const(64, MOST_ROUNDS)
+    if loop.trips is not None:
+        most = lesser(divided(terms.word(z3.simplify(loop.trips.distance)), loop.trips.step), most)
+        most = algebra.choose(terms.truth(z3.simplify(loop.trips.begins)), most, zero)
     for name, counting in loop.inductions.items():
         if counting.width == 32:
             low, top = unknowns[name], algebra.const(64, LOW)

@@ -31,5 +31,10 @@ class LoopText:
     apart: tuple[tuple[int, int], ...]
     """Pairs of streams that are looked at before each run: they must not meet."""
     distance: str
+    """Empty: each round looks whether another one follows."""
     step: int
     """`distance` / `step` rounds go back, rounded down, if the first one does."""
+    ordered: bool = False
+    """Rounds are done one after the other …"""
+    carried: tuple[str, ...] = ()
+    """… and go on with these registers as the round before left them."""

@@ -2,8 +2,12 @@
 
 A loop here is a block of x86 code whose last instruction may go back to its first. Of each register and flag it is
 shown what it is from round to round: unchanged, counting by a constant, folded over all rounds, or computed anew.
-Addresses that count are streams. Then rounds need no order: lane i is round i. What cannot be shown so is refused with
-the reason; nothing is assumed but what `Loop.rounds` looks at each time.
+Addresses that count are streams. Then rounds need no order: lane i is round i. Nothing is assumed but what
+`Loop.rounds` looks at each time.
+
+Where that cannot be shown, rounds are done in their order, each going on with what the one before left: hashes, other
+recurrences, what stores where it loads. Such a loop's end may also be found only on the way, as a search does it. What
+is needed even then, addresses that count, is refused with the reason where it cannot be shown.
 """
 
 from __future__ import annotations
@@ -16,14 +20,14 @@ import z3
 
 from bridge.pixelcpu.decode import BASE
 from bridge.pixelcpu.errors import Unsupported
-from bridge.pixelcpu.loop_memory import MEMORY, Counting, Stream, streams_of
+from bridge.pixelcpu.loop_memory import MEMORY, Counting, Stream, streams_in_order, streams_of
 from bridge.pixelcpu.loop_terms import LANE, LOW, advanced, is_proved, replaced, symbols, within
-from bridge.pixelcpu.loop_trips import Trips, trips_of
+from bridge.pixelcpu.loop_trips import MOST_ROUNDS, Trips, trips_of
 from bridge.pixelcpu.vex import Meaning, meaning
 from bridge.pixelcpu.x86_state import FLAGS, HALVES, REGISTERS
 
 Term = Any
-Kind = Literal["registers", "reduction", "fill", "copy", "map"]
+Kind = Literal["registers", "reduction", "fill", "copy", "map", "recurrence", "hash", "search", "sequence"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +54,7 @@ class Fold:
 
 @dataclass(frozen=True, slots=True)
 class Loop:
-    """A loop whose rounds may run in any order."""
+    """A loop whose rounds may run in any order, or, where it is `ordered`, one after the other."""
 
     code: bytes
     meaning: Meaning
@@ -61,8 +65,12 @@ class Loop:
     matter, and they are the last round's at the end."""
     streams: tuple[Stream, ...]
     apart: tuple[tuple[int, int], ...]
-    """Pairs of streams that must not meet, by their numbers; looked at each time."""
-    trips: Trips
+    """Pairs of streams that must not meet, by their numbers; looked at each time. None of an ordered loop."""
+    trips: Trips | None
+    """None: each round looks whether another one follows; only of an ordered loop."""
+    carried: frozenset[str] = frozenset()
+    """Registers with which a round goes on as the round before left them; only of an ordered loop."""
+    ordered: bool = False
 
     @property
     def of_folds(self) -> frozenset[str]:
@@ -76,6 +84,10 @@ class Loop:
     def kind(self) -> Kind:
         """What it is called."""
         stores = [stream for stream in self.streams if stream.is_store]
+        if self.ordered:
+            if stores:
+                return "sequence"
+            return "search" if self.trips is None else "hash" if self.streams else "recurrence"
         if not self.streams:
             return "registers"
         if not stores:
@@ -86,12 +98,13 @@ class Loop:
         return "copy" if all(byte.sexpr() in loads for stream in stores for byte in stream.bytes_) else "map"
 
     def rounds(self, words: Mapping[str, int]) -> int:
-        """How many rounds from this state may run in any order, each of them going back to the first instruction.
+        """How many rounds from this state may run, each of them going back to the first instruction.
 
         `words`: the registers at the first instruction. After so many rounds the state is that at the first
-        instruction again. 0 where the state is not what was assumed.
+        instruction again. 0 where the state is not what was assumed. Where `trips` is None it is a limit: each round
+        has to look whether it goes back.
         """
-        most = self.trips.rounds(words)
+        most = MOST_ROUNDS if self.trips is None else self.trips.rounds(words)
         for name, counting in self.inductions.items():
             if counting.width == 32:
                 low = words[name]
@@ -109,7 +122,7 @@ class Loop:
 
 
 def loop_of(code: bytes) -> Loop:
-    """What `code` does as a loop. Raises BadCode; Unsupported with the reason where its rounds have an order."""
+    """What `code` does as a loop. Raises BadCode; Unsupported with the reason where nothing can be made of it."""
     one_round = meaning(code)
     words = {name: z3.simplify(one_round.after.words[name]) for name in (*REGISTERS, *HALVES)}
     flags = {name: z3.simplify(one_round.after.flags[name]) for name in FLAGS}
@@ -132,28 +145,76 @@ def loop_of(code: bytes) -> Loop:
         frozenset(name for name, one in inductions.items() if one.width == 32),
         fixed,
     )
-    memory = streams_of(one_round, counting)
-    used = _uses(after, {**memory.terms, "next": back})
+    _show(counting, words)
+    loop = _Found(code, one_round, words, flags, back, inductions, counting)
+    try:
+        return _in_any_order(loop)
+    except Unsupported:
+        return _in_order(loop)
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What is known of a loop before it is known whether its rounds need an order."""
+
+    code: bytes
+    one_round: Meaning
+    words: Mapping[str, Term]
+    flags: Mapping[str, Term]
+    back: Term
+    inductions: Mapping[str, Induction]
+    counting: Counting
+
+    @property
+    def changing(self) -> list[str]:
+        """Registers and flags that neither count nor stay."""
+        known = self.counting.fixed | self.inductions.keys()
+        return [name for name in (*self.words, *self.flags) if name not in known]
+
+
+def _in_any_order(loop: _Found) -> Loop:
+    """Raises Unsupported."""
+    before = {**loop.one_round.before.words, **loop.one_round.before.flags}
+    after = {**loop.words, **loop.flags}
+    memory = streams_of(loop.one_round, loop.counting)
+    used = _uses(after, {**memory.terms, "next": loop.back})
     folds: dict[str, Fold] = {}
     fresh = set()
-    for name, term in after.items():
-        if name in fixed or name in inductions:
-            continue
+    for name in loop.changing:
         users = used.get(name, set())
         if not users:
             fresh.add(name)
             continue
         # What is computed of it and never used does not matter: the next round computes it anew.
         others = {user for user in users - {name} if user not in after or used.get(user)}
-        if others or name not in words:
+        if others or name not in loop.words:
             raise Unsupported(f"A round needs {name} as the round before it left it")
-        folds[name] = _fold(name, before[name], term)
+        folds[name] = _fold(name, before[name], after[name])
     for fold in folds.values():
         if symbols(fold.operand) & (folds.keys() | fresh):
             raise Unsupported("What is folded depends on what was folded before")
-    _show(counting, words)
-    trips = trips_of(back, counting)
-    return Loop(code, one_round, inductions, folds, frozenset(fresh), memory.streams, memory.apart, trips)
+    trips = trips_of(loop.back, loop.counting)
+    return Loop(
+        loop.code, loop.one_round, loop.inductions, folds, frozenset(fresh), memory.streams, memory.apart, trips
+    )
+
+
+def _in_order(loop: _Found) -> Loop:
+    """Raises Unsupported."""
+    streams = streams_in_order(loop.one_round, loop.counting)
+    used = _uses({**loop.words, **loop.flags}, {MEMORY: loop.one_round.after.memory, "next": loop.back})
+    carried = frozenset(name for name in loop.changing if name in loop.words and used.get(name))
+    fresh = frozenset(loop.changing) - carried
+    trips: Trips | None
+    try:
+        trips = trips_of(loop.back, loop.counting)
+    except Unsupported:
+        trips = None
+        if not (carried or loop.inductions or any(stream.is_store for stream in streams)):
+            raise Unsupported("It waits for memory to become something else") from None
+    return Loop(
+        loop.code, loop.one_round, loop.inductions, {}, fresh, streams, (), trips, carried=carried, ordered=True
+    )
 
 
 def _induction(before: Term, after: Term) -> Induction | None:

@@ -45,6 +45,10 @@ class NativeLoop:
     """… and that are changed, to what they are before the next round; others stay as they were."""
     halves: Mapping[int, int]
     """Halves of SSE registers, by their place in `HALVES`, and the words that hold them."""
+    ordered: bool = False
+    """Rounds are done one after the other: what they load and store may meet."""
+    ends_itself: bool = False
+    """`plan` tells a limit; `run` stops before a round that the one before does not go back to."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,7 +69,8 @@ class Aim:
 
     def __init__(self, loop: Loop, *, to_end: bool = True) -> None:
         """Without `to_end` the number of rounds is left as it comes: then more places can be chosen."""
-        self._step = loop.trips.step
+        trips = loop.trips if to_end else None
+        self._step = 1 if trips is None else trips.step
         self._narrow = [name for name, one in loop.inductions.items() if one.width == 32]
         bases: dict[tuple[str, int], list[Any]] = {}
         for stream in loop.streams:
@@ -83,7 +84,7 @@ class Aim:
             for streams in bases.values()
         )
         self._bases = [_sum(streams[0].base) for streams in bases.values()]
-        self._steps = _order(_sum(loop.trips.distance) if to_end else None, self._bases)
+        self._steps = _order(None if trips is None else _sum(trips.distance), self._bases)
         self.free = tuple(any(step.group == n for step in self._steps) for n in range(len(self.groups)))
         """Of which groups the place can be chosen; others lie where the rounds have them."""
         solved = {step.name for step in self._steps}

@@ -38,6 +38,8 @@ def inside(first: Words, spans: Words, at: int, size: int) -> NDArray[np.bool_]:
 def apart(native: NativeLoop, addresses: Words, rounds: Words) -> tuple[Words, NDArray[np.bool_]]:
     """(n,) as many of the rounds as the plugin does at once, and where it does any."""
     rounds = rounds.copy()
+    if native.ordered:
+        return rounds, np.ones(len(rounds), bool)
     while True:
         clear = _clear(native, addresses, rounds)
         less = ~clear & (rounds >= 2 * LEAST_APART)

@@ -19,6 +19,7 @@ from bridge.pixelcpu.loops import Loop, loop_of
 from bridge.pixelcpu.microcode import Program
 from bridge.pixelcpu.native_loop import NativeLoop
 from bridge.pixelcpu.prove import TIME_LIMIT_S, Attempt, prove
+from bridge.pixelcpu.x86_state import HALVES, REGISTERS
 
 _TERM_TEXT_CHARS = 200
 known_loop = lru_cache(1)(loop_of)
@@ -75,8 +76,10 @@ def _told(loop: Loop) -> LoopText:
             for one in loop.streams
         ),
         loop.apart,
-        term_text(loop.trips.distance),
-        loop.trips.step,
+        "" if loop.trips is None else term_text(loop.trips.distance),
+        1 if loop.trips is None else loop.trips.step,
+        loop.ordered,
+        tuple(name for name in (*REGISTERS, *HALVES) if name in loop.carried),
     )
 
 

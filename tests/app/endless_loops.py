@@ -1,4 +1,4 @@
-"""A guest that runs three loops for ever: a map, a hash whose rounds have an order, and a sum."""
+"""A guest that runs three loops for ever: a map, a walk that goes where it reads, and a sum."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from app.failures import CommandFailed
 
 MAP = bytes.fromhex("8b048e6bc00783f05589048f48ffc14839d17cec")
 """mov eax,[rsi+rcx*4]; imul eax,eax,7; xor eax,0x55; mov [rdi+rcx*4],eax; inc rcx; cmp rcx,rdx; jl"""
-HASH = bytes.fromhex("0fb6176bc01f01d048ffc748ffc975f0")
-"""movzx edx,[rdi]; imul eax,eax,31; add eax,edx; inc rdi; dec rcx; jnz"""
+WALK = bytes.fromhex("0fb6040748ffc975f7")
+"""movzx eax,byte [rdi+rax]; dec rcx; jnz"""
 SUM = bytes.fromhex("4803074883c7084839f775f4")
 """add rax,[rdi]; add rdi,8; cmp rdi,rsi; jne"""
 _AT, _TURNS, _FIRST_FRAME = 0x190000, 0xB000, 512
-_PAGES, _HASHED = 256, 100_000
+_PAGES, _STEPS = 256, 100_000
 _WORDS = _PAGES * PAGE // 4
 
 
@@ -55,7 +55,7 @@ def mapped_right(guest: LoopGuest) -> bool:
 def _code() -> bytes:
     source, target = AREA.to_bytes(8, "little"), (AREA + _PAGES * PAGE).to_bytes(8, "little")
     code = b"\x48\xbe" + source + b"\x48\xbf" + target + b"\x31\xc9\xba" + _WORDS.to_bytes(4, "little") + MAP
-    code += b"\x48\xbf" + source + b"\xb9" + _HASHED.to_bytes(4, "little") + HASH
+    code += b"\x48\xbf" + source + b"\xb9" + _STEPS.to_bytes(4, "little") + b"\x31\xc0" + WALK  # xor eax,eax
     code += b"\x48\xbf" + source + b"\x48\xbe" + target + SUM
     code += b"\x48\xff\x04\x25" + _TURNS.to_bytes(4, "little")  # incq TURNS
     return code + b"\xe9" + (-(len(code) + 5) & 0xFFFFFFFF).to_bytes(4, "little")

@@ -20,7 +20,7 @@ from bridge.pixelcpu.learning import Entry, Look
 from bridge.trace.modes import Mode
 from bridge.trace.visit import traced_own
 from tests.app.conftest import own_homes
-from tests.app.endless_loops import HASH, MAP, SUM, endless_loops, mapped_right, turns
+from tests.app.endless_loops import MAP, SUM, WALK, endless_loops, mapped_right, turns
 from tests.bridge.machine.conftest import (  # noqa: F401 - fixtures
     _kvm_answer,
     _kvm_is_known,
@@ -95,7 +95,7 @@ def as_it_was(guest: LoopGuest) -> bool:
 def test_loops_are_proved_and_the_guest_is_left_alone(loops: LoopGuest, learner: MachineLearner) -> None:
     assert (learner.way, learner.state, learner.latest()) == (Way.OFF, LearningState.OFF, None)
     learner.set_way(Way.LEARN)
-    wanted = {MAP: State.TESTED, SUM: State.TESTED, HASH: State.QEMU_ONLY}
+    wanted = {MAP: State.TESTED, SUM: State.TESTED, WALK: State.QEMU_ONLY}
     found = entries(seen(learner, Way.LEARN, lambda found: wanted.items() <= states(found).items()))
     assert learner.state is LearningState.ON
     assert learner.tracer.mode is Mode.OFF  # it was not the user who had it watched …
@@ -104,7 +104,7 @@ def test_loops_are_proved_and_the_guest_is_left_alone(loops: LoopGuest, learner:
     assert memory is not None
     assert int(memory.plugin["parts"])  # … but it is
     assert not memory.kernels["id"].any()
-    assert "no fold is known" in found[HASH].reason
+    assert "An address depends on rax" in found[WALK].reason
     titles = [passage.title for passage in passages_of(found[MAP])]
     assert titles == ["Shown of a round", "Shown of all rounds", "Assumed, and looked at before each call", "Tested"]
     words = "\n".join("\n".join(passage.lines) for passage in passages_of(found[MAP]))
@@ -114,10 +114,10 @@ def test_loops_are_proved_and_the_guest_is_left_alone(loops: LoopGuest, learner:
     assert learned is not None
     assert learned.solver in words
     assert learned.query_hash[:16] in words
-    assert passages_of(found[HASH])[0].title == "Left to QEMU"
+    assert passages_of(found[WALK])[0].title == "Left to QEMU"
     said = [event.text for event in learner.events]
     assert said[0] == "Learning."
-    assert any("Left to QEMU. " in text and "no fold is known" in text for text in said)
+    assert any("Left to QEMU. " in text and "An address depends on rax" in text for text in said)
     learner.set_way(Way.OFF)
     learner.join(PATIENCE_S)
     assert (learner.state, learner.latest()) == (LearningState.OFF, None)

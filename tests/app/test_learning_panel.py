@@ -23,7 +23,7 @@ from bridge.machine.machine import Machine
 from bridge.pixelcpu.learned import State
 from bridge.trace.visit import traced_own
 from tests.app.conftest import SIZE, Person, own_homes
-from tests.app.endless_loops import HASH, MAP, SUM, begin
+from tests.app.endless_loops import MAP, SUM, WALK, begin
 from tests.bridge.machine.newer_qemu import have_newer_qemu
 
 PANEL = (1280, 900)
@@ -88,7 +88,7 @@ def seen(person: Person, learner: MachineLearner, is_it: Callable[[Learnt], bool
 
 def all_known(learnt: Learnt) -> bool:
     codes = {one.candidate.code for one in learnt.look.entries if one.state is not State.TRACED}
-    return learnt.look.settled and codes >= {MAP, SUM, HASH}
+    return learnt.look.settled and codes >= {MAP, SUM, WALK}
 
 
 def learned(person: Person, learner: MachineLearner) -> Learnt:
@@ -121,7 +121,7 @@ def test_a_click_chooses_a_loop_and_each_side_tells_of_it(shown: tuple[Person, M
         assert child(side) is not None
         assert child(LOOPS) is None  # there is no room for both
     by_code = {one.candidate.code: one for one in learnt.look.entries}
-    for code in (MAP, HASH):  # one with a kernel, and one without
+    for code in (MAP, WALK):  # one with a kernel, and one without
         assert person.run("learning.choose", by_code[code].candidate.x86_hash[:12]) == by_code[code].candidate.x86_hash
         for size in ((1280, 720), (1700, 900), (2560, 1300)):
             person.offscreen.canvas.set_logical_size(*size)
@@ -129,15 +129,15 @@ def test_a_click_chooses_a_loop_and_each_side_tells_of_it(shown: tuple[Person, M
             person.frame(6)
             assert child(PROOF) is not None
         assert (child(LOOPS) is not None, child(CODE) is not None) == (True, True)
-    map_found, hash_found = by_code[MAP].learned, by_code[HASH].learned
+    map_found, walk_found = by_code[MAP].learned, by_code[WALK].learned
     assert map_found is not None
-    assert hash_found is not None
+    assert walk_found is not None
     listing = ui.listing(map_found)
     assert listing[0][0].startswith("lane")
     assert sum(len(pixels) for _, pixels in listing) == len(map_found.rounds.pixels)  # type: ignore[union-attr]
-    assert ui.listing(hash_found)  # its round is microcode though it has no kernel
+    assert ui.listing(walk_found)  # its round is microcode though it has no kernel
     assert STEPS[reached_of(by_code[MAP]) - 1] is State.TESTED
-    assert STEPS[reached_of(by_code[HASH]) - 1] is State.LIFTED
+    assert STEPS[reached_of(by_code[WALK]) - 1] is State.LIFTED
     person.run("window.toggle_theme")
     person.frame(4)
     person.run("window.toggle_theme")

@@ -26,7 +26,7 @@ from bridge.pixelcpu.prover import Prover
 from bridge.semantic.audit import AuditLog
 from bridge.trace.visit import traced
 from tests.app.conftest import own_homes
-from tests.app.endless_loops import HASH, MAP, SUM, endless_loops, mapped_right, turns
+from tests.app.endless_loops import MAP, SUM, WALK, endless_loops, mapped_right, turns
 from tests.bridge.machine.newer_qemu import have_newer_qemu
 
 _LONG_S = 300.0
@@ -64,7 +64,7 @@ def ran(arguments: list[str], capsys: pytest.CaptureFixture[str], *, rounds: boo
         assert main(["pixel", *arguments, "--json"]) == ExitCode.DONE
         document: dict[str, Any] = json.loads(capsys.readouterr().out)
         by_code = {one["code"]: one for one in document["loops"]}
-        if by_code.keys() >= {MAP.hex(), HASH.hex(), SUM.hex()} and (not rounds or by_code[MAP.hex()]["rounds"]):
+        if by_code.keys() >= {MAP.hex(), WALK.hex(), SUM.hex()} and (not rounds or by_code[MAP.hex()]["rounds"]):
             return document
     raise AssertionError(document)
 
@@ -74,10 +74,10 @@ def test_loops_are_learned_and_the_guest_is_left_alone(loops: LoopGuest, capsys:
     by_code = {one["code"]: one for one in document["loops"]}
     assert by_code[MAP.hex()]["state"] == by_code[SUM.hex()]["state"] == "tested"
     assert (by_code[MAP.hex()]["kind"], by_code[SUM.hex()]["kind"]) == ("map", "reduction")
-    hashed = by_code[HASH.hex()]
-    assert (hashed["state"], hashed["reached"]) == ("QEMU only", "lifted")
-    assert "no fold is known" in hashed["reason"]
-    assert (hashed["native_test"], hashed["figures"], hashed["estimate"]) == (None, None, None)
+    walked = by_code[WALK.hex()]
+    assert (walked["state"], walked["reached"]) == ("QEMU only", "lifted")
+    assert "An address depends on rax" in walked["reason"]
+    assert (walked["native_test"], walked["figures"], walked["estimate"]) == (None, None, None)
     for one in (by_code[MAP.hex()], by_code[SUM.hex()]):
         assert one["proof"]["query_hash"]
         assert one["tested_states"] >= 10_000
@@ -112,8 +112,8 @@ def test_loops_are_taken_over_and_given_back(loops: LoopGuest, capsys: pytest.Ca
     assert by_code[MAP.hex()]["state"] == by_code[SUM.hex()]["state"] == "live"
     assert by_code[MAP.hex()]["rounds"] > 0
     assert by_code[MAP.hex()]["plugin"]["state"] == "live"
-    assert by_code[HASH.hex()]["plugin"] is None
-    assert by_code[HASH.hex()]["rounds"] == 0
+    assert by_code[WALK.hex()]["plugin"] is None
+    assert by_code[WALK.hex()]["rounds"] == 0
     assert 0 < document["taken_over"] <= 1
     assert document["instructions"] > 7 * by_code[MAP.hex()]["rounds"]
     assert document["way"] == "plugin"

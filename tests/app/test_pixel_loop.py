@@ -48,7 +48,7 @@ def test_a_fold_with_a_longer_step(capsys: pytest.CaptureFixture[str]) -> None:
     [
         ("4801d8", "unsupported", "It is no loop"),
         ("0fa2ffc975fa", "unsupported", "asks the processor"),
-        ("0fb6176bc01f01d048ffc748ffc975f0", "unsupported", "no fold is known for it"),
+        ("0fb6040748ffc975f7", "unsupported", "An address depends on rax"),
     ],
 )
 def test_what_has_no_kernel_says_why(capsys: pytest.CaptureFixture[str], code: str, status: str, reason: str) -> None:

@@ -107,7 +107,7 @@ def test_a_plan_says_what_the_loop_says(code: str) -> None:
     ("code", "reason"),
     [
         ("ad01c3ffc975f9", "direction flag"),  # lodsd; add ebx,eax; dec ecx; jnz
-        ("4883d00048ffc975f7", "as the round before it left it"),  # adc rax,0; dec rcx; jnz
+        ("4883d00048ffc975f7", "reads CF, which"),  # adc rax,0; dec rcx; jnz
         # mov edx,0; setb dl; mov [rdi],dl; inc rdi; dec rcx; jnz
         ("ba000000000f92c2881748ffc748ffc975ee", "reads CF, which"),
         ("48ffc977fb", "reads CF, which"),  # dec rcx; ja: dec leaves CF alone
