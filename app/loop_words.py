@@ -35,6 +35,8 @@ _FOLDS = {
 def loop_words(loop: LoopText) -> list[str]:
     """Lines: what kind it is, and below that, indented, what it is made of."""
     order = "its rounds are done one after the other" if loop.ordered else "its rounds need no order"
+    if loop.closed:
+        order = "its last round is done without those before it"
     lines = [f"{_KINDS[loop.kind]}: {order}."]
     for name, step in loop.counting.items():
         lines.append(f"  counts  {name} by {step:+,} a round")
@@ -47,7 +49,8 @@ def loop_words(loop: LoopText) -> list[str]:
             f"  checks  what is at {loop.streams[one].address} and at {loop.streams[other].address} does not meet"
         )
     if loop.carried:
-        lines.append(f"  carries {', '.join(loop.carried)} on from round to round")
+        closed = ", which has a closed form" if loop.closed else ""
+        lines.append(f"  carries {', '.join(loop.carried)} on from round to round{closed}")
     if loop.distance:
         steps = "" if loop.step == 1 else f" / {loop.step}"
         distance = f"({loop.distance})" if steps and " " in loop.distance else loop.distance

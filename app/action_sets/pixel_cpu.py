@@ -69,7 +69,9 @@ def pixel_cpu_actions(session: Session) -> list[Action]:
         if learned is None or learned.translation is None:
             raise BadArguments("loop: it has no microcode")
         names = names_of(learned.translation)
-        goes_on = learned.loop is not None and learned.loop.ordered  # then lanes are no rounds
+        goes_on = (
+            learned.loop is not None and learned.loop.ordered and not learned.loop.closed
+        )  # then lanes are no rounds
         program = learned.translation.program if goes_on else learned.rounds or learned.translation.program
         return begin(Picture(program, f"{found[0].candidate.symbol or learned.x86_hash[:12]}"[:200], tuple(names)))
 

@@ -48,6 +48,25 @@ class _Window:
 
 
 @dataclass(frozen=True, slots=True)
+class _Way:
+    """One of the ways to a block."""
+
+    block: str
+    """From there."""
+    lanes: str
+    """That are completed then."""
+    state: _State
+    sums: list[Word]
+    """The reductions of these lanes."""
+
+
+def _merged(name: str, kind: str, ways: Sequence[_Way], values: Sequence[str]) -> str:
+    """What has the value of the way that was taken."""
+    pairs = ", ".join(f"[ {value}, %{way.block} ]" for value, way in zip(values, ways, strict=True))
+    return f"  {name} = phi {kind} {pairs}"
+
+
+@dataclass(frozen=True, slots=True)
 class _Fast:
     """How an access goes without a look: where lane 0's is in this process, and the bytes to the next."""
 
@@ -56,24 +75,34 @@ class _Fast:
 
 
 def kernel_text(
-    program: Program, *, carried: AbstractSet[int] | None, alone: bool = False, until: int | None = None
+    program: Program,
+    *,
+    carried: AbstractSet[int] | None,
+    alone: bool = False,
+    until: int | None = None,
+    last_alone: bool = False,
 ) -> str:
     """LLVM's text of `kernel`, and of `states(states, windows, n)` that runs it over one lane for each of n states.
 
     `carried`: lanes run in order, and each goes on with these registers, and with the flags, of the lane before, as a
     loop's iterations do; None: lanes are independent, each begins with those that the run was given. `alone`: it calls
     nothing, not even what fills and copies memory. `until`: lanes end before the one that leaves 0 in this register.
-    Raises Unsupported.
+    `last_alone`: only the last lane is run; its state is what the others would leave anyhow. Raises Unsupported.
     """
-    return _Writer(program, carried, alone, until).written()
+    return _Writer(program, carried, alone, until, last_alone).written()
 
 
 class _Writer:
-    def __init__(self, program: Program, carried: AbstractSet[int] | None, alone: bool, until: int | None) -> None:
+    def __init__(
+        self, program: Program, carried: AbstractSet[int] | None, alone: bool, until: int | None, last_alone: bool
+    ) -> None:
         if carried is not None and program.has_reductions:
             raise Unsupported("A reduction has no meaning where a lane goes on from the lane before")
         if carried is None and until is not None:
             raise Unsupported("Lanes that run side by side cannot find out which is the last")
+        if last_alone and (carried is not None or program.has_reductions or program.accesses):
+            raise Unsupported("The last lane alone does not do what the others do")
+        self._last_alone = last_alone
         self.text = Text()
         self.algebra = LlvmAlgebra(self.text)
         self.ordered, self.carried, self.until = carried is not None, carried or frozenset(), until
@@ -85,8 +114,8 @@ class _Writer:
         self.flags = [f for f in FLAGS if any(i.sets_flags and f in i.row.writes for i in self.cut.body)]
         self.initial: _State = State([], {})
         self.windows: list[_Window] = []
-        self.ends: list[tuple[str, str, _State, list[Word]]] = []
-        """Blocks that go on to `finish`; how many lanes were completed there, the state and the reductions."""
+        self.ends: list[_Way] = []
+        """To `finish`."""
 
     def written(self) -> str:
         """The whole text."""
@@ -120,12 +149,16 @@ class _Writer:
             self.windows.append(_Window(origin, limit, has_room, pointer))
         fast, ready = self._fast()
         before_last = text.let("sub i64 %lanes, 1")
+        none = [self._identity(i) for i in self.reductions]
+        if self._last_alone:
+            text.put("br label %check")
+            self._checked_loop([_Way("entry", before_last, self.initial, none)])
+            return
         many = text.let("icmp ugt i64 %lanes, 1")
         go = algebra.both(many, ready)
         text.put(f"br i1 {go}, label %fast.start, label %check")
         text.begin("fast.start")
-        self.fast = self._fast_loop(fast, before_last)
-        self._checked_loop(before_last)
+        self._checked_loop([_Way("entry", "0", self.initial, none), self._fast_loop(fast, before_last)])
 
     def _word(self, array: str, number: int) -> Word:
         place = self.text.let(f"getelementptr inbounds i64, ptr %{array}, i64 {number}")
@@ -156,8 +189,8 @@ class _Writer:
 
     # The loops.
 
-    def _fast_loop(self, fast: Sequence[_Fast], end: str) -> tuple[_State, list[Word], str]:
-        """Lanes 0 to `end` - 1; the state and the reductions after them, and the block that they come from."""
+    def _fast_loop(self, fast: Sequence[_Fast], end: str) -> _Way:
+        """Lanes 0 to `end` - 1, and the way on from them."""
         text = self.text
         text.put("br label %fast")
         text.begin("fast")
@@ -204,7 +237,7 @@ class _Writer:
             kept.registers[number] = after.registers[number]
         for flag in flags_held:
             kept.flags[flag] = after.flags[flag]
-        return kept, new_sums, latch
+        return _Way(latch, end, kept, new_sums)
 
     def _begun(self, was: _State) -> _State:
         """The state with which a lane begins, by that after the lane before."""
@@ -228,14 +261,14 @@ class _Writer:
         text.begin(f"{prefix}nothing")
         text.put("ret i64 0")
         was_sums = [Word(name, i.row.width) for name, i in zip(sums, self.reductions, strict=True)]
-        self.ends.append((f"{prefix}fault", lane, was, was_sums))
+        self.ends.append(_Way(f"{prefix}fault", lane, was, was_sums))
 
     @staticmethod
     def _phi(name: str, first: Word, then: Word, latch: str) -> str:
         return f"  {name} = phi i{first.width} [ {first.text}, %fast.start ], [ {then.text}, %{latch} ]"
 
-    def _checked_loop(self, before_last: str) -> None:
-        text, (fast_state, fast_sums, fast_block) = self.text, self.fast
+    def _checked_loop(self, ways: list[_Way]) -> None:
+        text = self.text
         text.begin("check")
         at = len(text.lines)
         names = {number: Word(f"%was.r{number}", 64) for number in self.registers}
@@ -254,21 +287,16 @@ class _Writer:
         done = text.let(f"icmp eq i64 {following}, %lanes")
         latch = text.block
         text.put(f"br i1 {done}, label %finish, label %check")
-        ways = [("entry", self.initial), (fast_block, fast_state), (latch, after)]
-        phis = [f"  %lane = phi i64 [ 0, %entry ], [ {before_last}, %{fast_block} ], [ {following}, %{latch} ]"]
+        ways = [*ways, _Way(latch, following, after, new_sums)]
+        phis = [_merged("%lane", "i64", ways, [way.lanes for way in ways])]
         for number, word in names.items():
-            values = ", ".join(f"[ {state.registers[number].text}, %{block} ]" for block, state in ways)
-            phis.append(f"  {word.text} = phi i64 {values}")
+            phis.append(_merged(word.text, "i64", ways, [way.state.registers[number].text for way in ways]))
         for flag, name in flag_names.items():
-            values = ", ".join(f"[ {state.flags[flag]}, %{block} ]" for block, state in ways)
-            phis.append(f"  {name} = phi i1 {values}")
-        for name, i, new, from_fast in zip(sums, self.reductions, new_sums, fast_sums, strict=True):
-            phis.append(
-                f"  {name} = phi i{i.row.width} [ {self._identity(i).text}, %entry ],"
-                f" [ {from_fast.text}, %{fast_block} ], [ {new.text}, %{latch} ]"
-            )
+            phis.append(_merged(name, "i1", ways, [way.state.flags[flag] for way in ways]))
+        for n, (name, i) in enumerate(zip(sums, self.reductions, strict=True)):
+            phis.append(_merged(name, f"i{i.row.width}", ways, [way.sums[n].text for way in ways]))
         text.lines[at:at] = phis
-        self.ends.append((latch, following, after, new_sums))
+        self.ends.append(ways[-1])
         self._leave(checked, "%lane", was, sums)
 
     def _summed(self, state: _State, sums: Sequence[str]) -> list[Word]:
@@ -309,17 +337,18 @@ class _Writer:
         text.begin("finish")
 
         def merged(kind: str, values: Sequence[str]) -> str:
-            pairs = ", ".join(f"[ {value}, %{end[0]} ]" for value, end in zip(values, self.ends, strict=True))
-            return text.let(f"phi {kind} {pairs}")
+            name = text.name("end")
+            text.put(_merged(name, kind, self.ends, values).strip())
+            return name
 
-        lanes = merged("i64", [end[1] for end in self.ends])
+        lanes = merged("i64", [way.lanes for way in self.ends])
         state = self.initial.copy()
         for number in self.registers:
-            state.registers[number] = Word(merged("i64", [end[2].registers[number].text for end in self.ends]), 64)
+            state.registers[number] = Word(merged("i64", [way.state.registers[number].text for way in self.ends]), 64)
         for flag in self.flags:
-            state.flags[flag] = merged("i1", [end[2].flags[flag] for end in self.ends])
+            state.flags[flag] = merged("i1", [way.state.flags[flag] for way in self.ends])
         sums = [
-            Word(merged(f"i{i.row.width}", [end[3][n].text for end in self.ends]), i.row.width)
+            Word(merged(f"i{i.row.width}", [way.sums[n].text for way in self.ends]), i.row.width)
             for n, i in enumerate(self.reductions)
         ]
         last = Word(text.let(f"sub i64 {lanes}, 1"), 64)

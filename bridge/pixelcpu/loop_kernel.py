@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from bridge.pixelcpu.closed_form import begun, n_registers
 from bridge.pixelcpu.errors import PixelError, Unsupported
 from bridge.pixelcpu.interpreter import MOST_STEPS, Final, run_lanes
 from bridge.pixelcpu.isa import N_REGISTERS
@@ -47,6 +48,8 @@ class LoopKernel:
     """Registers of an ordered loop."""
     until: int | None = None
     """The register that is 0 after a round that does not go back; None where it is known beforehand which that is."""
+    last_alone: bool = False
+    """No lane needs another, and the last one's state is all that there is."""
 
     def run(
         self,
@@ -76,6 +79,12 @@ def kernel_of(loop: Loop, translation: Translation) -> LoopKernel:
     folds = {_register(name, translation): fold for name, fold in loop.folds.items()}
     used = {number for instruction in translation.program.instructions for number in _registers(instruction)}
     free = [number for number in range(len(REGISTERS), N_REGISTERS) if number not in used]
+    if loop.closed is not None and len(free) >= n_registers(loop.closed):
+        numbers = [_register(name, translation) for name in loop.closed.names]
+        others = {number: step for number, step in counting.items() if number not in numbers}
+        first = begun(loop.closed, numbers, others, translation.program, free)
+        rounds = Program.of((*first, *translation.program.instructions))
+        return LoopKernel(loop, translation.program, rounds, last_alone=True)
     if len(free) < len(folds) + 2:
         raise Unsupported("the kernel needs more registers than there are")
     lane, steps, *kept = free

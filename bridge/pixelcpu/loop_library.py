@@ -205,6 +205,7 @@ def _loop_text(found: Mapping[str, Any]) -> LoopText:
         int(found["step"]),
         bool(found["ordered"]),
         tuple(map(str, found["carried"])),
+        bool(found["closed"]),
     )
 
 

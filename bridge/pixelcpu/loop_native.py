@@ -56,7 +56,13 @@ def native_loop(loop: Loop, kernel: LoopKernel, translation: Translation) -> Nat
     # A lane knows its own part of a sum, not what the sum was in its round: what is computed of that stays as it was,
     # and QEMU's next round computes it anew.
     writes -= {numbers[name] for name in loop.of_folds}
-    text = kernel_text(kernel.rounds, carried=kernel.carried if loop.ordered else None, alone=True, until=kernel.until)
+    text = kernel_text(
+        kernel.rounds,
+        carried=kernel.carried if loop.ordered and not kernel.last_alone else None,
+        alone=True,
+        until=kernel.until,
+        last_alone=kernel.last_alone,
+    )
     image = image_of(object_of(text + planned), ("plan", "kernel"))
     return NativeLoop(
         code=loop.code,

@@ -38,3 +38,5 @@ class LoopText:
     """Rounds are done one after the other …"""
     carried: tuple[str, ...] = ()
     """… and go on with these registers as the round before left them."""
+    closed: bool = False
+    """That has a closed form: the last round is done without those before."""

@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 import z3
 
+from bridge.pixelcpu.closed_form import ClosedForm, closed_form_of
 from bridge.pixelcpu.decode import BASE
 from bridge.pixelcpu.errors import Unsupported
 from bridge.pixelcpu.loop_memory import MEMORY, Counting, Stream, streams_in_order, streams_of
@@ -71,6 +72,8 @@ class Loop:
     carried: frozenset[str] = frozenset()
     """Registers with which a round goes on as the round before left them; only of an ordered loop."""
     ordered: bool = False
+    closed: ClosedForm | None = None
+    """Of what is carried on, where rounds touch no memory: then the last one can be had without those before."""
 
     @property
     def of_folds(self) -> frozenset[str]:
@@ -212,8 +215,21 @@ def _in_order(loop: _Found) -> Loop:
         trips = None
         if not (carried or loop.inductions or any(stream.is_store for stream in streams)):
             raise Unsupported("It waits for memory to become something else") from None
+    closed = None
+    if not streams and trips is not None and carried:
+        closed = closed_form_of(loop.words, carried, loop.counting)
     return Loop(
-        loop.code, loop.one_round, loop.inductions, {}, fresh, streams, (), trips, carried=carried, ordered=True
+        loop.code,
+        loop.one_round,
+        loop.inductions,
+        {},
+        fresh,
+        streams,
+        (),
+        trips,
+        carried=carried,
+        ordered=True,
+        closed=closed,
     )
 
 

@@ -5,7 +5,7 @@ What is told has no z3 terms in it, so that it can leave the process that proves
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -53,11 +53,11 @@ def prove_loop(code: bytes, time_limit_s: float = TIME_LIMIT_S, attempt: Attempt
         loop = known_loop(code)
     except Unsupported as error:
         return LoopAttempt(attempt, None, None, None, str(error))
-    told = _told(loop)
     try:
         kernel = kernel_of(loop, attempt.translation)
     except Unsupported as error:
-        return LoopAttempt(attempt, told, None, None, str(error))
+        return LoopAttempt(attempt, _told(loop), None, None, str(error))
+    told = replace(_told(loop), closed=kernel.last_alone)
     try:
         native = native_loop(loop, kernel, attempt.translation)
     except Unsupported as error:
