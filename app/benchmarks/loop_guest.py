@@ -151,13 +151,9 @@ class LoopGuest:
 
         `registers`: 16, of which rsp is not used. `timer_hz`: interrupts; 0: none. Raises CommandFailed.
         """
-        faults, ticks, traps, done = (self._count(place) for place in (_FAULTS, _TICKS, _TRAPS, _DONE))
+        faults, ticks, traps = (self._count(place) for place in (_FAULTS, _TICKS, _TRAPS))
         began = monotonic()
-        self.start(code, at, registers, flags=flags, vectors=vectors, timer_hz=timer_hz)
-        while self._count(_DONE) == done:
-            if monotonic() - began > limit_s or not self.machine.runs:
-                raise CommandFailed("the guest did not come to the end of its code in time")
-            sleep(_POLL_S)
+        self.wait(self.start(code, at, registers, flags=flags, vectors=vectors, timer_hz=timer_hz), limit_s)
         took_s = monotonic() - began
         return Outcome(
             self._words(_AFTER)[:16].copy(),
@@ -178,8 +174,9 @@ class LoopGuest:
         flags: int = 2,
         vectors: NDArray[np.uint64] | None = None,
         timer_hz: int = 0,
-    ) -> None:
-        """Begin, as `run` does, and do not wait for the end."""
+    ) -> int:
+        """Begin, as `run` does, and do not wait for the end: `wait` does, which takes what is given back."""
+        done = self._count(_DONE)
         self._put(at, code + _BACK)
         self._words(_BEFORE)[:16] = np.array([one % (1 << 64) for one in registers], np.uint64)
         self._set_word(0x9080, flags | (_INTERRUPTS if timer_hz else 0))
@@ -187,6 +184,18 @@ class LoopGuest:
         self._set_word(0x90B0, min(0xFFFF, 1_193_182 // timer_hz) if timer_hz else 0xFFFF)
         self._words(0x9100)[:32] = 0 if vectors is None else vectors.reshape(-1)
         self.ram[_GO] = 1
+        return done
+
+    def wait(self, started: int, limit_s: float = _LIMIT_S) -> None:
+        """Wait until what was started last has come to its end: the guest's memory may tell of it before.
+
+        Raises CommandFailed.
+        """
+        began = monotonic()
+        while self._count(_DONE) == started:
+            if monotonic() - began > limit_s or not self.machine.runs:
+                raise CommandFailed("the guest did not come to the end of its code in time")
+            sleep(_POLL_S)
 
     def _count(self, place: int) -> int:
         return int(self.ram[place : place + 4].view(np.uint32)[0])

@@ -196,6 +196,15 @@ LOOPS = (
         lambda n, _a, _b: {"rcx": n, "rax": 88172645463325252},
         "uint64_t x = 88172645463325252; for (; n; n--) { x ^= x << 13; x ^= x >> 7; x ^= x << 17; } return x;",
     ),
+    # imul rax,rax,1103515245; add rax,12345; dec rcx; jnz
+    _loop(
+        "linear generator",
+        "recurrence",
+        "4869c06d4ec64148053930000048ffc975ee",
+        0,
+        lambda n, _a, _b: {"rcx": n, "rax": 1},
+        "uint64_t x = 1; for (; n; n--) x = x * 1103515245 + 12345; return x;",
+    ),
     # add rax,[rsi]; mov [rdi],rax; add rsi,8; add rdi,8; dec rcx; jnz
     _loop(
         "running sums",

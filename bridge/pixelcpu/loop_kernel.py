@@ -98,9 +98,14 @@ def kernel_of(loop: Loop, translation: Translation) -> LoopKernel:
         before += [make("mov.64", held, a=number), make("mov.64", number, immediate=fold.neutral)]
         after.append(make(f"{fold.operation}.{fold.width}", number, a=number))
         after.append(make(f"{_COMBINES[fold.operation]}.{fold.width}", number, number, held, flags=False))
+    until = None if loop.trips else translation.taken
+    if until is not None and translation.elsewhere is not None:  # it may have left by another way
+        after.append(make("eq.64", lane, translation.elsewhere, immediate=0))
+        after.append(make("and.64", lane, lane, until, flags=False))
+        until = lane
     rounds = Program.of((*before, *translation.program.instructions, *after))
     carried = frozenset(_register(name, translation) for name in loop.carried if _is_used(name, translation))
-    return LoopKernel(loop, translation.program, rounds, carried, None if loop.trips else translation.taken)
+    return LoopKernel(loop, translation.program, rounds, carried, until)
 
 
 def _is_used(name: str, translation: Translation) -> bool:

@@ -93,6 +93,18 @@ ORDERED = {
     ),
     "mov [rdi],al; inc rdi; test dil,15; jne": ("88074883c70140f6c70f75f4", "sequence", "", True),
     "mov rdx,[rdi]; … add rax,rdx of the round before": ("4801d0488b174883c70848ffc975f1", "hash", "rax rdx", False),
+    "movzx eax,byte [rdi]; inc rdi; test al,al; je out; cmp al,cl; jne": (
+        "0fb60748ffc784c0740438c875f2",
+        "search",
+        "",
+        True,
+    ),
+    "mov eax,[rdi]; add rdi,4; test eax,eax; je over; imul edx,edx,31; add edx,eax; over: dec rcx; jnz": (
+        "8b074883c70485c074056bd21f01c248ffc975ec",
+        "hash",
+        "rdx",
+        False,
+    ),
 }
 WAITS = {
     "cmp dword [rdi],0; jne": "833f0075fb",
