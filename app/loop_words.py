@@ -64,5 +64,6 @@ def loop_words(loop: LoopText) -> list[str]:
 
 def _stream(stream: StreamText) -> str:
     verb = "stores" if stream.is_store else "loads "
-    where = f"{verb}  {format_byte_count(stream.size)} at {stream.address}"
+    anywhere = "somewhere in " if stream.is_table else ""
+    where = f"{verb}  {anywhere}{format_byte_count(stream.size)} at {stream.address}"
     return f"  {where}, {stream.stride:+,} a round" if stream.stride else f"  {where}, the same each round"

@@ -178,6 +178,23 @@ LOOPS = (
         lambda n, a, _b: {"rcx": n, "rdi": a, "rax": 7},
         "uint32_t h = 7; uint8_t *p = a; for (; n; n--) h = h * 31 + *p++; return h;",
     ),
+    # movzx ebx,byte [rdi]; inc rdi; movzx edx,al; xor edx,ebx; shr eax,8; xor eax,[rsi+rdx*4]; dec rcx; jnz
+    _loop(
+        "CRC by a table",
+        "hash",
+        "0fb61f48ffc70fb6d031dac1e80833049648ffc975ea",
+        1,
+        lambda n, a, b: {"rdi": a, "rsi": b, "rcx": n, "rax": 0xFFFFFFFF},
+        "uint32_t c = ~0u, *t = b; uint8_t *p = a; for (; n; n--) c = c >> 8 ^ t[(uint8_t)(c ^ *p++)]; return c;",
+    ),
+    # movzx eax,byte [rdi]; inc rdi; inc dword [rsi+rax*4]; dec rcx; jnz
+    _loop(
+        "count of bytes",
+        "sequence",
+        "0fb60748ffc7ff048648ffc975f2",
+        1,
+        lambda n, a, b: {"rdi": a, "rsi": b, "rcx": n},
+    ),
     # movzx edx,byte [rdi]; inc rdi; add eax,edx; add ebx,eax; cmp rdi,rsi; jne
     _loop(
         "sum of sums",

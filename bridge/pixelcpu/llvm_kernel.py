@@ -164,19 +164,24 @@ class _Writer:
         place = self.text.let(f"getelementptr inbounds i64, ptr %{array}, i64 {number}")
         return Word(self.text.let(f"load i64, ptr {place}"), 64)
 
-    def _fast(self) -> tuple[list[_Fast], str]:
-        """How each access goes without a look, and whether all may; where an address is not affine none may."""
+    def _fast(self) -> tuple[list[_Fast | None], str]:
+        """How each access goes without a look, and whether all may.
+
+        Where an address is not affine that access looks each time, None, if lanes run in order; otherwise none may.
+        """
         known = strides(self.cut.body, self.carried)
-        if None in known:
+        if None in known and not self.ordered:
             return [], "false"
         firsts = _FirstAddresses(self)
         state = self.initial.copy()
         execute(self.cut.body, self.algebra, state, firsts)
         text, ready = self.text, "true"
         last = text.let("sub i64 %lanes, 1")
-        found = []
+        found: list[_Fast | None] = []
         for window, address, stride in zip(self.windows, firsts.addresses, known, strict=True):
-            assert stride is not None
+            if stride is None:
+                found.append(None)
+                continue
             offset = text.let(f"sub i64 {address.text}, {window.origin}")
             inside = text.let(f"icmp ule i64 {offset}, {window.limit}")
             ready = self.algebra.both(self.algebra.both(ready, window.has_room), inside)
@@ -189,7 +194,7 @@ class _Writer:
 
     # The loops.
 
-    def _fast_loop(self, fast: Sequence[_Fast], end: str) -> _Way:
+    def _fast_loop(self, fast: Sequence[_Fast | None], end: str) -> _Way:
         """Lanes 0 to `end` - 1, and the way on from them."""
         text = self.text
         text.put("br label %fast")
@@ -198,8 +203,9 @@ class _Writer:
         lane, sums = "%fast.lane", [f"%fast.sum{n}" for n in range(len(self.reductions))]
         read, flags_read = live_in(self.cut.body)
         # What has to be known of the lane before: what is carried on, and everything where a lane may be undone.
-        held = [n for n in self.registers if self.until is not None or (n in self.carried and n in read)]
-        flags_held = [f for f in self.flags if self.ordered and (self.until is not None or f in flags_read)]
+        undoes = self.until is not None or None in fast
+        held = [n for n in self.registers if undoes or (n in self.carried and n in read)]
+        flags_held = [f for f in self.flags if self.ordered and (undoes or f in flags_read)]
         was = self.initial.copy()
         for number in held:
             was.registers[number] = Word(f"%fast.r{number}", 64)
@@ -467,6 +473,14 @@ class _Accesses:
             self._end_if(after)
             self._text.put(f"br label %{self._undoing(number - 1)}")
 
+    def _looked_at(self, address: Word) -> str:
+        text, window = self._text, self._writer.windows[self._at]
+        self._at += 1
+        offset = text.let(f"sub i64 {address.text}, {window.origin}")
+        inside = text.let(f"icmp ule i64 {offset}, {window.limit}")
+        self._only_if(self._writer.algebra.both(inside, window.has_room))
+        return text.let(f"getelementptr i8, ptr {window.host}, i64 {offset}")
+
     def _undoing(self, stores: int) -> str:
         """The block that undoes so many stores."""
         return f"{self.prefix}undo{stores}" if stores else f"{self.prefix}fault"
@@ -501,14 +515,16 @@ class _Accesses:
 
 
 class _Unchecked(_Accesses):
-    """Where all lanes' addresses are known to be inside."""
+    """Where all lanes' affine addresses are known to be inside."""
 
-    def __init__(self, writer: _Writer, fast: Sequence[_Fast], lane: str) -> None:
+    def __init__(self, writer: _Writer, fast: Sequence[_Fast | None], lane: str) -> None:
         super().__init__(writer, lane, "" if writer.ordered else ", !llvm.access.group !2", "fast.")
         self._fast = fast
 
-    def _pointer(self, _address: Word) -> str:
+    def _pointer(self, address: Word) -> str:
         access = self._fast[self._at]
+        if access is None:
+            return self._looked_at(address)
         self._at += 1
         if not access.stride:
             return access.first
@@ -516,7 +532,7 @@ class _Unchecked(_Accesses):
         return self._text.let(f"getelementptr inbounds i8, ptr {access.first}, i64 {offset}")
 
     def _may_fault(self) -> bool:
-        return self._writer.until is not None
+        return self._writer.until is not None or None in self._fast[self._at :]
 
 
 class _Checked(_Accesses):
@@ -526,12 +542,7 @@ class _Checked(_Accesses):
         super().__init__(writer, lane, "", "")
 
     def _pointer(self, address: Word) -> str:
-        text, window = self._text, self._writer.windows[self._at]
-        self._at += 1
-        offset = text.let(f"sub i64 {address.text}, {window.origin}")
-        inside = text.let(f"icmp ule i64 {offset}, {window.limit}")
-        self._only_if(self._writer.algebra.both(inside, window.has_room))
-        return text.let(f"getelementptr i8, ptr {window.host}, i64 {offset}")
+        return self._looked_at(address)
 
     def _may_fault(self) -> bool:
         return self._writer.until is not None or self._at < len(self._writer.accesses)

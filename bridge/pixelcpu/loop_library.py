@@ -197,7 +197,9 @@ def _loop_text(found: Mapping[str, Any]) -> LoopText:
         {str(name): str(fold) for name, fold in found["folds"].items()},
         tuple(map(str, found["fresh"])),
         tuple(
-            StreamText(str(one["address"]), int(one["size"]), int(one["stride"]), bool(one["is_store"]))
+            StreamText(
+                str(one["address"]), int(one["size"]), int(one["stride"]), bool(one["is_store"]), bool(one["is_table"])
+            )
             for one in found["streams"]
         ),
         tuple((int(one), int(other)) for one, other in found["apart"]),

@@ -11,7 +11,7 @@ from typing import Any
 import z3
 
 from bridge.pixelcpu.errors import Unsupported
-from bridge.pixelcpu.loop_terms import change_of, symbols, value_of
+from bridge.pixelcpu.loop_terms import change_of, is_proved, symbols, value_of
 from bridge.pixelcpu.vex import Meaning
 
 Term = Any
@@ -19,6 +19,8 @@ MEMORY = "memory"
 """The name that `vex` gives memory."""
 MOST_BYTES = 256
 """That one round touches."""
+_TABLE_BITS = 12
+"""Of the distance from a table's beginning: no table is larger than a page."""
 _ALL = 1 << 64
 
 
@@ -43,11 +45,14 @@ class Stream:
     first: int
     """The constant part: of the lowest byte."""
     size: int
+    """Of a table: from its first byte that a round may touch to the last."""
     stride: int
     """Bytes from one round to the next; 0: the same bytes every time."""
     is_store: bool
     bytes_: tuple[Term, ...] = ()
     """What is stored, by byte, over the registers and the memory before the round."""
+    is_table: bool = False
+    """A round touches some of the bytes, wherever an index says; only of an ordered loop."""
 
     @property
     def value(self) -> Term:
@@ -124,8 +129,8 @@ def _all_streams(one_round: Meaning, counting: Counting, *, forwarded: bool) -> 
     if len(loads) + len(stores) > MOST_BYTES:
         raise Unsupported(f"A round touches more than {MOST_BYTES} bytes")
     return [
-        *_grouped([(address, None) for address in loads], counting),
-        *_grouped(stores, counting),
+        *_grouped([(address, None) for address in loads], counting, forwarded),
+        *_grouped(stores, counting, forwarded),
     ]
 
 
@@ -165,15 +170,22 @@ def _loads(terms: Sequence[Term], forwarded: bool) -> list[Term]:
     return list(found.values())
 
 
-def _grouped(accesses: Sequence[tuple[Term, Term | None]], counting: Counting) -> list[Stream]:
-    """Streams of bytes whose addresses differ by constants and follow each other."""
+def _grouped(accesses: Sequence[tuple[Term, Term | None]], counting: Counting, tables: bool) -> list[Stream]:
+    """Streams of bytes whose addresses differ by constants and follow each other. `tables`: or are in one."""
     bases: dict[str, tuple[Term, dict[int, Term | None]]] = {}
     for address, value in accesses:
         base, offset = _split(address)
         bases.setdefault(base.sexpr(), (base, {}))[1][offset] = value
     streams = []
     for base, at in bases.values():
-        stride = _stride(base, counting)
+        reach = 0
+        try:
+            stride = _stride(base, counting)
+        except Unsupported:
+            if not tables:
+                raise
+            base, reach = _table(base, counting)
+            stride = _stride(base, counting)
         offsets = sorted(at)
         start = 0
         for place in range(1, len(offsets) + 1):
@@ -182,7 +194,8 @@ def _grouped(accesses: Sequence[tuple[Term, Term | None]], counting: Counting) -
             run = offsets[start:place]
             values = tuple(at[offset] for offset in run)
             is_store = values[0] is not None
-            streams.append(Stream(base, run[0], len(run), stride, is_store, values if is_store else ()))
+            size = len(run) + reach
+            streams.append(Stream(base, run[0], size, stride, is_store, values if is_store else (), is_table=reach > 0))
             start = place
     return streams
 
@@ -201,6 +214,25 @@ def _split(address: Term) -> tuple[Term, int]:
                 z3.Sum(*constants)
             ).as_signed_long()
     return address, 0
+
+
+def _table(address: Term, counting: Counting) -> tuple[Term, int]:
+    """An address as the beginning of a table, which counts or stays, and how far from there it is at most, shown.
+
+    Raises Unsupported, as `_stride` does of the address, where what is added is not known to be small.
+    """
+    parts = address.children() if address.decl().kind() == z3.Z3_OP_BADD else [address]
+    known = counting.steps.keys() | counting.fixed
+    begins = [part for part in parts if symbols(part) <= known]
+    index = [part for part in parts if not symbols(part) <= known]
+    if begins and index:
+        away = z3.simplify(z3.Sum(*index)) if len(index) > 1 else index[0]
+        for bits in range(1, _TABLE_BITS + 1):
+            if is_proved(z3.Extract(63, bits, away) == 0):
+                even = next(n for n in range(bits, -1, -1) if n == 0 or is_proved(z3.Extract(n - 1, 0, away) == 0))
+                return z3.simplify(z3.Sum(*begins)) if len(begins) > 1 else begins[0], (1 << bits) - (1 << even)
+    _stride(address, counting)
+    raise Unsupported("How far an address goes could not be shown")
 
 
 def _stride(base: Term, counting: Counting) -> int:

@@ -16,7 +16,7 @@ from bridge.pixelcpu.llvm_kernel import kernel_text
 from bridge.pixelcpu.llvm_text import LlvmAlgebra, Text, Word
 from bridge.pixelcpu.loop_kernel import LoopKernel
 from bridge.pixelcpu.loop_memory import Stream
-from bridge.pixelcpu.loop_terms import LOW, symbols
+from bridge.pixelcpu.loop_terms import LOW, is_proved, symbols
 from bridge.pixelcpu.loop_trips import MOST_ROUNDS
 from bridge.pixelcpu.loops import Loop
 from bridge.pixelcpu.meaning import ALGEBRA
@@ -103,12 +103,18 @@ def _access_streams(loop: Loop, kernel: LoopKernel, translation: Translation) ->
             if stream.is_store != is_store and (is_store or not loop.ordered):
                 continue
             away = z3.simplify(address - (stream.base + stream.first))
-            if z3.is_bv_value(away) and away.as_long() + size <= stream.size:
+            if _is_within(away, stream.size - size, is_table=loop.ordered):
                 found.append(number)
                 break
         else:
             raise Unsupported("Which of its streams an access is part of could not be shown")
     return tuple(found)
+
+
+def _is_within(away: Term, most: int, *, is_table: bool) -> bool:
+    if most < 0 or not (is_table or z3.is_bv_value(away)):
+        return False
+    return is_proved(z3.ULE(away, most))
 
 
 class _Addresses:

@@ -15,6 +15,8 @@ class StreamText:
     size: int
     stride: int
     is_store: bool
+    is_table: bool = False
+    """It touches some of these bytes, wherever an index says."""
 
 
 @dataclass(frozen=True, slots=True)

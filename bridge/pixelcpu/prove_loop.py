@@ -72,7 +72,7 @@ def _told(loop: Loop) -> LoopText:
         {name: f"{fold.operation}.{fold.width}" for name, fold in loop.folds.items()},
         tuple(sorted(loop.fresh)),
         tuple(
-            StreamText(term_text(z3.simplify(one.base + one.first)), one.size, one.stride, one.is_store)
+            StreamText(term_text(z3.simplify(one.base + one.first)), one.size, one.stride, one.is_store, one.is_table)
             for one in loop.streams
         ),
         loop.apart,

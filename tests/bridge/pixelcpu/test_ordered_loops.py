@@ -105,6 +105,41 @@ ORDERED = {
         "rdx",
         False,
     ),
+    "movzx ebx,byte [rdi]; inc rdi; movzx edx,al; xor edx,ebx; shr eax,8; xor eax,[rsi+rdx*4]; dec rcx; jnz": (
+        "0fb61f48ffc70fb6d031dac1e80833049648ffc975ea",
+        "hash",
+        "rax",
+        False,
+    ),
+    "movzx eax,byte [rdi]; movzx eax,byte [rsi+rax]; mov [rdi],al; inc rdi; dec rcx; jnz": (
+        "0fb6070fb60406880748ffc748ffc975ef",
+        "sequence",
+        "",
+        False,
+    ),
+    "movzx eax,byte [rdi]; inc rdi; inc dword [rsi+rax*4]; dec rcx; jnz": (
+        "0fb60748ffc7ff048648ffc975f2",
+        "sequence",
+        "",
+        False,
+    ),
+    "movzx eax,byte [rdi]; cmp byte [rsi+rax],0; lea rdi,[rdi+1]; jne": (
+        "0fb607803c0600488d7f0175f3",
+        "search",
+        "",
+        True,
+    ),
+}
+TABLES = {
+    # code: tables as base, bytes and whether they are stored to
+    "0fb61f48ffc70fb6d031dac1e80833049648ffc975ea": [("rsi", 1024, False)],
+    "0fb60748ffc7480314c648ffc975f1": [("rsi", 2048, False)],  # add rdx,[rsi+rax*8]
+    "0fb60748ffc7ff048648ffc975f2": [("rsi", 1024, False), ("rsi", 1024, True)],
+}
+NO_TABLE = {
+    "488b3f48ffc975f8": "depends on rdi, which does not count",  # mov rdi,[rdi]
+    "0fb6040748ffc975f7": "depends on rax, which does not count",  # movzx eax,byte [rdi+rax]: at first it is any number
+    "0fb7074883c702480314c648ffc975f0": "loads addresses from memory",  # add rdx,[rsi+rax*8] with 16 bits of index
 }
 WAITS = {
     "cmp dword [rdi],0; jne": "833f0075fb",
@@ -137,6 +172,19 @@ def test_what_has_an_order_is_done_in_it(name: str) -> None:
     assert record.n_mismatches == 0
     assert record.n_runs >= 3000
     assert record.n_rounds > 2 * record.n_runs
+
+
+@pytest.mark.parametrize("code", TABLES)
+def test_a_small_index_makes_a_table(code: str) -> None:
+    streams = loop_of(bytes.fromhex(code)).streams
+    assert [(str(one.base), one.size, one.is_store) for one in streams if one.is_table] == TABLES[code]
+    assert all(not one.stride for one in streams if one.is_table)
+
+
+@pytest.mark.parametrize("code", NO_TABLE)
+def test_an_index_without_bounds_makes_none(code: str) -> None:
+    with pytest.raises(Unsupported, match=NO_TABLE[code]):
+        loop_of(bytes.fromhex(code))
 
 
 @pytest.mark.parametrize("name", WAITS)
