@@ -13,7 +13,7 @@ static bool sane(const struct gb_kernel *told)
     if (!told->code_bytes || told->code_bytes > GB_KERNEL_CODE || told->streams > STREAMS ||
         told->accesses > GB_KERNEL_ACCESSES || !told->native_bytes || told->native > shared.kernel_code_bytes ||
         told->native_bytes > shared.kernel_code_bytes - told->native || told->plan >= told->native_bytes ||
-        told->run >= told->native_bytes)
+        told->run >= told->native_bytes || !told->first_bytes || told->first_bytes > told->code_bytes)
         return false;
     for (unsigned int n = 0; n < told->accesses; n++)
         if (told->access_stream[n] >= told->streams)

@@ -349,6 +349,17 @@ static void on_loop(unsigned int vcpu, void *data)
         wait_for(vcpu, note->slot, 1);
 }
 
+/* Whether a block is the first of several of this loop, whose other bytes follow it now; they are compared once more
+ * before each call. All have to lie in one page: QEMU runs all code of a page that has a breakpoint instruction by
+ * instruction, so that the first block tells of breakpoints in all of them. */
+static bool begins_several(
+    const struct gb_kernel *told, const uint8_t *bytes, size_t size, uint64_t address, uint64_t offset)
+{
+    return size == told->first_bytes && !memcmp(bytes, told->code, size) &&
+           address >> GB_PAGE_SHIFT == (address + told->code_bytes - 1) >> GB_PAGE_SHIFT && pages_ready() &&
+           !memcmp(pages_host(offset) + size, told->code + size, told->code_bytes - size);
+}
+
 void kernels_translated(struct qemu_plugin_tb *tb, uint32_t block)
 {
     uint8_t bytes[GB_KERNEL_CODE];
@@ -373,10 +384,12 @@ void kernels_translated(struct qemu_plugin_tb *tb, uint32_t block)
         struct kernel *kernel = taken[slot];
         if (!kernel)
             continue;
-        size_t here = size < kernel->told.code_bytes ? size : kernel->told.code_bytes;
-        if (here < kernel->told.code_bytes && !at_page_end)
-            continue;
-        if (memcmp(bytes, kernel->told.code, here) || (size > here))
+        const struct gb_kernel *told = &kernel->told;
+        size_t here = size < told->code_bytes ? size : told->code_bytes;
+        if (told->first_bytes < told->code_bytes) {
+            if (!begins_several(told, bytes, size, qemu_plugin_tb_vaddr(tb), offset))
+                continue;
+        } else if ((here < told->code_bytes && !at_page_end) || memcmp(bytes, told->code, here) || size > here)
             continue;
         struct kernel_note *note = keep(sizeof *note);
         if (!note)

@@ -16,7 +16,7 @@
 #include <stdint.h>
 
 #define GB_MAGIC 0x3145434152544247 /* the bytes "GBTRACE1" */
-#define GB_VERSION 3
+#define GB_VERSION 4
 #define GB_MAX_VCPUS 64
 #define GB_MAX_RAM_RANGES 8
 #define GB_PAGE_SHIFT 12
@@ -297,7 +297,8 @@ struct gb_kernel {
     uint8_t access_stream[GB_KERNEL_ACCESSES];
     struct gb_stream stream[GB_KERNEL_STREAMS];
     uint8_t code[GB_KERNEL_CODE]; /* the loop's */
-    uint8_t reserved_1[128];
+    uint32_t first_bytes; /* of the loop's first block: of several, QEMU translates it alone */
+    uint8_t reserved_1[124];
 };
 
 /* What became of it. 256 bytes. */

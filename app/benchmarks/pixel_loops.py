@@ -266,5 +266,32 @@ LOOPS = (
         1,
         lambda n, _a, b: {"rdi": b, "rax": n},
     ),
+    # cmp [rdi],sil; jne over; inc rax; over: inc rdi; dec rcx; jnz
+    _loop(
+        "count by a branch",
+        "reduction",
+        "403837750348ffc048ffc748ffc975f0",
+        1,
+        lambda n, a, _b: {"rdi": a, "rcx": n, "rsi": 10},
+        "uint64_t s = 0; uint8_t *p = a, *e = p + n; do if (*p == 10) s++; while (++p != e); return s;",
+    ),
+    # movzx eax,byte [rdi]; cmp al,sil; jbe over; mov [rdi],sil; over: inc rdi; dec rcx; jnz
+    _loop(
+        "threshold",
+        "map",
+        "0fb6074038f0760340883748ffc748ffc975ed",
+        1,
+        lambda n, _a, b: {"rdi": b, "rcx": n, "rsi": 100},
+        "uint8_t *p = b, *e = p + n; do if (*p > 100) *p = 100; while (++p != e); return 0;",
+    ),
+    # mov eax,[rsi]; test eax,eax; js else; mov [rdi],eax; jmp over; else: neg eax; mov [rdi],eax; over: add rsi,4;
+    # add rdi,4; dec rcx; jnz
+    _loop(
+        "either way",
+        "map",
+        "8b0685c078048907eb04f7d889074883c6044883c70448ffc975e5",
+        4,
+        lambda n, a, b: {"rsi": a, "rdi": b, "rcx": n},
+    ),
 )
 """Those that have no C are there to be right, not to be compared."""

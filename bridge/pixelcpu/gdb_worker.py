@@ -41,6 +41,7 @@ from bridge.pixelcpu.errors import PixelError
 from bridge.pixelcpu.gdb_economy import HIDDEN_S, NEVER, WORTH_A_LOOK, Economy, Site, Trials
 from bridge.pixelcpu.gdb_frame import Frame, check_description
 from bridge.pixelcpu.outside import Outside
+from bridge.pixelcpu.round_shape import shape_of
 from bridge.trace.errors import TraceError
 from bridge.trace.futex import wake
 from bridge.trace.layout import layout
@@ -272,13 +273,16 @@ class Worker:
         fresh = self._memory.blocks[self._blocks : known]
         self._blocks = known
         for slot, loop in self._loops.items():
-            told = _hash(loop.code)
-            found = fresh[(fresh["hash"] == told) & (fresh["bytes"] == len(loop.code))]
+            told, shape = _hash(loop.code), shape_of(loop.code)
+            # Of a loop of several blocks the first is looked for; the rest of its code is compared at each stop.
+            first = loop.code if shape is None else loop.code[: shape.first_bytes]
+            found = fresh[(fresh["hash"] == _hash(first)) & (fresh["bytes"] == len(first))]
             for address, n_instructions in found[["virtual_first", "instructions"]].tolist():
                 mine = sum(site.slot == slot and not site.dead for site in self._sites.values())
                 if address in self._sites or mine >= _MOST_SITES_OF_A_LOOP or len(self._sites) >= _MOST_SITES:
                     continue
-                self._sites[address] = Site(address, slot, told, n_instructions, self._wanted.eager)
+                least = n_instructions if first == loop.code or shape is None else shape.least_instructions
+                self._sites[address] = Site(address, slot, told, least, self._wanted.eager)
 
     def _look_at_sites(self) -> None:
         if not self._runs:

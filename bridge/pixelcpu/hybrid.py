@@ -16,6 +16,7 @@ import numpy as np
 
 from bridge.pixelcpu.errors import PixelError
 from bridge.pixelcpu.native_loop import NativeLoop
+from bridge.pixelcpu.round_shape import shape_of
 from bridge.pixelcpu.x86_state import REGISTERS
 from bridge.trace.layout import layout
 from bridge.trace.session import TraceSession
@@ -182,6 +183,8 @@ class KernelTable:
             )
             entry["code"][: len(loop.code)] = np.frombuffer(loop.code, np.uint8)
             entry["code_bytes"] = len(loop.code)
+            shape = shape_of(loop.code)
+            entry["first_bytes"] = shape.first_bytes if shape is not None else len(loop.code)
             entry["streams"], entry["accesses"] = len(loop.streams), len(loop.access_streams)
             entry["reads"] = sum(1 << word for word in loop.reads)
             entry["writes"] = sum(1 << word for word in loop.writes)

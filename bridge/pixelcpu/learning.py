@@ -344,11 +344,13 @@ class Learning:
         return self._hybrid is not None and self._hybrid.counts_rounds and not self._verify
 
     def _uncounted(self, all_told: Mapping[bytes, Told], marked: Mapping[int, Told]) -> int:
-        """Instructions of the rounds that kernels did and the trace knows nothing of."""
-        if self._hybrid is None or self._hybrid.counts_rounds or self._verify:
+        """Instructions of the rounds that kernels did and the trace knows nothing of: it counts their first blocks."""
+        if self._hybrid is None or self._verify:
             return 0
+        counted = self._hybrid.counts_rounds
         return sum(
-            self._seen[code].n_instructions * (told.rounds - (marked[told.id].rounds if told.id in marked else 0))
+            (self._seen[code].n_instructions - (self._seen[code].n_counted if counted else 0))
+            * (told.rounds - (marked[told.id].rounds if told.id in marked else 0))
             for code, told in all_told.items()
             if code in self._seen
         )

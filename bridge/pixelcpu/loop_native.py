@@ -22,6 +22,7 @@ from bridge.pixelcpu.loops import Loop
 from bridge.pixelcpu.meaning import ALGEBRA
 from bridge.pixelcpu.native_loop import NativeLoop, NativeStream
 from bridge.pixelcpu.object_image import image_of
+from bridge.pixelcpu.round_shape import shape_of
 from bridge.pixelcpu.term_llvm import TermWriter
 from bridge.pixelcpu.translation import Translation
 from bridge.pixelcpu.x86_state import HALVES, REGISTERS
@@ -37,6 +38,7 @@ def native_loop(loop: Loop, kernel: LoopKernel, translation: Translation) -> Nat
     instructions = decode(loop.code)
     if any(is_string(one) for one in instructions):
         raise Unsupported("It counts as the direction flag says, which cannot be read while the guest runs")
+    shape = shape_of(loop.code)
     cut = parts(kernel.rounds)
     registers, flags = live_in((*cut.body, *cut.tail))
     if flags:
@@ -66,7 +68,7 @@ def native_loop(loop: Loop, kernel: LoopKernel, translation: Translation) -> Nat
     image = image_of(object_of(text + planned), ("plan", "kernel"))
     return NativeLoop(
         code=loop.code,
-        n_instructions=len(instructions),
+        n_instructions=len(instructions) if shape is None else shape.least_instructions,
         kind=loop.kind,
         native=image.content,
         plan=image.entries["plan"],

@@ -29,7 +29,7 @@ class NativeLoop:
     code: bytes
     """The loop's x86 code."""
     n_instructions: int
-    """Of one round."""
+    """Of one round, at least."""
     kind: str
     native: bytes
     """Runs wherever it lies, aligned to 64 bytes."""
