@@ -284,6 +284,32 @@ LOOPS = (
         lambda n, _a, b: {"rdi": b, "rcx": n, "rsi": 100},
         "uint8_t *p = b, *e = p + n; do if (*p > 100) *p = 100; while (++p != e); return 0;",
     ),
+    # mov edx,[rdi]; cmp edx,eax; jle over; mov eax,edx; over: add rdi,4; dec ecx; jnz
+    _loop(
+        "largest by a branch",
+        "reduction",
+        "8b1739c27e0289d04883c704ffc975f0",
+        4,
+        lambda n, a, _b: {"rcx": n, "rdi": a, "rax": 5},
+        "int32_t s = 5, *p = a, *e = p + n; do if (*p > s) s = *p; while (++p != e); return (uint32_t)s;",
+    ),
+    # inc rdi; cmp rdi,rsi; je out; movzx eax,byte [rdi]; lea ecx,[rax-97]; cmp cl,25; ja first; sub eax,32;
+    # mov [rdi],al; jmp first
+    _loop(
+        "capitals",
+        "map",
+        "48ffc74839f774120fb6078d489f80f91977ed83e8208807ebe6",
+        1,
+        lambda n, _a, b: {"rdi": b - 1, "rsi": b + n},
+    ),
+    # mov r8d,[rdi+rax*4]; test r8d,r8d; jle over; movsxd r8,[rsi+rax*4]; add rcx,r8; over: add rax,1; cmp rdx,rax; jne
+    _loop(
+        "sum of what is chosen",
+        "reduction",
+        "448b04874585c07e074c6304864c01c14883c0014839c275e7",
+        4,
+        lambda n, a, b: {"rdi": a, "rsi": b, "rdx": n},
+    ),
     # mov eax,[rsi]; test eax,eax; js else; mov [rdi],eax; jmp over; else: neg eax; mov [rdi],eax; over: add rsi,4;
     # add rdi,4; dec rcx; jnz
     _loop(

@@ -11,7 +11,8 @@ from typing import Any
 import z3
 
 from bridge.pixelcpu.errors import Unsupported
-from bridge.pixelcpu.loop_terms import change_of, is_proved, symbols, value_of
+from bridge.pixelcpu.guarded_stores import guard_of
+from bridge.pixelcpu.loop_terms import change_of, is_proved, replaced, symbols, value_of
 from bridge.pixelcpu.vex import Meaning
 
 Term = Any
@@ -22,6 +23,8 @@ MOST_BYTES = 256
 _TABLE_BITS = 12
 """Of the distance from a table's beginning: no table is larger than a page."""
 _ALL = 1 << 64
+_KEPT = z3.BitVec("kept", 8)
+"""A byte that is not stored after all: what is there, whatever that is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +53,7 @@ class Stream:
     """Bytes from one round to the next; 0: the same bytes every time."""
     is_store: bool
     bytes_: tuple[Term, ...] = ()
-    """What is stored, by byte, over the registers and the memory before the round."""
+    """What is stored, by byte, over the registers and the memory before the round; `kept` where nothing is."""
     is_table: bool = False
     """A round touches some of the bytes, wherever an index says; only of an ordered loop."""
 
@@ -147,7 +150,8 @@ def _stores(after: Term, before: Term) -> list[tuple[Term, Term]]:
     while not after.eq(before):
         if not z3.is_store(after):
             raise Unsupported("Whether it stores depends on what it finds")
-        found.append((after.arg(1), z3.simplify(after.arg(2))))
+        only_if, byte = guard_of(after)
+        found.append((after.arg(1), z3.simplify(z3.If(only_if, byte, _KEPT))))
         after = after.arg(0)
     return found[::-1]
 
@@ -175,7 +179,10 @@ def _grouped(accesses: Sequence[tuple[Term, Term | None]], counting: Counting, t
     bases: dict[str, tuple[Term, dict[int, Term | None]]] = {}
     for address, value in accesses:
         base, offset = _split(address)
-        bases.setdefault(base.sexpr(), (base, {}))[1][offset] = value
+        at = bases.setdefault(base.sexpr(), (base, {}))[1]
+        before = at.get(offset)
+        # Who stores on one way alone leaves what another one stored.
+        at[offset] = value if value is None or before is None else replaced(value, {_KEPT: before})
     streams = []
     for base, at in bases.values():
         reach = 0

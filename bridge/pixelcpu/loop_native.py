@@ -148,6 +148,8 @@ def _plan_text(loop: Loop, translation: Translation) -> tuple[str, set[str]]:
         needed |= symbols(loop.trips.begins) | symbols(loop.trips.distance)
     for stream in loop.streams:
         needed |= symbols(stream.base)
+    narrow = {name for name, fold in loop.folds.items() if fold.narrow}
+    needed |= narrow
     numbers = {name: number for number, name in enumerate(REGISTERS)} | dict(translation.halves)
     unknowns = {}
     for name in sorted(needed & numbers.keys()):
@@ -171,6 +173,8 @@ def _plan_text(loop: Loop, translation: Translation) -> tuple[str, set[str]]:
             room = algebra.sub(top, low) if counting.step > 0 else low
             most = lesser(most, divided(room, abs(counting.step)))
             most = algebra.choose(algebra.less_unsigned(top, low), zero, most)
+    for name in sorted(narrow):
+        most = algebra.choose(algebra.less_unsigned(algebra.const(64, LOW), unknowns[name]), zero, most)
     for number, stream in enumerate(loop.streams):
         address = algebra.add(terms.word(z3.simplify(stream.base)), algebra.const(64, stream.first))
         place = text.let(f"getelementptr inbounds i64, ptr %addresses, i64 {number}")

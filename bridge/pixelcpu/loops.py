@@ -51,6 +51,8 @@ class Fold:
     """The word that changes nothing."""
     operand: Term
     """The word, of `width` bits, over the registers and the memory before the round."""
+    narrow: bool = False
+    """It is one only where the register's upper half is 0, which it then stays: a round may leave it as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +117,8 @@ class Loop:
                     return 0
                 room = LOW - low if counting.step > 0 else low
                 most = min(most, room // abs(counting.step))
+        if any(fold.narrow and words[name] > LOW for name, fold in self.folds.items()):
+            return 0
         for one, other in self.apart:
             most = min(most, self.streams[one].rounds_apart(self.streams[other], words, most))
         return most
@@ -127,8 +131,9 @@ class Loop:
 def loop_of(code: bytes) -> Loop:
     """What `code` does as a loop. Raises BadCode; Unsupported with the reason where nothing can be made of it."""
     one_round = meaning(code)
-    words = {name: z3.simplify(one_round.after.words[name]) for name in (*REGISTERS, *HALVES)}
-    flags = {name: z3.simplify(one_round.after.flags[name]) for name in FLAGS}
+    # Of a round that goes back: no other one is done by a kernel.
+    words = {name: z3.simplify(one_round.back.words[name]) for name in (*REGISTERS, *HALVES)}
+    flags = {name: z3.simplify(one_round.back.flags[name]) for name in FLAGS}
     goes_on = z3.simplify(one_round.after.next)
     back = z3.simplify(goes_on == BASE)
     if z3.is_false(back):
@@ -274,15 +279,16 @@ def _folds(width: int) -> tuple[tuple[str, int, Any], ...]:
 
 
 def _fold(name: str, before: Term, after: Term) -> Fold:
-    for width in (64, 32):
+    for width, narrow in ((64, False), (32, False), (32, True)):
         held = before if width == 64 else z3.Extract(31, 0, before)
+        assumed = z3.Extract(63, 32, before) == 0 if narrow else z3.BoolVal(True)
         for operation, neutral, combine in _folds(width):
             operand = replaced(after, {before: z3.BitVecVal(neutral, 64)})
             operand = operand if width == 64 else z3.simplify(z3.Extract(31, 0, operand))
             combined = combine(held, operand)
             whole = combined if width == 64 else z3.ZeroExt(32, combined)
-            if is_proved(after == whole):
-                return Fold(operation, width, neutral, operand)
+            if is_proved(z3.Implies(assumed, after == whole)):
+                return Fold(operation, width, neutral, operand, narrow)
     raise Unsupported(f"What becomes of {name} in a round depends on the rounds before it, and no fold is known for it")
 
 

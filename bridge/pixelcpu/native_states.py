@@ -72,6 +72,7 @@ class Aim:
         trips = loop.trips if to_end else None
         self._step = 1 if trips is None else trips.step
         self._narrow = [name for name, one in loop.inductions.items() if one.width == 32]
+        self._narrow += [name for name, one in loop.folds.items() if one.narrow]
         bases: dict[tuple[str, int], list[Any]] = {}
         for stream in loop.streams:
             bases.setdefault((stream.base.sexpr(), stream.stride), []).append(stream)

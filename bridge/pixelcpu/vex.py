@@ -8,8 +8,9 @@ the flags of the other forms of these but CF, which it clears, and OF after RCL 
 
 from __future__ import annotations
 
+import copy
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -63,6 +64,8 @@ class Meaning:
     after: Outcome
     undefined: Mapping[str, Condition]
     """When each flag is undefined after it."""
+    back: Outcome
+    """The state after it, if it goes on at its first instruction; any other way through it is left out."""
 
 
 @cache
@@ -146,18 +149,34 @@ class _Walk:
             there.state = Outcome(there.state.words, there.state.flags, there.state.memory, z3.BitVecVal(target, 64))
             self._waiting.setdefault(target, []).append(there)
         if z3.is_true(taken):
-            self.machine = None
+            self._lead_nowhere()
             return
         self._condition = _both(self._condition, z3.Not(taken))
         self.machine.next = z3.BitVecVal(behind, 64)
         self.machine.only_if = self._condition
 
-    def ended(self) -> tuple[Outcome, Mapping[str, Condition]]:
-        """The state after all of it, wherever it goes on, and when flags are undefined."""
+    def ended(self) -> tuple[Outcome, Mapping[str, Condition], Outcome]:
+        """The state after all of it, wherever it goes on; when flags are undefined; and the state if it goes back."""
+        ways = self._waiting.get(BASE, [])
+        some = len(self._waiting) > 1 or self.machine is not None
+        back = self._only(ways) if ways and some else None
         for target in sorted(self._waiting):
             self.come_to(target)
         assert self.machine is not None
-        return self.machine.outcome(), self.undefined
+        after = self.machine.outcome()
+        return after, self.undefined, back or after
+
+    def _only(self, ways: Sequence[_Way]) -> Outcome:
+        """The state of who came one of these ways."""
+        walk = copy.copy(self)
+        walk._lead_nowhere()
+        for way in ways:
+            walk._meet(way)
+        assert walk.machine is not None
+        return walk.machine.outcome()
+
+    def _lead_nowhere(self) -> None:
+        self.machine = None
 
     def _way(self) -> _Way:
         assert self.machine is not None

@@ -136,13 +136,13 @@ def test_random_runs_end_as_under_qemu_alone(guest: LoopGuest, hybrid: GdbHybrid
         guest.run(loop.code, place(loop), loop.registers(3, AREA, AREA + WORDS * 8))
     comparison = Comparison(guest, hybrid, {number: native(loop) for number, loop in enumerate(LOOPS)})
     found(guest, hybrid, *LOOPS)
-    compared = comparison.compare(range(120))
+    compared = comparison.compare(range(180))
     assert compared.wrong == ()
-    assert compared.runs == 120
+    assert compared.runs == 180
     assert compared.calls > 100
     assert compared.rounds > 100_000
     assert compared.faults > 10
-    assert {case_of(seed).loop for seed in range(120)} == set(range(len(LOOPS)))
+    assert {case_of(seed).loop for seed in range(180)} == set(range(len(LOOPS)))
     assert all(one.state is Live.LIVE for one in hybrid.told())
     seen = {why for one in hybrid.told() for why in one.declined}
     assert {Declined.ABSENT, Declined.RIGHTS, Declined.ACROSS} <= seen

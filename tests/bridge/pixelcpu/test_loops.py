@@ -17,6 +17,7 @@ from bridge.pixelcpu.errors import PixelError, Unsupported
 from bridge.pixelcpu.isa import N_REGISTERS
 from bridge.pixelcpu.llvm import CompiledKernel, Window
 from bridge.pixelcpu.loop_kernel import kernel_of
+from bridge.pixelcpu.loop_terms import symbols
 from bridge.pixelcpu.loops import Loop, loop_of
 from bridge.pixelcpu.memory import ArrayMemory
 from bridge.pixelcpu.translate import translate
@@ -66,6 +67,43 @@ KNOWN = {
         "sumall",
     ),
     "add [rdi+rcx*4],eax; inc ecx; cmp ecx,edx; jb": ("01048fffc139d172f7", "map", "rcx", ""),
+    "cmp [rdi],sil; jne; inc rax; …; dec rcx": (
+        "403837750348ffc048ffc748ffc975f0",
+        "reduction",
+        "rcx rdi",
+        "sumall",
+    ),
+    "cmp byte [rdi],128; jb; inc eax; …": (
+        "803f807202ffc048ffc7ffc975f2",
+        "reduction",
+        "rcx rdi",
+        "sumall",
+    ),
+    "the largest by a branch, signed": ("8b1739c27e0289d04883c704ffc975f0", "reduction", "rcx rdi", "maxsall"),
+    "movzx eax,byte [rdi]; cmp al,sil; jbe; mov [rdi],sil; …": (
+        "0fb6074038f0760340883748ffc748ffc975ed",
+        "map",
+        "rcx rdi",
+        "",
+    ),
+    "mov eax,[rsi]; test eax,eax; js else; mov [rdi],eax; jmp; else: neg eax; mov [rdi],eax; …": (
+        "8b0685c078048907eb04f7d889074883c6044883c70448ffc975e5",
+        "map",
+        "rcx rdi rsi",
+        "",
+    ),
+    "inc rdi; cmp rdi,rdx; je out; movzx eax,byte [rdi]; …; ja first; sub eax,32; mov [rdi],al; jmp": (
+        "48ffc74839d774120fb6078d489f80f91977ed83e8208807ebe6",
+        "map",
+        "rdi",
+        "",
+    ),
+    "test byte [rdi],1; je; mov [rdi+1],al; jmp; else: mov [rdi+1],sil; …": (
+        "f607017405884701eb04408877014883c70248ffc975e9",
+        "map",
+        "rcx rdi",
+        "",
+    ),
     "a sum that is looked at": ("030789c24883c704ffc975f4", "reduction", "rcx rdi", "sumall"),
 }
 
@@ -276,6 +314,30 @@ def test_no_round_at_all_is_refused() -> None:
     code = bytes.fromhex("31c8ffc975fa")
     with pytest.raises(PixelError, match="at least one round, not 0"):
         kernel_of(loop_of(code), translate(code)).run(0, np.zeros(N_REGISTERS, np.uint64))
+
+
+def test_a_register_that_may_keep_its_upper_half_is_looked_at() -> None:
+    loop = loop_named("the largest by a branch, signed")
+    assert loop.folds["rax"].narrow
+    words = dict.fromkeys(NAMES, 0) | {"rcx": 9, "rdi": DATA}
+    assert loop.rounds(words | {"rax": (1 << 32) - 1}) == 8
+    assert loop.rounds(words | {"rax": 1 << 32}) == 0
+    assert not loop_named("the largest, signed").folds["rax"].narrow, "cmov clears it"
+
+
+def test_a_store_that_may_not_be_made_is_no_load() -> None:
+    loop = loop_named("mov eax,[rsi]; test eax,eax; js else; mov [rdi],eax; jmp; else: neg eax; mov [rdi],eax; …")
+    assert [(stream.is_store, stream.stride) for stream in loop.streams] == [(False, 4), (True, 4)]
+    assert {"kept"} & symbols(loop_named("movzx eax,byte [rdi]; cmp al,sil; jbe; mov [rdi],sil; …").streams[1].value)
+
+
+def test_what_only_some_rounds_write_is_carried_on() -> None:
+    """cmp [rdi],al; jne; mov ebx,[rsi]; inc rdi; add rsi,4; dec rcx; jnz: ebx may be of any round before."""
+    loop = loop_of(bytes.fromhex("380775028b1e48ffc74883c60448ffc975ee"))
+    assert loop.ordered
+    assert "rbx" in loop.carried
+    with pytest.raises(Unsupported, match="addresses from memory"):  # a pointer that moves now and then
+        loop_of(bytes.fromhex("803f0074044883c60148ffc7880648ffc975ed"))
 
 
 def test_a_state_that_is_not_as_assumed_runs_no_round() -> None:
