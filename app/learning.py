@@ -194,6 +194,8 @@ class MachineLearner:
 
     def _learn(self, way: Way) -> None:
         """Until the user wants something else. Raises TraceError, MachineError, PixelError."""
+        from app.gpu_owner import GpuOwner
+        from bridge.pixelcpu.gpu_back_end import BackEnd
         from bridge.pixelcpu.learner import Learner
         from bridge.pixelcpu.learning import Learning
         from bridge.pixelcpu.library import Library
@@ -209,6 +211,10 @@ class MachineLearner:
             if session is None:
                 return
             hybrid = None if way is Way.LEARN else stack.enter_context(closing(takeover_of(session)))
+            gpu = None
+            if hybrid is not None and hybrid.asks_gpu:
+                hybrid.prefer(BackEnd.AUTO)
+                gpu = stack.enter_context(GpuOwner.of(session))
             prover = stack.enter_context(Prover())
             learner = Learner(prover, LoopLibrary(folder / "loops", folder / "key"), Library(folder))
             learning = Learning(
@@ -220,6 +226,7 @@ class MachineLearner:
                 watch_s=FIRST_WATCH_S,
                 goes_on=True,
                 watch=self.tracer.need,
+                gpu=gpu,
             )
             stack.callback(_stopped, learning)
             learning.start()

@@ -81,6 +81,14 @@ COLUMNS = (
         searched=False,
     ),
     Column["Entry"](
+        "By",
+        lambda one: one.back_end if one.rounds else "",
+        width=12,
+        tone=lambda one: "accent" if one.back_end == "GPU" else "dim",
+        tip="Who did most of the rounds that its kernel could do: this computer's processor, or its GPU",
+        searched=False,
+    ),
+    Column["Entry"](
         "Faster",
         lambda one: speed_of(one)[0],
         lambda one: speed_of(one)[1],

@@ -40,6 +40,7 @@ def loop_document(one: Entry, *, takes_over: bool) -> dict[str, Any]:
         "proof": None,
         "tested_states": 0 if learned is None else learned.n_states,
         "native_test": None if learned is None or learned.native_test is None else asdict(learned.native_test),
+        "gpu_test": None if learned is None or learned.gpu_test is None else asdict(learned.gpu_test),
         "figures": None if learned is None or learned.figures is None else asdict(learned.figures),
         "estimate": None if one.estimate is None else round(one.estimate, 3),
         "ms_learned": None if learned is None else round(learned.ms, 1),
@@ -51,7 +52,14 @@ def loop_document(one: Entry, *, takes_over: bool) -> dict[str, Any]:
             "ms": round(learned.ms_proof, 3),
         }
     if takes_over:
-        found |= {"rounds": one.rounds, "taken_over": round(one.taken, 6), "plugin": _plugin(one.told)}
+        found |= {
+            "rounds": one.rounds,
+            "taken_over": round(one.taken, 6),
+            "back_end": one.back_end,
+            "gpu_rounds": one.gpu_rounds,
+            "no_gpu": one.no_gpu or None,
+            "plugin": _plugin(one.told),
+        }
     return found
 
 
@@ -69,4 +77,7 @@ def _plugin(told: Told | None) -> dict[str, Any] | None:
         "verified": told.verified,
         "verified_rounds": told.verified_rounds,
         "declined": {str(why): count for why, count in told.declined.items()},
+        "gpu": None
+        if told.gpu is None
+        else {name: round(value, 6) if isinstance(value, float) else value for name, value in asdict(told.gpu).items()},
     }

@@ -41,6 +41,9 @@ def passages_of(one: Entry) -> tuple[Passage, ...]:
         found.append(Passage("Tested", _tested(learned)))
     if one.told is not None:
         found.append(Passage("In the machine", _told(one.told)))
+    gpu = _on_gpu(one)
+    if gpu:
+        found.append(Passage("On the GPU", gpu))
     return tuple(found)
 
 
@@ -77,6 +80,24 @@ def _tested(learned: Learned) -> tuple[str, ...]:
     if figures is not None and figures.round_ns:
         far = f", {figures.far_round_ns:.2f} ns over 32 MiB" if figures.far_round_ns else ""
         lines.append(f"A round takes it {figures.round_ns:.2f} ns here{far}; a call {figures.call_ns:,.0f} ns.")
+    return tuple(lines)
+
+
+def _on_gpu(one: Entry) -> tuple[str, ...]:
+    lines = []
+    record = one.learned.gpu_test if one.learned is not None else None
+    if record is not None and record.good:
+        lines.append(f"{record.n_rounds:,} rounds in {record.n_runs:,} runs did what Unicorn did, on {record.device}.")
+    told = one.told.gpu if one.told is not None else None
+    if told is not None:
+        lines.append(f"{told.calls:,} calls did {plural(told.rounds, 'round')} in {told.seconds:.3f} s.")
+        if told.call_ns and told.round_ns:
+            host = f", the host's code {told.host_round_ns:.2f} ns" if told.host_round_ns else ""
+            lines.append(f"A call takes it {told.call_ns / 1000:,.0f} µs, and a round {told.round_ns:.2f} ns{host}.")
+        if told.timeouts or told.refused:
+            lines.append(f"{told.timeouts + told.refused:,} times it gave no answer, and the host did the rounds.")
+    if one.no_gpu:
+        lines.append(one.no_gpu)
     return tuple(lines)
 
 

@@ -21,6 +21,7 @@ struct pending {
     uint64_t id, rounds, passed, root, began;
     uint64_t state[GB_KERNEL_STATE];
     uint64_t first[STREAMS]; /* each stream's address before the first round */
+    struct gb_gpu_told *elsewhere; /* by whom it was done, where the host did not */
     struct copies copies;
     uint8_t pages[MOST_COPIES][1 << GB_PAGE_SHIFT];
 };
@@ -77,7 +78,10 @@ void verify_begin(unsigned int vcpu, const struct kernel *kernel, struct calling
     p->copies.count = 0;
     memcpy(p->first, now->addresses, sizeof p->first);
     now->copies = &p->copies;
-    uint64_t done = call_kernel(now, rounds, &why, &nothing);
+    uint64_t done = now->elsewhere ? now->elsewhere(now, rounds) : 0;
+    p->elsewhere = done ? now->elsewhere_told : NULL;
+    if (!done)
+        done = call_kernel(now, rounds, &why, &nothing);
     now->copies = NULL;
     if (!done) {
         if (why != NOT_DECLINED)
@@ -93,6 +97,10 @@ void verify_begin(unsigned int vcpu, const struct kernel *kernel, struct calling
     memcpy(p->state, now->state, sizeof p->state);
     kernel->tells->calls++;
     kernel->tells->rounds += done;
+    if (p->elsewhere) {
+        p->elsewhere->calls++;
+        p->elsewhere->rounds += done;
+    }
 }
 
 /* The first byte of stream `n` that differs; GB_NONE where none does. Only what the done rounds touch is looked at. */
@@ -118,28 +126,41 @@ static uint64_t differs(const struct pending *p, const struct calling *now, unsi
     return GB_NONE;
 }
 
+/* It differed: whoever did it does nothing more; the host's native code may be well where the GPU was not. */
+static void refuse(const struct pending *p, uint32_t word, uint64_t expected, uint64_t found)
+{
+    if (p->elsewhere) {
+        p->elsewhere->wrong_word = word;
+        p->elsewhere->wrong_expected = expected;
+        p->elsewhere->wrong_found = found;
+        __atomic_store_n(&p->elsewhere->state, GB_KERNEL_WRONG, __ATOMIC_RELEASE);
+        return;
+    }
+    struct gb_kernel_told *tells = p->kernel->tells;
+    tells->wrong_word = word;
+    tells->wrong_expected = expected;
+    tells->wrong_found = found;
+    __atomic_store_n(&tells->state, GB_KERNEL_WRONG, __ATOMIC_RELEASE);
+}
+
 static void compare(struct pending *p, const struct calling *now)
 {
     struct gb_kernel_told *tells = p->kernel->tells;
     uint64_t expected, found;
     for (unsigned int word = 0; word < GB_KERNEL_STATE - 1; word++)
         if (p->kernel->told.writes >> word & 1 && p->state[word] != now->state[word]) {
-            tells->wrong_word = word;
-            tells->wrong_expected = p->state[word];
-            tells->wrong_found = now->state[word];
-            __atomic_store_n(&tells->state, GB_KERNEL_WRONG, __ATOMIC_RELEASE);
+            refuse(p, word, p->state[word], now->state[word]);
             return;
         }
     for (unsigned int n = 0; n < p->kernel->told.streams; n++)
         if (p->kernel->told.stream[n].stores && (expected = differs(p, now, n, &found)) != GB_NONE) {
-            tells->wrong_word = 64 + n;
-            tells->wrong_expected = expected;
-            tells->wrong_found = found;
-            __atomic_store_n(&tells->state, GB_KERNEL_WRONG, __ATOMIC_RELEASE);
+            refuse(p, 64 + n, expected, found);
             return;
         }
     tells->verified++;
     tells->verified_rounds += p->rounds;
+    if (p->elsewhere)
+        p->elsewhere->verified++;
 }
 
 bool verify_look(unsigned int vcpu, const struct kernel *kernel, struct calling *now)

@@ -77,6 +77,7 @@ void kernels_take(void)
         }
         struct gb_kernel_told *tells = &shared.kernels_told[n];
         memset(tells, 0, sizeof *tells);
+        gpu_forget(n, told.id);
         if (told.id) {
             taken[n] = kernel_take(&told, tells);
             tells->state = taken[n] ? GB_KERNEL_LIVE : GB_KERNEL_BAD;
@@ -304,13 +305,22 @@ static void on_loop(unsigned int vcpu, void *data)
         return;
     }
     if (kernel->told.flags & GB_KERNEL_VERIFY) {
+        /* Who does most of the rounds later is not known yet: both are compared, in turns. */
+        uint64_t choice = __atomic_load_n(&shared.reader->back_end, __ATOMIC_RELAXED);
+        if (choice != GB_BACK_END_HOST && (choice == GB_BACK_END_GPU || tells->calls % 2) && gpu_there(kernel)) {
+            call.elsewhere = gpu_call;
+            call.elsewhere_told = gpu_told_of(kernel);
+        }
         verify_begin(vcpu, kernel, &call, rounds < VERIFIED_ROUNDS ? rounds : VERIFIED_ROUNDS);
         wait_for(vcpu, note->slot, 1);
         return;
     }
-    uint64_t before[GB_KERNEL_STATE], run_ticks;
+    uint64_t before[GB_KERNEL_STATE], run_ticks = 0;
     memcpy(before, call.state, sizeof before);
-    uint64_t done = call_kernel(&call, rounds < kernel->most_rounds ? rounds : kernel->most_rounds, &why, &run_ticks);
+    uint64_t many = gpu_rounds(kernel, rounds), done = many ? gpu_call(&call, many) : 0;
+    bool by_gpu = done;
+    if (!done)
+        done = call_kernel(&call, rounds < kernel->most_rounds ? rounds : kernel->most_rounds, &why, &run_ticks);
     if (!done) {
         decline(vcpu, note, call.ended ? GB_DECLINED_FEW : why);
         return;
@@ -326,16 +336,24 @@ static void on_loop(unsigned int vcpu, void *data)
     __atomic_fetch_add(&tells->ticks, took, __ATOMIC_RELAXED);
     if (took > tells->longest_ticks)
         tells->longest_ticks = took;
+    if (by_gpu) {
+        gpu_measured(kernel, done, took);
+        if (done >= tells->least_rounds)
+            mine->wait = 1;
+        wait_for(vcpu, note->slot, 1);
+        return;
+    }
     if (done >= MANY_ROUNDS) {
         kernel->run_ticks += run_ticks;
         kernel->run_rounds += done;
         least_of(&kernel->best_ticks, 256 * run_ticks / done);
+        gpu_told_of(kernel)->host_round_ticks = kernel->best_ticks;
         kernel->weighed++;
     }
     least_of(&tells->call_ticks, took > run_ticks ? took - run_ticks : 0);
     weigh(kernel);
     if (tells->round_ticks && kernel->weighed >= WEIGHED_CALLS &&
-        kernel->best_ticks > tells->round_ticks - tells->round_ticks / 8) {
+        kernel->best_ticks > tells->round_ticks - tells->round_ticks / 8 && !gpu_beats_qemu(kernel)) {
         decline(vcpu, note, GB_DECLINED_SLOW);
         return;
     }

@@ -72,8 +72,30 @@ struct calling {
     bool (*before)(const struct calling *call, const struct interval *touched, uint64_t rounds);
     bool only_looks; /* it is found out how many rounds could be done; none is */
     bool ended;      /* told: the loop ends with the round that follows those that were done */
+    /* Somebody else who does rounds, as many as it can of these and all or none of what it began; NULL: nobody. */
+    uint64_t (*elsewhere)(struct calling *call, uint64_t rounds);
+    struct gb_gpu_told *elsewhere_told;
 };
 uint64_t call_kernel(struct calling *call, uint64_t rounds, int *declined, uint64_t *run_ticks);
+
+/* gpu_calls.c: rounds on the GPU, which another process has. Done are as many as the answer says; 0: none. */
+uint64_t gpu_call(struct calling *call, uint64_t rounds);
+bool gpu_there(const struct kernel *kernel);
+
+/* gpu_costs.c: who is quickest at so many rounds, as measured. */
+void gpu_forget(unsigned int slot, uint64_t id);
+uint64_t gpu_rounds(const struct kernel *kernel, uint64_t rounds); /* that the GPU is to do; 0: the host */
+void gpu_measured(const struct kernel *kernel, uint64_t rounds, uint64_t took_ticks);
+void gpu_too_many(const struct kernel *kernel); /* rounds: there was no answer in time */
+bool gpu_beats_qemu(const struct kernel *kernel);
+static inline struct gb_gpu_told *gpu_told_of(const struct kernel *kernel)
+{
+    return &shared.gpu_told[kernel->tells - shared.kernels_told];
+}
+static inline uint64_t ticks_hz(void)
+{
+    return shared.plugin->tsc_hz ? shared.plugin->tsc_hz : UINT64_C(2000000000);
+}
 
 /* kernel_verify.c */
 #define MOST_COPIES 64

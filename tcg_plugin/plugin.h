@@ -37,9 +37,14 @@ struct shared {
     struct gb_kernel_told *kernels_told;
     const uint8_t *kernel_code;
     uint64_t *code_pages;
+    struct gb_gpu_request *gpu_request;
+    const struct gb_gpu_worker *gpu_worker;
+    struct gb_gpu_told *gpu_told;
+    const uint8_t *gpu_staging;
     const uint8_t *ram; /* the guest's, to read */
     /* Copies of what the header says: it is not asked twice. */
-    uint64_t block_count, code_bytes, sample_count, hit_count, ring_records, pages, kernel_code_bytes;
+    uint64_t block_count, code_bytes, sample_count, hit_count, ring_records, pages, kernel_code_bytes,
+        gpu_staging_bytes;
     uint32_t vcpus, ram_ranges;
     struct gb_ram_range ranges[GB_MAX_RAM_RANGES];
 };

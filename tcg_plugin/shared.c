@@ -25,6 +25,8 @@ _Static_assert(sizeof(struct gb_touch) == 64, "touch");
 _Static_assert(sizeof(struct gb_record) == 64, "record");
 _Static_assert(sizeof(struct gb_kernel) == 1024, "kernel");
 _Static_assert(sizeof(struct gb_kernel_told) == 256, "what became of a kernel");
+_Static_assert(sizeof(struct gb_gpu_stream) == 40, "a stream of a request");
+_Static_assert(sizeof(struct gb_gpu_told) == 128, "what became of a kernel on the GPU");
 
 #define SIDES (sizeof(struct gb_header) + sizeof(struct gb_reader_side) + sizeof(struct gb_plugin_side))
 
@@ -131,6 +133,12 @@ bool shared_open(const char *path, const char *ram_path)
     shared.kernel_code = part(base, told.kernel_code, 1, 1, total, "kernel code");
     uint64_t code_words = told.pages / 64 + 2;
     shared.code_pages = part(base, told.code_pages, sizeof(uint64_t), code_words, total, "code pages");
+    shared.gpu_request = part(base, told.gpu_request, sizeof(struct gb_gpu_request), 1, total, "GPU request");
+    shared.gpu_worker = part(base, told.gpu_worker, sizeof(struct gb_gpu_worker), 1, total, "GPU worker");
+    shared.gpu_told = part(base, told.gpu_told, sizeof(struct gb_gpu_told), GB_MAX_KERNELS, total, "GPU told");
+    shared.gpu_staging = part(base, told.gpu_staging, 1, 1, total, "GPU staging");
+    if (!shared.gpu_request || !shared.gpu_worker || !shared.gpu_told || !shared.gpu_staging)
+        return false;
     if (!shared.code_pages || !shared.blocks || !shared.code || !shared.counts || !shared.samples || !shared.heat || !shared.watched ||
         !shared.touches || !shared.hits || !shared.rings || !shared.kernels || !shared.kernels_told ||
         !shared.kernel_code)
@@ -150,6 +158,7 @@ bool shared_open(const char *path, const char *ram_path)
     shared.ring_records = told.ring_records;
     shared.pages = told.pages;
     shared.kernel_code_bytes = told.kernel_code.count;
+    shared.gpu_staging_bytes = told.gpu_staging.count;
     shared.vcpus = told.vcpus;
     faults_guard(base, total);
     faults_guard_thread();

@@ -16,7 +16,7 @@
 #include <stdint.h>
 
 #define GB_MAGIC 0x3145434152544247 /* the bytes "GBTRACE1" */
-#define GB_VERSION 4
+#define GB_VERSION 5
 #define GB_MAX_VCPUS 64
 #define GB_MAX_RAM_RANGES 8
 #define GB_PAGE_SHIFT 12
@@ -69,6 +69,12 @@
 #define GB_KERNEL_VERIFY 1    /* a flag: its results are compared with QEMU's, and not used */
 #define GB_KERNEL_ORDERED 2     /* a flag: its rounds are done one after the other, what they touch may meet */
 #define GB_KERNEL_ENDS_ITSELF 4 /* a flag: its plan tells a limit, and it stops where the loop ends */
+
+/* Who does rounds; QEMU does what nobody else does. */
+#define GB_BACK_END_AUTO 0 /* whoever is measured to be quickest at so many */
+#define GB_BACK_END_HOST 1
+#define GB_BACK_END_GPU 2 /* where it is there and can; else the host */
+#define GB_GPU_PAGES 4096 /* that one request to it names at most */
 
 /* What became of a kernel. */
 #define GB_KERNEL_NONE 0
@@ -129,7 +135,11 @@ struct gb_header {
     struct gb_part kernels_told; /* struct gb_kernel_told [GB_MAX_KERNELS], written by the plugin */
     struct gb_part kernel_code;  /* native code, written by the reader */
     struct gb_part code_pages;   /* uint64_t: a bit a page of the RAM file, and a word more; written by the plugin */
-    uint8_t reserved_2[768];
+    struct gb_part gpu_request;  /* struct gb_gpu_request, written by the plugin */
+    struct gb_part gpu_worker;   /* struct gb_gpu_worker, written by whoever has the GPU */
+    struct gb_part gpu_told;     /* struct gb_gpu_told [GB_MAX_KERNELS], written by the plugin */
+    struct gb_part gpu_staging;  /* bytes that rounds on the GPU have stored, written by whoever has it */
+    uint8_t reserved_2[704];
 };
 
 #define GB_WATCH_LOADS 1
@@ -156,7 +166,8 @@ struct gb_reader_side {
     uint64_t ram_ranges; /* how many of `ram` hold; 0: nothing is known of where RAM lies */
     struct gb_ram_range ram[GB_MAX_RAM_RANGES];
     uint64_t kernels_on; /* 1: loops are done by the kernels of the table, whatever is watched besides */
-    uint8_t reserved[216];
+    uint64_t back_end;   /* GB_BACK_END_AUTO … */
+    uint8_t reserved[208];
 };
 
 /* A ring's ends: of the plugin and of the reader, each on a cache line of its own. 192 bytes. */
@@ -322,6 +333,62 @@ struct gb_kernel_told {
     uint64_t abandoned; /* calls of which it was never seen what QEMU made of them */
     uint64_t declined[GB_DECLINED_REASONS];
     uint64_t reserved_1[2];
+};
+
+/* Bytes of a stream that rounds on the GPU touch: [first, first + bytes) of the guest's addresses. 40 bytes. */
+struct gb_gpu_stream {
+    uint64_t first;
+    uint64_t bytes;
+    uint64_t staged; /* where in the staging area they are wanted; of streams that store */
+    uint32_t page;   /* where in `pages` the first of its pages stands; they follow each other */
+    uint32_t pages;
+    uint32_t stores;
+    uint32_t reserved_1;
+};
+
+/* What the plugin asks whoever has the GPU: rounds of a kernel from this state. One at a time. It waits for the answer,
+ * but not for long, and only itself writes what was stored to the guest's memory: who answers too late, or never, has
+ * changed nothing. */
+struct gb_gpu_request {
+    uint64_t number; /* a futex (low half): 0 while the rest is written, then one more than ever before */
+    uint64_t id;     /* the kernel's … */
+    uint32_t slot;   /* … and where it stands in the table */
+    uint32_t streams;
+    uint64_t rounds;
+    uint64_t state[GB_KERNEL_STATE];
+    struct gb_gpu_stream stream[GB_KERNEL_STREAMS];
+    uint32_t page[GB_GPU_PAGES]; /* of the RAM file */
+};
+
+/* Written by whoever has the GPU. */
+struct gb_gpu_worker {
+    uint64_t alive_ns;   /* CLOCK_MONOTONIC, often; 0: it takes no request now */
+    uint64_t generation; /* another one with each process */
+    uint64_t answered;   /* a futex (low half): the request that the fields below answer; written last */
+    uint64_t rounds;     /* that were done: all, or none where it could not */
+    uint64_t state[GB_KERNEL_STATE]; /* after them */
+    uint64_t ready[GB_MAX_KERNELS]; /* the kernel's id, once it can be asked for */
+};
+
+/* What became of a kernel on the GPU; it is part of what `gb_kernel_told` says. 128 bytes. */
+struct gb_gpu_told {
+    uint64_t id;
+    uint32_t state;      /* GB_KERNEL_NONE; GB_KERNEL_LIVE once it was asked; GB_KERNEL_WRONG: never more */
+    uint32_t wrong_word; /* as in `gb_kernel_told` */
+    uint64_t wrong_expected;
+    uint64_t wrong_found;
+    uint64_t calls;
+    uint64_t rounds;
+    uint64_t ticks;
+    uint64_t call_ticks;       /* that a call takes besides its rounds, at least; 0: not known */
+    uint64_t round_ticks;      /* 1/256 of one: that a round takes in a call of many, at least; 0: not known */
+    uint64_t host_round_ticks; /* the same of the host's native code */
+    uint64_t longest_ticks;
+    uint64_t timeouts; /* requests that had no answer in time */
+    uint64_t refused;  /* … and that were answered with nothing */
+    uint64_t unfit;    /* times that pages or streams would not do, and nothing was asked */
+    uint64_t verified; /* calls whose results QEMU's equalled */
+    uint64_t reserved_1;
 };
 
 #endif

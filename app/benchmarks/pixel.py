@@ -10,7 +10,7 @@ import statistics
 from collections.abc import Sequence
 from time import perf_counter, process_time
 
-from app.benchmarks import pixel_gdbstub, pixel_hybrid, pixel_program
+from app.benchmarks import pixel_gdbstub, pixel_gpu, pixel_hybrid, pixel_program
 from app.benchmarks.pixel_forms import FORMS, SEQUENCES
 from app.benchmarks.report import Report, Result, at_least, at_most
 from bridge.pixelcpu import differential
@@ -22,7 +22,7 @@ _SYNTHESIS_BAR, _PROOF_BAR = at_most(100.0), at_most(50.0)
 _FORMS_BAR, _MISMATCH_BAR = at_least(60), at_most(0)
 
 
-PARTS = ("proofs", "loops", "gdbstub", "program", "calls")
+PARTS = ("proofs", "loops", "gpu", "gdbstub", "program", "calls")
 """`calls` alone takes a quarter of an hour."""
 
 
@@ -42,13 +42,17 @@ def run(
         results += [*_latencies(sequences, turns), *_optimised(sequences), *_coverage(forms, n_states)]
     if "loops" in parts:
         results += pixel_hybrid.loops(turns=turns)
+    device = ""
+    if "gpu" in parts:
+        found, device = pixel_gpu.gpu(turns=turns)
+        results += found
     if "gdbstub" in parts:
         results += pixel_gdbstub.gdbstub(turns=turns)
     if "program" in parts:
         results += pixel_program.program(turns=turns)
     if "calls" in parts:
         results += pixel_hybrid.calls(least=calls)
-    notes = (
+    notes: tuple[str, ...] = (
         f"{len(sequences)} sequences of 1 to 5 instructions, {turns} times each, by the clock and in processor time of "
         "this process; the first, which loads the libraries, is left out. A proof includes both meanings.",
         f"{len(forms)} forms: machine code of one instruction, or of a few with a jump at the end. One counts where it "
@@ -58,6 +62,11 @@ def run(
         "gdbstub kernels are run through. calls: random trip counts, alignments, "
         "flags, pages absent, read-only, shared, not accessed or not written; overlapping buffers; timer interrupts.",
     )
+    if device:
+        notes += (
+            f"gpu: {pixel_gpu.ROUNDS:,} rounds each, medians of {turns} turns by the clock, on {device}; `resident`: "
+            "all pages are there already and are compared, `changed`: all are sent anew.",
+        )
     return Report("pixel", tuple(results), notes=notes)
 
 

@@ -50,7 +50,7 @@ uint64_t f%d(uint64_t n, void *a, void *b) { (void)a; (void)b; %s }
 """
 
 
-class _NotHere(Exception):
+class NotHere(Exception):
     """There is no QEMU that kernels can run in; the words say which would do."""
 
 
@@ -61,14 +61,14 @@ def loops(*, rounds: int = ROUNDS, turns: int = 5, directory: Path | None = None
         try:
             with loop_guest(Path(name), ram_bytes=_RAM) as guest:
                 natives = _natives(measured)
-                hybrid = _hybrid(guest)
+                hybrid = hybrid_of(guest)
                 compiled = _compiled(measured, Path(name))
                 found = []
                 for number, loop in enumerate(measured):
                     hybrid.install({number: natives[number]})
                     found += _measured(guest, hybrid, loop, CODE_AT + 0x200 * number, compiled[number], rounds, turns)
                 return found
-        except _NotHere as error:
+        except NotHere as error:
             return [Result("loops", None, "of QEMU alone", why=str(error))]
 
 
@@ -77,7 +77,7 @@ def calls(*, least: int = CALLS, directory: Path | None = None) -> list[Result]:
     with tempfile.TemporaryDirectory(dir=directory) as name:
         try:
             with loop_guest(Path(name)) as guest:
-                comparison = Comparison(guest, _hybrid(guest), dict(enumerate(_natives(LOOPS))))
+                comparison = Comparison(guest, hybrid_of(guest), dict(enumerate(_natives(LOOPS))))
                 runs = done = faults = interrupts = rounds = 0
                 wrong: list[str] = []
                 for first in itertools.count(0, _SEEDS_AT_ONCE):
@@ -87,7 +87,7 @@ def calls(*, least: int = CALLS, directory: Path | None = None) -> list[Result]:
                     wrong += one.wrong
                     if done >= least or wrong:
                         break
-        except _NotHere as error:
+        except NotHere as error:
             return [Result("hybrid_wrong", None, "runs", _WRONG_BAR, str(error))]
     return [
         Result("hybrid_runs", runs, "runs"),
@@ -99,11 +99,12 @@ def calls(*, least: int = CALLS, directory: Path | None = None) -> list[Result]:
     ]
 
 
-def _hybrid(guest: LoopGuest) -> Hybrid:
+def hybrid_of(guest: LoopGuest) -> Hybrid:
+    """The guest's table of kernels. Raises NotHere."""
     try:
         return Hybrid(TraceSession(guest.machine))
     except (NoTakeover, NoPlugin) as error:
-        raise _NotHere(f"QEMU with plugin interface {LEAST_API} is needed (./glassbox qemu fetch): {error}") from error
+        raise NotHere(f"QEMU with plugin interface {LEAST_API} is needed (./glassbox qemu fetch): {error}") from error
 
 
 def _natives(loops_: tuple[KnownLoop, ...] | list[KnownLoop]) -> list[NativeLoop]:

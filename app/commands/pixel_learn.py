@@ -20,6 +20,9 @@ from app.output import progress_printer as progress
 from app.watched import duration
 
 if TYPE_CHECKING:
+    from app.gpu_owner import GpuOwner
+    from bridge.pixelcpu.gpu_back_end import BackEnd
+    from bridge.pixelcpu.hybrid import KernelTable
     from bridge.pixelcpu.learning import Entry, Look
     from bridge.trace.hot import Namer
     from bridge.trace.session import TraceSession
@@ -61,7 +64,13 @@ def configure(todo: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
             "--types", type=Path, metavar="FILE", help="an ISF or vmlinux, for kernels that carry no types"
         )
         one.add_argument("--json", action="store_true", help="print one JSON object")
-        one.set_defaults(dump=None, verify=False)
+        one.set_defaults(dump=None, verify=False, back_end="auto")
+    runs.add_argument(
+        "--back-end",
+        choices=("auto", "host", "gpu"),
+        default="auto",
+        help="who runs kernels: the quickest as measured, this computer's processor alone, or its GPU wherever it can",
+    )
     runs.add_argument(
         "--verify", action="store_true", help="kernels run beside QEMU: results are compared, and QEMU's are used"
     )
@@ -72,6 +81,7 @@ def run(options: argparse.Namespace) -> int:
     NoSuchMachine, MachineError, TraceError, PixelError.
     """
     from bridge.machine.directories import state_dir
+    from bridge.pixelcpu.gpu_back_end import BackEnd
     from bridge.pixelcpu.learner import Learner
     from bridge.pixelcpu.learning import MOST_KERNELS, Learning
     from bridge.pixelcpu.library import Library
@@ -87,6 +97,7 @@ def run(options: argparse.Namespace) -> int:
         interrupted = stack.enter_context(interrupts())
         session = stack.enter_context(traced(options.name))
         hybrid = stack.enter_context(contextlib.closing(takeover_of(session))) if takes_over else None
+        gpu = None if hybrid is None else _gpu(stack, BackEnd(options.back_end), session, hybrid)
         namer = stack.enter_context(_namer(options, session))
         prover = stack.enter_context(Prover())
         learner = Learner(prover, LoopLibrary(folder / "loops", folder / "key"), Library(folder))
@@ -98,6 +109,7 @@ def run(options: argparse.Namespace) -> int:
             verify=options.verify,
             most=options.top or MOST_KERNELS,
             watch_s=_FIRST_WATCH_S if takes_over else options.seconds,
+            gpu=gpu,
         )
         stack.callback(learning.stop)
         learning.start()
@@ -122,6 +134,22 @@ def run(options: argparse.Namespace) -> int:
     if look.failure:
         raise CommandFailed(look.failure)
     return ExitCode.DONE if settled else ExitCode.FAILED
+
+
+def _gpu(stack: contextlib.ExitStack, back_end: BackEnd, session: TraceSession, hybrid: KernelTable) -> GpuOwner | None:
+    """Who has the GPU, where one is asked for. Raises NoTakeover, MachineError."""
+    from app.gpu_owner import GpuOwner
+    from bridge.pixelcpu.gpu_back_end import BackEnd as Choice
+    from bridge.pixelcpu.hybrid import NoTakeover
+
+    if not hybrid.asks_gpu:
+        if back_end is Choice.GPU:
+            raise NoTakeover("Only a plugin that runs kernels itself asks the GPU for them (./glassbox qemu fetch).")
+        return None
+    hybrid.prefer(back_end)
+    if back_end is Choice.HOST:
+        return None
+    return stack.enter_context(GpuOwner.of(session, software=back_end is Choice.GPU))
 
 
 @contextlib.contextmanager
@@ -163,6 +191,9 @@ def _document(options: argparse.Namespace, look: Look, *, way: str | None) -> di
         document |= {
             "way": way,
             "verify": options.verify,
+            "back_end": options.back_end,
+            "gpu": look.gpu or None,
+            "no_gpu": look.no_gpu or None,
             "seconds": round(look.seconds, 3),
             "instructions": look.instructions,
             "taken_over": round(look.taken, 6),
@@ -208,19 +239,36 @@ def _taken_text(look: Look, *, verify: bool) -> str:
         told = one.told
         speed_up = f"{told.speed_up:.1f} x" if told is not None and told.speed_up else ""
         shares = f"{one.candidate.share:.1%}", f"{one.taken:.1%}"
-        rows.append((*_row(one)[:2], *shares, f"{one.rounds:,}", speed_up, _row(one)[2], _why(one)))
-    head = ("STATE", "KIND", "INSTRUCTIONS", "TAKEN", "ROUNDS", "SPEED-UP", "WHERE", "REASON, OR WHAT WAS LEFT TO QEMU")
-    table = format_table(head, rows, right=frozenset({2, 3, 4, 5}))
+        rows.append((*_row(one)[:2], *shares, f"{one.rounds:,}", one.back_end, speed_up, _row(one)[2], _why(one)))
+    head = (
+        "STATE",
+        "KIND",
+        "INSTRUCTIONS",
+        "TAKEN",
+        "ROUNDS",
+        "BY",
+        "SPEED-UP",
+        "WHERE",
+        "REASON, OR WHAT WAS LEFT TO QEMU",
+    )
+    table = format_table(head, rows, right=frozenset({2, 3, 4, 6}))
     seconds = format_duration(look.seconds)
     if verify:
-        wrong = sum("differed from QEMU" in one.reason for one in look.entries)
+        wrong = sum("differed from QEMU" in one.reason + one.no_gpu for one in look.entries)
         rounds = sum(one.rounds for one in look.entries)
         return f"{table}\n\nIn {seconds} {rounds:,} rounds were compared with QEMU's: {wrong or 'no'} kernel differed."
     saved = f", {format_duration(look.saved_s)} less than QEMU at its quickest" if look.saved_s > 0 else ""
     return (
-        f"{table}\n\nIn {seconds} kernels did {look.taken:.1%} of {look.instructions:,} instructions{saved}. "
-        "QEMU does everything again."
+        f"{table}\n\n{_gpu_text(look)}In {seconds} kernels did {look.taken:.1%} of {look.instructions:,} "
+        f"instructions{saved}. QEMU does everything again."
     )
+
+
+def _gpu_text(look: Look) -> str:
+    if look.gpu:
+        rounds = sum(one.gpu_rounds for one in look.entries)
+        return f"{plural(rounds, 'round')} of them were done on the GPU, {printable(look.gpu)}.\n"
+    return f"Nothing was done on a GPU. {printable(look.no_gpu)}\n" if look.no_gpu else ""
 
 
 def _why(one: Entry) -> str:

@@ -33,7 +33,7 @@ TIPS = {
 }
 TWO_UNITS, THREE_UNITS = 210.0, 360.0
 """From what width on the table stands beside one side, and beside two."""
-_LEAVING = (("Process", 185.0), ("Time", 145.0), ("Kind", 120.0))
+_LEAVING = (("Process", 185.0), ("Time", 145.0), ("Kind", 120.0), ("By", 130.0))
 """Columns that give way where it is narrower than that, in steps of the grid."""
 
 
@@ -140,6 +140,10 @@ def _figures(ui: Ui, learnt: Learnt, room: float) -> None:
         f"saved {max(0.0, look.saved_s):.2f} s of the processors' time. {look.made:,} loops were learned here, "
         f"{look.from_library:,} were known."
     )
+    if look.gpu:
+        tip += f" Rounds are done on the GPU, {look.gpu}, where it is the quickest."
+    elif look.no_gpu:
+        tip += f" Nothing is done on a GPU. {look.no_gpu}"
     if learnt.by == "gdbstub":
         said.append(("by gdbstub", theme.warn))
         tip += (
@@ -214,7 +218,7 @@ def _table(state: AppState, ui: Ui, learnt: Learnt, width: float) -> None:
     theme, shown = ui.theme, state.learning
     hidden = [title for title, least in _LEAVING if width < theme.px(least)]
     if learnt.way is Way.LEARN:
-        hidden.append("Done")
+        hidden += ["Done", "By"]
     event = shown.table.draw(theme, learnt.look.entries, menu=lambda one: _menu(ui, one), hidden=hidden)
     if shown.table.focused:
         state.own_keys |= OWN_KEYS

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from bridge.pixelcpu.errors import PixelError
+from bridge.pixelcpu.gpu_back_end import BackEnd
 from bridge.pixelcpu.native_loop import NativeLoop
 from bridge.pixelcpu.round_shape import shape_of
 from bridge.pixelcpu.x86_state import REGISTERS
@@ -54,6 +55,33 @@ class Declined(StrEnum):
     WATCHED = "each access is watched"
 
 
+@dataclass(frozen=True, slots=True)
+class ToldGpu:
+    """What the plugin says of a kernel on the GPU."""
+
+    wrong: str
+    """What differed from QEMU, in words; empty where nothing did."""
+    calls: int
+    rounds: int
+    seconds: float
+    """That its calls took, from the request until what was stored is in place."""
+    call_ns: float
+    """That a call takes besides its rounds; 0: not known yet."""
+    round_ns: float
+    """That a round takes in a call of many; 0: not known yet."""
+    host_round_ns: float
+    """The same by the host's native code."""
+    longest_ms: float
+    timeouts: int
+    """Requests that had no answer in time …"""
+    refused: int
+    """… and that were answered with nothing: the host did these rounds."""
+    unfit: int
+    """Times that nothing could be asked: a page has two addresses, or streams meet."""
+    verified: int
+    """Calls whose results were QEMU's."""
+
+
 class NoRoom(PixelError):
     """The table of kernels, or the memory for their code, is full."""
 
@@ -91,6 +119,8 @@ class Told:
     verified_rounds: int
     abandoned: int
     declined: Mapping[Declined, int]
+    gpu: ToldGpu | None = None
+    """Of its rounds on the GPU, which are among those above; None where it was never asked."""
 
     @property
     def speed_up(self) -> float:
@@ -105,6 +135,8 @@ class KernelTable:
     """Whether rounds that kernels do count as entries of their blocks, in what the session tells."""
     way: str
     """Who runs them, in a word or two."""
+    asks_gpu = False
+    """Whether who runs them asks whoever has a GPU."""
 
     def __init__(self, session: TraceSession) -> None:
         self._session, self._memory = session, session.memory
@@ -146,6 +178,14 @@ class KernelTable:
         """Those that hold nothing."""
         return [int(slot) for slot in np.flatnonzero(self._memory.kernels["id"] == 0)]
 
+    def id_of(self, slot: int) -> int:
+        """The number of the kernel in a slot, which is another one each time; 0: there is none."""
+        return int(self._memory.kernels["id"][slot])
+
+    def prefer(self, back_end: BackEnd) -> None:
+        """Say who does rounds from now on, where several can."""
+        self._memory.reader["back_end"] = layout().constants[f"BACK_END_{back_end.name}"]
+
     def switch(self, *, on: bool) -> None:
         """Use the table, or leave everything to QEMU. Raises TraceError, MachineError."""
         with self._lock:
@@ -161,7 +201,7 @@ class KernelTable:
         """Of each kernel that the plugin has taken, by slot."""
         hz = int(self._memory.plugin["tsc_hz"]) or 1_000_000_000
         return [
-            _told(slot, one, hz)
+            _told(slot, one, self._memory.gpu_told[slot].copy(), hz)
             for slot, one in enumerate(self._memory.kernels_told.copy())
             if int(one["id"]) and int(one["id"]) == int(self._memory.kernels["id"][slot])
         ]
@@ -220,6 +260,7 @@ class Hybrid(KernelTable):
 
     counts_rounds = True
     way = "plugin"
+    asks_gpu = True
 
     def __init__(self, session: TraceSession) -> None:
         """Raises NoTakeover."""
@@ -243,7 +284,7 @@ class Hybrid(KernelTable):
         self._session.take_over(on=on)
 
 
-def _told(slot: int, one: Any, hz: int) -> Told:
+def _told(slot: int, one: Any, gpu: Any, hz: int) -> Told:
     constants = layout().constants
     states = {constants[f"KERNEL_{state.name}"]: state for state in Live}
     state = states.get(int(one["state"]), Live.BAD)
@@ -265,6 +306,24 @@ def _told(slot: int, one: Any, hz: int) -> Told:
         verified_rounds=int(one["verified_rounds"]),
         abandoned=int(one["abandoned"]),
         declined={why: count for why in Declined if (count := int(one["declined"][constants[f"DECLINED_{why.name}"]]))},
+        gpu=_told_gpu(gpu, hz) if int(gpu["state"]) and int(gpu["id"]) == int(one["id"]) else None,
+    )
+
+
+def _told_gpu(one: Any, hz: int) -> ToldGpu:
+    return ToldGpu(
+        wrong=_wrong(one) if int(one["state"]) == layout().constants["KERNEL_WRONG"] else "",
+        calls=int(one["calls"]),
+        rounds=int(one["rounds"]),
+        seconds=int(one["ticks"]) / hz,
+        call_ns=int(one["call_ticks"]) / hz * 1e9,
+        round_ns=int(one["round_ticks"]) / 256 / hz * 1e9,
+        host_round_ns=int(one["host_round_ticks"]) / 256 / hz * 1e9,
+        longest_ms=int(one["longest_ticks"]) / hz * 1e3,
+        timeouts=int(one["timeouts"]),
+        refused=int(one["refused"]),
+        unfit=int(one["unfit"]),
+        verified=int(one["verified"]),
     )
 
 

@@ -8,7 +8,7 @@ from enum import StrEnum
 from bridge.pixelcpu.library import hash_of
 from bridge.pixelcpu.loop_text import LoopText
 from bridge.pixelcpu.microcode import Program
-from bridge.pixelcpu.native_loop import Figures, NativeLoop, NativeRecord
+from bridge.pixelcpu.native_loop import Figures, GpuRecord, NativeLoop, NativeRecord
 from bridge.pixelcpu.translation import Translation
 
 
@@ -52,6 +52,8 @@ class Learned:
     """Of the native code, run beside Unicorn; None where it did not come to that."""
     figures: Figures | None = None
     """What the native code takes here."""
+    gpu_test: GpuRecord | None = None
+    """Of its kernel on the GPU that was there last, run beside Unicorn; None where there never was one."""
     ms: float = 0.0
     """Milliseconds for all of it, when it was made."""
 

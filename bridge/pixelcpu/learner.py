@@ -8,6 +8,7 @@ from dataclasses import replace
 from time import perf_counter
 
 from bridge.pixelcpu.errors import PixelError, WorkerLost
+from bridge.pixelcpu.gpu_back_end import Gpu, kernel_for_gpu
 from bridge.pixelcpu.learned import Learned, State
 from bridge.pixelcpu.library import Kernel, Library
 from bridge.pixelcpu.loop_library import LoopLibrary
@@ -77,6 +78,33 @@ class Learner:
         found = replace(self._known.get(code) or Learned(code, State.TRACED), reason=reason, native=None)
         self._remember(found)
         self._keep(found)
+        return found
+
+    def try_on_gpu(self, code: bytes, gpu: Gpu) -> Learned:
+        """Have a loop's kernel run on the GPU beside Unicorn, once for each GPU, and remember it.
+
+        Takes seconds. Raises NoGpu, Unsupported, WorkerLost, Cancelled.
+        """
+        self._check()
+        found = self._known[code]
+        device, kernel = gpu.device, kernel_for_gpu(found)
+        if found.gpu_test is None or found.gpu_test.device != device:
+            assert found.native is not None
+            cases = self._prover.gpu_cases(found.native)
+            self._check()
+            found = replace(found, gpu_test=gpu.try_out(kernel, cases))
+            self._remember(found)
+            self._keep(found)
+        return found
+
+    def refuse_gpu(self, code: bytes, reason: str) -> Learned:
+        """Never have this GPU do the loop again; `reason` is a sentence without its point."""
+        found = self._known[code]
+        if found.gpu_test is not None:
+            record = replace(found.gpu_test, n_mismatches=found.gpu_test.n_mismatches + 1, first=reason)
+            found = replace(found, gpu_test=record)
+            self._remember(found)
+            self._keep(found)
         return found
 
     def _remember(self, found: Learned) -> None:

@@ -21,6 +21,7 @@ from bridge.memory.errors import GuestMemoryError
 from bridge.pixelcpu.candidates import Candidate, candidates_of
 from bridge.pixelcpu.errors import PixelError
 from bridge.pixelcpu.estimate import qemu_round_ns, speed_up
+from bridge.pixelcpu.gpu_back_end import Gpu, NoGpu, kernel_for_gpu
 from bridge.pixelcpu.hybrid import KernelTable, Live, NoRoom, Told
 from bridge.pixelcpu.learned import Learned, State
 from bridge.pixelcpu.learner import Cancelled, Learner
@@ -57,8 +58,19 @@ class Entry:
     """That its kernel did since `Learning.mark`; with `verify`: that were compared with QEMU's."""
     taken: float
     """Of all instructions since then, the share that was done by the kernel, 0 to 1."""
+    gpu_rounds: int = 0
+    """Of `rounds`, those that the GPU did."""
+    no_gpu: str = ""
+    """Why the GPU cannot do it, in a sentence; empty where it can, or is not asked for."""
     estimate: float | None = None
     """How many times as fast its rounds would be by the kernel, as `estimate.speed_up` predicts; None: not known."""
+
+    @property
+    def back_end(self) -> str:
+        """Who did most of the rounds that a kernel could do, since then: host, GPU, or QEMU."""
+        if not self.rounds:
+            return "QEMU"
+        return "GPU" if 2 * self.gpu_rounds > self.rounds else "host"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +106,10 @@ class Look:
     """Loops that were learned here …"""
     from_library: int
     """… and that were known already."""
+    gpu: str
+    """The GPU that kernels can be done by; empty where there is none, or none yet …"""
+    no_gpu: str
+    """… and why, in a sentence; empty where nobody asked for one."""
     failure: str
     """Why it ended by itself, in a sentence; empty where it did not."""
 
@@ -113,6 +129,7 @@ class Learning:
         watch_s: float = PERIOD_S,
         goes_on: bool = False,
         watch: Callable[[Mode], object] | None = None,
+        gpu: Gpu | None = None,
     ) -> None:
         """`namer`: asked once, when there is something to name; processes that came meanwhile are known then.
 
@@ -120,6 +137,8 @@ class Learning:
         changed, and it ends when the loops that were seen in `watch_s` are learned, unless it `goes_on`.
 
         `verify`: kernels run beside QEMU, and what they find is compared, not used. `most`: so many of the heaviest.
+
+        `gpu`: does rounds of what is live, where the plugin asks it; closed by whoever made it.
 
         `watch`: is told what has to be watched at least, where the session is shared; None: the session is.
         """
@@ -136,6 +155,10 @@ class Learning:
         self._slots: dict[bytes, int] = {}
         self._left: dict[bytes, str] = {}
         """Tested, but not for this machine: the reasons."""
+        self._gpu = gpu if hybrid is not None else None
+        self._no_gpu: dict[bytes, str] = {}
+        """Of loops that were handed to the GPU, why it cannot do them; empty where it can."""
+        self._gpu_name = self._gpu_problem = ""
         self._qemu_ns: dict[bytes, float] = {}
         """What a round took under QEMU, by samples, before there was a kernel."""
         self._mark = Mark(monotonic(), 0, {})
@@ -193,6 +216,8 @@ class Learning:
                 sum(_saved_s(one, marked.get(one.id)) for one in told.values()) if self._tells_saved else 0.0,
                 self._learner.made,
                 self._learner.from_library,
+                self._gpu_name,
+                self._gpu_problem,
                 self._failure,
             )
 
@@ -221,6 +246,7 @@ class Learning:
                 if self._hybrid is not None:
                     self._want(Mode.COUNTERS)  # samples cost, and speeds are measured from here on
                 self._learn(until=monotonic() + PERIOD_S)
+                self._hand_to_gpu()
                 if self._settled:
                     if not self._goes_on:
                         break
@@ -285,7 +311,7 @@ class Learning:
                 waiting = [code for code in self._seen if code not in self._states]
                 waiting.sort(key=lambda code: -max(self._seen[code].time_share, self._seen[code].share))
             with self._changed:
-                self._settled = not waiting
+                self._settled = not waiting and not self._for_gpu()
                 if self._settled:
                     self._changed.notify_all()
             if not waiting or self._ends.is_set() or (self._goes_on and monotonic() > until):
@@ -317,17 +343,62 @@ class Learning:
             self._slots[code] = free[0]
             self._states[code] = State.LIVE
 
+    def _for_gpu(self) -> list[bytes]:
+        return [code for code in self._slots if code not in self._no_gpu] if self._gpu is not None else []
+
+    def _hand_to_gpu(self) -> None:
+        """One loop more; the host does it meanwhile."""
+        waiting = self._for_gpu()
+        if self._gpu is None or not waiting:
+            return
+        code, reason = waiting[0], ""
+        try:
+            self._gpu_name = self._gpu.device
+            learned = self._learner.try_on_gpu(code, self._gpu)
+            record = learned.gpu_test
+            assert record is not None
+            if record.good:
+                assert self._hybrid is not None
+                slot = self._slots[code]
+                self._gpu.load(slot, self._hybrid.id_of(slot), kernel_for_gpu(learned))
+            elif record.first:
+                reason = f"On the GPU it was not as beside Unicorn: {record.first}."
+            else:
+                reason = f"Only {record.n_rounds:,} rounds on the GPU could be compared."
+        except Cancelled:
+            raise
+        except NoGpu as error:
+            self._gpu_name, self._gpu_problem, reason = "", str(error), str(error)
+        except PixelError as error:
+            reason = str(error)
+        with self._lock:
+            self._no_gpu[code] = reason
+
+    def _check_gpu(self) -> None:
+        if self._gpu is None or not self._gpu_name:
+            return
+        try:
+            self._gpu.check()
+        except PixelError as error:
+            self._gpu_name, self._gpu_problem = "", str(error)
+
     def _refuse_wrong(self) -> None:
         """What differed from QEMU, or could not be taken, is never tried again."""
         if self._hybrid is None:
             return
+        self._check_gpu()
         for code, told in self._told().items():
+            if told.gpu is not None and told.gpu.wrong and not self._no_gpu.get(code):
+                self._learner.refuse_gpu(code, told.gpu.wrong)
+                with self._lock:
+                    self._no_gpu[code] = f"The GPU's results differed from QEMU's: {told.gpu.wrong}."
             if told.state in (Live.WRONG, Live.BAD):
                 said = f"Its results differed from QEMU's: {told.wrong}." if told.wrong else "The plugin refused it."
                 self._learner.refuse(code, said)
                 self._hybrid.install({told.slot: None})
                 with self._lock:
                     del self._slots[code]
+                    self._no_gpu.pop(code, None)
                     self._states[code] = State.QEMU_ONLY
 
     def _told(self) -> dict[bytes, Told]:
@@ -363,6 +434,8 @@ class Learning:
         if told is not None:
             rounds = self._rounds(told) - (self._rounds(marked[told.id]) if told.id in marked else 0)
         taken = 0 if self._verify else rounds
+        before = None if told is None or told.id not in marked else marked[told.id].gpu
+        by_gpu = 0 if told is None or told.gpu is None else told.gpu.rounds - (before.rounds if before else 0)
         return Entry(
             candidate,
             self._states.get(code, State.TRACED),
@@ -371,6 +444,8 @@ class Learning:
             told,
             rounds,
             taken * candidate.n_instructions / instructions if instructions else 0.0,
+            by_gpu,
+            self._no_gpu.get(code, ""),
             self._estimate(code, learned, told),
         )
 

@@ -24,11 +24,11 @@ from bridge.pixelcpu.learned import Learned, State
 from bridge.pixelcpu.library import hash_of
 from bridge.pixelcpu.loop_text import LoopText, StreamText
 from bridge.pixelcpu.microcode import Program, decode
-from bridge.pixelcpu.native_loop import Figures, NativeLoop, NativeRecord, NativeStream
+from bridge.pixelcpu.native_loop import Figures, GpuRecord, NativeLoop, NativeRecord, NativeStream
 from bridge.pixelcpu.sealed import BadEntry, SealedFolder
 from bridge.pixelcpu.translation import Translation
 
-VERSION = 3
+VERSION = 4
 Made = TypeVar("Made")
 MOST_ENTRIES = 4096
 LEAST_RUNS = 10_000
@@ -129,6 +129,7 @@ def _document(learned: Learned) -> dict[str, Any]:
             "states": learned.n_states,
             "mismatches": 0,
             "native": None if learned.native_test is None else asdict(learned.native_test),
+            "gpu": None if learned.gpu_test is None else asdict(learned.gpu_test),
         },
         "figures": None if learned.figures is None else asdict(learned.figures),
         "ms": learned.ms,
@@ -160,6 +161,7 @@ def _learned(content: Mapping[str, Any], name: str) -> Learned:
             int(content["test"]["states"]),
             _or_none(content["test"]["native"], _record),
             _or_none(content["figures"], _figures),
+            _or_none(content["test"]["gpu"], _gpu_record),
             float(content["ms"]),
         )
     except BadMicrocode as error:
@@ -177,6 +179,11 @@ def _learned(content: Mapping[str, Any], name: str) -> Learned:
 def _record(found: Mapping[str, Any]) -> NativeRecord:
     counts = {name: _within(found[name], 1 << 63) for name in ("n_runs", "n_put_aside", "n_mismatches", "n_rounds")}
     return NativeRecord(**counts, first=str(found["first"]))
+
+
+def _gpu_record(found: Mapping[str, Any]) -> GpuRecord:
+    counts = {name: _within(found[name], 1 << 63) for name in ("n_runs", "n_rounds", "n_mismatches")}
+    return GpuRecord(device=str(found["device"]), **counts, first=str(found["first"]))
 
 
 def _figures(found: Mapping[str, Any]) -> Figures:

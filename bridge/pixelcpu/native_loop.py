@@ -9,6 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+LEAST_GPU_ROUNDS = 10_000
+"""That are compared of a kernel on the GPU, each in a lane of its own …"""
+LEAST_GPU_RUNS = 100
+"""… in so many runs."""
+
 
 @dataclass(frozen=True, slots=True)
 class NativeStream:
@@ -65,6 +70,31 @@ class NativeRecord:
     """What differs in the first of these, in words."""
     n_rounds: int = 0
     """That all the compared runs did together."""
+
+
+@dataclass(frozen=True, slots=True)
+class GpuRecord:
+    """What came of running a kernel on a GPU beside Unicorn."""
+
+    device: str
+    """The GPU, its driver, and what speaks to it: on another one it is to be run anew."""
+    n_runs: int
+    n_rounds: int
+    """Lanes of these runs."""
+    n_mismatches: int
+    """Runs in which anything differs."""
+    first: str = ""
+    """What differs in the first of these, or why it could not be run at all, in words."""
+
+    @property
+    def good(self) -> bool:
+        """Whether the kernel may be used on that GPU."""
+        return (
+            not self.n_mismatches
+            and not self.first
+            and self.n_rounds >= LEAST_GPU_ROUNDS
+            and self.n_runs >= LEAST_GPU_RUNS
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,7 +53,7 @@ _RARE = 24
 
 
 @dataclass(frozen=True, slots=True)
-class _Batch:
+class Batch:
     """States, and what is to be done with each. All have n rows."""
 
     states: States
@@ -71,7 +71,7 @@ def run(native: NativeLoop, n_runs: int = N_RUNS, seed: int = 1) -> NativeRecord
 
     Runs code that was never run before, in this process: it may end it, or never return.
     """
-    runs = _Runs(native, seed)
+    runs = Runs(native, seed)
     for _ in range(_MOST_BATCHES):
         if runs.done >= n_runs or runs.wrong or not runs.places:
             break
@@ -79,15 +79,19 @@ def run(native: NativeLoop, n_runs: int = N_RUNS, seed: int = 1) -> NativeRecord
     return NativeRecord(runs.done, runs.aside, runs.wrong, runs.first, runs.rounds)
 
 
-class _Runs:
-    def __init__(self, native: NativeLoop, seed: int) -> None:
+class Runs:
+    """Of one loop, over memory that goes on from batch to batch."""
+
+    def __init__(self, native: NativeLoop, seed: int, batch: int = _BATCH, arena: int = _ARENA) -> None:
+        """`batch`: states at a time; `arena`: bytes of memory for them. Raises Unsupported."""
         self._native, self._code = native, NativeCode(native)
         self._loop = known_loop(native.code)
         self._aim, self._to_end = Aim(self._loop), True
         self._rng = np.random.default_rng(seed)
         self._slot = self._slot_bytes()
-        self._pitch = min(self._slot, (_ARENA - self._slot) // _BATCH)
-        self._size = _ARENA + 2 * _PAGE
+        self._count, arena = batch, max(arena, 2 * self._slot)
+        self._pitch = min(self._slot, (arena - self._slot) // batch)
+        self._size = arena + 2 * _PAGE
         self._memory = self._filled()
         self.places = [*_PLACES]
         self.done = self.aside = self.wrong = self.rounds = 0
@@ -113,18 +117,19 @@ class _Runs:
     def batch(self) -> None:
         """Some thousand states."""
         at = self.places.pop(0)
-        at, batch = self._made(at)
+        at, batch = self.made(at)
         useful = int(batch.good.sum())
-        if useful >= _USEFUL * _BATCH:
+        if useful >= _USEFUL * self._count:
             self.places.append(at)
-        self.aside += _BATCH - useful
+        self.aside += self._count - useful
         if useful:
             self._compare(at, batch)
 
     # What is run.
 
-    def _made(self, at: int) -> tuple[int, _Batch]:
-        rng, aim, count = self._rng, self._aim, _BATCH
+    def made(self, at: int) -> tuple[int, Batch]:
+        """States of which memory lies at `at`, or where it then must; and where that is. Raises Unsupported."""
+        rng, aim, count = self._rng, self._aim, self._count
         states = random_states(count, int(rng.integers(1 << 32)))
         wanted = self._wanted(rng.integers(0, 20, count))
         lows = np.uint64(at + _PAGE) + self._lows(wanted)
@@ -136,7 +141,7 @@ class _Runs:
             if not self._to_end:
                 raise Unsupported("Where it loads and stores cannot be chosen to run it beside Unicorn")
             self._aim, self._to_end = Aim(self._loop, to_end=False), False
-            return self._made(at)
+            return self.made(at)
         at = place
         planned, addresses = self._planned(states)
         part = rng.integers(0, 8, count) == 0
@@ -145,7 +150,7 @@ class _Runs:
         rounds, clear = apart(self._native, addresses, rounds)
         first, spans = touched(self._native, addresses, rounds)
         good = (rounds > 0) & clear & inside(first, spans, at, self._size)
-        return at, _Batch(states, planned, rounds, first, spans, good)
+        return at, Batch(states, planned, rounds, first, spans, good)
 
     def _wanted(self, kind: NDArray[np.int64]) -> Words:
         """(n,): rounds: one, few, some, and as many as a slot takes."""
@@ -197,7 +202,7 @@ class _Runs:
             self.wrong, self.first = int((words != before).any(axis=1).sum()), "its plan changed the state"
         return found, addresses[:, : len(self._native.streams)]
 
-    def _windows(self, at: int, host: int, batch: _Batch) -> tuple[Words, NDArray[np.bool_]]:
+    def _windows(self, at: int, host: int, batch: Batch) -> tuple[Words, NDArray[np.bool_]]:
         """(n, accesses, 3) as `run` takes them, and which end too soon."""
         rng, count, streams = self._rng, len(batch.rounds), self._native.streams
         first, ends = batch.lows.copy(), batch.lows + batch.spans
@@ -219,9 +224,9 @@ class _Runs:
 
     # What came of it.
 
-    def _compare(self, at: int, batch: _Batch) -> None:
+    def _compare(self, at: int, batch: Batch) -> None:
         good = batch.good
-        batch = _Batch(
+        batch = Batch(
             batch.states.chosen(good),
             batch.planned[good],
             batch.rounds[good],
@@ -280,7 +285,7 @@ class _Runs:
     def _beside(
         self,
         at: int,
-        batch: _Batch,
+        batch: Batch,
         made: Words,
         some: NDArray[np.bool_],
         after: States,
@@ -317,7 +322,7 @@ class _Runs:
             wrong[f"memory at {int(address):#x}"] = np.arange(len(made)) == near
 
 
-def _told(at: int, wrong: dict[str, NDArray[np.bool_]], batch: _Batch, made: Words) -> str:
+def _told(at: int, wrong: dict[str, NDArray[np.bool_]], batch: Batch, made: Words) -> str:
     names = [name for name, where in wrong.items() if where[at]]
     values = _values(batch.states.registers[at])
     return (

@@ -21,6 +21,7 @@ from bridge.pixelcpu.prover_child import LENGTH, write_frame
 
 if TYPE_CHECKING:
     from bridge.pixelcpu.differential import Record
+    from bridge.pixelcpu.gpu_trial import GpuCases
     from bridge.pixelcpu.microcode import Program
     from bridge.pixelcpu.native_loop import Figures, NativeLoop, NativeRecord
     from bridge.pixelcpu.prove import Attempt, Proof
@@ -79,6 +80,12 @@ class Prover:
         WorkerLost, also where the code crashes or does not end."""
         record: NativeRecord = self._ask(2 * TIME_LIMIT_S, "run_native", native, n_runs, seed)
         return record
+
+    def gpu_cases(self, native: NativeLoop, seed: int = 1) -> tuple[GpuCases, ...]:
+        """Runs of a loop for a GPU to do, with what Unicorn makes of them. Raises UnicornFailed, Unsupported, BadCode,
+        WorkerLost."""
+        found: tuple[GpuCases, ...] = self._ask(2 * TIME_LIMIT_S, "gpu_cases", native, seed)
+        return found
 
     def measure(self, native: NativeLoop) -> Figures:
         """What a loop's native code takes; it was tried before. Raises Unsupported, BadCode, WorkerLost."""

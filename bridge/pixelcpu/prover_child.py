@@ -27,7 +27,7 @@ def write_frame(stream: IO[bytes], message: object) -> None:
 
 
 def _requests() -> dict[str, Callable[..., Any]]:
-    from bridge.pixelcpu import differential, native_figures, native_runs, prove, prove_loop, synthesis
+    from bridge.pixelcpu import differential, gpu_runs, native_figures, native_runs, prove, prove_loop, synthesis
 
     return {
         "prove": prove.prove,
@@ -36,6 +36,7 @@ def _requests() -> dict[str, Callable[..., Any]]:
         "check_equal": prove.check_equal,
         "run": differential.run,
         "run_native": native_runs.run,
+        "gpu_cases": gpu_runs.cases,
         "measure": native_figures.measure,
         "improve": synthesis.improve,
         "ready": lambda: True,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -109,6 +110,12 @@ class TraceSession:
     def machine_name(self) -> str:
         """Whose trace it is."""
         return self._machine.name
+
+    @property
+    def ram_path(self) -> Path | None:
+        """The file that holds its RAM; None where that is not mapped."""
+        ram = self._machine.ram
+        return None if ram is None else ram.path
 
     @property
     def parts(self) -> int:

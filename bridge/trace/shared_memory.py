@@ -15,6 +15,7 @@ from bridge.trace.errors import BadTraceMemory, TraceError
 from bridge.trace.layout import layout
 
 _LINE = 64
+_AS_LONG_AS_TOLD = ("blocks", "code", "samples", "hits", "kernel_code", "gpu_staging")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,8 @@ class Sizes:
     """Of each vCPU's ring, 64 bytes each; a power of two, as samples and hits are."""
     kernel_code_bytes: int = 1 << 20
     """Native code of loops' kernels."""
+    gpu_staging_bytes: int = 16 << 20
+    """What one request to the GPU may store."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +74,12 @@ class TraceMemory:
     kernel_code: NDArray[np.uint8]
     code_pages: NDArray[np.uint64]
     """(pages // 64 + 2,): a bit a page, set where code was translated from it."""
+    gpu_request: NDArray[Any]
+    """One `gpu_request`, written by the plugin; of no dimensions, as `gpu_worker` is, written by who has the GPU."""
+    gpu_worker: NDArray[Any]
+    gpu_told: NDArray[Any]
+    """(MAX_KERNELS,) of `gpu_told`."""
+    gpu_staging: NDArray[np.uint8]
 
     def __init__(self, path: Path, mapping: mmap.mmap) -> None:
         self.path = path
@@ -109,6 +118,10 @@ class TraceMemory:
         self.kernels_told = self._part("kernels_told", types["kernel_told"], constants["MAX_KERNELS"])
         self.kernel_code = self._part("kernel_code", np.dtype(np.uint8), 1)
         self.code_pages = self._part("code_pages", np.dtype("<u8"), self.pages // 64 + 2)
+        self.gpu_request = self._part("gpu_request", types["gpu_request"], 1)[:1].reshape(())
+        self.gpu_worker = self._part("gpu_worker", types["gpu_worker"], 1)[:1].reshape(())
+        self.gpu_told = self._part("gpu_told", types["gpu_told"], constants["MAX_KERNELS"])
+        self.gpu_staging = self._part("gpu_staging", np.dtype(np.uint8), 1)
         self.rings = self._part("rings", types["record"], self.vcpus * self.ring_records).reshape(self.vcpus, -1)
 
     @classmethod
@@ -129,6 +142,10 @@ class TraceMemory:
             ("kernels_told", types["kernel_told"].itemsize, types.constants["MAX_KERNELS"]),
             ("kernel_code", 1, sizes.kernel_code_bytes),
             ("code_pages", 8, sizes.pages // 64 + 2),
+            ("gpu_request", types["gpu_request"].itemsize, 1),
+            ("gpu_worker", types["gpu_worker"].itemsize, 1),
+            ("gpu_told", types["gpu_told"].itemsize, types.constants["MAX_KERNELS"]),
+            ("gpu_staging", 1, sizes.gpu_staging_bytes),
         )
         told = np.zeros((), types["header"])
         sides = sum(types[name].itemsize for name in ("header", "reader_side", "plugin_side"))
@@ -198,7 +215,7 @@ class TraceMemory:
         offset, told = int(self.header[name]["offset"]), int(self.header[name]["count"])
         if offset % _LINE or offset > len(self._mapping) or told < count:
             raise BadTraceMemory(f"{self.path}'s part {name!r} is not as it should be.")
-        whole = max(count, told if name in ("blocks", "code", "samples", "hits", "kernel_code") else count)
+        whole = max(count, told if name in _AS_LONG_AS_TOLD else count)
         if whole * dtype.itemsize > len(self._mapping) - offset:
             raise BadTraceMemory(f"{self.path}'s part {name!r} leads out of it.")
         return np.frombuffer(self._mapping, dtype, whole, offset)

@@ -249,5 +249,5 @@ def test_names_are_asked_of_a_kernel_that_is_known() -> None:
 def test_the_machine_is_as_much_faster_as_its_processors_were_spared(
     seconds: float, vcpus: int, saved_s: float, speed_up: float
 ) -> None:
-    look = Look((), True, 0, 0.0, seconds, saved_s, 0, 0, "")
+    look = Look((), True, 0, 0.0, seconds, saved_s, 0, 0, "", "", "")
     assert Learnt(Way.TAKE_OVER, look, vcpus, "plugin", ()).speed_up == pytest.approx(speed_up)

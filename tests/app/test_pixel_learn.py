@@ -136,6 +136,42 @@ def test_verified_kernels_change_nothing(loops: LoopGuest, capsys: pytest.Captur
     assert as_it_was(loops)
 
 
+def test_the_gpu_does_what_it_is_told_to(loops: LoopGuest, capsys: pytest.CaptureFixture[str]) -> None:
+    """A software one here, which is used where it is asked for by name, and told why not where it is not."""
+    name = loops.machine.name
+    for _ in range(30):  # on a busy host a while may be too short
+        document = ran(["run", name, "--for", "3s", "--back-end", "gpu"], capsys, rounds=True)
+        by_code = {one["code"]: one for one in document["loops"]}
+        if by_code[MAP.hex()]["gpu_rounds"] and by_code[SUM.hex()]["gpu_rounds"]:
+            break
+    else:
+        raise AssertionError(document)
+    assert document["back_end"] == "gpu"
+    assert document["gpu"]
+    for code in (MAP, SUM):
+        one = by_code[code.hex()]
+        assert one["gpu_test"]["n_rounds"] >= 10_000
+        assert one["gpu_test"]["n_mismatches"] == 0
+        assert one["gpu_test"]["device"] == document["gpu"]
+        assert one["plugin"]["gpu"]["wrong"] == ""
+        assert one["rounds"] >= one["gpu_rounds"]
+        assert one["back_end"] in ("GPU", "host")
+    loops.machine.pause()
+    assert mapped_right(loops)
+    loops.machine.resume()
+    until_turned(loops)
+    assert as_it_was(loops)
+    auto = ran(["run", name, "--for", "1s"], capsys)
+    assert auto["back_end"] == "auto"
+    if "llvmpipe" in document["gpu"]:
+        assert "no GPU but llvmpipe" in auto["no_gpu"]
+        assert not any(one["gpu_rounds"] for one in auto["loops"])
+    host = ran(["run", name, "--for", "1s", "--back-end", "host"], capsys)
+    assert (host["gpu"], host["no_gpu"]) == (None, None)
+    assert main(["pixel", "run", name, "--for", "1s", "--back-end", "gpu"]) == ExitCode.DONE
+    assert "of them were done on the GPU" in capsys.readouterr().out
+
+
 def learning(session: Any, prover: Prover, hybrid: Hybrid | None = None) -> Learning:
     folder = state_dir() / "pixel"
     learner = Learner(prover, LoopLibrary(folder / "loops", folder / "key"), Library(folder))

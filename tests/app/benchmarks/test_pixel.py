@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from app.benchmarks import pixel_gdbstub, pixel_hybrid, pixel_program
+from app.benchmarks import pixel_gdbstub, pixel_gpu, pixel_hybrid, pixel_program
 from app.benchmarks.pixel import run
 from app.benchmarks.pixel_forms import FORMS, SEQUENCES
 from app.benchmarks.pixel_loops import LOOPS
@@ -52,6 +52,23 @@ def test_loops_are_measured_and_random_runs_counted(
     assert counted["hybrid_wrong"] == 0
     assert counted["hybrid_page_faults"] is not None
     assert counted["hybrid_page_faults"] > 0
+
+
+def test_the_gpu_is_measured_beside_the_host_on_the_same_loops(
+    guest_cache: Path,
+    private_directories: Path,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("GLASSBOX_QEMU", str(have_newer_qemu(guest_cache)))
+    monkeypatch.setattr(pixel_gpu, "MEASURED", ("sum", "fill"))
+    results, device = pixel_gpu.gpu(rounds=1 << 16, turns=1)
+    assert device
+    found = {result.name: result for result in results}
+    for name in ("sum", "fill"):
+        assert (found[f"{name}_host"].value or 0) > 0
+        for figure in (found[f"{name}_gpu_resident"], found[f"{name}_gpu_changed"]):
+            assert figure.bar is None, "what a GPU is worth depends on the GPU"
+            assert (figure.value or 0) > 0 or "of the rounds were done there" in figure.why
 
 
 def test_a_linux_program_says_with_kernels_what_it_says_without(
