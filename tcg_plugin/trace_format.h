@@ -381,7 +381,7 @@ struct gb_gpu_told {
     uint64_t rounds;
     uint64_t ticks;
     uint64_t call_ticks;       /* that a call takes besides its rounds, at least; 0: not known */
-    uint64_t round_ticks;      /* 1/256 of one: that a round takes in a call of many, at least; 0: not known */
+    uint64_t round_ticks;      /* 1/256 of one: that a round takes in a call of many, with the call's part, at least; 0: not known */
     uint64_t host_round_ticks; /* the same of the host's native code */
     uint64_t longest_ticks;
     uint64_t timeouts; /* requests that had no answer in time */

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
@@ -18,6 +19,7 @@ from app.benchmarks.loop_guest import AREA, FIRST_PAGE, PAGE, LoopGuest, loop_gu
 from app.benchmarks.pixel_calls import CODE_AT, Comparison
 from app.benchmarks.pixel_loops import LOOPS, KnownLoop
 from app.gpu_owner import GpuOwner
+from bridge.pixelcpu.errors import Unsupported
 from bridge.pixelcpu.gpu_back_end import BackEnd
 from bridge.pixelcpu.gpu_kernel import GpuKernel, gpu_kernel
 from bridge.pixelcpu.gpu_mailbox import GpuMailbox
@@ -52,8 +54,14 @@ def on_gpu(loop: KnownLoop) -> GpuKernel:
 
 
 def side_by_side() -> dict[int, KnownLoop]:
-    """Loops whose rounds need no order, by their number; others are not the GPU's."""
-    return {slot: loop for slot, loop in enumerate(LOOPS) if not native(loop).ordered}
+    """Loops whose rounds need no order and that store in each, by their number; others are not the GPU's."""
+    found = {}
+    for slot, loop in enumerate(LOOPS):
+        with contextlib.suppress(Unsupported):
+            on_gpu(loop)
+            found[slot] = loop
+    assert len(found) >= 15
+    return found
 
 
 @pytest.fixture
