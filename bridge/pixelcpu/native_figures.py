@@ -5,7 +5,6 @@ Unlike `native_runs`, it believes the code: it is measured after it was tried.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import cache
 from time import perf_counter_ns
 
@@ -66,9 +65,11 @@ class _Bench:
         if prepared is None or prepared[2] < _LEAST:
             return 0.0
         words, given, done, _memory = prepared
-        least = min(self._taken(self._code.run, words, given, done) for _ in range(times))
-        one = min(self._taken(self._code.run, words, given, 1) for _ in range(times))  # a call from here, too
-        return max(0, least - one) / (done - 1)
+        taken = [self._taken(words, given, done) for _ in range(times)]
+        if min(made for _, made in taken) < _LEAST:  # it found its end
+            return 0.0
+        one, _ = min(self._taken(words, given, 1) for _ in range(times))  # a call from here, too
+        return min(max(0, ns - one) / (made - 1) for ns, made in taken)
 
     def call_ns(self) -> float:
         """A plan and a round, one after the other, as far as the rounds go."""
@@ -88,12 +89,13 @@ class _Bench:
             taken.append(perf_counter_ns() - began)
         return min(taken) / done
 
-    def _taken(self, call: Callable[..., int], words: Words, given: Words, rounds: int) -> int:
+    def _taken(self, words: Words, given: Words, rounds: int) -> tuple[int, int]:
+        """Nanoseconds, and the rounds that were done."""
         state = words.copy()
-        at, window = state.ctypes.data, given.ctypes.data
+        call, at, window = self._code.run, state.ctypes.data, given.ctypes.data
         began = perf_counter_ns()
-        call(at, window, rounds)
-        return perf_counter_ns() - began
+        made = call(at, window, rounds)
+        return perf_counter_ns() - began, made
 
     def _prepared(self, rounds: int) -> tuple[Words, Words, int, object] | None:
         """A state (1, 33), its windows, how many of the rounds it does, and the memory, to be kept meanwhile."""

@@ -232,6 +232,10 @@ def test_figures_are_told() -> None:
     registers = measure(native_of(KNOWN["xor eax,ecx; dec ecx; jnz"][0]))
     assert registers.round_ns > 0
     assert registers.far_round_ns == 0.0
+    length = measure(native_of("48ffc7803f0075f8"))  # inc rdi; cmp byte [rdi],0; jne
+    assert length.round_ns > 0
+    # Of a search that finds what it looks for at once nothing is guessed: cmp byte [rdi],1
+    assert measure(native_of("48ffc7803f0175f8")).round_ns == 0.0
     # It ends after a hundred rounds, and its memory is where it is: little can be measured, and nothing is guessed.
     assert measure(native_of(OTHERS["where it stores is fixed: mov [rax*4+0x404060],ebx; …"])).far_round_ns == 0.0
 
