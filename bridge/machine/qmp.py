@@ -14,8 +14,16 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from qemu.qmp import EventListener, ExecInterruptedError, ExecuteError, Message, QMPClient, QMPError, StateError
-from qemu.qmp.qmp_client import NegotiationError
+from qemu.qmp import (
+    EventListener,
+    ExecInterruptedError,
+    ExecuteError,
+    Message,
+    QMPClient,
+    QMPError,
+    Runstate,
+    StateError,
+)
 
 from bridge.machine import sockets
 from bridge.machine.errors import MachineGone, NotQmp, QmpCommandFailed, QmpTimeout, SocketTaken
@@ -26,7 +34,6 @@ LARGEST_MESSAGE = 8 << 20
 GREETING_TIMEOUT_S = 2.5
 COMMAND_TIMEOUT_S = 5.0
 _CLOSE_TIMEOUT_S = 0.5
-_MOST_ATTEMPTS = 8
 
 _MIGRATING = frozenset({"setup", "active", "device", "pre-switchover", "cancelling", "wait-unplug"})
 
@@ -47,6 +54,20 @@ class _Events(EventListener):
         name, data = event.get("event"), event.get("data")
         if isinstance(name, str) and name.isascii() and len(name) <= 64:
             self._handler(name, data if isinstance(data, dict) else {})
+
+
+class _Client(QMPClient):
+    """The library's, which takes the first message after its first command for the answer.
+
+    QEMU may tell events between taking that command and answering it, and does where a guest stops and goes on at
+    breakpoints all the time.
+    """
+
+    async def _recv(self) -> Message:
+        message = await super()._recv()
+        while self.runstate is Runstate.CONNECTING and "event" in message:
+            message = await super()._recv()
+        return message
 
 
 class QmpConnection:
@@ -78,14 +99,8 @@ class QmpConnection:
         Raises `NotQmp` when there is no such socket or something else behind it, `SocketTaken` when it is silent.
         """
         timeout_s = GREETING_TIMEOUT_S if timeout_s is None else timeout_s
-        for attempt in range(1, 1 + _MOST_ATTEMPTS):
-            connected = cls._connected(path, timeout_s)
-            try:
-                client = await _greet(machine, connected, path, on_event, timeout_s)
-                break
-            except NotQmp as error:
-                if attempt == _MOST_ATTEMPTS or not _event_came_first(error, path):
-                    raise
+        connected = cls._connected(path, timeout_s)
+        client = await _greet(machine, connected, path, on_event, timeout_s)
         connection = cls(machine, client, connected, path)
         connection._watcher = asyncio.create_task(connection._watch(on_lost))
         return connection
@@ -186,7 +201,7 @@ class QmpConnection:
 async def _greet(
     machine: str, connected: socket.socket, path: Path, on_event: EventHandler | None, timeout_s: float
 ) -> QMPClient:
-    client = QMPClient(machine, readbuflen=LARGEST_MESSAGE)
+    client = _Client(machine, readbuflen=LARGEST_MESSAGE)
     # The default listener keeps all events in a list without end; it shall take none.
     client.events.event_filter = lambda _event: False
     if on_event is not None:
@@ -204,17 +219,6 @@ async def _greet(
             raise NotQmp(path, f"what answers there does not speak QMP ({kind})") from error
         raise
     return client
-
-
-def _event_came_first(error: NotQmp, path: Path) -> bool:
-    """Whether an event was read where the library takes the first message for its answer: QEMU may tell one between
-    taking the first command and answering it, and does where a guest stops and goes on at breakpoints all the time."""
-    gate = RunGate.found_in(path.parent)
-    if gate is None:
-        return False
-    gate.close()
-    negotiation = error.__cause__.__cause__ if error.__cause__ is not None else None
-    return isinstance(negotiation, NegotiationError) and isinstance(negotiation.__cause__, AssertionError)
 
 
 async def _disconnect(client: QMPClient, connected: socket.socket) -> None:

@@ -200,6 +200,23 @@ def test_refusal_of_capabilities(background: BackgroundLoop, tmp_path: Path) -> 
         opened(background, server.path)
 
 
+def test_events_before_the_first_answer_are_no_answer(background: BackgroundLoop, tmp_path: Path) -> None:
+    """QEMU tells them there where a guest stops and goes on all the time."""
+    event = b'{"event": "STOP", "timestamp": {"seconds": 1, "microseconds": 2}}\n'
+
+    def talk(client: socket.socket) -> None:
+        client.sendall(event + GREETING)
+        command = read_command(client)
+        client.sendall(50 * event + json.dumps({"return": {}, "id": command.get("id")}).encode() + b"\n")
+        command = read_command(client)
+        client.sendall(event + json.dumps({"return": 7, "id": command["id"]}).encode() + b"\n")
+
+    with Server(tmp_path / "s", talk) as server:
+        connection = opened(background, server.path)
+        assert background.run(connection.execute("x")) == 7
+        closed(background, connection)
+
+
 def test_refused_command(background: BackgroundLoop, tmp_path: Path) -> None:
     refusal = {"error": {"class": "DeviceNotFound", "desc": "no such device"}}
     with Server(tmp_path / "s", answering(refusal, {"return": 1})) as server:

@@ -131,11 +131,12 @@ def test_what_ends_by_itself_is_not_for_this_way(guest: LoopGuest, hybrid: GdbHy
 
 
 def test_random_runs_end_as_under_qemu_alone(guest: LoopGuest, hybrid: GdbHybrid) -> None:
-    """Every loop, over pages that are scattered, absent, read-only, shared; with interrupts."""
-    for loop in LOOPS:
+    """Every loop that this way is for, over pages that are scattered, absent, read-only, shared; with interrupts."""
+    loops = [loop for loop in LOOPS if not hybrid.why_not(native(loop))]
+    for loop in loops:
         guest.run(loop.code, place(loop), loop.registers(3, AREA, AREA + WORDS * 8))
-    comparison = Comparison(guest, hybrid, {number: native(loop) for number, loop in enumerate(LOOPS)})
-    found(guest, hybrid, *LOOPS)
+    comparison = Comparison(guest, hybrid, {LOOPS.index(loop): native(loop) for loop in loops})
+    found(guest, hybrid, *loops)
     compared = comparison.compare(range(180))
     assert compared.wrong == ()
     assert compared.runs == 180
