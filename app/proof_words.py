@@ -39,11 +39,11 @@ def passages_of(one: Entry) -> tuple[Passage, ...]:
         found.append(Passage("Assumed, and looked at before each call", _assumed(learned)))
     if learned.n_states:
         found.append(Passage("Tested", _tested(learned)))
-    if one.told is not None:
-        found.append(Passage("In the machine", _told(one.told)))
     gpu = _on_gpu(one)
     if gpu:
         found.append(Passage("On the GPU", gpu))
+    if one.told is not None:
+        found.append(Passage("In the machine", _told(one.told)))
     return tuple(found)
 
 
