@@ -200,8 +200,9 @@ class KernelTable:
     def told(self) -> list[Told]:
         """Of each kernel that the plugin has taken, by slot."""
         hz = int(self._memory.plugin["tsc_hz"]) or 1_000_000_000
+        by_gpu = self._memory.gpu_told.copy()  # first: a call counts there last
         return [
-            _told(slot, one, self._memory.gpu_told[slot].copy(), hz)
+            _told(slot, one, by_gpu[slot], hz)
             for slot, one in enumerate(self._memory.kernels_told.copy())
             if int(one["id"]) and int(one["id"]) == int(self._memory.kernels["id"][slot])
         ]

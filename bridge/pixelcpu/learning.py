@@ -436,6 +436,7 @@ class Learning:
         taken = 0 if self._verify else rounds
         before = None if told is None or told.id not in marked else marked[told.id].gpu
         by_gpu = 0 if told is None or told.gpu is None else told.gpu.rounds - (before.rounds if before else 0)
+        by_gpu = min(by_gpu, rounds)  # the mark may have been made between a call's both counts
         return Entry(
             candidate,
             self._states.get(code, State.TRACED),
