@@ -14,7 +14,7 @@ import numpy as np
 
 from app.benchmarks.loop_guest import AREA, FIRST_PAGE, MIB, PAGE, LoopGuest, loop_guest
 from app.benchmarks.pixel_calls import CODE_AT
-from app.benchmarks.pixel_hybrid import NotHere, hybrid_of
+from app.benchmarks.pixel_hybrid import GAP, NotHere, hybrid_of
 from app.benchmarks.pixel_loops import LOOPS, KnownLoop
 from app.benchmarks.report import Result
 from app.failures import CommandFailed
@@ -69,10 +69,12 @@ def _measured(
     times: dict[str, list[float]] = {"qemu": [], "host": [], "resident": [], "changed": []}
     size = max(PAGE, -(-rounds * loop.element // PAGE) * PAGE)
     pages = size // PAGE
-    guest.map_pages(0, FIRST_PAGE // PAGE + np.arange(2 * pages))
+    frames = FIRST_PAGE // PAGE + np.arange(2 * pages)
+    guest.map_pages(0, frames[:pages])
+    guest.map_pages(pages + GAP, frames[pages:])
     memory = guest.ram[FIRST_PAGE : FIRST_PAGE + 2 * size].view(np.uint64)
     memory[:] = np.random.default_rng(3).integers(0, 1 << 63, len(memory), np.uint64)
-    registers = loop.registers(rounds, AREA, AREA + size)
+    registers = loop.registers(rounds, AREA, AREA + size + GAP * PAGE)
     at = CODE_AT + 0x200 * number
     share = 0.0
     for way in times:

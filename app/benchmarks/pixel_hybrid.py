@@ -44,7 +44,9 @@ _BARS = {
 }
 _NATIVE_BAR, _WRONG_BAR = at_least(60), at_most(0)
 _SEEDS_AT_ONCE = 512
-_GAP = 17
+GAP = 17
+"""Pages between both buffers, an odd number: QEMU keeps translations by the low bits of a page's number, one for each,
+and both buffers' pages would put each other out."""
 _SOURCE = """#include <stdint.h>
 uint64_t f%d(uint64_t n, void *a, void *b) { (void)a; (void)b; %s }
 """
@@ -159,9 +161,7 @@ def _measured(
         content[rounds - 1] |= 0x80
     mine, other = content.copy(), np.zeros(size, np.uint8)
     times: dict[str, list[float]] = {"qemu": [], "hybrid": [], "scattered": [], "native": []}
-    # An odd number of pages apart: QEMU keeps translations by the low bits of a page's number, one for each, and both
-    # buffers' pages would put each other out.
-    registers = loop.registers(rounds, AREA, AREA + size + _GAP * PAGE)
+    registers = loop.registers(rounds, AREA, AREA + size + GAP * PAGE)
     results: dict[str, tuple[int, bytes]] = {}
     for turn in range(turns + 1):  # the first brings code into caches, and teaches the plugin what a call is worth
         for way in times:
@@ -173,7 +173,7 @@ def _measured(
                 hybrid.switch(on=way != "qemu")
                 laid = chance.permutation(frames) if way == "scattered" else frames
                 guest.map_pages(0, laid[:pages])
-                guest.map_pages(pages + _GAP, laid[pages:])
+                guest.map_pages(pages + GAP, laid[pages:])
                 for number in range(2 * pages if turn == 0 else 0):
                     guest.ram[FIRST_PAGE + number * PAGE : FIRST_PAGE + (number + 1) * PAGE] = content[
                         number % pages * PAGE : (number % pages + 1) * PAGE
