@@ -21,7 +21,8 @@ N_RUNS = 10_000
 """Of the native code."""
 _N_RUN = 10_500
 """Some leave the memory that a state has and are put aside."""
-_MOST_RUNS = 4
+_MOST_RUNS, _LEAST_A_RUN = 32, 300
+"""A table reaches beyond the memory that a state has: of each run a part counts, but not of one that hardly does."""
 _MOST_KNOWN = 4096
 
 
@@ -192,6 +193,8 @@ class Learner:
                     f"{record.first}.",
                 )
             n_states += record.n_states
+            if record.n_states < _LEAST_A_RUN:
+                break
         if n_states < N_STATES:
             return replace(found, reason=f"Only {n_states:,} of the random states could be run beside Unicorn.")
         kernel = Kernel(found.code, found.translation, found.solver, found.query_hash, 0.0, found.ms_proof, n_states)

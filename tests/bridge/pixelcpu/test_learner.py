@@ -20,6 +20,7 @@ from bridge.pixelcpu.prover import Prover
 from bridge.pixelcpu.sealed import SealedFolder
 
 SUM = bytes.fromhex("4803074883c7084839f775f4")  # add rax,[rdi]; add rdi,8; cmp rdi,rsi; jne
+CRC = bytes.fromhex("0fb61f48ffc70fb6d031dac1e80833049648ffc975ea")
 WALK = bytes.fromhex("0fb6040748ffc975f7")
 CPUID = bytes.fromhex("0fa2ffc975fa")
 
@@ -81,6 +82,13 @@ def test_what_is_left_to_qemu_is_not_tried_again(
     assert (found.state, found.reached, found.native) == (State.QEMU_ONLY, reached, None)
     assert reason in found.reason
     assert learner(tmp_path, NoProver()).learn(code) == found
+
+
+def test_a_table_beyond_a_states_memory_is_tried_often_enough(tmp_path: Path, prover: Prover) -> None:
+    """Of its index one in seven or so stays there."""
+    found = learner(tmp_path, prover).learn(CRC)
+    assert (found.state, found.reason) == (State.TESTED, "")
+    assert found.n_states >= N_STATES
 
 
 def test_a_kernel_that_was_wrong_is_refused_for_good(tmp_path: Path, prover: Prover) -> None:
