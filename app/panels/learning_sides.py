@@ -99,9 +99,12 @@ def _code(state: AppState, ui: Ui, one: Entry, width: float) -> None:
     listing = () if one.learned is None else state.learning.listing(one.learned)
     gap = theme.px(4)
     left = round((width - gap) * 0.46)
-    is_kernel = one.learned is not None and one.learned.rounds is not None
+    learned = one.learned
+    kernel = learned.loop if learned is not None and learned.rounds is not None else None
+    in_order = kernel is not None and kernel.ordered and not kernel.closed
+    each = "one round" if kernel is None else "round after round" if in_order else "a round a lane"
     n_pixels = sum(len(pixels) for _, pixels in listing)
-    title = f"Microcode, {n_pixels} pixels" + ("  ·  a round a lane" if is_kernel else "  ·  one round")
+    title = f"Microcode, {n_pixels} pixels  ·  {each}"
     corner = imgui.get_cursor_pos()
     with ui.style(window_padding=(0.0, 0.0), item_spacing=(0.0, theme.px(0.5))):
         if imgui.begin_child("##x86", imgui.ImVec2(left, 0)):
