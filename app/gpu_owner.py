@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import pickle
 import subprocess
 import sys
 import threading
@@ -12,9 +11,9 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from bridge.pixelcpu.child_frames import read_frame_by, write_frame
 from bridge.pixelcpu.errors import PixelError
 from bridge.pixelcpu.gpu_back_end import NoGpu
-from bridge.pixelcpu.prover_child import LENGTH, write_frame
 
 if TYPE_CHECKING:
     from bridge.pixelcpu.gpu_kernel import GpuKernel
@@ -159,10 +158,8 @@ class GpuOwner:
 
     def _answer(self, limit_s: float) -> Any:
         assert self._process.stdout is not None
-        fd, deadline = self._process.stdout.fileno(), monotonic() + limit_s
         try:
-            size = LENGTH.unpack(_read(fd, LENGTH.size, deadline))[0]
-            return pickle.loads(_read(fd, size, deadline))  # noqa: S301 - from our own child
+            return read_frame_by(self._process.stdout, monotonic() + limit_s)
         except TimeoutError:
             self._process.kill()
             self._process.wait()
@@ -182,19 +179,3 @@ class GpuOwner:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-
-
-def _read(fd: int, n_bytes: int, deadline: float) -> bytes:
-    import select
-
-    parts = []
-    while n_bytes:
-        left = deadline - monotonic()
-        if left <= 0 or not select.select([fd], [], [], left)[0]:
-            raise TimeoutError
-        part = os.read(fd, n_bytes)
-        if not part:
-            raise EOFError
-        parts.append(part)
-        n_bytes -= len(part)
-    return b"".join(parts)

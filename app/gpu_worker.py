@@ -9,7 +9,6 @@ the plugin then does the rounds on the host.
 from __future__ import annotations
 
 import os
-import pickle
 import queue
 import resource
 import sys
@@ -23,13 +22,13 @@ import numpy as np
 import wgpu
 from numpy.typing import NDArray
 
+from bridge.pixelcpu.child_frames import read_frame, write_frame
 from bridge.pixelcpu.errors import PixelError
 from bridge.pixelcpu.gpu_kernel import GpuKernel, gathered
 from bridge.pixelcpu.gpu_mailbox import PAGE, GpuMailbox, Request
 from bridge.pixelcpu.gpu_trial import GpuCases, compare
 from bridge.pixelcpu.isa import N_REGISTERS
 from bridge.pixelcpu.native_loop import GpuRecord
-from bridge.pixelcpu.prover_child import LENGTH, write_frame
 from bridge.pixelcpu.wgsl import Region
 from bridge.trace.shared_memory import TraceMemory
 from render.device import AdapterSummary, request_device
@@ -201,7 +200,7 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a driver prints is no answer
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    begin = _order()
+    begin = read_frame(sys.stdin.buffer)
     if begin is None:
         return
     try:
@@ -216,16 +215,9 @@ def main() -> None:
     def read() -> None:
         order: Any = True
         while order is not None:
-            order = _order()
+            order = read_frame(sys.stdin.buffer)
             orders.put(order)
             worker.mailbox.poke()
 
     threading.Thread(target=read, name="orders", daemon=True).start()
     worker.serve(answers)
-
-
-def _order() -> Any:
-    head = sys.stdin.buffer.read(LENGTH.size)
-    if len(head) < LENGTH.size:
-        return None
-    return pickle.loads(sys.stdin.buffer.read(LENGTH.unpack(head)[0]))  # noqa: S301 - from our parent

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import pickle
-import selectors
 import subprocess
 import sys
 import threading
@@ -16,8 +14,8 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from bridge.pixelcpu.child_frames import read_frame_by, write_frame
 from bridge.pixelcpu.errors import PixelError, WorkerLost
-from bridge.pixelcpu.prover_child import LENGTH, write_frame
 
 if TYPE_CHECKING:
     from bridge.pixelcpu.differential import Record
@@ -144,8 +142,7 @@ class Prover:
         deadline = monotonic() + limit_s
         try:
             write_frame(process.stdin, (name, arguments))
-            size = LENGTH.unpack(_read(process, LENGTH.size, deadline))[0]
-            return pickle.loads(_read(process, size, deadline))  # noqa: S301 - from our own child
+            return read_frame_by(process.stdout, deadline)
         except TimeoutError:
             self._end()
             raise WorkerLost(f"The process that proves gave no answer in {limit_s:g} s and was ended.") from None
@@ -167,19 +164,3 @@ class Prover:
 
 def _environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(_ROOT)}
-
-
-def _read(process: subprocess.Popen[bytes], n_bytes: int, deadline: float) -> bytes:
-    """Exactly `n_bytes`. Raises TimeoutError, EOFError."""
-    assert process.stdout is not None
-    pieces = bytearray()
-    with selectors.DefaultSelector() as selector:
-        selector.register(process.stdout, selectors.EVENT_READ)
-        while len(pieces) < n_bytes:
-            if not selector.select(max(0.0, deadline - monotonic())):
-                raise TimeoutError
-            piece = os.read(process.stdout.fileno(), min(1 << 16, n_bytes - len(pieces)))
-            if not piece:
-                raise EOFError
-            pieces += piece
-    return bytes(pieces)

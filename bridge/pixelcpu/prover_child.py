@@ -7,23 +7,15 @@ found goes out on standard output, as pickles between a program and its own chil
 from __future__ import annotations
 
 import os
-import pickle
 import resource
-import struct
 import sys
 from collections.abc import Callable
-from typing import IO, Any
+from typing import Any
 
-LENGTH = struct.Struct("<Q")
+from bridge.pixelcpu.child_frames import read_frame, write_frame
+
 _MEMORY_BYTES = 6 << 30
 """Address space: Unicorn reserves 1 GiB for what it translates, and the solver is held to less by its own limit."""
-
-
-def write_frame(stream: IO[bytes], message: object) -> None:
-    """Send one message. Raises OSError when nobody reads any more."""
-    data = pickle.dumps(message, protocol=pickle.HIGHEST_PROTOCOL)
-    stream.write(LENGTH.pack(len(data)) + data)
-    stream.flush()
 
 
 def _requests() -> dict[str, Callable[..., Any]]:
@@ -51,8 +43,8 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, resource.getrlimit(resource.RLIMIT_AS)[1]))
     requests = _requests()
     questions = sys.stdin.buffer
-    while len(head := questions.read(LENGTH.size)) == LENGTH.size:
-        name, arguments = pickle.loads(questions.read(LENGTH.unpack(head)[0]))  # noqa: S301 - from our parent
+    while (question := read_frame(questions)) is not None:
+        name, arguments = question
         try:
             found = requests[name](*arguments)
         except Exception as error:  # noqa: BLE001 - the parent raises it

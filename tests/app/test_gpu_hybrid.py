@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.benchmarks.loop_guest import AREA, FIRST_PAGE, PAGE, LoopGuest, loop_guest
+from app.benchmarks.loop_guest import AREA, LoopGuest
 from app.benchmarks.pixel_calls import CODE_AT, Comparison
 from app.benchmarks.pixel_loops import LOOPS, KnownLoop
 from app.gpu_owner import GpuOwner
@@ -29,10 +29,9 @@ from bridge.pixelcpu.prove_loop import LoopAttempt, prove_loop
 from bridge.trace.session import TraceSession
 from tests.bridge.machine.conftest import private_directories, shared_memory, wait_until  # noqa: F401
 from tests.bridge.machine.newer_qemu import have_newer_qemu
+from tests.bridge.pixelcpu.filled_guest import RAX, RCX, WORDS, filled_guest, memory
 
 NAMES = {loop.name: loop for loop in LOOPS}
-WORDS = 1 << 16
-RAX, RCX, RDI = 0, 1, 7
 
 
 @cache
@@ -72,9 +71,7 @@ def guest(
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[LoopGuest]:
     monkeypatch.setenv("GLASSBOX_QEMU", str(have_newer_qemu(guest_cache)))
-    with loop_guest(tmp_path) as made:
-        made.map_pages(0, FIRST_PAGE // PAGE + np.arange(2 * WORDS * 8 // PAGE))
-        memory(made)[:] = np.random.default_rng(1).integers(0, 256, 2 * WORDS * 8, np.uint8)
+    with filled_guest(tmp_path) as made:
         yield made
 
 
@@ -89,10 +86,6 @@ def hybrid(guest: LoopGuest) -> Hybrid:
 def owner(guest: LoopGuest) -> Iterator[GpuOwner]:
     with GpuOwner.of(TraceSession(guest.machine), software=True) as made:
         yield made
-
-
-def memory(guest: LoopGuest) -> np.ndarray:
-    return guest.ram[FIRST_PAGE : FIRST_PAGE + 2 * WORDS * 8]
 
 
 def install(hybrid: Hybrid, owner: GpuOwner, loops: dict[int, KnownLoop], *, verify: bool = False) -> None:

@@ -31,10 +31,9 @@ from bridge.trace.modes import Mode, Wish
 from bridge.trace.session import TraceSession
 from bridge.trace.visit import Visited
 from tests.bridge.machine.conftest import private_directories, shared_memory, wait_until  # noqa: F401
+from tests.bridge.pixelcpu.filled_guest import RAX, RCX, RDI, WORDS, filled_guest, memory
 
 NAMES = {loop.name: loop for loop in LOOPS}
-WORDS = 1 << 16
-RAX, RCX, RDI = 0, 1, 7
 
 
 @cache
@@ -46,11 +45,9 @@ def native(loop: KnownLoop) -> NativeLoop:
 
 @pytest.fixture
 def guest(private_directories: Path, tmp_path: Path) -> Iterator[LoopGuest]:  # noqa: F811
-    with loop_guest(tmp_path) as made:
+    with filled_guest(tmp_path) as made:
         if int(TraceSession(made.machine).memory.plugin["api"]) >= 7:
             pytest.skip("this system's own QEMU takes kernels in its plugin")
-        made.map_pages(0, FIRST_PAGE // PAGE + np.arange(2 * WORDS * 8 // PAGE))
-        memory(made)[:] = np.random.default_rng(1).integers(0, 256, 2 * WORDS * 8, np.uint8)
         yield made
 
 
@@ -59,10 +56,6 @@ def hybrid(guest: LoopGuest) -> Iterator[GdbHybrid]:
     made = GdbHybrid(TraceSession(guest.machine), eager=True)
     yield made
     made.close()
-
-
-def memory(guest: LoopGuest) -> np.ndarray:
-    return guest.ram[FIRST_PAGE : FIRST_PAGE + 2 * WORDS * 8]
 
 
 def the_one(hybrid: KernelTable) -> Told:

@@ -28,6 +28,7 @@ from bridge.trace.modes import Mode, Wish
 from bridge.trace.session import TraceSession
 from tests.bridge.machine.conftest import private_directories, shared_memory, wait_until  # noqa: F401
 from tests.bridge.machine.newer_qemu import have_newer_qemu
+from tests.bridge.pixelcpu.filled_guest import RAX, RCX, RDI, WORDS, filled_guest, memory
 
 # add eax,[rdi]; mov edx,eax; add rdi,4; dec ecx; jnz: no lane knows edx, and QEMU's round computes it anew
 _LOOKED_AT = bytes.fromhex("030789c24883c704ffc975f4")
@@ -35,8 +36,6 @@ LOOKED_AT = KnownLoop(
     "sum that is looked at", "reduction", _LOOKED_AT, "", 4, lambda n, a, _b: {"rcx": n, "rdi": a, "rdx": 7}
 )
 NAMES = {loop.name: loop for loop in (*LOOPS, LOOKED_AT)}
-WORDS = 1 << 16
-RAX, RCX, RDI = 0, 1, 7
 
 
 @cache
@@ -54,19 +53,13 @@ def guest(
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[LoopGuest]:
     monkeypatch.setenv("GLASSBOX_QEMU", str(have_newer_qemu(guest_cache)))
-    with loop_guest(tmp_path) as made:
-        made.map_pages(0, FIRST_PAGE // PAGE + np.arange(2 * WORDS * 8 // PAGE))
-        memory(made)[:] = np.random.default_rng(1).integers(0, 256, 2 * WORDS * 8, np.uint8)
+    with filled_guest(tmp_path) as made:
         yield made
 
 
 @pytest.fixture
 def hybrid(guest: LoopGuest) -> Hybrid:
     return Hybrid(TraceSession(guest.machine))
-
-
-def memory(guest: LoopGuest) -> np.ndarray:
-    return guest.ram[FIRST_PAGE : FIRST_PAGE + 2 * WORDS * 8]
 
 
 def parts_of(hybrid: Hybrid) -> bool:

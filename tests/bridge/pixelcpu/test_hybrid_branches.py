@@ -24,7 +24,8 @@ from bridge.trace.modes import Mode, Wish
 from bridge.trace.program import Program
 from bridge.trace.session import TraceSession
 from tests.bridge.machine.conftest import private_directories, shared_memory, wait_until  # noqa: F401
-from tests.bridge.pixelcpu.test_hybrid import RAX, RDI, WORDS, guest, hybrid, memory, native, the_one  # noqa: F401
+from tests.bridge.pixelcpu.filled_guest import RAX, RDI, WORDS, memory
+from tests.bridge.pixelcpu.test_hybrid import guest, hybrid, native, the_one  # noqa: F401
 
 NAMES = {loop.name: loop for loop in LOOPS}
 COUNT, THRESHOLD = NAMES["count by a branch"], NAMES["threshold"]
