@@ -198,8 +198,6 @@ class MachineLearner:
         from bridge.pixelcpu.gpu_back_end import BackEnd
         from bridge.pixelcpu.learner import Learner
         from bridge.pixelcpu.learning import Learning
-        from bridge.pixelcpu.library import Library
-        from bridge.pixelcpu.loop_library import LoopLibrary
         from bridge.pixelcpu.prover import Prover
         from bridge.pixelcpu.takeover import takeover_of
 
@@ -216,7 +214,7 @@ class MachineLearner:
                 hybrid.prefer(BackEnd.AUTO)
                 gpu = stack.enter_context(GpuOwner.of(session))
             prover = stack.enter_context(Prover())
-            learner = Learner(prover, LoopLibrary(folder / "loops", folder / "key"), Library(folder))
+            learner = Learner(folder, prover)
             learning = Learning(
                 session,
                 learner,
@@ -306,8 +304,9 @@ def _sentence(one: Entry) -> str:
     kind = learned.loop.kind if learned is not None and learned.loop is not None else "loop"
     return {
         State.TRACED: f"Seen: {one.candidate.time_share:.1%} of the time, {one.candidate.share:.1%} of instructions.",
-        State.LIFTED: "Its round is microcode, proved equal to the x86 code.",
-        State.PROVED: f"Proved: a {kind}, whose rounds need no order.",
+        State.LIFTED: "Its round is microcode.",
+        State.SYNTHESISED: "Its round is cheaper microcode, proved equal to the x86 code.",
+        State.PROVED: f"Proved over all rounds: a {kind}.",
         State.TESTED: f"Proved and tested: a {kind}." if learned is not None else "Proved and tested.",
         State.LIVE: "Live: a kernel does its rounds.",
         State.QEMU_ONLY: "Left to QEMU.",

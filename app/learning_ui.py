@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 Listing = tuple[tuple[str, tuple[tuple[int, ...], ...]], ...]
 """Each instruction of a microcode: its text, and its pixels as RGBA."""
 LOOPS, CODE, PROOF, LOG = SIDES = ("Loops", "Code", "Proof", "Log")
-_ORDER = (State.LIVE, State.TESTED, State.PROVED, State.LIFTED, State.TRACED, State.QEMU_ONLY)
+_ORDER = (State.LIVE, State.TESTED, State.PROVED, State.SYNTHESISED, State.LIFTED, State.TRACED, State.QEMU_ONLY)
 _TONES: dict[State, Tone] = {State.LIVE: "good", State.TESTED: "accent", State.QEMU_ONLY: "faint"}
 
 

@@ -37,6 +37,7 @@ def loop_document(one: Entry, *, takes_over: bool) -> dict[str, Any]:
         "reason": one.reason or None,
         "loop": None if learned is None or learned.loop is None else asdict(learned.loop),
         "pixel_ops": [] if learned is None or learned.rounds is None else pixel_words(learned.rounds),
+        "synthesis": None if learned is None or learned.synthesis is None else asdict(learned.synthesis),
         "proof": None,
         "tested_states": 0 if learned is None else learned.n_states,
         "native_test": None if learned is None or learned.native_test is None else asdict(learned.native_test),

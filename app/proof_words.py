@@ -32,6 +32,8 @@ def passages_of(one: Entry) -> tuple[Passage, ...]:
     found = []
     if one.reason:
         found.append(Passage("Left to QEMU", (one.reason,)))
+    if learned.synthesis is not None:
+        found.append(Passage("Synthesised", _synthesised(learned)))
     if learned.query_hash:
         found.append(Passage("Shown of a round", _shown(learned)))
     if learned.loop is not None:
@@ -45,6 +47,27 @@ def passages_of(one: Entry) -> tuple[Passage, ...]:
     if one.told is not None:
         found.append(Passage("In the machine", _told(one.told)))
     return tuple(found)
+
+
+def _synthesised(learned: Learned) -> tuple[str, ...]:
+    record, translation = learned.synthesis, learned.translation
+    assert record is not None
+    assert translation is not None
+    program = translation.program
+    direct = f"Its direct translation is {plural(record.direct_length, 'instruction')} of cost {record.direct_cost}"
+    if program.cost == record.direct_cost:
+        lines = [f"{direct}; nothing cheaper was found in {record.ms:,.0f} ms."]
+    else:
+        lines = [
+            f"{direct}; what is proved is {plural(len(program.instructions), 'instruction')} of cost {program.cost}, "
+            f"found in {record.ms:,.0f} ms."
+        ]
+    if record.n_reused:
+        lines.append(f"{plural(record.n_reused, 'change')} of it came from templates, known from other code.")
+    if record.n_tried:
+        refuted = f", and {record.n_refuted:,} times the solver had a counterexample" if record.n_refuted else ""
+        lines.append(f"{plural(record.n_tried, 'candidate')} ran on examples first{refuted}.")
+    return tuple(lines)
 
 
 def _shown(learned: Learned) -> tuple[str, ...]:

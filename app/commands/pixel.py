@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from bridge.pixelcpu.picture import Picture
     from bridge.pixelcpu.prove import Attempt, Proof
     from bridge.pixelcpu.synthesis import Improved
+    from bridge.pixelcpu.template_library import TemplateLibrary
     from bridge.pixelcpu.translation import Translation
 
 _TIME_LIMIT_S = 10.0
@@ -87,7 +88,11 @@ def _prove(options: argparse.Namespace) -> int:
         except BadCode as error:
             raise UsageError(str(error)) from error
         if options.optimise and attempt.translation is not None and attempt.proof.status == "proved":
-            attempt = _optimised(attempt, prover.improve(code, attempt.translation))
+            templates = _templates()
+            improved = prover.improve(code, attempt.translation, templates=templates)
+            attempt = _optimised(attempt, improved)
+            for outline, template in improved.templates if options.keep else ():
+                templates.keep(outline, template)
         if (options.test or options.keep) and attempt.translation is not None and attempt.proof.status == "proved":
             record = prover.run(code, attempt.translation)
             if options.keep and record.n_states and not record.n_mismatches:
@@ -111,10 +116,21 @@ def _optimised(attempt: Attempt, improved: Improved) -> Attempt:
 
 
 def _library() -> Library:
-    from bridge.machine.directories import state_dir
     from bridge.pixelcpu.library import Library
 
-    return Library(state_dir() / "pixel")
+    return Library(_folder())
+
+
+def _templates() -> TemplateLibrary:
+    from bridge.pixelcpu.template_library import TemplateLibrary
+
+    return TemplateLibrary(_folder() / "templates", _folder() / "key")
+
+
+def _folder() -> Path:
+    from bridge.machine.directories import state_dir
+
+    return state_dir() / "pixel"
 
 
 def _kept(attempt: Attempt, translation: Translation, record: Record) -> Kernel:

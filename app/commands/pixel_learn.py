@@ -84,8 +84,6 @@ def run(options: argparse.Namespace) -> int:
     from bridge.pixelcpu.gpu_back_end import BackEnd
     from bridge.pixelcpu.learner import Learner
     from bridge.pixelcpu.learning import MOST_KERNELS, Learning
-    from bridge.pixelcpu.library import Library
-    from bridge.pixelcpu.loop_library import LoopLibrary
     from bridge.pixelcpu.prover import Prover
     from bridge.pixelcpu.takeover import takeover_of
     from bridge.trace.visit import traced
@@ -100,7 +98,7 @@ def run(options: argparse.Namespace) -> int:
         gpu = None if hybrid is None else _gpu(stack, BackEnd(options.back_end), session, hybrid)
         namer = stack.enter_context(_namer(options, session))
         prover = stack.enter_context(Prover())
-        learner = Learner(prover, LoopLibrary(folder / "loops", folder / "key"), Library(folder))
+        learner = Learner(folder, prover)
         learning = Learning(
             session,
             learner,

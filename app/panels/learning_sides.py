@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from bridge.pixelcpu.learning import Entry
 
 ROW_UNITS = 5.0
-STEPS = (State.TRACED, State.LIFTED, State.PROVED, State.TESTED, State.LIVE)
+STEPS = (State.TRACED, State.LIFTED, State.SYNTHESISED, State.PROVED, State.TESTED, State.LIVE)
 WHERE_UNITS = 34.0
 """Of the log's column that says which loop it was."""
 

@@ -122,12 +122,18 @@ class Windows:
 
 def interpreted(translation: Translation, states: States, windows: Windows) -> interpreter.States:
     """What a translation makes of states; `windows` are changed. Registers are the Pixel CPU's, (n, 32)."""
+    before = interpreter.States(registers_of(translation, states), states.flags)
+    return interpreter.run_states(translation.program, before, windows)
+
+
+def registers_of(translation: Translation, states: States) -> NDArray[np.uint64]:
+    """The Pixel CPU's registers, (n, 32), where a translation begins in states of x86."""
     registers = np.zeros((len(states), N_REGISTERS), np.uint64)
     registers[:, : len(REGISTERS)] = states.registers
     for place, name in enumerate(HALVES):
         if name in translation.halves:
             registers[:, translation.halves[name]] = states.halves[:, place]
-    return interpreter.run_states(translation.program, interpreter.States(registers, states.flags), windows)
+    return registers
 
 
 def _ways(translation: Translation) -> tuple[int, ...]:

@@ -19,6 +19,8 @@ MOST_STEPS = 1 << 30
 """Instructions times lanes that one run may take, unless it is told otherwise: some seconds."""
 
 ALGEBRA = NumpyAlgebra()
+Lanes = State[Word, Truth]
+"""Words are (n_lanes,), or (1,) where all lanes have the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +64,27 @@ def run_lanes(
 def run_states(program: Program, states: States, memory: Memory = NO_MEMORY, most_steps: int = MOST_STEPS) -> States:
     """Run over lanes of which each starts with a state of its own. Raises as `run_lanes`."""
     lanes = len(states.flags)
-    columns = np.ascontiguousarray(_checked(states.registers, (lanes, N_REGISTERS)).T)
-    bits = {flag: np.uint64(FLAG_BITS[flag]) for flag in FLAGS}
-    truths = {flag: (states.flags >> bits[flag] & np.uint64(1)).astype(np.bool_) for flag in FLAGS}
-    state = _run(program, lanes, State(list(columns), truths), memory, most_steps)
+    state = _run(program, lanes, _lanes(states), memory, most_steps)
     after = np.empty((lanes, N_REGISTERS), np.uint64)
     for number, word in enumerate(state.registers):
         after[:, number] = word
     return States(after, np.broadcast_to(word_of_flags(ALGEBRA, state.flags), (lanes,)).copy())
+
+
+def steps(program: Program, states: States, memory: Memory = NO_MEMORY, most_steps: int = MOST_STEPS) -> list[Lanes]:
+    """The same, told before each instruction and after the last. Raises as `run_lanes`."""
+    lanes = len(states.flags)
+    state, found = _lanes(states), []
+    for one in program.instructions:
+        found.append(state.copy())
+        _run(Program.of([one]), lanes, state, memory, most_steps)
+    return [*found, state]
+
+
+def _lanes(states: States) -> Lanes:
+    columns = np.ascontiguousarray(_checked(states.registers, (len(states.flags), N_REGISTERS)).T)
+    bits = {flag: np.uint64(FLAG_BITS[flag]) for flag in FLAGS}
+    return State(list(columns), {flag: (states.flags >> bits[flag] & np.uint64(1)).astype(np.bool_) for flag in FLAGS})
 
 
 def _checked(registers: NDArray[np.uint64], shape: tuple[int, ...]) -> NDArray[np.uint64]:

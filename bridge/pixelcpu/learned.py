@@ -17,7 +17,9 @@ class State(StrEnum):
 
     TRACED = "traced"
     LIFTED = "lifted"
-    """Its round is microcode, and z3 has proved both equal."""
+    """Its round is microcode, instruction by instruction."""
+    SYNTHESISED = "synthesised"
+    """That is as cheap as was found in time, and z3 has proved both equal."""
     PROVED = "proved"
     """What its rounds do together was shown, and it has a kernel."""
     TESTED = "tested"
@@ -28,12 +30,29 @@ class State(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Synthesis:
+    """What became of a round's direct translation."""
+
+    direct_length: int
+    """Instructions of the direct translation …"""
+    direct_cost: int
+    """… and what they cost, as the table of instructions has it."""
+    n_tried: int
+    """Guesses that were tried on examples."""
+    n_refuted: int
+    """Of those that survived, how many the solver refuted."""
+    n_reused: int
+    """Changes that were known from other code."""
+    ms: float
+
+
+@dataclass(frozen=True, slots=True)
 class Learned:
     """A loop that was learned or given up; it can be kept, and sent anywhere."""
 
     code: bytes
     reached: State
-    """The last of traced, lifted, proved and tested that it came to."""
+    """The last of traced, lifted, synthesised, proved and tested that it came to."""
     reason: str = ""
     """Why it is left to QEMU, in a sentence; empty where it has native code that may run."""
     loop: LoopText | None = None
@@ -42,6 +61,8 @@ class Learned:
     rounds: Program | None = None
     """The kernel: round i in lane i."""
     native: NativeLoop | None = None
+    synthesis: Synthesis | None = None
+    """How its round's microcode became cheaper; None where it did not come to that."""
     solver: str = ""
     query_hash: str = ""
     """SHA-256 of what the solver was asked of the round."""

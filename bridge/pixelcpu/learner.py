@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from time import perf_counter
 
 from bridge.pixelcpu.errors import PixelError, WorkerLost
 from bridge.pixelcpu.gpu_back_end import Gpu, kernel_for_gpu
-from bridge.pixelcpu.learned import Learned, State
+from bridge.pixelcpu.learned import Learned, State, Synthesis
 from bridge.pixelcpu.library import Kernel, Library
 from bridge.pixelcpu.loop_library import LoopLibrary
-from bridge.pixelcpu.prover import Prover
+from bridge.pixelcpu.prover import IMPROVE_S, Prover
+from bridge.pixelcpu.template_library import TemplateLibrary
 
 TIME_LIMIT_S = 5.0
 """The solver's, for a round, and again for what the rounds do together. Loops take a fifth of that, or never end."""
@@ -33,8 +36,11 @@ class Cancelled(PixelError):
 class Learner:
     """One question at a time; `cancel` is for other threads."""
 
-    def __init__(self, prover: Prover, loops: LoopLibrary, rounds: Library, time_limit_s: float = TIME_LIMIT_S) -> None:
-        self._prover, self._loops, self._rounds = prover, loops, rounds
+    def __init__(self, folder: Path, prover: Prover, time_limit_s: float = TIME_LIMIT_S) -> None:
+        """`folder`: what is learned is kept there; it is made when something is."""
+        self._prover, key = prover, folder / "key"
+        self._loops, self._rounds = LoopLibrary(folder / "loops", key), Library(folder)
+        self._templates = TemplateLibrary(folder / "templates", key)
         self._time_limit_s = time_limit_s
         self._cancelled = threading.Event()
         self._known: dict[bytes, Learned] = {}
@@ -60,6 +66,7 @@ class Learner:
         Takes seconds at most unless the host is busy. Raises Cancelled.
         """
         self._check()
+        self.problem = ""
         found, made = self._known.get(code), False
         if found is None:
             found = self._loops.find(code)
@@ -115,9 +122,13 @@ class Learner:
         self._known[found.code] = found
 
     def _keep(self, found: Learned) -> None:
-        self.problem = ""
-        try:
+        with self._kept():
             self._loops.keep(found)
+
+    @contextlib.contextmanager
+    def _kept(self) -> Iterator[None]:
+        try:
+            yield
         except OSError as error:
             self.problem = f"What was learned could not be kept: {error.strerror}."
 
@@ -130,7 +141,7 @@ class Learner:
         found = Learned(code, State.TRACED)
         note(State.TRACED)
         try:
-            for step in (self._lifted, self._proved, self._tested):
+            for step in (self._lifted, self._synthesised, self._proved, self._tested):
                 found = step(found)
                 self._check()
                 if found.reason:
@@ -167,6 +178,28 @@ class Learner:
             n_states=kernel.n_states,
         )
 
+    def _synthesised(self, found: Learned) -> Learned:
+        translation = found.translation
+        assert translation is not None
+        if not found.n_states:  # what was kept is as cheap as was found then
+            improved = self._prover.improve(found.code, translation, IMPROVE_S, self._templates)
+            record = Synthesis(
+                len(translation.program.instructions),
+                translation.program.cost,
+                improved.n_tried,
+                improved.n_refuted,
+                improved.n_reused,
+                improved.ms,
+            )
+            found = replace(found, translation=improved.translation, synthesis=record)
+            if improved.proof is not None:
+                proof = improved.proof
+                found = replace(found, solver=proof.solver, query_hash=proof.query_hash, ms_proof=proof.ms)
+            with self._kept():
+                for outline, template in improved.templates:
+                    self._templates.keep(outline, template)
+        return replace(found, reached=State.SYNTHESISED)
+
     def _proved(self, found: Learned) -> Learned:
         from bridge.pixelcpu.prove import Attempt, Proof  # loads the solver, which what was kept needs not
 
@@ -197,11 +230,12 @@ class Learner:
                 break
         if n_states < N_STATES:
             return replace(found, reason=f"Only {n_states:,} of the random states could be run beside Unicorn.")
-        kernel = Kernel(found.code, found.translation, found.solver, found.query_hash, 0.0, found.ms_proof, n_states)
-        try:
+        ms_synthesis = found.synthesis.ms if found.synthesis is not None else 0.0
+        kernel = Kernel(
+            found.code, found.translation, found.solver, found.query_hash, ms_synthesis, found.ms_proof, n_states
+        )
+        with self._kept():
             self._rounds.keep(kernel)
-        except OSError as error:
-            self.problem = f"What was learned could not be kept: {error.strerror}."
         return self._natively_tested(replace(found, n_states=n_states))
 
     def _natively_tested(self, found: Learned) -> Learned:

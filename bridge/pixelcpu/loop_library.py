@@ -11,7 +11,7 @@ import hashlib
 import importlib.metadata
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,7 +20,7 @@ import numpy as np
 
 from bridge.pixelcpu.errors import BadMicrocode
 from bridge.pixelcpu.isa import N_REGISTERS, PIXEL_BYTES
-from bridge.pixelcpu.learned import Learned, State
+from bridge.pixelcpu.learned import Learned, State, Synthesis
 from bridge.pixelcpu.library import hash_of
 from bridge.pixelcpu.loop_text import LoopText, StreamText
 from bridge.pixelcpu.microcode import Program, decode
@@ -28,12 +28,13 @@ from bridge.pixelcpu.native_loop import Figures, GpuRecord, NativeLoop, NativeRe
 from bridge.pixelcpu.sealed import BadEntry, SealedFolder
 from bridge.pixelcpu.translation import Translation
 
-VERSION = 4
+VERSION = 5
 Made = TypeVar("Made")
 MOST_ENTRIES = 4096
 LEAST_RUNS = 10_000
 """Of a kernel's round, and of its native code, beside Unicorn."""
 _LIBRARIES = ("z3-solver", "pyvex", "capstone", "unicorn", "llvmlite")
+_SYNTHESIS = tuple(field.name for field in fields(Synthesis))
 _PROCESSOR = ("vendor_id", "cpu family", "model", "flags")
 
 
@@ -124,6 +125,7 @@ def _document(learned: Learned) -> dict[str, Any]:
             "ordered": native.ordered,
             "ends_itself": native.ends_itself,
         },
+        "synthesis": None if learned.synthesis is None else asdict(learned.synthesis),
         "proof": {"solver": learned.solver, "query_hash": learned.query_hash, "ms": learned.ms_proof},
         "test": {
             "states": learned.n_states,
@@ -155,6 +157,7 @@ def _learned(content: Mapping[str, Any], name: str) -> Learned:
             _or_none(content["round"], _translation),
             _or_none(content["pixel_ops"], _program),
             _or_none(content["native"], lambda found: _native(found, code)),
+            _or_none(content["synthesis"], _synthesis),
             str(proof["solver"]),
             str(proof["query_hash"]),
             float(proof["ms"]),
@@ -174,6 +177,11 @@ def _learned(content: Mapping[str, Any], name: str) -> Learned:
     if not learned.reason and (test is None or min(learned.n_states, test.n_runs) < LEAST_RUNS or test.n_mismatches):
         raise BadEntry(f"{name} has a kernel that was not tested.")
     return learned
+
+
+def _synthesis(found: Mapping[str, Any]) -> Synthesis:
+    counts = {name: _within(found[name], 1 << 63) for name in _SYNTHESIS if name != "ms"}
+    return Synthesis(**counts, ms=float(found["ms"]))
 
 
 def _record(found: Mapping[str, Any]) -> NativeRecord:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from bridge.pixelcpu.prove import Attempt, Proof
     from bridge.pixelcpu.prove_loop import LoopAttempt
     from bridge.pixelcpu.synthesis import Improved
+    from bridge.pixelcpu.templates import Templates
     from bridge.pixelcpu.translation import Translation
 
 TIME_LIMIT_S = 10.0
@@ -90,9 +91,18 @@ class Prover:
         figures: Figures = self._ask(TIME_LIMIT_S, "measure", native)
         return figures
 
-    def improve(self, code: bytes, translation: Translation, time_limit_s: float = IMPROVE_S) -> Improved:
-        """The cheapest translation that is found and proved in time. Raises BadCode, WorkerLost."""
-        improved: Improved = self._ask(time_limit_s, "improve", code, translation, time_limit_s)
+    def improve(
+        self,
+        code: bytes,
+        translation: Translation,
+        time_limit_s: float = IMPROVE_S,
+        templates: Templates | None = None,
+    ) -> Improved:
+        """The cheapest translation that is found and proved in time. Raises BadCode, Unsupported, WorkerLost.
+
+        `templates` are read by the other process.
+        """
+        improved: Improved = self._ask(time_limit_s, "improve", code, translation, time_limit_s, templates)
         return improved
 
     def interrupt(self) -> None:

@@ -1,11 +1,12 @@
 """Cheaper microcode for the same code: a superoptimiser by counterexamples (CEGIS) over the table of instructions.
 
 From a translation that is proved, programs are tried that leave an instruction out, write no flags where it did, or do
-in one what two or three did. A candidate is first run on examples: states, with what x86 code makes of them. What
-survives is proved, and the counterexample of what is refuted becomes an example: no mistake is made twice. What is
-given back is proved, or is what was given.
+in one what two or three did. What became of instructions of the same outline before is tried first. A guess is run on
+examples: states, with what x86 code makes of them. What survives is proved, many guesses at once; the counterexample of
+what is refuted becomes an example, so that no mistake is made twice. What is given back is proved, or what was given.
 
-Solar-Lezama, "Program synthesis by sketching", 2008, has the loop; Massalin, "Superoptimizer", 1987, the search.
+Solar-Lezama, "Program synthesis by sketching", 2008, has the loop; Massalin, "Superoptimizer", 1987, the search;
+Bansal and Aiken, "Automatic generation of peephole superoptimizers", 2006, what is found once and used again.
 """
 
 from __future__ import annotations
@@ -14,26 +15,28 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from time import perf_counter
 
-import numpy as np
-from numpy.typing import NDArray
-
-from bridge.pixelcpu import interpreter
-from bridge.pixelcpu.counterexample import Counterexample
-from bridge.pixelcpu.decode import decode
-from bridge.pixelcpu.differential import Windows, defined_flags, interpreted, with_pointers
-from bridge.pixelcpu.isa import CONDITIONS, ROWS, Kind, Row, Shape
-from bridge.pixelcpu.microcode import Instruction, Program, signed
+from bridge.pixelcpu.isa import Kind
+from bridge.pixelcpu.microcode import Instruction, Program
 from bridge.pixelcpu.prove import Proof, prove_equal
+from bridge.pixelcpu.synthesis_examples import Examples
+from bridge.pixelcpu.synthesis_search import alike
+from bridge.pixelcpu.templates import (
+    MOST_INSTRUCTIONS,
+    NoTemplates,
+    Outline,
+    Template,
+    Templates,
+    outline_of,
+    template_of,
+)
 from bridge.pixelcpu.translation import Translation
-from bridge.pixelcpu.unicorn_runs import WINDOW
-from bridge.pixelcpu.x86_state import FLAG_BITS, FLAGS, HALVES, REGISTERS, States, random_states
 
 TIME_LIMIT_S = 2.0
-_N_EXAMPLES = 48
 _PROOF_S = 1.0
 _LENGTHS = (2, 3, 1)
 """Of windows for which one instruction is tried."""
-_SIMPLE = (Shape.UNARY, Shape.BINARY, Shape.CONDITIONAL, Shape.CHOICE)
+_SHARE = 0.6
+"""Of the time that is left, for guesses; the rest is for the proof, and for what comes after it was none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,109 +47,180 @@ class Improved:
     proof: Proof | None
     """Of the translation, where it is another than was given."""
     n_tried: int
-    """Candidates that were run on the examples."""
+    """Guesses that were run on the examples."""
     n_refuted: int
-    """Those that survived the examples, and were refuted by the solver."""
+    """How often what survived them was refuted by the solver."""
+    n_reused: int
+    """Of what was changed, how much by templates."""
+    templates: tuple[tuple[Outline, Template], ...]
+    """What was found that was not known."""
     ms: float
 
 
-def improve(code: bytes, translation: Translation, time_limit_s: float = TIME_LIMIT_S) -> Improved:
+def improve(
+    code: bytes, translation: Translation, time_limit_s: float = TIME_LIMIT_S, templates: Templates | None = None
+) -> Improved:
     """The cheapest translation that is found in time; `translation` is proved. Raises BadCode, Unsupported."""
     began = perf_counter()
-    deadline = began + time_limit_s
-    examples = _Examples(code, translation)
-    best, best_proof, n_tried, n_refuted = translation, None, 0, 0
-    better = True
-    while better and perf_counter() < deadline:
-        better = False
-        for program in _candidates(best, examples, deadline):
-            if perf_counter() >= deadline:
-                break
-            if program.cost >= best.program.cost:
-                continue
-            n_tried += 1
-            candidate = replace(best, program=program)
-            if not examples.agree(candidate):
-                continue
-            proof = prove_equal(code, candidate, min(_PROOF_S, max(0.01, deadline - perf_counter())))
-            if proof.status == "proved":
-                best, best_proof, better = candidate, proof, True
-                break
-            if proof.counterexample is not None:
-                n_refuted += 1
-                examples.add(proof.counterexample)
-    return Improved(best, best_proof, n_tried, n_refuted, 1000 * (perf_counter() - began))
+    search = _Search(code, translation, began + time_limit_s, templates or NoTemplates())
+    if not search.by_template():
+        search.run()
+    ms = 1000 * (perf_counter() - began)
+    return Improved(
+        search.best, search.proof, search.n_tried, search.n_refuted, search.n_reused, tuple(search.learned()), ms
+    )
 
 
-class _Examples:
-    """States, and what the translation that is proved makes of them."""
+@dataclass(frozen=True, slots=True)
+class _Guess:
+    """A program that may do the same, and how it came about."""
 
-    def __init__(self, code: bytes, translation: Translation) -> None:
-        self._code, self._right = code, translation
-        self._instructions = decode(code)
-        self._states = with_pointers(self._instructions, random_states(_N_EXAMPLES, 11), 11)
-        self._expect()
+    program: Program
+    window: tuple[Instruction, ...] = ()
+    """What was looked for …"""
+    new: tuple[Instruction, ...] = ()
+    """… and is there instead."""
+    known: bool = False
+    """By a template."""
 
-    def _expect(self) -> None:
-        self._memory = np.random.default_rng(5).integers(0, 256, len(self._states) * WINDOW, np.uint8)
-        self._expected, self._left = self._run(self._right)
-        self._defined = defined_flags(self._code, self._instructions, self._states)
 
-    def _run(self, translation: Translation) -> tuple[interpreter.States, NDArray[np.uint8]]:
-        memory = self._memory.copy()
-        return interpreted(translation, self._states, Windows(memory)), memory
+class _Search:
+    """The best that is proved, and guesses at what is better."""
 
-    def agree(self, translation: Translation) -> bool:
-        """Whether another does the same with all of them."""
-        after, memory = self._run(translation)
-        numbers = [*range(len(REGISTERS)), *translation.halves.values()]
-        if translation.taken is not None:
-            numbers.append(translation.taken)
-        if translation.elsewhere is not None:
-            numbers.append(translation.elsewhere)
-        if not np.array_equal(after.registers[:, numbers], self._expected.registers[:, numbers]):
+    def __init__(self, code: bytes, translation: Translation, deadline: float, templates: Templates) -> None:
+        self._code, self._given, self._deadline, self._templates = code, translation, deadline, templates
+        self._examples = Examples(code, translation)
+        self._whole = outline_of(translation.program.instructions)
+        self._fruitless: set[tuple[Instruction, ...]] = set()
+        self._found: list[_Guess] = []
+        self._ended = False
+        self.best = translation
+        self.proof: Proof | None = None
+        self.n_tried = self.n_refuted = self.n_reused = 0
+
+    def by_template(self) -> bool:
+        """What became of the whole of another program of this outline may be all that is needed."""
+        template = self._templates.find(self._whole) if len(self._whole.parts) <= MOST_INSTRUCTIONS else None
+        if template is None or perf_counter() >= self._deadline:
             return False
-        differs = after.flags ^ self._expected.flags
-        for flag in FLAGS:
-            if ((differs >> np.uint64(FLAG_BITS[flag]) & np.uint64(1)).astype(bool) & self._defined[flag]).any():
-                return False
-        return np.array_equal(memory, self._left)
+        for instructions in template.of(self._whole):
+            if instructions == self._given.program.instructions:
+                return True  # nothing better was found for the others
+            program = Program.of(instructions)
+            if self._agrees(program) and self._prove(program):
+                self.n_reused += 1
+                return True
+        return False
 
-    def add(self, example: Counterexample) -> None:
-        """One more; bytes of memory are not held, which costs a proof and nothing else."""
-        registers = np.array([[example.registers[name] for name in REGISTERS]], np.uint64)
-        halves = np.array([[example.registers[name] for name in HALVES]], np.uint64)
-        flags = np.array([sum(value << FLAG_BITS[name] for name, value in example.flags.items())], np.uint64)
-        before = self._states
-        self._states = States(
-            np.concatenate((before.registers, registers)),
-            np.concatenate((before.flags, flags)),
-            np.concatenate((before.halves, halves)),
-        )
-        self._expect()
+    def run(self) -> None:
+        """Guess until nothing cheaper is found, or the time is over."""
+        one_by_one = False
+        while perf_counter() < self._deadline:
+            now = perf_counter()
+            guesses = self._cheaper(now + (self._deadline - now) * (1.0 if one_by_one else _SHARE), one_by_one)
+            if not guesses:
+                self._ended = perf_counter() < self._deadline
+                return
+            if one_by_one or self._prove(guesses[-1].program):
+                self._take(guesses)
+                continue
+            # The solver may have found no answer: then no example shows what is wrong.
+            one_by_one = self._agrees(guesses[-1].program)
 
-    def after(self, translation: Translation, n_instructions: int) -> interpreter.States:
-        """Registers and flags after the first instructions."""
-        program = Program.of(translation.program.instructions[:n_instructions])
-        return self._run(replace(translation, program=program))[0]
+    def learned(self) -> Iterator[tuple[Outline, Template]]:
+        """Templates for what was found here, and for the whole where the search was not cut short."""
+        for guess in self._found:
+            outline = outline_of(guess.window)
+            template = template_of(outline, guess.new) if guess.window and not guess.known else None
+            if template is not None:
+                yield outline, template
+        if self._ended and len(self._whole.parts) <= MOST_INSTRUCTIONS:
+            template = template_of(self._whole, self.best.program.instructions)
+            if template is not None:
+                yield self._whole, template
+
+    def _take(self, guesses: list[_Guess]) -> None:
+        self._found += guesses
+        self.n_reused += sum(guess.known for guess in guesses)
+
+    def _cheaper(self, deadline: float, one_by_one: bool) -> list[_Guess]:
+        """One guess after the other, each upon the one before, that all examples agree with."""
+        taken: list[_Guess] = []
+
+        def take(guesses: Iterator[_Guess]) -> bool:
+            """The first that is any good; whether there is one."""
+            program = taken[-1].program if taken else self.best.program
+            for guess in guesses:
+                if perf_counter() >= deadline:
+                    return False
+                if guess.program.cost >= program.cost or not self._agrees(guess.program):
+                    continue
+                if not one_by_one or self._prove(guess.program):
+                    taken.append(guess)
+                    return True
+            return False
+
+        def now() -> tuple[Instruction, ...]:
+            return (taken[-1].program if taken else self.best.program).instructions
+
+        more = True
+        while more and perf_counter() < deadline:
+            # From the end: what nobody needs any more comes before what needed it.
+            for place in reversed(range(len(now()))):
+                take(_simpler(now(), place))
+            more = False
+            for length in _LENGTHS:
+                place = 0
+                while place + length <= len(now()) and perf_counter() < deadline:
+                    if take(self._in_one(now(), place, length, deadline)):
+                        more = True
+                    else:
+                        place += 1
+        return taken
+
+    def _agrees(self, program: Program) -> bool:
+        self.n_tried += 1
+        return self._examples.agree(replace(self.best, program=program))
+
+    def _prove(self, program: Program) -> bool:
+        """Whether it does the same; then it is the best."""
+        candidate = replace(self.best, program=program)
+        proof = prove_equal(self._code, candidate, min(_PROOF_S, max(0.01, self._deadline - perf_counter())))
+        if proof.status == "proved":
+            self.best, self.proof = candidate, proof
+            return True
+        if proof.counterexample is not None:
+            self.n_refuted += 1
+            self._examples.add(proof.counterexample)
+        return False
+
+    def _in_one(
+        self, instructions: tuple[Instruction, ...], place: int, length: int, deadline: float
+    ) -> Iterator[_Guess]:
+        """With another instruction instead of so many from a place on, or what a template has."""
+        window = instructions[place : place + length]
+        if window in self._fruitless or any(one.row.kind is not Kind.PLAIN for one in window):
+            return
+        outline = outline_of(window)
+        template = self._templates.find(outline)
+        if template is not None:
+            for new in template.of(outline):
+                yield _Guess(_with(instructions, place, length, *new), window, new, known=True)
+        whole = replace(self.best, program=Program.of(instructions))
+        steps, n_examples = self._examples.on_the_way(whole), len(self._examples)
+        for one in alike(window, steps[place], steps[place + length], n_examples, deadline):
+            yield _Guess(_with(instructions, place, length, one), window, (one,))
+        self._fruitless.add(window)
 
 
-def _candidates(best: Translation, examples: _Examples, deadline: float) -> Iterator[Program]:
-    """Programs like this one: the ones that are likely first."""
-    instructions = best.program.instructions
-    for place, one in enumerate(instructions):
-        yield _with(instructions, place, 1)
-        if one.sets_flags and not one.row.must_write:
-            yield _with(instructions, place, 1, replace(one, sets_flags=False))
-        if one.row.operation == "mov" and one.immediate is None:
-            yield _forwarded(instructions, place)
-    for length in _LENGTHS:
-        for place in range(len(instructions) - length + 1):
-            window = instructions[place : place + length]
-            if all(one.row.kind is Kind.PLAIN for one in window):
-                before, after = examples.after(best, place), examples.after(best, place + length)
-                for new in _alike(window, before, after, deadline):
-                    yield _with(instructions, place, length, new)
+def _simpler(instructions: tuple[Instruction, ...], place: int) -> Iterator[_Guess]:
+    """What costs little to think of."""
+    one = instructions[place]
+    yield _Guess(_with(instructions, place, 1))
+    if one.sets_flags and not one.row.must_write:
+        yield _Guess(_with(instructions, place, 1, replace(one, sets_flags=False)))
+    if one.row.operation == "mov" and one.immediate is None:
+        yield _Guess(_forwarded(instructions, place))
 
 
 def _forwarded(instructions: tuple[Instruction, ...], place: int) -> Program:
@@ -165,59 +239,3 @@ def _forwarded(instructions: tuple[Instruction, ...], place: int) -> Program:
 
 def _with(instructions: tuple[Instruction, ...], place: int, length: int, *new: Instruction) -> Program:
     return Program.of((*instructions[:place], *new, *instructions[place + length :]))
-
-
-def _alike(
-    window: tuple[Instruction, ...], before: interpreter.States, after: interpreter.States, deadline: float
-) -> Iterator[Instruction]:
-    """Single instructions that leave in a register what these leave there, in every example."""
-    most = sum(one.row.cost + one.sets_flags for one in window)
-    targets = {one.d for one in window if one.row.has_destination}
-    registers = sorted({number for one in window for number in _read(one)} | targets)
-    immediates = _immediates(window)
-    writes, widths = any(one.sets_flags for one in window), {one.row.width for one in window}
-    for row in ROWS:
-        if row.kind is not Kind.PLAIN or row.shape not in _SIMPLE or not row.has_destination or row.cost >= most:
-            continue
-        if row.width not in widths:
-            continue
-        for target in targets:
-            wanted = after.registers[:, target]
-            for new in _forms(row, target, registers, immediates):
-                if perf_counter() >= deadline:
-                    return
-                done = interpreter.run_states(Program.of([new]), before)
-                if np.array_equal(done.registers[:, target], wanted):
-                    if writes and row.writes:
-                        yield replace(new, sets_flags=True)
-                    yield new
-
-
-def _forms(row: Row, target: int, registers: list[int], immediates: list[int]) -> Iterator[Instruction]:
-    firsts = registers if row.takes_b else range(len(CONDITIONS)) if row.takes_condition else (0,)
-    fitting = sorted({signed(value, row.immediate_width) for value in immediates}) if row.may_be_immediate else []
-    for b in firsts:
-        for a in registers:
-            yield Instruction(row, target, b, a)
-        for immediate in fitting:
-            yield Instruction(row, target, b, 0, immediate)
-
-
-def _read(one: Instruction) -> list[int]:
-    found = [one.b] if one.row.takes_b else []
-    if one.row.takes_a and one.immediate is None:
-        found.append(one.a)
-    return found
-
-
-def _immediates(window: tuple[Instruction, ...]) -> list[int]:
-    """Those that are there, and what two of them make together."""
-    there = [one.immediate for one in window if one.immediate is not None]
-    found = {0, 1, -1, *there}
-    for one in there:
-        found |= {-one, ~one}
-        if 0 <= one < 64:
-            found |= {1 << one, (1 << one) - 1}
-        for other in there:
-            found |= {one + other, one - other, one & other, one | other, one ^ other}
-    return sorted(found)

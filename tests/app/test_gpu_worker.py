@@ -22,8 +22,6 @@ from bridge.pixelcpu.gpu_runs import cases
 from bridge.pixelcpu.gpu_trial import GpuCases
 from bridge.pixelcpu.learned import Learned, State
 from bridge.pixelcpu.learner import Learner
-from bridge.pixelcpu.library import Library
-from bridge.pixelcpu.loop_library import LoopLibrary
 from bridge.pixelcpu.native_loop import LEAST_GPU_ROUNDS, LEAST_GPU_RUNS, NativeLoop
 from bridge.pixelcpu.prove_loop import prove_loop
 from bridge.pixelcpu.prover import Prover
@@ -135,7 +133,7 @@ def test_a_record_is_kept_with_the_loop_and_is_of_one_gpu(owner: GpuOwner, tmp_p
     assert native is not None
 
     def learner(prover: Prover) -> Learner:
-        return Learner(prover, LoopLibrary(tmp_path / "loops", tmp_path / "key"), Library(tmp_path))
+        return Learner(tmp_path, prover)
 
     with Prover() as prover:
         first = learner(prover)

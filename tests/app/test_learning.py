@@ -106,7 +106,13 @@ def test_loops_are_proved_and_the_guest_is_left_alone(loops: LoopGuest, learner:
     assert not memory.kernels["id"].any()
     assert "An address depends on rax" in found[WALK].reason
     titles = [passage.title for passage in passages_of(found[MAP])]
-    assert titles == ["Shown of a round", "Shown of all rounds", "Assumed, and looked at before each call", "Tested"]
+    assert titles == [
+        "Synthesised",
+        "Shown of a round",
+        "Shown of all rounds",
+        "Assumed, and looked at before each call",
+        "Tested",
+    ]
     words = "\n".join("\n".join(passage.lines) for passage in passages_of(found[MAP]))
     assert "What is at rsi + rcx*4 and at rdi + rcx*4 does not meet." in words
     assert "A map: its rounds need no order." in words

@@ -137,7 +137,7 @@ def test_a_click_chooses_a_loop_and_each_side_tells_of_it(shown: tuple[Person, M
     assert sum(len(pixels) for _, pixels in listing) == len(map_found.rounds.pixels)  # type: ignore[union-attr]
     assert ui.listing(walk_found)  # its round is microcode though it has no kernel
     assert STEPS[reached_of(by_code[MAP]) - 1] is State.TESTED
-    assert STEPS[reached_of(by_code[WALK]) - 1] is State.LIFTED
+    assert STEPS[reached_of(by_code[WALK]) - 1] is State.SYNTHESISED
     person.run("window.toggle_theme")
     person.frame(4)
     person.run("window.toggle_theme")

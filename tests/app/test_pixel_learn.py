@@ -20,8 +20,6 @@ from bridge.pixelcpu.hybrid import LEAST_API, Hybrid
 from bridge.pixelcpu.learned import State
 from bridge.pixelcpu.learner import Learner
 from bridge.pixelcpu.learning import Learning, Nameless
-from bridge.pixelcpu.library import Library
-from bridge.pixelcpu.loop_library import LoopLibrary
 from bridge.pixelcpu.prover import Prover
 from bridge.semantic.audit import AuditLog
 from bridge.trace.visit import traced
@@ -75,7 +73,7 @@ def test_loops_are_learned_and_the_guest_is_left_alone(loops: LoopGuest, capsys:
     assert by_code[MAP.hex()]["state"] == by_code[SUM.hex()]["state"] == "tested"
     assert (by_code[MAP.hex()]["kind"], by_code[SUM.hex()]["kind"]) == ("map", "reduction")
     walked = by_code[WALK.hex()]
-    assert (walked["state"], walked["reached"]) == ("QEMU only", "lifted")
+    assert (walked["state"], walked["reached"]) == ("QEMU only", "synthesised")
     assert "An address depends on rax" in walked["reason"]
     assert (walked["native_test"], walked["figures"], walked["estimate"]) == (None, None, None)
     for one in (by_code[MAP.hex()], by_code[SUM.hex()]):
@@ -174,7 +172,7 @@ def test_the_gpu_does_what_it_is_told_to(loops: LoopGuest, capsys: pytest.Captur
 
 def learning(session: Any, prover: Prover, hybrid: Hybrid | None = None) -> Learning:
     folder = state_dir() / "pixel"
-    learner = Learner(prover, LoopLibrary(folder / "loops", folder / "key"), Library(folder))
+    learner = Learner(folder, prover)
     return Learning(session, learner, Nameless, hybrid=hybrid)
 
 

@@ -39,14 +39,14 @@ def prover() -> Iterator[Prover]:
 
 
 def learner(folder: Path, prover: Prover) -> Learner:
-    return Learner(prover, LoopLibrary(folder / "loops", folder / "key"), Library(folder))
+    return Learner(folder, prover)
 
 
 def test_a_loop_is_learned_once(tmp_path: Path, prover: Prover) -> None:
     states: list[State] = []
     first = learner(tmp_path, prover)
     found = first.learn(SUM, states.append)
-    assert states == [State.TRACED, State.LIFTED, State.PROVED, State.TESTED]
+    assert states == [State.TRACED, State.LIFTED, State.SYNTHESISED, State.PROVED, State.TESTED]
     assert found.state is State.TESTED
     assert found.native is not None
     assert found.native.code == SUM
@@ -67,10 +67,27 @@ def test_a_loop_is_learned_once(tmp_path: Path, prover: Prover) -> None:
     assert [kernel.code for kernel, sealed in Library(tmp_path).kernels() if sealed] == [SUM]
 
 
+def test_a_loop_with_other_registers_is_synthesised_by_a_template(tmp_path: Path, prover: Prover) -> None:
+    """Of the same code in rcx, r8 and r9; and what was found is kept between runs."""
+    first = learner(tmp_path, prover).learn(SUM).synthesis
+    assert first is not None
+    assert first.n_tried > 1
+    again = learner(tmp_path, prover).learn(bytes.fromhex("4903084983c0084d39c875f4"))
+    assert again.state is State.TESTED
+    assert again.synthesis is not None
+    assert (again.synthesis.n_tried, again.synthesis.n_reused) == (1, 1)
+    assert again.synthesis.direct_cost == first.direct_cost
+    assert again.translation is not None
+    assert again.translation.program.cost < first.direct_cost
+    known = learner(tmp_path, prover)
+    (tmp_path / "loops" / f"{hash_of(SUM)}.json").unlink()
+    assert known.learn(SUM).synthesis is None, "of its round the microcode was kept"
+
+
 @pytest.mark.parametrize(
     ("code", "reached", "reason"),
     [
-        (WALK, State.LIFTED, "An address depends on rax"),
+        (WALK, State.SYNTHESISED, "An address depends on rax"),
         (CPUID, State.TRACED, "asks the processor"),
         (b"\x06", State.TRACED, "no x86-64 instruction"),
     ],
@@ -240,9 +257,9 @@ def test_files_that_hold_anything_hurt_nothing(content: bytes, tmp_path: Path, k
 def test_the_folder_is_bounded(
     tmp_path: Path, kept: tuple[bytes, bytes], prover: Prover, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    library, file = put(tmp_path, kept)
+    _, file = put(tmp_path, kept)
     monkeypatch.setattr(loop_library, "MOST_ENTRIES", 2)
-    one = Learner(prover, library, Library(tmp_path))
+    one = Learner(tmp_path, prover)
     one.learn(WALK)
     one.learn(CPUID)
     assert not file.exists()

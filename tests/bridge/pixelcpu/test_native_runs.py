@@ -17,7 +17,6 @@ from bridge.pixelcpu.errors import PixelError, Unsupported, WorkerLost
 from bridge.pixelcpu.estimate import qemu_round_ns, speed_up
 from bridge.pixelcpu.learned import State
 from bridge.pixelcpu.learner import N_RUNS, Learner
-from bridge.pixelcpu.library import Library
 from bridge.pixelcpu.loop_library import LoopLibrary
 from bridge.pixelcpu.native_figures import measure
 from bridge.pixelcpu.native_loop import Figures, NativeLoop
@@ -202,9 +201,9 @@ def in_place_of(entry: str, text: bytes) -> Callable[[NativeLoop], NativeLoop]:
 def test_native_code_that_fails_is_refused_for_good(
     change: Callable[[NativeLoop], NativeLoop], reason: str, tmp_path: Path
 ) -> None:
-    loops, rounds = LoopLibrary(tmp_path / "loops", tmp_path / "key"), Library(tmp_path)
+    loops = LoopLibrary(tmp_path / "loops", tmp_path / "key")
     with Tampering(change) as prover:
-        found = Learner(prover, loops, rounds).learn(bytes.fromhex(SUM))
+        found = Learner(tmp_path, prover).learn(bytes.fromhex(SUM))
         assert (found.state, found.reached, found.native) == (State.QEMU_ONLY, State.PROVED, None)
         assert reason in found.reason
         assert prover.prove(b"\x90").proof.status == "proved"
