@@ -11,7 +11,7 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from bridge.pixelcpu.child_frames import read_frame_by, write_frame
+from bridge.pixelcpu.child_frames import UNINTERRUPTED, read_frame_by, write_frame
 from bridge.pixelcpu.errors import PixelError
 from bridge.pixelcpu.gpu_back_end import NoGpu
 
@@ -125,7 +125,7 @@ class GpuOwner:
 
         self._starts, self._name = self._starts + 1, ""
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-c", "from app.gpu_worker import main; main()"],
+            [sys.executable, "-P", "-c", f"{UNINTERRUPTED}; from app.gpu_worker import main; main()"],
             cwd=_ROOT,
             env={**os.environ, "PYTHONPATH": str(_ROOT)},
             stdin=subprocess.PIPE,

@@ -46,12 +46,13 @@ COLUMNS = (
         "State",
         lambda one: _ORDER.index(one.state),
         lambda one: str(one.state),
-        22,
+        18,
         tone=lambda one: _TONES.get(one.state, "text"),
         tip="How far it has come: traced, lifted, proved, tested, live",
+        note=lambda one: one.reason,
     ),
-    Column["Entry"]("Loop", place_of, width=36, tone=lambda one: "text" if one.candidate.symbol else "dim"),
-    Column["Entry"]("Process", lambda one: one.candidate.process, width=30, tone="dim"),
+    Column["Entry"]("Loop", place_of, width=34, tone=lambda one: "text" if one.candidate.symbol else "dim"),
+    Column["Entry"]("Process", lambda one: one.candidate.process, width=26, tone="dim"),
     Column["Entry"](
         "Kind",
         lambda one: kind_of(one) or str(one.candidate.kind),
@@ -86,6 +87,7 @@ COLUMNS = (
         width=12,
         tone=lambda one: "accent" if one.back_end == "GPU" else "dim",
         tip="Who did most of the rounds that its kernel could do: this computer's processor, or its GPU",
+        note=lambda one: one.no_gpu if one.back_end != "GPU" else "",
         searched=False,
     ),
     Column["Entry"](
@@ -101,6 +103,24 @@ COLUMNS = (
     ),
     Column["Entry"]("Why it is left to QEMU", lambda one: one.reason, tone="dim"),
 )
+_LEAVES_FIRST = ("Process", "Why it is left to QEMU", "Time", "By", "Kind", "Done", "Faster")
+_WHY_LEAST, _CELL_PADDING, _BESIDE = 30.0, 3.0, 4.0
+"""Of a reason, so many steps of the grid can be read; what each cell has on its sides; the table's own sides."""
+
+
+def hidden_columns(units: float, *, only_learns: bool) -> list[str]:
+    """The titles of the columns for which a table of so many steps of the grid has no room: each is whole, or gone.
+
+    `only_learns`: no kernel does anything, so that nothing is to be said of who does how much.
+    """
+    hidden = ["Done", "By"] if only_learns else []
+    for title in _LEAVES_FIRST:
+        shown = [column for column in COLUMNS if column.title not in hidden]
+        if sum((column.width or _WHY_LEAST) + _CELL_PADDING for column in shown) + _BESIDE <= units:
+            break
+        if title not in hidden:
+            hidden.append(title)
+    return hidden
 
 
 def _table() -> RecordTable[Entry]:

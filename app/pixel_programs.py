@@ -45,9 +45,21 @@ def program_of(said: str) -> Program:
             return pixels_in(said)
     except BadMicrocode as error:
         raise UsageError(f"{said[:60]} is no microcode: {error}") from error
-    if not Path(said).is_file():
-        raise UsageError(f"there is no file {said}")
+    if why_not := why_no_file(Path(said)):
+        raise UsageError(why_not)
     return picture_of(Path(said)).program
+
+
+def why_no_file(path: Path) -> str:
+    """Why nothing can be read from a path, in words; empty where a file lies there."""
+    try:
+        if path.is_dir():
+            return f"{path} is a folder, no file"
+        if path.is_file():
+            return ""
+        return f"{path} is a device or a pipe, no file" if path.exists() else f"there is no file {str(path)[:200]}"
+    except OSError as error:  # a name that is too long, a folder that may not be looked into
+        return f"{str(path)[:60]}{'…' if len(str(path)) > 60 else ''} cannot be read: {error.strerror}"
 
 
 def picture_of(file: Path) -> Picture:
@@ -111,10 +123,13 @@ def _from_text(file: Path) -> Program:
 
 
 def _content(file: Path) -> bytes:
-    if not file.is_file():
-        raise UsageError(f"there is no file {file}")
-    with file.open("rb") as stream:
-        content = stream.read(_MOST_BYTES + 1)
+    if why_not := why_no_file(file):
+        raise UsageError(why_not)
+    try:
+        with file.open("rb") as stream:
+            content = stream.read(_MOST_BYTES + 1)
+    except OSError as error:
+        raise UsageError(f"{file} cannot be read: {error.strerror}") from error
     if len(content) > _MOST_BYTES:
         raise UsageError(f"{file} has more than {_MOST_BYTES:,} bytes: no code of one block, and no program")
     return content

@@ -24,6 +24,10 @@ _TIME_LIMIT_S = 10.0
 _MOST_S = 3600.0
 _PROGRAM = "pixels in hex; or a file: a picture, assembly, pixels in hex, or what `pixel prove --json` printed"
 
+_HASH = "a kernel's hash, or how it begins, as `pixel list` tells it"
+_LEAST_DIGITS, _MOST_DIGITS = 4, 64
+"""Of a hash that is looked for in the library."""
+
 
 def configure(parser: argparse.ArgumentParser, _command: str) -> None:
     """Declare what can be asked for."""
@@ -40,12 +44,12 @@ def configure(parser: argparse.ArgumentParser, _command: str) -> None:
     prove.add_argument("--optimise", action="store_true", help="look for cheaper microcode, two seconds at most")
     prove.add_argument("--keep", action="store_true", help="keep it in the library; implies --test")
     check = todo.add_parser("check", help="prove that two microcode programs do the same")
-    check.add_argument("first", metavar="OPS_A", help=_PROGRAM)
+    check.add_argument("first", metavar="OPS_A", help=f"{_HASH}; or {_PROGRAM}")
     check.add_argument("second", metavar="OPS_B", help="the same")
     for one in (prove, loop, check):
         one.add_argument("--time-limit", type=float, default=_TIME_LIMIT_S, metavar="SECONDS", help="of the solver; 10")
     show = todo.add_parser("show", help="print a microcode program as text")
-    show.add_argument("program", metavar="OPS", help=f"a kernel's hash, as `pixel list` tells it; or {_PROGRAM}")
+    show.add_argument("program", metavar="OPS", help=f"{_HASH}; or {_PROGRAM}")
     show.add_argument("--png", type=Path, metavar="FILE", help="also save its picture, which the window steps through")
     listed = todo.add_parser("list", help="list the kernels that were proved and kept")
     configure_machines(todo)
@@ -181,15 +185,28 @@ def _list(options: argparse.Namespace) -> int:
 
 
 def _picture(said: str) -> Picture:
-    """A program with the names of its registers: a kernel by eight digits of its hash at least, or as `program_of`."""
-    from app.pixel_programs import names_of, picture_of, program_of
+    """A program with the names of its registers: a kernel by four digits of its hash at least, or as `program_of`.
+
+    Raises UsageError.
+    """
+    from app.pixel_programs import names_of, picture_of, program_of, why_no_file
     from bridge.pixelcpu.picture import Picture
 
-    found = [one for one, _ in _library().kernels() if one.x86_hash.startswith(said)] if 8 <= len(said) <= 64 else []
+    digits = said.lower()
+    may_be_hash = _LEAST_DIGITS <= len(digits) <= _MOST_DIGITS and set(digits) <= set("0123456789abcdef")
+    found = [one for one, _ in _library().kernels() if one.x86_hash.startswith(digits)] if may_be_hash else []
     if len(found) == 1:
         translation = found[0].translation
         return Picture(translation.program, found[0].x86_hash[:16], tuple(names_of(translation)))
-    return picture_of(Path(said)) if Path(said).is_file() else Picture(program_of(said))
+    if found:
+        raise UsageError(f"{said} is how the hashes of {len(found):,} kernels begin: give more digits of it")
+    if not why_no_file(Path(said)):
+        return picture_of(Path(said))
+    try:
+        return Picture(program_of(said))
+    except UsageError as error:
+        also = "; no kernel's hash begins so either (glassbox pixel list)" if may_be_hash else ""
+        raise UsageError(f"{str(error).removesuffix('.')}{also}" if also else str(error)) from error
 
 
 def _document(attempt: Attempt, record: Record | None) -> dict[str, Any]:
@@ -252,10 +269,9 @@ def _verdict(proof: Proof) -> str:
 
 
 def _check(options: argparse.Namespace) -> int:
-    from app.pixel_programs import program_of
     from bridge.pixelcpu.prover import Prover
 
-    first, second = program_of(options.first), program_of(options.second)
+    first, second = _picture(options.first).program, _picture(options.second).program
     with Prover() as prover:
         proof = prover.check_equal(first, second, options.time_limit)
     if options.json:

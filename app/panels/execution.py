@@ -46,7 +46,10 @@ VIEW_TIPS = {
     CODE: "The instructions of the chosen block, with how often each was run",
     LINES: "What the guest did each second",
 }
-SHAPES = {1: (1, 1), 2: (2, 1), 3: (3, 1), 4: (4, 1)}
+MODE_UNITS, MODE_LEAST_UNITS, VIEW_CHOOSER_UNITS = 36.0, 28.0, 30.0
+"""Of the choosers, where there is no room for one button beside the other."""
+TOOLS_UNITS = 27.0
+"""Of the chooser of seconds, the button that holds, and what is before each."""
 
 
 def draw(state: AppState, ui: Ui) -> None:
@@ -98,28 +101,34 @@ def _bar(state: AppState, ui: Ui, tracer: Tracer, look: Look | None, *, alone: b
     theme = ui.theme
     room = imgui.get_content_region_avail().x
     with ui.style(item_spacing=(theme.px(1), theme.px(1))):
-        names = sum(imgui.calc_text_size(view).x + theme.px(4) for view in VIEWS) if alone and look is not None else 0.0
-        tools = theme.px(30) if look is not None else 0.0
+        chosen_here = alone and look is not None
+        segments = sum(imgui.calc_text_size(view).x + theme.px(4) for view in VIEWS) if chosen_here else 0.0
+        tools = theme.px(TOOLS_UNITS) if look is not None else 0.0
         modes = _modes_width(ui)
-        wide = modes + names + tools + theme.px(4) <= room
-        if wide:
+        if modes + segments + tools + theme.px(4) <= room:
+            views = segments
             _modes(ui, tracer)
         else:
-            _mode_chooser(ui, tracer)
-            names = min(names, max(0.0, room - theme.px(40) - tools))
-        _mark(ui, tracer, look, room - (modes if wide else theme.px(36)) - names - tools)
-        if look is None:
+            fits = theme.px(MODE_UNITS + 4) + segments + tools <= room
+            views = segments if fits or not segments else theme.px(VIEW_CHOOSER_UNITS)
+            if theme.px(MODE_LEAST_UNITS) + views + tools > room:
+                tools = 0.0  # how long ago still counts can be said by its action
+            modes = max(min(theme.px(MODE_UNITS), room - views - tools), min(theme.px(MODE_LEAST_UNITS), room))
+            _mode_chooser(ui, tracer, modes)
+        _mark(ui, tracer, look, room - modes - views - tools)
+        if look is None or modes + views + tools > room:
             imgui.new_line()
         else:
-            fits = names >= sum(imgui.calc_text_size(view).x + theme.px(4) for view in VIEWS)
-            width = names if fits else theme.px(30) if alone else 0.0
-            ui.right(width + tools)
+            ui.right(views + tools)
             line = imgui.get_cursor_pos_y()
-            if alone and fits:
+            if segments and views == segments:
                 _segments(state, ui, line)
-            elif alone:
+            elif segments:
                 _view_chooser(state, ui)
-            _tools(state, ui, line)
+            if tools:
+                _tools(state, ui, line)
+            else:
+                imgui.new_line()
     ui.gap(0.5)
 
 
@@ -169,8 +178,8 @@ def _mode_tip(ui: Ui, mode: Mode, why_not: str = "") -> None:
     ui.tooltip(TIPS[mode], note=f"{why_not}\n{cost}" if why_not else cost)
 
 
-def _mode_chooser(ui: Ui, tracer: Tracer) -> None:
-    imgui.set_next_item_width(ui.theme.px(36))
+def _mode_chooser(ui: Ui, tracer: Tracer, width: float) -> None:
+    imgui.set_next_item_width(width)
     opened = imgui.begin_combo("##mode", f"{TITLES[tracer.mode]}  {told_cost(tracer.mode)}")
     if opened:
         for mode in Mode:

@@ -10,7 +10,7 @@ from imgui_bundle import imgui
 
 from app.layout import LEARNING
 from app.learning import LearningState, Way
-from app.learning_ui import COLUMNS, LOG, LOOPS, PROOF, SIDES, chosen_of, learner_of, why_not_learned
+from app.learning_ui import LOG, LOOPS, PROOF, SIDES, chosen_of, hidden_columns, learner_of, why_not_learned
 from app.panels.learning_sides import draw_side
 from app.widgets.record_table import OWN_KEYS, MenuEntry
 from bridge.machine.states import MachineState
@@ -33,8 +33,8 @@ TIPS = {
 }
 TWO_UNITS, THREE_UNITS = 210.0, 360.0
 """From what width on the table stands beside one side, and beside two."""
-_LEAVING = (("Process", 185.0), ("Time", 145.0), ("Kind", 120.0), ("By", 130.0))
-"""Columns that give way where it is narrower than that, in steps of the grid."""
+WAY_UNITS, SIDE_UNITS = 32.0, 24.0
+"""Of the choosers, where there is no room for one button beside the other."""
 
 
 def draw(state: AppState, ui: Ui) -> None:
@@ -85,24 +85,21 @@ def _bar(state: AppState, ui: Ui, learner: MachineLearner, learnt: Learnt | None
     room = imgui.get_content_region_avail().x
     line = imgui.get_cursor_pos_y()
     with ui.style(item_spacing=(theme.px(1), theme.px(1))):
-        used = 0.0
-        for way in Way:
-            imgui.set_cursor_pos_y(line)
-            chosen = learner.way is way
-            width = imgui.calc_text_size(TITLES[way]).x + theme.px(5)
-            used += width + theme.px(0.5)
-            clicked = ui.button(f"{TITLES[way]}##{way}", kind="plain" if chosen else "quiet", width=width)
-            ui.tooltip(TIPS[way])
-            if clicked and not chosen:
-                ui.run("learning.way", way=str(way))
-            imgui.same_line(0, theme.px(0.5))
+        used = sum(imgui.calc_text_size(title).x + theme.px(5.5) for title in TITLES.values())
         sides = [side for side in SIDES if side not in panes or side == panes[-1]]
         fixed = LOOPS in panes and len(panes) > 1
         sides = [side for side in sides if not (fixed and side == LOOPS)]
         names = sum(imgui.calc_text_size(side).x + theme.px(4) for side in sides) if len(panes) < len(SIDES) else 0.0
+        if narrow := used + names > room:
+            used, names = theme.px(WAY_UNITS), theme.px(SIDE_UNITS) if names else 0.0
+            _way_chooser(ui, learner, min(used, room))
+        else:
+            _ways(ui, learner, line)
         if learnt is not None:
             _figures(ui, learnt, room - used - names - theme.px(6))
-        if names:
+        if names and narrow:
+            _side_chooser(state, ui, sides, panes[-1], room, line)
+        elif names:
             ui.right(names)
             for side in sides:
                 imgui.set_cursor_pos_y(line)
@@ -112,6 +109,49 @@ def _bar(state: AppState, ui: Ui, learner: MachineLearner, learnt: Learnt | None
                 imgui.same_line(0, 0)
         imgui.new_line()
     ui.gap(0.5)
+
+
+def _ways(ui: Ui, learner: MachineLearner, line: float) -> None:
+    for way, title in TITLES.items():
+        imgui.set_cursor_pos_y(line)
+        chosen = learner.way is way
+        width = imgui.calc_text_size(title).x + ui.theme.px(5)
+        clicked = ui.button(f"{title}##{way}", kind="plain" if chosen else "quiet", width=width)
+        ui.tooltip(TIPS[way])
+        if clicked and not chosen:
+            ui.run("learning.way", way=str(way))
+        imgui.same_line(0, ui.theme.px(0.5))
+
+
+def _way_chooser(ui: Ui, learner: MachineLearner, width: float) -> None:
+    imgui.set_next_item_width(width)
+    if imgui.begin_combo("##way", TITLES[learner.way]):
+        for way, title in TITLES.items():
+            chosen = learner.way is way
+            if imgui.selectable(f"{title}##{way}", chosen)[0] and not chosen:
+                ui.run("learning.way", way=str(way))
+            ui.tooltip(TIPS[way])
+        imgui.end_combo()
+    else:
+        ui.tooltip(TIPS[learner.way])
+    imgui.same_line(0, 0)
+
+
+def _side_chooser(state: AppState, ui: Ui, sides: Sequence[str], now: str, room: float, line: float) -> None:
+    """Beside the ways where there is room, else below them."""
+    width = ui.theme.px(SIDE_UNITS)
+    if ui.theme.px(WAY_UNITS) + width <= room:
+        ui.right(width)
+        imgui.set_cursor_pos_y(line)
+    else:
+        imgui.new_line()
+    imgui.set_next_item_width(min(width, room))
+    if imgui.begin_combo("##side", now):
+        for side in sides:
+            if imgui.selectable(f"{side}##side", side == now)[0]:
+                state.learning.side = side
+        imgui.end_combo()
+    imgui.same_line(0, 0)
 
 
 def _figures(ui: Ui, learnt: Learnt, room: float) -> None:
@@ -194,7 +234,7 @@ def _panes(state: AppState, ui: Ui, learner: MachineLearner, learnt: Learnt, pan
     gap = ui.theme.px(4)
     room = imgui.get_content_region_avail()
     corner = imgui.get_cursor_pos()
-    shares = {1: (1.0,), 2: (0.5, 0.5), 3: (0.42, 0.3, 0.28)}[len(panes)]
+    shares = {1: (1.0,), 2: (0.5, 0.5), 3: (0.47, 0.28, 0.25)}[len(panes)]
     wide = room.x - gap * (len(panes) - 1)
     left = corner.x
     flags = imgui.WindowFlags_.no_scrollbar | imgui.WindowFlags_.no_scroll_with_mouse
@@ -216,9 +256,7 @@ def _panes(state: AppState, ui: Ui, learner: MachineLearner, learnt: Learnt, pan
 
 def _table(state: AppState, ui: Ui, learnt: Learnt, width: float) -> None:
     theme, shown = ui.theme, state.learning
-    hidden = [title for title, least in _LEAVING if width < theme.px(least)]
-    if learnt.way is Way.LEARN:
-        hidden += ["Done", "By"]
+    hidden = hidden_columns(width / theme.unit, only_learns=learnt.way is Way.LEARN)
     event = shown.table.draw(theme, learnt.look.entries, menu=lambda one: _menu(ui, one), hidden=hidden)
     if shown.table.focused:
         state.own_keys |= OWN_KEYS
@@ -241,6 +279,3 @@ def _menu(ui: Ui, one: Entry) -> Sequence[MenuEntry]:
         ),
         MenuEntry("Copy its hash", icons.ICON_FA_COPY, partial(imgui.set_clipboard_text, one.candidate.x86_hash)),
     )
-
-
-assert {title for title, _ in _LEAVING} <= {column.title for column in COLUMNS}

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from app.learning import Event, MachineLearner
     from app.state import AppState
-    from app.theme import Rgba
+    from app.theme import Rgba, Theme
     from app.ui import Ui
     from bridge.pixelcpu.learning import Entry
 
@@ -57,22 +57,26 @@ def reached_of(one: Entry) -> int:
 def _head(ui: Ui, one: Entry, width: float) -> None:
     theme = ui.theme
     with ui.small():
-        steps = sum(imgui.calc_text_size(str(step)).x for step in STEPS) + theme.px(6 * len(STEPS))
+        steps = sum(imgui.calc_text_size(str(step)).x + 2 * _radius(theme) + theme.px(3.5) for step in STEPS)
         fits = width > steps + theme.px(26)
         ui.elided(plain(place_of(one), 200), max(theme.px(10), width - (steps if fits else 0.0)), theme.text)
         if one.candidate.process:
             ui.tooltip(plain(one.candidate.process, 200), note=f"Its hash is {one.candidate.x86_hash[:16]}…")
         if fits:
-            ui.right(steps - theme.px(2))
+            ui.right(steps - theme.px(2.5))
             _steps(ui, one)
     ui.gap(0.5)
+
+
+def _radius(theme: Theme) -> float:
+    return theme.unit * 0.8
 
 
 def _steps(ui: Ui, one: Entry) -> None:
     theme, draw = ui.theme, imgui.get_window_draw_list()
     reached, refused = reached_of(one), one.state is State.QEMU_ONLY
     at = imgui.get_cursor_screen_pos()
-    middle, radius = at.y + imgui.get_text_line_height() / 2, theme.unit * 0.8
+    middle, radius = at.y + imgui.get_text_line_height() / 2, _radius(theme)
     x = at.x
     for number, step in enumerate(STEPS):
         is_end = number == reached
@@ -134,6 +138,7 @@ def _x86(ui: Ui, lines: tuple[str, ...], width: float) -> None:
         for line in lines:
             mnemonic, _, operands = line.partition(" ")
             at = imgui.get_cursor_screen_pos()
+            at.y += (theme.px(ROW_UNITS) - imgui.get_text_line_height()) / 2  # beside the microcode's lines
             draw = imgui.get_window_draw_list()
             draw.add_text(at, u32(theme.text), fit_text(mnemonic, width))
             rest = max(step, imgui.calc_text_size(f"{mnemonic} ").x)

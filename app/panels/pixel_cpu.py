@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from imgui_bundle import icons_fontawesome_6 as icons
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 ROW_UNITS = 5.0
 CELL_UNITS = 41.0
 """Of a register: its name and sixteen digits."""
+FIELD_UNITS = 20.0
+"""Of a field for a number of lanes."""
 LIST_SHARE, LIST_LEAST, LIST_MOST = 0.4, 60.0, 120.0
 FLAG_TIPS = {"O": "Overflow", "S": "Sign", "Z": "Zero", "A": "Auxiliary carry", "P": "Parity", "C": "Carry"}
 _OPEN, _EDIT = "open program", "edit register"
@@ -53,7 +56,7 @@ def draw(state: AppState, ui: Ui) -> None:
 
 def _bar(ui: Ui, cpu: PixelCpu) -> None:
     theme, stepper = ui.theme, cpu.stepper
-    room = imgui.get_content_region_avail().x
+    room, corner = imgui.get_content_region_avail().x, imgui.get_cursor_screen_pos()
     line = imgui.get_cursor_pos_y()
     with ui.style(item_spacing=(theme.px(1), theme.px(1))):
         if ui.button(f"{icons.ICON_FA_FOLDER_OPEN}  Open…", kind="plain" if stepper is not None else "primary"):
@@ -66,9 +69,9 @@ def _bar(ui: Ui, cpu: PixelCpu) -> None:
             imgui.same_line(0, theme.px(1))
             imgui.set_cursor_pos_y(line)
             ui.action_icon(action, {}, colour=theme.accent if action == "pixel.step" else None)
-        fields = theme.px(66)
+        fields = 2 * theme.px(FIELD_UNITS) + theme.px(5) + imgui.calc_text_size("Lane").x + imgui.calc_text_size("of").x
         said, colour = _said(cpu, stepper), theme.bad if stepper.fault else theme.text_dim
-        left = room - theme.px(60) - fields
+        left = room - (imgui.get_item_rect_max().x - corner.x) - fields - theme.px(6)
         if left > theme.px(20):
             imgui.same_line(0, theme.px(3))
             imgui.set_cursor_pos_y(line)
@@ -88,7 +91,7 @@ def _number(ui: Ui, label: str, value: int, put: Callable[[int], object], line: 
     ui.dim(label)
     imgui.same_line(0, theme.px(1.5))
     imgui.set_cursor_pos_y(line)
-    imgui.set_next_item_width(theme.px(20))
+    imgui.set_next_item_width(theme.px(FIELD_UNITS))
     changed, typed = imgui.input_int(f"##{label}", value, 0, 0, imgui.InputTextFlags_.enter_returns_true)
     if changed and typed != value:
         put(typed)
@@ -143,7 +146,8 @@ def _program(ui: Ui, cpu: PixelCpu, stepper: Stepper) -> None:
     most = max(map(len, cpu.pixels), default=1)
     if cpu.followed != stepper.place:
         cpu.followed = stepper.place
-        imgui.set_scroll_y(max(0.0, stepper.place * height - imgui.get_window_height() * 0.4))
+        above = math.ceil(imgui.get_window_height() * 0.4 / height)
+        imgui.set_scroll_y(max(0, stepper.place - above) * height)
     with ui.mono(theme.mono_size * 0.9):
         clipper = imgui.ListClipper()
         clipper.begin(len(cpu.lines), height)

@@ -33,6 +33,8 @@ class Column(Generic[R]):
     tone: Tone | Callable[[R], Tone] = "text"
     tip: str = ""
     """Explains the header on hover."""
+    note: Callable[[R], str] | None = None
+    """Explains a cell on hover, where there is something to explain."""
     searched: bool = True
     """Whether the filter looks at it."""
     descends: bool = False

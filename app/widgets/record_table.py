@@ -15,6 +15,7 @@ from imgui_bundle import imgui
 from numpy.typing import NDArray
 
 from app.theme import Rgba, Theme, u32, vec4
+from app.widgets.plain_text import plain
 from app.widgets.presence import Presence
 from app.widgets.record_model import Column, R, RecordModel, Tone
 from app.widgets.spark import draw_spark
@@ -293,9 +294,12 @@ class RecordTable(Generic[R]):
         imgui.pop_font()
         if column.share is not None:
             self._bar(theme, at, room, height, column.share(row))
-        if explain and width > room - indent and imgui.begin_tooltip():
+        said = [text] if explain and width > room - indent else []
+        if explain and column.note is not None and (note := plain(column.note(row), 1000)):
+            said.append(note)
+        if said and imgui.begin_tooltip():
             imgui.push_text_wrap_pos(theme.px(120))
-            imgui.text_unformatted(text)
+            imgui.text_unformatted("\n".join(said))
             imgui.pop_text_wrap_pos()
             imgui.end_tooltip()
 

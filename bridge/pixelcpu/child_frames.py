@@ -9,6 +9,8 @@ import struct
 from time import monotonic
 from typing import IO, Any
 
+UNINTERRUPTED = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
+"""What a child begins with: Ctrl+C at a terminal is for all that run there, and the parent ends its own children."""
 _LENGTH = struct.Struct("<Q")
 _PIECE = 1 << 16
 

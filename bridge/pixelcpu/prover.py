@@ -14,7 +14,7 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from bridge.pixelcpu.child_frames import read_frame_by, write_frame
+from bridge.pixelcpu.child_frames import UNINTERRUPTED, read_frame_by, write_frame
 from bridge.pixelcpu.errors import PixelError, WorkerLost
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ class Prover:
 
     def _started(self) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
-            [sys.executable, "-P", "-c", "from bridge.pixelcpu.prover_child import main; main()"],
+            [sys.executable, "-P", "-c", f"{UNINTERRUPTED}; from bridge.pixelcpu.prover_child import main; main()"],
             cwd=_ROOT,
             env=_environment(),
             stdin=subprocess.PIPE,

@@ -14,7 +14,7 @@ from app.actions import ActionDisabled, BadArguments
 from app.benchmarks.loop_guest import loops_on, loops_to_launch
 from app.layout import LEARNING
 from app.learning import Learnt, MachineLearner, Way
-from app.learning_ui import CODE, LOG, LOOPS, PROOF, LearningUi, chosen_of
+from app.learning_ui import CODE, COLUMNS, LOG, LOOPS, PROOF, LearningUi, chosen_of, hidden_columns
 from app.offscreen import OffscreenWindow
 from app.panels.learning import panes_of
 from app.panels.learning_sides import STEPS, reached_of
@@ -219,6 +219,25 @@ def test_without_a_machine_there_is_nothing_to_learn(person: Person) -> None:
         person.run("learning.way", "learn")
     state: Any = person.run("window.state")
     assert state["learning"] is None
+
+
+def test_each_column_is_whole_or_gone() -> None:
+    """The more room, the more of them; what is never left out is the state, the loop, and where there is one, both."""
+    titles = [column.title for column in COLUMNS]
+    for only_learns in (False, True):
+        before: set[str] = set()
+        for units in range(40, 400):
+            hidden = hidden_columns(units, only_learns=only_learns)
+            shown = [column for column in COLUMNS if column.title not in hidden]
+            taken = sum((column.width or 30) + 3 for column in shown)
+            assert taken < units or [column.title for column in shown] == ["State", "Loop"]
+            assert before <= {column.title for column in shown}
+            before = {column.title for column in shown}
+        assert set(titles) - before == ({"Done", "By"} if only_learns else set())
+    at_1280, at_1700, at_2560 = 154, 127, 214  # steps of the grid that its table has in windows of these widths
+    assert hidden_columns(at_1280, only_learns=False) == ["Process", "Why it is left to QEMU"]
+    assert {"State", "Loop", "Kind", "Done", "Faster"} == set(titles) - set(hidden_columns(at_1700, only_learns=False))
+    assert hidden_columns(at_2560, only_learns=False) == []
 
 
 def test_what_stands_side_by_side() -> None:

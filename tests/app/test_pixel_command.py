@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +14,7 @@ import pytest
 from app.cli import main
 from app.exit_codes import ExitCode
 from tests.app.conftest import own_homes
+from tests.bridge.machine.conftest import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -56,7 +59,7 @@ def test_kernels_are_kept_listed_and_shown(capsys: pytest.CaptureFixture[str], t
         assert (kernel["code"], kernel["sealed"], kernel["states"]) == ("48ffc0", True, 10_000)
         assert main(["pixel", "list"]) == ExitCode.DONE
         assert kernel["hash"][:16] in capsys.readouterr().out
-        for said in (kernel["hash"], kernel["hash"][:12]):
+        for said in (kernel["hash"], kernel["hash"][:12], kernel["hash"][:4], kernel["hash"].upper()):
             assert main(["pixel", "show", said]) == ExitCode.DONE
             assert capsys.readouterr().out == "inc.64! rax, rax\n"
         picture = tmp_path / "inc.png"
@@ -64,7 +67,8 @@ def test_kernels_are_kept_listed_and_shown(capsys: pytest.CaptureFixture[str], t
         assert capsys.readouterr().out == "inc.64! rax, rax\n"
         assert main(["pixel", "show", str(picture)]) == ExitCode.DONE  # a picture has its registers' names with it
         assert capsys.readouterr().out == "inc.64! rax, rax\n"
-        assert main(["pixel", "check", str(picture), str(picture)]) == ExitCode.DONE
+        for said in (str(picture), kernel["hash"][:8]):
+            assert main(["pixel", "check", str(picture), said]) == ExitCode.DONE
         capsys.readouterr()
         assert main(["pixel", "show", str(picture), "--png", str(tmp_path / "no" / "where.png")]) == ExitCode.FAILED
         assert "could not be written" in capsys.readouterr().err
@@ -111,6 +115,14 @@ def test_programs_are_compared(capsys: pytest.CaptureFixture[str], tmp_path: Pat
         (["show", "no-such-program"], "there is no file"),
         (["show", "00000000"], "no microcode"),
         (["show", "0d2000031"], "eight hex digits"),
+        (["show", "deadbeef"], "no kernel's hash begins so either"),
+        (["check", "deadbeef", "deadbeef"], "no kernel's hash begins so either"),
+        (["show", "dead"], "there is no file dead; no kernel's hash"),
+        (["show", "n" * 5000], "cannot be read: File name too long"),
+        (["prove", "/"], "/ is a folder"),
+        (["loop", "/"], "/ is a folder"),
+        (["show", "/"], "/ is a folder"),
+        (["prove", "/dev/null"], "is a device or a pipe"),
     ],
 )
 def test_what_makes_no_sense_is_a_usage_error(words: list[str], part: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -143,3 +155,37 @@ def test_nothing_heavy_is_loaded_until_it_is_needed() -> None:
     script = f"import sys, app.commands.pixel, bridge.pixelcpu.prover; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_an_interrupt_says_so_and_no_more() -> None:
+    """Ctrl+C reaches all processes of a terminal's group."""
+    words = [sys.executable, "-P", "-m", "app", "pixel", "prove", "--hex", "f30fb8c3", "--test"]
+    with subprocess.Popen(words, cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True) as command:
+        try:
+            wait_until(lambda: any(ignores(pid, signal.SIGINT) for pid in children(command.pid)))
+            (prover,) = children(command.pid)
+            os.kill(prover, signal.SIGSTOP)  # it does not get done before
+            os.killpg(command.pid, signal.SIGINT)
+            _, said = command.communicate(timeout=60)
+        finally:
+            command.kill()
+    assert (command.returncode, said) == (ExitCode.FAILED, "glassbox: interrupted\n")
+
+
+def children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def ignores(pid: int, number: int) -> bool:
+    status = Path(f"/proc/{pid}/status").read_text()
+    (ignored,) = (line.split()[1] for line in status.splitlines() if line.startswith("SigIgn:"))
+    return bool(int(ignored, 16) >> (number - 1) & 1)
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_closed_stream_is_nowhere(closed: str, tmp_path: Path) -> None:
+    """Neither does it fail, nor does a file that is opened take its number."""
+    said = tmp_path / "said"
+    command = f"{sys.executable} -P -m app pixel prove --hex 4801d8 > {said} 2>&1 {closed}"
+    assert subprocess.run(["bash", "-c", command], cwd=ROOT, check=False).returncode == ExitCode.DONE
+    assert ("Proved" in said.read_text()) == (" >&-" not in f" {closed}")
