@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pickle
 import random
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +22,7 @@ from app.benchmarks.loop_guest import AREA, LoopGuest
 from app.benchmarks.pixel_calls import CODE_AT, Comparison
 from app.benchmarks.pixel_loops import LOOPS, KnownLoop
 from app.gpu_owner import GpuOwner
+from bridge.machine.discovery import find_record
 from bridge.pixelcpu.errors import Unsupported
 from bridge.pixelcpu.gpu_back_end import BackEnd
 from bridge.pixelcpu.gpu_kernel import GpuKernel, gpu_kernel
@@ -31,6 +35,7 @@ from tests.bridge.machine.conftest import private_directories, shared_memory, wa
 from tests.bridge.machine.newer_qemu import have_newer_qemu
 from tests.bridge.pixelcpu.filled_guest import RAX, RCX, WORDS, filled_guest, memory
 
+ROOT = Path(__file__).resolve().parents[2]
 NAMES = {loop.name: loop for loop in LOOPS}
 
 
@@ -233,6 +238,104 @@ def test_who_has_the_gpu_is_killed_at_random(guest: LoopGuest, hybrid: Hybrid) -
     assert done > 0
 
 
+_TAKES_OVER = """
+import pickle, sys
+from pathlib import Path
+from types import SimpleNamespace
+from app.gpu_owner import GpuOwner
+from bridge.pixelcpu.gpu_back_end import BackEnd
+from bridge.pixelcpu.hybrid import Hybrid
+from bridge.trace.session import TraceSession
+from bridge.trace.shared_memory import TraceMemory
+trace, ram = map(Path, sys.argv[1:])
+machine = SimpleNamespace(
+    name="loops", trace=TraceMemory.open(trace), trace_problem="", ram=None, runs=False, kick=lambda: None
+)
+natives, kernels = pickle.loads(sys.stdin.buffer.read())
+hybrid = Hybrid(TraceSession(machine))
+hybrid.prefer(BackEnd.GPU)
+hybrid.install(natives)
+with GpuOwner(trace, ram, software=True) as owner:
+    for slot, kernel in kernels.items():
+        owner.load(slot, hybrid.id_of(slot), kernel)
+    print(owner.pid, flush=True)
+    while True:
+        owner.check()
+        hybrid.told()
+"""
+
+
+def test_all_of_glassbox_is_killed_at_random(guest: LoopGuest, hybrid: Hybrid) -> None:
+    """Who installed the kernels and who has the GPU, both at once, in the middle of calls: every result is QEMU's."""
+    loops = {slot: native(loop) for slot, loop in enumerate(LOOPS)}
+    few = {slot: on_gpu(loop) for slot, loop in side_by_side().items() if loop.name in ("mixed", "sum", "fill", "copy")}
+    comparison = Comparison(guest, hybrid, loops)
+    trace = guest.machine.trace
+    assert trace is not None
+    paths = [str(trace.path), str(find_record(guest.machine.name).ram_path)]
+    chance = random.Random(4)
+    wrong: list[str] = []
+    done = 0
+
+    def calls() -> int:
+        return sum(one.gpu.calls for one in hybrid.told() if one.gpu is not None)
+
+    for turn in range(3):
+        with subprocess.Popen(
+            [sys.executable, "-c", _TAKES_OVER, *paths],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            start_new_session=True,
+        ) as glassbox:
+            assert glassbox.stdin is not None
+            assert glassbox.stdout is not None
+            glassbox.stdin.write(pickle.dumps((loops, few)))
+            glassbox.stdin.close()
+            worker = int(glassbox.stdout.readline())
+            assert os.getpgid(worker) == glassbox.pid
+            enough, in_time = calls() + chance.randrange(3, 10), threading.Event()
+
+            def kill(group: int = glassbox.pid, enough: int = enough, in_time: threading.Event = in_time) -> None:
+                while calls() < enough and not in_time.wait(chance.random() / 500):
+                    pass
+                os.killpg(group, signal.SIGKILL)
+
+            killer = threading.Thread(target=kill)
+            killer.start()
+            try:
+                found = comparison.compare(range(5000 + 40 * turn, 5040 + 40 * turn))
+            finally:
+                in_time.set()
+                killer.join()
+        assert glassbox.returncode == -signal.SIGKILL
+        wait_until(lambda worker=worker: not _lives(worker))  # type: ignore[misc]
+        wrong += found.wrong
+        done += calls()
+        assert Live.BAD not in {one.state for one in hybrid.told()}
+    assert wrong == []
+    assert done > 0
+    hybrid.clear()
+    with GpuOwner.of(TraceSession(guest.machine), software=True) as next_one:
+        install(hybrid, next_one, {0: NAMES["sum"]})
+        words = int(memory(guest).view(np.uint64)[:WORDS].sum(dtype=np.uint64))
+
+        def runs_on_gpu() -> bool:
+            loop = NAMES["sum"]
+            outcome = guest.run(loop.code, CODE_AT, loop.registers(WORDS, AREA, 0))
+            assert int(outcome.registers[RAX]) == words
+            return (told := the_one(hybrid).gpu) is not None and told.calls > 0
+
+        wait_until(runs_on_gpu)
+
+
+def _lives(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
 def test_it_begins_anew_after_it_was_lost(guest: LoopGuest, hybrid: Hybrid, owner: GpuOwner) -> None:
     loop = NAMES["sum"]
     install(hybrid, owner, {0: loop})
@@ -328,6 +431,34 @@ def test_the_machine_stops_while_the_gpu_is_asked(guest: LoopGuest, hybrid: Hybr
         os.kill(owner.pid, signal.SIGCONT)
     calls = by_gpu(hybrid).calls
     wait_until(lambda: by_gpu(hybrid).calls > calls)
+
+
+def test_a_stop_comes_through_in_the_middle_of_a_call(guest: LoopGuest, hybrid: Hybrid, owner: GpuOwner) -> None:
+    """Who has the GPU is held for good: the call ends by its own limit, and the machine stands."""
+    loop = NAMES["mixed"]
+    install(hybrid, owner, {0: loop})
+    registers = loop.registers(1, 0, 0)
+    registers[RCX] = 0  # 2^64 rounds
+    guest.start(loop.code, CODE_AT, registers)
+
+    def stopped_in_a_call() -> bool:
+        """Whether a call was under way when the machine was asked to stop, and was given up for it to stand."""
+        calls = 0 if (told := the_one(hybrid).gpu) is None else told.calls
+        wait_until(lambda: (told := the_one(hybrid).gpu) is not None and told.calls > calls)
+        os.kill(owner.pid, signal.SIGSTOP)
+        try:
+            before = by_gpu(hybrid).timeouts
+            guest.machine.pause()
+            assert guest.machine.qmp("query-status")["running"] is False
+            held = the_one(hybrid).rounds, by_gpu(hybrid).calls, by_gpu(hybrid).timeouts
+            assert (the_one(hybrid).rounds, by_gpu(hybrid).calls, by_gpu(hybrid).timeouts) == held
+        finally:
+            os.kill(owner.pid, signal.SIGCONT)
+            guest.machine.resume()
+        return held[2] > before
+
+    wait_until(stopped_in_a_call)
+    assert the_one(hybrid).state is Live.LIVE
 
 
 def test_the_cheapest_by_what_was_measured_is_taken(guest: LoopGuest, hybrid: Hybrid, owner: GpuOwner) -> None:
