@@ -48,7 +48,7 @@ COLUMNS = (
         lambda one: str(one.state),
         18,
         tone=lambda one: _TONES.get(one.state, "text"),
-        tip="How far it has come: traced, lifted, proved, tested, live",
+        tip="How far it has come: traced, lifted, synthesised, proved, tested, live",
         note=lambda one: one.reason,
     ),
     Column["Entry"]("Loop", place_of, width=34, tone=lambda one: "text" if one.candidate.symbol else "dim"),

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.benchmarks.loop_guest import AREA, LoopGuest
+from app.benchmarks.loop_guest import AREA, FIRST_PAGE, PAGE, LoopGuest
 from app.benchmarks.pixel_calls import CODE_AT, Comparison
 from app.benchmarks.pixel_loops import LOOPS, KnownLoop
 from app.gpu_owner import GpuOwner
@@ -316,6 +316,7 @@ def test_all_of_glassbox_is_killed_at_random(guest: LoopGuest, hybrid: Hybrid) -
     assert wrong == []
     assert done > 0
     hybrid.clear()
+    guest.map_pages(0, FIRST_PAGE // PAGE + np.arange(2 * WORDS * 8 // PAGE))  # in order again
     with GpuOwner.of(TraceSession(guest.machine), software=True) as next_one:
         install(hybrid, next_one, {0: NAMES["sum"]})
         words = int(memory(guest).view(np.uint64)[:WORDS].sum(dtype=np.uint64))

@@ -186,6 +186,39 @@ def test_the_bar_takes_over_and_gives_back(shown: tuple[Person, MachineLearner])
     assert not person.toasts()
 
 
+def test_where_it_is_narrow_choosers_stand_for_the_buttons(shown: tuple[Person, MachineLearner]) -> None:
+    person, learner = shown
+    person.offscreen.canvas.set_logical_size(800, 640)
+    person.window.reset_layout()
+    person.frame(10)
+    person.run("learning.show")
+    person.frame(8)
+    here = panel()
+    assert here.size.x < 440
+    learned(person, learner)
+    _opened(person, here.pos.x + here.size.x - 40, here)
+    person.key("Escape")
+    y = _opened(person, here.pos.x + 60, here)
+    for down in range(20, 60, 8):  # along the list: “Off” is its first
+        if learner.way is Way.LEARN:
+            if not person.popup_open():
+                person.click(here.pos.x + 60, y)
+            person.click(here.pos.x + 60, y + down)
+    assert learner.way is Way.OFF
+    assert not person.toasts()
+
+
+def _opened(person: Person, x: float, here: imgui.internal.Window) -> float:
+    """Click along a line downwards until a list opens; returns where it did."""
+    for down in range(36, 80, 6):
+        if not person.popup_open():
+            person.click(x, here.pos.y + down)
+            person.frame(2)
+        if person.popup_open():
+            return here.pos.y + down
+    raise AssertionError("there should be a chooser")
+
+
 def test_why_nothing_is_learned_is_said(shown: tuple[Person, MachineLearner]) -> None:
     person, learner = shown
     for wrong in ("", "zz"):
