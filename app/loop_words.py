@@ -48,6 +48,7 @@ def loop_words(loop: LoopText) -> list[str]:
         lines.append(
             f"  checks  what is at {loop.streams[one].address} and at {loop.streams[other].address} does not meet"
         )
+    lines += [f"  checks  {address} is a multiple of 16" for address in loop.aligned]
     if loop.carried:
         closed = ", which has a closed form" if loop.closed else ""
         lines.append(f"  carries {', '.join(loop.carried)} on from round to round{closed}")

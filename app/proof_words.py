@@ -89,6 +89,8 @@ def _assumed(learned: Learned) -> tuple[str, ...]:
         )
     for one, other in loop.apart:
         lines.append(f"What is at {loop.streams[one].address} and at {loop.streams[other].address} does not meet.")
+    if loop.aligned:
+        lines.append(f"Multiples of 16, since it would fault otherwise: {', '.join(loop.aligned)}.")
     if any(stream.is_store for stream in loop.streams):
         lines.append("The guest has one processor: another one could see stores in another order.")
     lines.append("At least one round is left to QEMU, and with it flags, faults and interrupts.")

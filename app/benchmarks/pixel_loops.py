@@ -319,5 +319,21 @@ LOOPS = (
         4,
         lambda n, a, b: {"rsi": a, "rdi": b, "rcx": n},
     ),
+    # movups xmm0,[rsi] … xmm3,[rsi+48]; sub rsi,-64; movaps [rdi],xmm0 … [rdi+48],xmm3; sub rdi,-64; cmp rdx,rdi; ja
+    _loop(
+        "aligned copy",
+        "copy",
+        "0f10060f104e100f1056200f105e304883eec00f29070f294f100f2957200f295f304883efc04839fa77d5",
+        64,
+        lambda n, a, b: {"rsi": a, "rdi": b & -16, "rdx": (b & -16) + 64 * n},
+    ),
+    # pminub xmm0,[rdi]; add rdi,16; cmp rdi,rsi; jne
+    _loop(
+        "smallest of bytes",
+        "hash",
+        "660fda074883c7104839f775f3",
+        16,
+        lambda n, a, _b: {"rdi": a & -16, "rsi": (a & -16) + 16 * n},
+    ),
 )
 """Those that have no C are there to be right, not to be compared."""

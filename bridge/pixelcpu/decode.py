@@ -78,6 +78,18 @@ def is_string(one: Any) -> bool:
     return not any(o.type == x86.X86_OP_REG and str(one.reg_name(o.reg)).startswith("xmm") for o in one.operands)
 
 
+ALIGNMENT = 16
+"""Bytes, of what SSE instructions load and store."""
+_ANYWHERE = frozenset({"movdqu", "movups", "movupd", "lddqu"})
+
+
+def must_be_aligned(one: Any) -> bool:
+    """Whether it faults where the 16 bytes that it loads or stores are not at a multiple of 16 (SDM, 2.4.5)."""
+    if one.mnemonic in _ANYWHERE or one.mnemonic.startswith("v"):
+        return False
+    return any(operand.type == x86.X86_OP_MEM and operand.size == ALIGNMENT for operand in one.operands)
+
+
 def is_jump(one: Any) -> bool:
     """Whether it may go elsewhere."""
     return capstone.CS_GRP_JUMP in one.groups or one.mnemonic.startswith("loop")

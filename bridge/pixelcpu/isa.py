@@ -56,7 +56,7 @@ CONDITIONS = ("o", "no", "b", "ae", "e", "ne", "be", "a", "s", "ns", "p", "np", 
 """In the order of their numbers, which are x86's."""
 
 
-PACKED = frozenset({"padd", "psub", "pcmpeq"})
+PACKED = frozenset({"padd", "psub", "pcmpeq", "pcmpgt", "pminu", "pmaxu", "pmins", "pmaxs"})
 """Operations on all 64 bits, part by part."""
 
 
@@ -225,6 +225,11 @@ _FAMILIES: tuple[tuple[int, str, tuple[int, ...], Shape, str, str, int, str], ..
     (0xC8, "loadif", _EVERY, Shape.LOAD_IF, "", "", 7, "the bytes at b if a (64 bits) is not 0, else what was there"),
     (0xCC, "storeif", _EVERY, Shape.STORE_IF, "", "", 7, "the bytes at b become d if a (64 bits) is not 0"),
     (0xD0, "lane", _WIDE, _D, "", "", 1, "the lane's number, from 0"),
+    (0xD1, "pcmpgt", _PACKED, _B, "", "", 12, "each w-bit part of all 64 bits: ones where b > a, signed, else zeros"),
+    (0xD4, "pminu", (8,), _B, "", "", 14, "each w-bit part of all 64 bits: the smaller of b and a, unsigned"),
+    (0xD5, "pmaxu", (8,), _B, "", "", 14, "each w-bit part of all 64 bits: the larger of b and a, unsigned"),
+    (0xD6, "pmins", (16,), _B, "", "", 16, "each w-bit part of all 64 bits: the smaller of b and a, signed"),
+    (0xD7, "pmaxs", (16,), _B, "", "", 16, "each w-bit part of all 64 bits: the larger of b and a, signed"),
     (0xE0, "sumall", _EVERY, _U, "", "", 4, "the sum of a over all lanes"),
     (0xE4, "xorall", _EVERY, _U, "", "", 4, "the xor of a over all lanes"),
     (0xE8, "andall", _EVERY, _U, "", "", 4, "the and of a over all lanes"),

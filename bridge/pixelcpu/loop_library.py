@@ -222,6 +222,7 @@ def _loop_text(found: Mapping[str, Any]) -> LoopText:
         int(found["step"]),
         bool(found["ordered"]),
         tuple(map(str, found["carried"])),
+        tuple(map(str, found["aligned"])),
         bool(found["closed"]),
     )
 

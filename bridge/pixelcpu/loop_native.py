@@ -6,7 +6,7 @@ from typing import Any
 
 import z3
 
-from bridge.pixelcpu.decode import BASE, decode, is_string
+from bridge.pixelcpu.decode import ALIGNMENT, BASE, decode, is_string
 from bridge.pixelcpu.errors import Unsupported
 from bridge.pixelcpu.executor import State, execute
 from bridge.pixelcpu.isa import FLAGS, N_REGISTERS
@@ -150,6 +150,8 @@ def _plan_text(loop: Loop, translation: Translation) -> tuple[str, set[str]]:
         needed |= symbols(stream.base)
     narrow = {name for name, fold in loop.folds.items() if fold.narrow}
     needed |= narrow
+    for address in loop.aligned:
+        needed |= symbols(address)
     numbers = {name: number for number, name in enumerate(REGISTERS)} | dict(translation.halves)
     unknowns = {}
     for name in sorted(needed & numbers.keys()):
@@ -175,6 +177,9 @@ def _plan_text(loop: Loop, translation: Translation) -> tuple[str, set[str]]:
             most = algebra.choose(algebra.less_unsigned(top, low), zero, most)
     for name in sorted(narrow):
         most = algebra.choose(algebra.less_unsigned(algebra.const(64, LOW), unknowns[name]), zero, most)
+    for one in loop.aligned:
+        odd = algebra.and_(terms.word(one), algebra.const(64, ALIGNMENT - 1))
+        most = algebra.choose(algebra.is_zero(odd), most, zero)
     for number, stream in enumerate(loop.streams):
         address = algebra.add(terms.word(z3.simplify(stream.base)), algebra.const(64, stream.first))
         place = text.let(f"getelementptr inbounds i64, ptr %addresses, i64 {number}")

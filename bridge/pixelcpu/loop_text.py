@@ -40,5 +40,7 @@ class LoopText:
     """Rounds are done one after the other …"""
     carried: tuple[str, ...] = ()
     """… and go on with these registers as the round before left them."""
+    aligned: tuple[str, ...] = ()
+    """Addresses that are looked at before each run: they must be multiples of 16."""
     closed: bool = False
     """That has a closed form: the last round is done without those before."""

@@ -12,17 +12,17 @@ is needed even then, addresses that count, is refused with the reason where it c
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import z3
 
 from bridge.pixelcpu.closed_form import ClosedForm, closed_form_of
-from bridge.pixelcpu.decode import BASE
+from bridge.pixelcpu.decode import ALIGNMENT, BASE
 from bridge.pixelcpu.errors import Unsupported
 from bridge.pixelcpu.loop_memory import MEMORY, Counting, Stream, streams_in_order, streams_of
-from bridge.pixelcpu.loop_terms import LANE, LOW, advanced, is_proved, replaced, symbols, within
+from bridge.pixelcpu.loop_terms import LANE, LOW, advanced, change_of, is_proved, replaced, symbols, value_of, within
 from bridge.pixelcpu.loop_trips import MOST_ROUNDS, Trips, trips_of
 from bridge.pixelcpu.vex import Meaning, meaning
 from bridge.pixelcpu.x86_state import FLAGS, HALVES, REGISTERS
@@ -67,6 +67,8 @@ class Loop:
     """Registers and flags that each round computes anew before it uses them: what they hold between two rounds does not
     matter, and they are the last round's at the end."""
     streams: tuple[Stream, ...]
+    aligned: tuple[Term, ...]
+    """Addresses in the first round that are multiples of 16, and so those of all rounds are; looked at each time."""
     apart: tuple[tuple[int, int], ...]
     """Pairs of streams that must not meet, by their numbers; looked at each time. None of an ordered loop."""
     trips: Trips | None
@@ -119,6 +121,8 @@ class Loop:
                 most = min(most, room // abs(counting.step))
         if any(fold.narrow and words[name] > LOW for name, fold in self.folds.items()):
             return 0
+        if any(value_of(address, words) % ALIGNMENT for address in self.aligned):
+            return 0
         for one, other in self.apart:
             most = min(most, self.streams[one].rounds_apart(self.streams[other], words, most))
         return most
@@ -154,7 +158,8 @@ def loop_of(code: bytes) -> Loop:
         fixed,
     )
     _show(counting, words)
-    loop = _Found(code, one_round, words, flags, back, inductions, counting)
+    aligned = _aligned(one_round.aligned.values(), counting)
+    loop = _Found(code, one_round, words, flags, back, inductions, counting, aligned)
     try:
         return _in_any_order(loop)
     except Unsupported:
@@ -172,6 +177,7 @@ class _Found:
     back: Term
     inductions: Mapping[str, Induction]
     counting: Counting
+    aligned: tuple[Term, ...]
 
     @property
     def changing(self) -> list[str]:
@@ -203,7 +209,15 @@ def _in_any_order(loop: _Found) -> Loop:
             raise Unsupported("What is folded depends on what was folded before")
     trips = trips_of(loop.back, loop.counting)
     return Loop(
-        loop.code, loop.one_round, loop.inductions, folds, frozenset(fresh), memory.streams, memory.apart, trips
+        loop.code,
+        loop.one_round,
+        loop.inductions,
+        folds,
+        frozenset(fresh),
+        memory.streams,
+        loop.aligned,
+        memory.apart,
+        trips,
     )
 
 
@@ -230,12 +244,29 @@ def _in_order(loop: _Found) -> Loop:
         {},
         fresh,
         streams,
+        loop.aligned,
         (),
         trips,
         carried=carried,
         ordered=True,
         closed=closed,
     )
+
+
+def _aligned(addresses: Iterable[Term], counting: Counting) -> tuple[Term, ...]:
+    """Those that tell of all: multiples of 16 in every round if they are in the first. Raises Unsupported."""
+    found: list[Term] = []
+    for address in addresses:
+        others = symbols(address) - counting.steps.keys() - counting.fixed
+        if others:
+            raise Unsupported("Whether what it loads or stores is aligned depends on what it finds")
+        stride = change_of(address, counting.steps, counting.narrow)
+        if stride is None or stride % ALIGNMENT:
+            raise Unsupported("What it loads or stores must be aligned, and is not in every round")
+        away = [z3.simplify(z3.Extract(3, 0, address - one)) for one in found]
+        if not any(z3.is_bv_value(one) and one.as_long() == 0 for one in away):
+            found.append(address)
+    return tuple(found)
 
 
 def _induction(before: Term, after: Term) -> Induction | None:

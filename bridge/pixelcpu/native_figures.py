@@ -10,6 +10,7 @@ from time import perf_counter_ns
 
 import numpy as np
 
+from bridge.pixelcpu.decode import ALIGNMENT
 from bridge.pixelcpu.llvm import object_of
 from bridge.pixelcpu.native_code import Mapped, NativeCode
 from bridge.pixelcpu.native_loop import Figures, NativeLoop
@@ -102,8 +103,9 @@ class _Bench:
         aim, native = self._aim, self._native
         wanted = np.full(_TRIED, rounds, np.uint64)
         spans = aim.spans(wanted)
-        begins = (spans + np.uint64(_APART)).cumsum(axis=1) - spans
-        size = int(spans[0].sum()) + _APART * (len(aim.groups) + 1)
+        reach = (spans + np.uint64(_APART + ALIGNMENT - 1)) & ~np.uint64(ALIGNMENT - 1)
+        begins = reach.cumsum(axis=1) - reach + np.uint64(_APART)
+        size = int(reach[0].sum()) + _APART
         nobody = np.zeros(_TRIED, bool)
         states = aim.aimed(random_states(_TRIED, 1), wanted, begins + np.uint64(_AT), nobody, np.zeros_like(wanted))
         words = words_of(states, native)

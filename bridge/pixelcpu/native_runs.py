@@ -22,6 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from bridge.pixelcpu.decode import ALIGNMENT
 from bridge.pixelcpu.errors import Unsupported
 from bridge.pixelcpu.native_code import NativeCode
 from bridge.pixelcpu.native_loop import NativeLoop, NativeRecord
@@ -174,7 +175,10 @@ class Runs:
         room = np.uint64(self._slot) - np.minimum(spans, np.uint64(self._slot - 1))
         anywhere = (rng.random(spans.shape) * room).astype(np.uint64)
         near = rng.integers(0, 8, (count, 1)) == 0
-        return slots + np.where(near, anywhere, begins)
+        found: Words = slots + np.where(near, anywhere, begins)
+        if self._loop.aligned:  # where it is not no round is planned, which a few may show
+            found = np.where(rng.integers(0, _RARE, (count, 1)) == 0, found, found & ~np.uint64(ALIGNMENT - 1))
+        return found
 
     def _place_of(self, states: States, rounds: Words, at: int) -> int | None:
         """Where memory must lie so that streams whose place cannot be chosen are in it; None where it cannot."""

@@ -80,6 +80,7 @@ def _told(loop: Loop) -> LoopText:
         1 if loop.trips is None else loop.trips.step,
         loop.ordered,
         tuple(name for name in (*REGISTERS, *HALVES) if name in loop.carried),
+        tuple(term_text(address) for address in loop.aligned),
     )
 
 

@@ -533,7 +533,7 @@ _INTEGER: dict[str, Callable[[Emitter, Any], None]] = {
     **{name: _binary(name, writes=False) for name in ("cmp", "test")},
     **{name: _unary(name) for name in ("inc", "dec", "neg")},
     "not": _unary("not", flags=False),
-    **dict.fromkeys(("mov", "movabs"), _mov),
+    **dict.fromkeys(("mov", "movabs", "movnti"), _mov),
     "movzx": _convert("zx"),
     "movsx": _convert("sx"),
     "movsxd": _convert("sx"),
@@ -573,5 +573,6 @@ _INTEGER: dict[str, Callable[[Emitter, Any], None]] = {
     "adcx": _add_with(CARRY),
     "adox": _add_with(OVERFLOW),
     "movbe": _movbe,
-    **dict.fromkeys(("nop", "endbr64", "prefetchnta", "prefetcht0", "prefetcht1", "prefetcht2", "cld"), _nothing),
+    **dict.fromkeys(("nop", "endbr64", "cld"), _nothing),
+    **{f"prefetch{what}": _nothing for what in ("nta", "t0", "t1", "t2", "w")},
 }

@@ -197,6 +197,56 @@ def _unpack_doubles(*, high: bool) -> Callable[[Emitter, Any], None]:
     return emit
 
 
+def _average(width: int) -> Callable[[Emitter, Any], None]:
+    """(a + b + 1) / 2 part by part: what either has, less half of what one has (Warren, Hacker's Delight, 2-5)."""
+
+    def emit(emitter: Emitter, one: Any) -> None:
+        target, source = one.operands
+        halved = sum(((1 << width - 1) - 1) << at for at in range(0, 64, width))
+        for to, by in zip(_halves(emitter, one, target), _source(emitter, one, source), strict=True):
+            rest = emitter.emit("xor.64", emitter.temporary(), to, by, flags=False)
+            emitter.emit("shr.64", rest, rest, (1,), flags=False)
+            emitter.emit("and.64", rest, rest, (halved,), flags=False)
+            emitter.emit("or.64", to, to, by, flags=False)
+            emitter.emit(f"psub.{width}", to, to, rest)
+
+    return emit
+
+
+def _unpack_small(width: int, *, high: bool) -> Callable[[Emitter, Any], None]:
+    """Lanes of 8 or 16 bits in turns, from the low or the high halves of both."""
+
+    def emit(emitter: Emitter, one: Any) -> None:
+        target, source = one.operands
+        which = 1 if high else 0
+        halves = _halves(emitter, one, target), _source(emitter, one, source)
+        first, second = (
+            (_spread(emitter, both[which], width, upper=False), _spread(emitter, both[which], width, upper=True))
+            for both in halves
+        )
+        for to, even, odd in zip(halves[0], first, second, strict=True):
+            emitter.emit("shl.64", odd, odd, (width,), flags=False)
+            emitter.emit("or.64", to, even, odd, flags=False)
+
+    return emit
+
+
+def _spread(emitter: Emitter, half: int, width: int, *, upper: bool) -> int:
+    """A temporary with the lanes of a half's lower or upper 32 bits, each in twice its room."""
+    if upper:
+        made = emitter.emit("shr.64", emitter.temporary(), half, (32,), flags=False)
+    else:
+        made = emitter.emit("zx32.64", emitter.temporary(), a=half)
+    by = 16
+    while by >= width:
+        more = emitter.emit("shl.64", emitter.temporary(), made, (by,), flags=False)
+        emitter.emit("or.64", made, made, more, flags=False)
+        mask = sum(((1 << by) - 1) << at for at in range(0, 64, 2 * by))
+        emitter.emit("and.64", made, made, (mask,), flags=False)
+        by //= 2
+    return made
+
+
 def _multiply_doubles(emitter: Emitter, one: Any) -> None:
     """PMULUDQ: the even lanes of 32 bits, into 64."""
     target, source = one.operands
@@ -222,6 +272,7 @@ def _sign_mask(emitter: Emitter, one: Any) -> None:
 
 SSE: dict[str, Callable[[Emitter, Any], None]] = {
     **dict.fromkeys(("movdqa", "movdqu", "movaps", "movups", "movapd", "movupd", "lddqu"), _move_whole),
+    **dict.fromkeys(("movntdq", "movntps", "movntpd"), _move_whole),
     **dict.fromkeys(("movd", "movq"), _move_low),
     **{name: _bitwise("and") for name in ("pand", "andps", "andpd")},
     **{name: _bitwise("or") for name in ("por", "orps", "orpd")},
@@ -230,6 +281,13 @@ SSE: dict[str, Callable[[Emitter, Any], None]] = {
     **{f"padd{letter}": _lanewise(f"padd.{width}") for letter, width in (("b", 8), ("w", 16), ("d", 32))},
     **{f"psub{letter}": _lanewise(f"psub.{width}") for letter, width in (("b", 8), ("w", 16), ("d", 32))},
     **{f"pcmpeq{letter}": _lanewise(f"pcmpeq.{width}") for letter, width in (("b", 8), ("w", 16), ("d", 32))},
+    **{f"pcmpgt{letter}": _lanewise(f"pcmpgt.{width}") for letter, width in (("b", 8), ("w", 16), ("d", 32))},
+    "pminub": _lanewise("pminu.8"),
+    "pmaxub": _lanewise("pmaxu.8"),
+    "pminsw": _lanewise("pmins.16"),
+    "pmaxsw": _lanewise("pmaxs.16"),
+    "pavgb": _average(8),
+    "pavgw": _average(16),
     "paddq": _lanewise("add.64"),
     "psubq": _lanewise("sub.64"),
     **{f"psll{letter}": _shift_lanes("shl", width) for letter, width in (("w", 16), ("d", 32), ("q", 64))},
@@ -239,6 +297,10 @@ SSE: dict[str, Callable[[Emitter, Any], None]] = {
     "psrldq": _shift_bytes(left=False),
     "punpcklqdq": _unpack_quads(high=False),
     "punpckhqdq": _unpack_quads(high=True),
+    "punpcklbw": _unpack_small(8, high=False),
+    "punpckhbw": _unpack_small(8, high=True),
+    "punpcklwd": _unpack_small(16, high=False),
+    "punpckhwd": _unpack_small(16, high=True),
     "punpckldq": _unpack_doubles(high=False),
     "punpckhdq": _unpack_doubles(high=True),
     "pshufd": _shuffle,

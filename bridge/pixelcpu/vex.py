@@ -20,7 +20,7 @@ import pyvex
 import z3
 from capstone import x86
 
-from bridge.pixelcpu.decode import BASE, decode, has_branches, is_jump, refuse, target_of
+from bridge.pixelcpu.decode import BASE, decode, has_branches, is_jump, must_be_aligned, refuse, target_of
 from bridge.pixelcpu.errors import Unsupported
 from bridge.pixelcpu.guarded_stores import guarded
 from bridge.pixelcpu.undefined import Condition, undefined_after
@@ -66,6 +66,8 @@ class Meaning:
     """When each flag is undefined after it."""
     back: Outcome
     """The state after it, if it goes on at its first instruction; any other way through it is left out."""
+    aligned: Mapping[str, Term]
+    """Addresses, by their text, that are multiples of 16: else it faults, which no meaning has."""
 
 
 @cache
@@ -85,7 +87,8 @@ def meaning(code: bytes) -> Meaning:
     (`guarded`).
     """
     before = initial()
-    walk = _Walk(before)
+    aligned: dict[str, Term] = {}
+    walk = _Walk(before, aligned)
     instructions = decode(code)
     branches = has_branches(instructions)
     for one in instructions:
@@ -105,7 +108,8 @@ def meaning(code: bytes) -> Meaning:
                 walk.jump(target_of(one), one.address + one.size)
             elif not machine.goes_on_at(one.address + one.size):
                 raise refuse(one, "control may leave the block before its end")
-    return Meaning(before, *walk.ended())
+    ended = walk.ended()
+    return Meaning(before, *ended, aligned)
 
 
 @dataclass(slots=True)
@@ -121,8 +125,9 @@ class _Way:
 class _Walk:
     """Through code whose jumps go forwards; of a single block it is the machine alone."""
 
-    def __init__(self, before: Outcome) -> None:
-        self.machine: _Machine | None = _Machine(before)
+    def __init__(self, before: Outcome, aligned: dict[str, Term]) -> None:
+        self._aligned = aligned
+        self.machine: _Machine | None = _Machine(before, aligned)
         """None where nothing leads."""
         self.undefined: Mapping[str, Condition] = dict.fromkeys(FLAGS, False)
         self._condition: Term = z3.BoolVal(True)
@@ -194,7 +199,7 @@ class _Walk:
             undefined = {
                 flag: _either(way.condition, way.undefined[flag], mine.undefined[flag]) for flag in mine.undefined
             }
-        self.machine = _Machine(here)
+        self.machine = _Machine(here, self._aligned)
         self.machine.only_if = self._condition = condition
         self.undefined = undefined
 
@@ -245,7 +250,10 @@ _BOOL_WIDTHS = {"Ity_I1": 1, "Ity_I8": 8, "Ity_I16": 16, "Ity_I32": 32, "Ity_I64
 class _Machine:
     """The state while code is executed."""
 
-    def __init__(self, before: Outcome) -> None:
+    def __init__(self, before: Outcome, aligned: dict[str, Term]) -> None:
+        """`aligned`: more addresses that must be aligned are put there."""
+        self._aligned = aligned
+        self._is_aligned = False
         self.words: dict[int, Term] = {_OFFSETS[name]: term for name, term in before.words.items()}
         self.thunk: Mapping[str, Term] = _initial_thunk() if before is initial() else _copied(before.flags)
         self.memory = before.memory
@@ -279,6 +287,7 @@ class _Machine:
     def step(self, one: Any) -> None:
         """Execute one instruction. Raises Unsupported."""
         name = one.mnemonic.split()[-1]
+        self._is_aligned = must_be_aligned(one)
         if name in ("bt", "bts", "btr", "btc") and all(operand.type == x86.X86_OP_REG for operand in one.operands):
             self._bit_test(one, name)
             return
@@ -326,6 +335,8 @@ class _Machine:
         elif tag == "Ist_Store":
             self._store(self._value(statement.addr), self._value(statement.data))
         elif tag == "Ist_Exit":
+            if statement.jumpkind == "Ijk_SigSEGV" and self._is_aligned:
+                return  # VEX looks at the address of some instructions, not of all that fault
             if statement.jumpkind != "Ijk_Boring":
                 raise Unsupported("it may fault")
             here = self.outcome()
@@ -415,10 +426,17 @@ class _Machine:
         self.words[base] = z3.Concat(*parts) if len(parts) > 1 else value
 
     def _load(self, address: Term, width: int) -> Term:
+        self._accessed(address, width)
         found = [z3.Select(self.memory, address + at) for at in range(width // 8)]
         return z3.Concat(*reversed(found)) if len(found) > 1 else found[0]
 
+    def _accessed(self, address: Term, width: int) -> None:
+        if self._is_aligned and width == 128:
+            address = z3.simplify(address)
+            self._aligned[address.sexpr()] = address
+
     def _store(self, address: Term, value: Term) -> None:
+        self._accessed(address, value.size())
         for at in range(value.size() // 8):
             byte = z3.Extract(8 * at + 7, 8 * at, value)
             self.memory = z3.Store(self.memory, address + at, byte)

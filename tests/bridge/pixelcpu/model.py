@@ -166,6 +166,11 @@ def extend(g: Given, width: int, *, signed: bool) -> Made:
     return Made(np.where((low >> (width - 1)) & signed == 1, low - (1 << width), low) % g.modulus)
 
 
+def as_signed(word: Numbers, modulo: int) -> Numbers:
+    """A part's word as the signed number that stands for it."""
+    return np.where(word >= modulo // 2, word - modulo, word)
+
+
 def parts(g: Given, make: Callable[[Numbers, Numbers, int], Numbers]) -> Made:
     modulus, x = 1 << g.width, g.b * 0
     for place in range(0, 64, g.width):
@@ -242,6 +247,11 @@ MODEL: dict[str, Callable[[Given], Made]] = {
     "padd": lambda g: parts(g, lambda b, a, m: (b + a) % m),
     "psub": lambda g: parts(g, lambda b, a, m: (b - a) % m),
     "pcmpeq": lambda g: parts(g, lambda b, a, m: np.where(b == a, b * 0 + (m - 1), b * 0)),
+    "pcmpgt": lambda g: parts(g, lambda b, a, m: np.where(as_signed(b, m) > as_signed(a, m), b * 0 + (m - 1), b * 0)),
+    "pminu": lambda g: parts(g, lambda b, a, m: np.where(b < a, b, a)),
+    "pmaxu": lambda g: parts(g, lambda b, a, m: np.where(b < a, a, b)),
+    "pmins": lambda g: parts(g, lambda b, a, m: np.where(as_signed(b, m) < as_signed(a, m), b, a)),
+    "pmaxs": lambda g: parts(g, lambda b, a, m: np.where(as_signed(b, m) < as_signed(a, m), a, b)),
     "rdf": read_flags,
     "wrf": write_flags,
     "set": lambda g: Made(condition(g)),
