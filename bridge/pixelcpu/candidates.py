@@ -1,13 +1,14 @@
 """Candidates: of what a guest ran, the loops of one block or several, heaviest first.
 
 A loop of several blocks is code from a block to the end of another one whose last instruction goes back to it. Which
-code that is is read off the blocks between that QEMU translated: what it never came to is not known, and a loop with
-such a part is none, until it comes there.
+code that is is read off the blocks between that QEMU translated; what it never came to, as a way out that nobody took,
+is read from RAM, where it would be executed from. If it is not that which QEMU then finds, the plugin leaves it alone.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -18,6 +19,9 @@ from bridge.pixelcpu.round_shape import MOST_BYTES, shape_of
 from bridge.trace.hot import Naming, Weights
 from bridge.trace.instructions import BlockClass, Decoded, bits_at, decode, ending
 from bridge.trace.program import Program
+
+CodeAt = Callable[[int, int], bytes]
+"""So many bytes of RAM at a physical address; fewer where there is none."""
 
 MOST_LOOKED_AT = 4096
 """Blocks, heaviest first, that are looked at; what is behind them does not matter to anybody's time."""
@@ -78,8 +82,11 @@ def is_loop(code: bytes, at: int) -> bool:
     return not (end.calls or end.returns or end.is_open) and set(end.successors) == {0, end.size} and bool(end.size)
 
 
-def candidates_of(program: Program, weights: Weights, naming: Naming, most: int) -> tuple[Candidate, ...]:
-    """The `most` heaviest loops. What they are in the machine's memory is asked of `naming`."""
+def candidates_of(
+    program: Program, weights: Weights, naming: Naming, most: int, code_at: CodeAt = lambda *_: b""
+) -> tuple[Candidate, ...]:
+    """The `most` heaviest loops. What they are in the machine's memory is asked of `naming`, and of `code_at` what
+    never ran of a loop."""
     total = int((program.entered * program.instructions).sum()) or 1
     heavy = weights.heaviest(MOST_LOOKED_AT).tolist()
     found: dict[bytes, list[_Place]] = {}
@@ -87,7 +94,7 @@ def candidates_of(program: Program, weights: Weights, naming: Naming, most: int)
         code = program.code_of(number)
         if is_loop(code, int(program.starts[number])):
             found.setdefault(hashlib.sha256(code).digest(), []).append(_Place(code, number, frozenset({number})))
-    for place in _of_several_blocks(program, heavy):
+    for place in _of_several_blocks(program, heavy, code_at):
         found.setdefault(hashlib.sha256(place.code).digest(), []).append(place)
     by_weight = sorted(found.values(), key=lambda places: -_weight(weights, places))
     return tuple(_candidate(program, weights, naming, places, total) for places in by_weight[: max(0, most)])
@@ -96,9 +103,9 @@ def candidates_of(program: Program, weights: Weights, naming: Naming, most: int)
 _ending = lru_cache(1 << 14)(ending)
 
 
-def _of_several_blocks(program: Program, heavy: list[int]) -> list[_Place]:
+def _of_several_blocks(program: Program, heavy: list[int], code_at: CodeAt) -> list[_Place]:
     """Loops that end with one of these blocks, heaviest first; of those with one beginning the longest."""
-    lies, found = _Lying(program), dict[int, _Place]()
+    lies, found = _Lying(program, code_at), dict[int, _Place]()
     for number in heavy:
         start, physical = int(program.starts[number]), program.physical_of(number)
         if bits_at(start) != 64 or physical is None:
@@ -119,8 +126,8 @@ def _of_several_blocks(program: Program, heavy: list[int]) -> list[_Place]:
 class _Lying:
     """A program's blocks by where they lie in RAM."""
 
-    def __init__(self, program: Program) -> None:
-        self._program = program
+    def __init__(self, program: Program, code_at: CodeAt) -> None:
+        self._program, self._code_at = program, code_at
         self._order = np.argsort(program.physical, kind="stable")
         self._places = program.physical[self._order]
 
@@ -129,16 +136,24 @@ class _Lying:
         if not 0 < size <= MOST_BYTES:
             return None
         code, begins = b"", self._most_entered(first)
-        number = begins
-        while number is not None and len(code) < size:
-            code += self._program.code_of(number)
+        while begins is not None and len(code) < size:
             number = self._most_entered(first + len(code))
+            more = self._never_run(first + len(code), first + size) if number is None else self._program.code_of(number)
+            if not more:
+                break
+            code += more
         code = code[:size]
         shape = shape_of(code) if begins is not None and len(code) == size else None
         # One instruction alone may be one that is stepped through, for the plugin.
         if begins is None or shape is None or shape.first_instructions < 2:
             return None
         return _Place(code, begins, frozenset(n for n in self._within(first, size) if self._program.entered[n] > 0))
+
+    def _never_run(self, place: int, end: int) -> bytes:
+        """What lies between there and the next block."""
+        at = int(np.searchsorted(self._places, np.uint64(place)))
+        behind = min(end, int(self._places[at])) if at < len(self._places) else end
+        return self._code_at(place, behind - place)
 
     def _within(self, first: int, size: int) -> list[int]:
         low, high = np.searchsorted(self._places, np.array([first, first + size], np.uint64))

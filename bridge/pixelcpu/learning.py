@@ -279,7 +279,9 @@ class Learning:
         busy_s = (self._window[-1][0] - self._window[0][0]) * len(counts.entered) * (1 - weights.idle_share)
         if self._namer is None:
             self._namer = _Remembering(self._namer_of())
-        found = candidates_of(program, weights, Naming(program, self._namer, weights.tasks), self._most)
+        found = candidates_of(
+            program, weights, Naming(program, self._namer, weights.tasks), self._most, self._session.ram_at
+        )
         while len(self._window) > 2 and self._window[1][0] < monotonic() - max(WINDOW_S, self._watch_s):
             self._window.popleft()
         with self._lock:

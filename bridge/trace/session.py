@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from bridge.memory.errors import GuestMemoryError
 from bridge.memory.ram import GuestRam
 from bridge.trace.errors import NoPlugin, TraceError
 from bridge.trace.futex import wake
@@ -116,6 +117,16 @@ class TraceSession:
         """The file that holds its RAM; None where that is not mapped."""
         ram = self._machine.ram
         return None if ram is None else ram.path
+
+    def ram_at(self, physical: int, size_bytes: int) -> bytes:
+        """What its RAM holds there now; nothing where that is not all RAM, or not mapped."""
+        ram = self._machine.ram
+        if ram is None or size_bytes <= 0:
+            return b""
+        try:
+            return bytes(ram.read_physical(physical, size_bytes))
+        except GuestMemoryError:
+            return b""
 
     @property
     def parts(self) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bridge.pixelcpu.candidates import Candidate, candidates_of, is_loop
+from bridge.pixelcpu.candidates import Candidate, CodeAt, candidates_of, is_loop
 from bridge.pixelcpu.learning import Nameless
 from bridge.pixelcpu.round_shape import shape_of
 from bridge.trace.hot import Naming, Weights
@@ -98,8 +98,8 @@ def in_pieces(pieces: dict[int, tuple[bytes, int]], at: int = AT) -> Program:
     return Program(blocks, np.array(entered, np.int64), lambda number: codes[number])
 
 
-def loops_in(shown: Program) -> tuple[Candidate, ...]:
-    return candidates_of(shown, Weights.of(shown, NO_SAMPLES), Naming(shown, Nameless()), 10)
+def loops_in(shown: Program, code_at: CodeAt = lambda *_: b"") -> tuple[Candidate, ...]:
+    return candidates_of(shown, Weights.of(shown, NO_SAMPLES), Naming(shown, Nameless()), 10, code_at)
 
 
 def test_a_loop_of_several_blocks_is_put_together_from_them() -> None:
@@ -118,6 +118,24 @@ def test_a_loop_of_several_blocks_is_put_together_from_them() -> None:
     assert found.code == COUNT
     assert found.blocks == (2,)
     assert found.share < 1
+
+
+def test_what_never_ran_is_read_from_ram() -> None:
+    pieces = {0: (COUNT[:5], 10), 8: (COUNT[8:], 10)}
+    asked = []
+
+    def code_at(physical: int, size: int) -> bytes:
+        asked.append((physical, size))
+        return COUNT[physical - 0x7000 :][:size]
+
+    (found,) = loops_in(in_pieces(pieces), code_at)
+    assert found.code == COUNT
+    assert (found.blocks, found.entered, found.n_instructions) == ((1,), 10, 5)
+    assert asked == [(0x7005, 3)]
+    assert loops_in(in_pieces(pieces), lambda _, size: bytes([0x06]) * size) == (), "no code"
+    assert loops_in(in_pieces(pieces), lambda _, size: b"\xc3" + b"\x90" * (size - 1)) == (), "a return"
+    assert loops_in(in_pieces(pieces), lambda *_: COUNT[5:7]) == (), "not all of it is RAM"
+    assert len(loops_in(in_pieces({0: (COUNT[:5], 10), 5: (COUNT[5:8], 0), 8: pieces[8]}))) == 1
 
 
 def test_what_is_no_loop_of_several_blocks() -> None:

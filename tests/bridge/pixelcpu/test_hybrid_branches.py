@@ -96,6 +96,26 @@ def test_a_kernels_rounds_count_as_entries_of_the_first_block(
     assert found.n_instructions == 5
 
 
+def test_a_way_that_was_never_taken_does_not_hide_a_loop(guest: LoopGuest, hybrid: Hybrid) -> None:  # noqa: F811
+    """No byte is the one that is counted, so that QEMU never came to where it is."""
+    session = TraceSession(guest.machine)
+    session.set(Wish(Mode.COUNTERS))
+    memory(guest)[memory(guest) == 10] = 11
+    before = session.counts()
+    guest.run(COUNT.code, HIGH + 0x4000, COUNT.registers(N, AREA, 0))
+    program = Program.from_counts(session.counts(), session.code_of, before)
+    weights = Weights.of(program, np.empty(0, layout()["sample"]))
+    naming = Naming(program, Nameless())
+    assert COUNT.code not in [one.code for one in candidates_of(program, weights, naming, 64)]
+    assert COUNT.code in [one.code for one in candidates_of(program, weights, naming, 64, session.ram_at)]
+    # And it is done, the way included that it never went before.
+    memory(guest)[:4000] = 10
+    hybrid.install({0: native(COUNT)})
+    outcome = guest.run(COUNT.code, HIGH + 0x4000, COUNT.registers(N, AREA, 0))
+    assert int(outcome.registers[RAX]) == 4000
+    assert the_one(hybrid).rounds > N // 2
+
+
 def test_code_behind_the_first_block_that_was_changed(guest: LoopGuest, hybrid: Hybrid) -> None:  # noqa: F811
     """The guest makes `inc rax` `dec rax`: QEMU's first block is what it was, and the kernel is not used."""
     hybrid.install({0: native(COUNT)})
