@@ -267,7 +267,8 @@ class Ui:
             },
         }[kind]
         border = 1.0 if kind == "plain" else 0.0
-        padding = (theme.px(2.5), theme.px(1)) if small else (theme.px(3), theme.px(1.5))
+        across = 0.0 if width else theme.px(2.5 if small else 3.0)  # within a given width its text stands in the middle
+        padding = (across, theme.px(1 if small else 1.5))
         with (
             self.colours(**colours, border=theme.border_strong),
             self.style(frame_border_size=border, frame_padding=padding),

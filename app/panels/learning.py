@@ -268,7 +268,14 @@ def _table(state: AppState, ui: Ui, learnt: Learnt, width: float) -> None:
 
 def _menu(ui: Ui, one: Entry) -> Sequence[MenuEntry]:
     block = one.candidate.blocks[0] if one.candidate.blocks else 0
+    has_microcode = one.learned is not None and one.learned.translation is not None
     return (
+        MenuEntry(
+            "Step through its microcode",
+            icons.ICON_FA_MICROCHIP,
+            lambda: ui.run("pixel.of_loop", loop=one.candidate.x86_hash),
+            why_not="" if has_microcode else "It has none, or not yet",
+        ),
         MenuEntry(
             "Show where it comes from and goes to",
             icons.ICON_FA_DIAGRAM_PROJECT,

@@ -115,7 +115,7 @@ def _code(state: AppState, ui: Ui, one: Entry, width: float) -> None:
             with ui.small():
                 ui.elided(f"x86, {len(one.candidate.code)} bytes", left, theme.text_faint)
             ui.gap(0.5)
-            _x86(ui, one.candidate.disassembly, left)
+            _x86(ui, one.candidate.disassembly, imgui.get_content_region_avail().x)
         imgui.end_child()
         imgui.set_cursor_pos(imgui.ImVec2(corner.x + left + gap, corner.y))
         if imgui.begin_child("##microcode", imgui.ImVec2(0, 0)):
@@ -125,10 +125,14 @@ def _code(state: AppState, ui: Ui, one: Entry, width: float) -> None:
             ui.gap(0.5)
             if not listing:
                 with ui.small():
-                    ui.wrapped(one.reason or "Not lifted yet", theme.text_dim)
+                    ui.wrapped(one.reason or _why_no_listing(one), theme.text_dim)
             else:
                 _microcode(ui, listing, room)
         imgui.end_child()
+
+
+def _why_no_listing(one: Entry) -> str:
+    return "Not lifted yet" if one.state is State.TRACED else "It is shown when all that can be tried was tried"
 
 
 def _x86(ui: Ui, lines: tuple[str, ...], width: float) -> None:

@@ -142,6 +142,13 @@ def test_a_click_chooses_a_loop_and_each_side_tells_of_it(shown: tuple[Person, M
     person.frame(4)
     person.run("window.toggle_theme")
     person.click(*_middle(child(CODE)), button=2)
+    table = child(LOOPS)
+    assert table is not None
+    x, y = table.pos.x + 60, table.pos.y + 34
+    assert person.state.pixel_cpu.stepper is None
+    person.click(x, y, button=2)
+    person.click(x + 30, y + 20)  # the first entry steps through its microcode
+    person.until(lambda: person.state.pixel_cpu.stepper is not None, "the Pixel CPU should have the loop")
     assert not person.toasts()
 
 
