@@ -3,8 +3,6 @@
 import os
 import sys
 
-from app.cli import main
-
 
 def _have_standard_streams() -> None:
     """Who closed one (`>&-`) wants nothing of it: it is nowhere, and no file that is opened later takes its number."""
@@ -19,4 +17,10 @@ def _have_standard_streams() -> None:
 if __name__ == "__main__":
     if None in (sys.stdin, sys.stdout, sys.stderr):
         _have_standard_streams()
-    sys.exit(main(sys.argv[1:]))
+    try:
+        from app.cli import main
+
+        sys.exit(main(sys.argv[1:]))
+    except KeyboardInterrupt:  # before there is a command that could say so
+        sys.stderr.write("glassbox: interrupted\n")
+        sys.exit(1)

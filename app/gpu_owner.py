@@ -175,7 +175,7 @@ class GpuOwner:
                 with contextlib.suppress(OSError):
                     stream.close()
         try:
-            process.wait(_END_S if self._closed else 0)
+            process.wait(_END_S if self._closed and self._name else 0)  # one that has not begun hears nothing yet
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

@@ -8,6 +8,7 @@ the plugin then does the rounds on the host.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import resource
@@ -206,11 +207,15 @@ def main() -> None:
     try:
         gpu = Gpu(software=begin.software)
     except RenderError as error:
-        write_frame(answers, PixelError(str(error)))
+        with contextlib.suppress(OSError):  # nobody waits any more
+            write_frame(answers, PixelError(str(error)))
         return
     orders: queue.SimpleQueue[Any] = queue.SimpleQueue()
     worker = _Worker(begin, gpu, orders)
-    write_frame(answers, gpu.name)
+    try:
+        write_frame(answers, gpu.name)
+    except OSError:
+        return
 
     def read() -> None:
         order: Any = True

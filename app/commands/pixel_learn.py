@@ -124,7 +124,8 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         print_json(_document(options, look, way=None if hybrid is None else hybrid.way))
     elif hybrid is not None:
-        print_text(f"{_taken_text(look, verify=options.verify)}\n{_WAYS[hybrid.way]}")
+        ran = f"\n{_WAYS[hybrid.way]}" if look.entries else ""
+        print_text(f"{_taken_text(look, verify=options.verify)}{ran}")
     else:
         print_text(_learned_text(look))
     if learner.problem:
@@ -209,9 +210,15 @@ def _row(one: Entry) -> tuple[str, ...]:
     return str(one.state), kind_of(one) or str(candidate.kind), printable(where + process)
 
 
+def _no_loop(look: Look) -> str:
+    if not look.settled:
+        return "It was ended before a loop was seen"
+    return "No loop took a two-hundredth of the time or more"
+
+
 def _learned_text(look: Look) -> str:
     if not look.entries:
-        return "No loop took a two-hundredth of the time or more: nothing to learn."
+        return f"{_no_loop(look)}: nothing to learn."
     rows = []
     for one in look.entries:
         candidate = one.candidate
@@ -231,7 +238,7 @@ def _learned_text(look: Look) -> str:
 
 def _taken_text(look: Look, *, verify: bool) -> str:
     if not look.entries:
-        return "No loop took a two-hundredth of the time or more: nothing to take over."
+        return f"{_no_loop(look)}: nothing to take over."
     rows = []
     for one in look.entries:
         told = one.told

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
+import runpy
 import signal
 import subprocess
 import sys
@@ -170,6 +172,20 @@ def test_an_interrupt_says_so_and_no_more() -> None:
         finally:
             command.kill()
     assert (command.returncode, said) == (ExitCode.FAILED, "glassbox: interrupted\n")
+
+
+def test_an_interrupt_while_it_is_loaded_says_so_and_no_more(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(_name: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(importlib, "import_module", interrupted)
+    monkeypatch.setattr(sys, "argv", ["glassbox", "pixel", "list"])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module("app", run_name="__main__")
+    assert ended.value.code == ExitCode.FAILED
+    assert capsys.readouterr().err == "glassbox: interrupted\n"
 
 
 def children(pid: int) -> list[int]:
