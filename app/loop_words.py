@@ -35,6 +35,8 @@ _FOLDS = {
 def loop_words(loop: LoopText) -> list[str]:
     """Lines: what kind it is, and below that, indented, what it is made of."""
     order = "its rounds are done one after the other" if loop.ordered else "its rounds need no order"
+    if loop.leaps:
+        order = "its rounds are done one after the other, many of them at once"
     if loop.closed:
         order = "its last round is done without those before it"
     lines = [f"{_KINDS[loop.kind]}: {order}."]
@@ -50,7 +52,9 @@ def loop_words(loop: LoopText) -> list[str]:
         )
     lines += [f"  checks  {address} is a multiple of 16" for address in loop.aligned]
     if loop.carried:
-        closed = ", which has a closed form" if loop.closed else ""
+        closed = (
+            ", which has a closed form" if loop.closed else ", whose bits are sums of bits before" if loop.leaps else ""
+        )
         lines.append(f"  carries {', '.join(loop.carried)} on from round to round{closed}")
     if loop.distance:
         steps = "" if loop.step == 1 else f" / {loop.step}"

@@ -213,6 +213,57 @@ LOOPS = (
         lambda n, _a, _b: {"rcx": n, "rax": 88172645463325252},
         "uint64_t x = 88172645463325252; for (; n; n--) { x ^= x << 13; x ^= x >> 7; x ^= x << 17; } return x;",
     ),
+    # mov edx,eax; shl edx,13; xor eax,edx; mov edx,eax; shr edx,17; xor eax,edx; mov edx,eax; shl edx,5; xor eax,edx;
+    # dec ecx; jnz
+    _loop(
+        "random numbers of 32 bits",
+        "recurrence",
+        "89c2c1e20d31d089c2c1ea1131d089c2c1e20531d0ffc975e7",
+        0,
+        lambda n, _a, _b: {"rcx": n, "rax": 2463534242},
+        "uint32_t x = 2463534242; for (; n; n--) { x ^= x << 13; x ^= x >> 17; x ^= x << 5; } return x;",
+    ),
+    # mov rdx,rax; mov rax,rbx; mov rsi,rdx; shl rsi,23; xor rdx,rsi; mov rsi,rdx; shr rsi,17; xor rdx,rsi; xor rdx,rbx;
+    # mov rsi,rbx; shr rsi,26; xor rdx,rsi; mov rbx,rdx; dec rcx; jnz
+    _loop(
+        "random numbers of two words",
+        "recurrence",
+        "4889c24889d84889d648c1e6174831f24889d648c1ee114831f24831da4889de48c1ee1a4831f24889d348ffc975d1",
+        0,
+        lambda n, _a, _b: {"rcx": n, "rax": 1, "rbx": 2},
+        "uint64_t s = 1, t = 2; for (; n; n--) { uint64_t x = s; s = t; x ^= x << 23; x ^= x >> 17; x ^= t ^ t >> 26;"
+        " t = x; } return s;",
+    ),
+    # mov rdx,rax; shl rdx,13; xor rax,rdx; mov rdx,rax; shr rdx,17; xor rax,rdx; mov rdx,rax; shl rdx,43; xor rax,rdx;
+    # imul rdi,rdi,69069; add rdi,1234567; lea rsi,[rax+rdi]; dec rcx; jnz
+    _loop(
+        "random numbers in two ways",
+        "recurrence",
+        "4889c248c1e20d4831d04889c248c1ea114831d04889c248c1e22b4831d04869ffcd0d01004881c787d61200488d343848ffc975cb",
+        0,
+        lambda n, _a, _b: {"rcx": n, "rax": 88172645463325252, "rdi": n},
+        "uint64_t x = 88172645463325252, y = n; for (; n; n--) { x ^= x << 13; x ^= x >> 17; x ^= x << 43;"
+        " y = y * 69069 + 1234567; } return x + y;",
+    ),
+    # shr eax,1; sbb edx,edx; and edx,0xedb88320; xor eax,edx; dec rcx; jnz
+    _loop(
+        "shift register",
+        "recurrence",
+        "d1e819d281e22083b8ed31d048ffc975ef",
+        0,
+        lambda n, _a, _b: {"rcx": n, "rax": 0x12345678},
+        "uint32_t x = 0x12345678; for (; n; n--) x = x >> 1 ^ (-(x & 1) & 0xedb88320); return x;",
+    ),
+    # mov rdx,rax; rol rdx,24; xor rdx,rdi; mov rbx,rax; rol rbx,5; xor rdx,rbx; rol rax,37; xor rax,rdx; dec rcx; jnz
+    _loop(
+        "rotations",
+        "recurrence",
+        "4889c248c1c2184831fa4889c348c1c3054831da48c1c0254831d048ffc975e0",
+        0,
+        lambda n, _a, b: {"rcx": n, "rax": 7, "rdi": b},
+        "uint64_t x = 7, k = (uintptr_t)b; for (; n; n--) x = (x << 24 | x >> 40) ^ k ^ (x << 5 | x >> 59)"
+        " ^ (x << 37 | x >> 27); return x;",
+    ),
     # imul rax,rax,1103515245; add rax,12345; dec rcx; jnz
     _loop(
         "linear generator",

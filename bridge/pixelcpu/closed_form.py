@@ -127,21 +127,30 @@ def n_registers(closed: ClosedForm) -> int:
 
 
 def begun(
-    closed: ClosedForm, numbers: Sequence[int], others: Mapping[int, int], one_round: Program, free: Sequence[int]
+    closed: ClosedForm,
+    numbers: Sequence[int],
+    others: Mapping[int, int],
+    one_round: Program,
+    free: Sequence[int],
+    kept: Sequence[int] = (),
 ) -> list[Instruction]:
     """Microcode that takes the state before the first round to that before round i, in lane i.
 
     `numbers`: the registers of `closed.names`. `others`: registers that count besides, and their steps. `free`: as many
-    as `n_registers` that the round does not use. Registers that each round computes anew are left as they come.
+    as `n_registers`, and one more for each of `kept`, that the round does not use. `kept`: registers that are left as
+    they are. Registers that each round computes anew are left as they come.
     """
     size = len(numbers)
     lane, part, bit, *rest = free
-    added, made = rest[:size], rest[size : 2 * size]
+    added, made, spare = rest[:size], rest[size : 2 * size], rest[2 * size :]
     program = [make("lane.64", lane)]
     # What a round adds is what it makes of zeros; those that count would not stay within 32 bits.
     for number, held in zip(numbers, made, strict=True):
         program += [make("mov.64", held, a=number), make("mov.64", number, immediate=0)]
+    held_apart = list(zip(kept, spare, strict=False))
+    program += [make("mov.64", held, a=number) for number, held in held_apart]
     program += one_round.instructions
+    program += [make("mov.64", number, a=held) for number, held in held_apart]
     for number, held, more, step in zip(numbers, made, added, closed.steps, strict=True):
         program.append(make("mov.64", more, a=number) if step is None else make("mov.64", more, immediate=step))
         program.append(make("mov.64", number, a=held))

@@ -24,6 +24,7 @@ from bridge.pixelcpu.errors import Unsupported
 from bridge.pixelcpu.executor import State, execute
 from bridge.pixelcpu.isa import FLAGS, N_REGISTERS, Kind
 from bridge.pixelcpu.lanes import Parts, live_in, parts, strides
+from bridge.pixelcpu.llvm_leaps import Leaps
 from bridge.pixelcpu.llvm_text import LlvmAlgebra, Text, Word
 from bridge.pixelcpu.microcode import Instruction, Program
 from bridge.pixelcpu.semantics import flags_of_word, word_of_flags
@@ -81,20 +82,28 @@ def kernel_text(
     alone: bool = False,
     until: int | None = None,
     last_alone: bool = False,
+    leaps: Leaps | None = None,
 ) -> str:
     """LLVM's text of `kernel`, and of `states(states, windows, n)` that runs it over one lane for each of n states.
 
     `carried`: lanes run in order, and each goes on with these registers, and with the flags, of the lane before, as a
     loop's iterations do; None: lanes are independent, each begins with those that the run was given. `alone`: it calls
     nothing, not even what fills and copies memory. `until`: lanes end before the one that leaves 0 in this register.
-    `last_alone`: only the last lane is run; its state is what the others would leave anyhow. Raises Unsupported.
+    `last_alone`: only the last lane is run; its state is what the others would leave anyhow. `leaps`: so it is of lanes
+    that are carried on, and this takes what is carried to the last one. Raises Unsupported.
     """
-    return _Writer(program, carried, alone, until, last_alone).written()
+    return _Writer(program, carried, alone, until, last_alone, leaps).written()
 
 
 class _Writer:
     def __init__(
-        self, program: Program, carried: AbstractSet[int] | None, alone: bool, until: int | None, last_alone: bool
+        self,
+        program: Program,
+        carried: AbstractSet[int] | None,
+        alone: bool,
+        until: int | None,
+        last_alone: bool,
+        leaps: Leaps | None,
     ) -> None:
         if carried is not None and program.has_reductions:
             raise Unsupported("A reduction has no meaning where a lane goes on from the lane before")
@@ -102,7 +111,9 @@ class _Writer:
             raise Unsupported("Lanes that run side by side cannot find out which is the last")
         if last_alone and (carried is not None or program.has_reductions or program.accesses):
             raise Unsupported("The last lane alone does not do what the others do")
-        self._last_alone = last_alone
+        if leaps is not None and (carried != set(leaps.registers) or until is not None or program.accesses):
+            raise Unsupported("Leaps over rounds do not do what the rounds do")
+        self._last_alone, self._leaps = last_alone, leaps
         self.text = Text()
         self.algebra = LlvmAlgebra(self.text)
         self.ordered, self.carried, self.until = carried is not None, carried or frozenset(), until
@@ -123,8 +134,9 @@ class _Writer:
         self._finish()
         body = "\n".join(self.text.lines)
         declared = "\n".join(sorted(self.text.intrinsics))
+        table = "" if self._leaps is None else self._leaps.table
         return (
-            f"define i64 @kernel(ptr noalias %state, ptr noalias %windows, i64 %lanes){self._attributes} {{\n"
+            f"{table}define i64 @kernel(ptr noalias %state, ptr noalias %windows, i64 %lanes){self._attributes} {{\n"
             f"entry:\n{body}\n}}\n"
             f"{_STATES}\n{declared}\n"
             'attributes #0 = { nounwind "no-builtins" }\n'
@@ -153,6 +165,12 @@ class _Writer:
         if self._last_alone:
             text.put("br label %check")
             self._checked_loop([_Way("entry", before_last, self.initial, none)])
+            return
+        if self._leaps is not None:
+            before = self._leaps.write(text, self.initial, before_last)
+            begins = text.block
+            text.put("br label %check")
+            self._checked_loop([_Way(begins, before_last, before, none)])
             return
         many = text.let("icmp ugt i64 %lanes, 1")
         go = algebra.both(many, ready)

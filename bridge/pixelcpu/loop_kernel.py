@@ -16,6 +16,7 @@ from bridge.pixelcpu.closed_form import begun, n_registers
 from bridge.pixelcpu.errors import PixelError, Unsupported
 from bridge.pixelcpu.interpreter import MOST_STEPS, Final, run_lanes
 from bridge.pixelcpu.isa import N_REGISTERS
+from bridge.pixelcpu.llvm_leaps import Leaps
 from bridge.pixelcpu.loops import Loop
 from bridge.pixelcpu.memory import NO_MEMORY, Memory
 from bridge.pixelcpu.microcode import Instruction, Program, make
@@ -50,6 +51,8 @@ class LoopKernel:
     """The register that is 0 after a round that does not go back; None where it is known beforehand which that is."""
     last_alone: bool = False
     """No lane needs another, and the last one's state is all that there is."""
+    leaps: Leaps | None = None
+    """How `carried` registers come to what they are before the last lane, without all lanes before it."""
 
     def run(
         self,
@@ -79,22 +82,29 @@ def kernel_of(loop: Loop, translation: Translation) -> LoopKernel:
     folds = {_register(name, translation): fold for name, fold in loop.folds.items()}
     used = {number for instruction in translation.program.instructions for number in _registers(instruction)}
     free = [number for number in range(len(REGISTERS), N_REGISTERS) if number not in used]
-    if loop.closed is not None and len(free) >= n_registers(loop.closed):
-        numbers = [_register(name, translation) for name in loop.closed.names]
-        others = {number: step for number, step in counting.items() if number not in numbers}
-        first = begun(loop.closed, numbers, others, translation.program, free)
-        rounds = Program.of((*first, *translation.program.instructions))
-        return LoopKernel(loop, translation.program, rounds, last_alone=True)
+    leaps = None
+    if loop.linear is not None:
+        leaping = tuple(_register(name, translation) for name in loop.linear.names)
+        leaps = Leaps(translation.program, loop.linear, leaping)
+    if loop.closed is not None:
+        kept = () if leaps is None else leaps.registers
+        if len(free) >= n_registers(loop.closed) + len(kept):
+            numbers = [_register(name, translation) for name in loop.closed.names]
+            others = {number: step for number, step in counting.items() if number not in numbers}
+            first = begun(loop.closed, numbers, others, translation.program, free, kept)
+            rounds = Program.of((*first, *translation.program.instructions))
+            return LoopKernel(loop, translation.program, rounds, frozenset(kept), last_alone=leaps is None, leaps=leaps)
+        leaps = None  # over a part of what is carried on only
     if len(free) < len(folds) + 2:
         raise Unsupported("the kernel needs more registers than there are")
-    lane, steps, *kept = free
+    lane, steps, *spare = free
     before: list[Instruction] = [make("lane.64", lane)] if counting else []
     for number, step in counting.items():
         if step != 1:
             before.append(make("mul.64", steps, lane, immediate=step, flags=False))
         before.append(make("add.64", number, number, lane if step == 1 else steps, flags=False))
     after: list[Instruction] = []
-    for (number, fold), held in zip(folds.items(), kept, strict=False):
+    for (number, fold), held in zip(folds.items(), spare, strict=False):
         before += [make("mov.64", held, a=number), make("mov.64", number, immediate=fold.neutral)]
         after.append(make(f"{fold.operation}.{fold.width}", number, a=number))
         after.append(make(f"{_COMBINES[fold.operation]}.{fold.width}", number, number, held, flags=False))
@@ -105,7 +115,7 @@ def kernel_of(loop: Loop, translation: Translation) -> LoopKernel:
         until = lane
     rounds = Program.of((*before, *translation.program.instructions, *after))
     carried = frozenset(_register(name, translation) for name in loop.carried if _is_used(name, translation))
-    return LoopKernel(loop, translation.program, rounds, carried, until)
+    return LoopKernel(loop, translation.program, rounds, carried, until, leaps=leaps)
 
 
 def _is_used(name: str, translation: Translation) -> bool:

@@ -224,6 +224,7 @@ def _loop_text(found: Mapping[str, Any]) -> LoopText:
         tuple(map(str, found["carried"])),
         tuple(map(str, found["aligned"])),
         bool(found["closed"]),
+        bool(found["leaps"]),
     )
 
 

@@ -64,6 +64,7 @@ def native_loop(loop: Loop, kernel: LoopKernel, translation: Translation) -> Nat
         alone=True,
         until=kernel.until,
         last_alone=kernel.last_alone,
+        leaps=kernel.leaps,
     )
     image = image_of(object_of(text + planned), ("plan", "kernel"))
     return NativeLoop(

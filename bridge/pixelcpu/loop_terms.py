@@ -42,13 +42,13 @@ def replaced(term: Term, by: Mapping[Term, Term]) -> Term:
     return z3.simplify(z3.substitute(term, *by.items()))
 
 
-def is_proved(claim: Term) -> bool:
+def is_proved(claim: Term, effort: int = _EFFORT) -> bool:
     """Whether z3 shows, with limited effort, that the claim holds for all unknowns."""
     simple = z3.simplify(claim)
     if z3.is_true(simple) or _is_refuted(simple):
         return bool(z3.is_true(simple))
     solver = z3.SolverFor("QF_AUFBV")
-    solver.set("rlimit", _EFFORT)
+    solver.set("rlimit", effort)
     solver.set("max_memory", _MEMORY_LIMIT_MIB)
     solver.add(z3.Not(simple))
     try:

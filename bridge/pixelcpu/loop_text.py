@@ -44,3 +44,5 @@ class LoopText:
     """Addresses that are looked at before each run: they must be multiples of 16."""
     closed: bool = False
     """That has a closed form: the last round is done without those before."""
+    leaps: bool = False
+    """Of that each bit is a sum of bits before: many rounds are done at once."""

@@ -18,12 +18,14 @@ from typing import Any, Literal
 
 import z3
 
-from bridge.pixelcpu.closed_form import ClosedForm, closed_form_of
+from bridge.pixelcpu.bit_linear import BitLinear
+from bridge.pixelcpu.closed_form import ClosedForm
 from bridge.pixelcpu.decode import ALIGNMENT, BASE
 from bridge.pixelcpu.errors import Unsupported
 from bridge.pixelcpu.loop_memory import MEMORY, Counting, Stream, streams_in_order, streams_of
 from bridge.pixelcpu.loop_terms import LANE, LOW, advanced, change_of, is_proved, replaced, symbols, value_of, within
 from bridge.pixelcpu.loop_trips import MOST_ROUNDS, Trips, trips_of
+from bridge.pixelcpu.recurrences import Recurrence, recurrence_of
 from bridge.pixelcpu.vex import Meaning, meaning
 from bridge.pixelcpu.x86_state import FLAGS, HALVES, REGISTERS
 
@@ -78,6 +80,8 @@ class Loop:
     ordered: bool = False
     closed: ClosedForm | None = None
     """Of what is carried on, where rounds touch no memory: then the last one can be had without those before."""
+    linear: BitLinear | None = None
+    """Of what is carried on, or of what of it has no closed form: then many rounds are done at once."""
 
     @property
     def of_folds(self) -> frozenset[str]:
@@ -234,9 +238,9 @@ def _in_order(loop: _Found) -> Loop:
         trips = None
         if not (carried or loop.inductions or any(stream.is_store for stream in streams)):
             raise Unsupported("It waits for memory to become something else") from None
-    closed = None
+    found = Recurrence()
     if not streams and trips is not None and carried:
-        closed = closed_form_of(loop.words, carried, loop.counting)
+        found = recurrence_of(loop.words, carried, loop.counting)
     return Loop(
         loop.code,
         loop.one_round,
@@ -249,7 +253,8 @@ def _in_order(loop: _Found) -> Loop:
         trips,
         carried=carried,
         ordered=True,
-        closed=closed,
+        closed=found.closed,
+        linear=found.linear,
     )
 
 

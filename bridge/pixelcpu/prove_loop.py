@@ -57,7 +57,7 @@ def prove_loop(code: bytes, time_limit_s: float = TIME_LIMIT_S, attempt: Attempt
         kernel = kernel_of(loop, attempt.translation)
     except Unsupported as error:
         return LoopAttempt(attempt, _told(loop), None, None, str(error))
-    told = replace(_told(loop), closed=kernel.last_alone)
+    told = replace(_told(loop), closed=kernel.last_alone, leaps=kernel.leaps is not None)
     try:
         native = native_loop(loop, kernel, attempt.translation)
     except Unsupported as error:

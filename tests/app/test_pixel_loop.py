@@ -43,6 +43,18 @@ def test_a_fold_with_a_longer_step(capsys: pytest.CaptureFixture[str]) -> None:
     assert "sumall.64 rax, rax" in shown
 
 
+def test_leaps_over_rounds_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    code = "4889c248c1e20d4831d04889c248c1ea074831d04889c248c1e2114831d048ffc975dd"  # xorshift
+    assert main(["pixel", "loop", "--hex", code, "--json"]) == ExitCode.DONE
+    loop = json.loads(capsys.readouterr().out)["loop"]
+    assert (loop["ordered"], loop["closed"], loop["leaps"], loop["carried"]) == (True, False, True, ["rax"])
+    assert main(["pixel", "loop", "--hex", code]) == ExitCode.DONE
+    assert capsys.readouterr().out.startswith(
+        "A recurrence over registers: its rounds are done one after the other, many of them at once.\n"
+        "  counts  rcx by -1 a round\n  carries rax on from round to round, whose bits are sums of bits before\n"
+    )
+
+
 @pytest.mark.parametrize(
     ("code", "status", "reason"),
     [
