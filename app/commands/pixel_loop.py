@@ -70,4 +70,6 @@ def _lines(found: LoopAttempt) -> list[str]:
         return [*lines, f"No kernel. {found.reason}"]
     n_pixels = len(found.rounds.pixels)
     size = f"{plural(len(found.rounds.instructions), 'instruction')} in {plural(n_pixels, 'pixel')}"
-    return [*lines, "", *_listing(found), "", f"{size}, a round a lane. Proved: rounds and lanes do the same."]
+    in_order = found.loop is not None and found.loop.ordered and not found.loop.closed
+    each = "a round a lane, each going on from the one before" if in_order else "a round a lane"
+    return [*lines, "", *_listing(found), "", f"{size}, {each}. Proved: rounds and lanes do the same."]

@@ -49,10 +49,12 @@ def test_leaps_over_rounds_are_told(capsys: pytest.CaptureFixture[str]) -> None:
     loop = json.loads(capsys.readouterr().out)["loop"]
     assert (loop["ordered"], loop["closed"], loop["leaps"], loop["carried"]) == (True, False, True, ["rax"])
     assert main(["pixel", "loop", "--hex", code]) == ExitCode.DONE
-    assert capsys.readouterr().out.startswith(
+    shown = capsys.readouterr().out
+    assert shown.startswith(
         "A recurrence over registers: its rounds are done one after the other, many of them at once.\n"
         "  counts  rcx by -1 a round\n  carries rax on from round to round, whose bits are sums of bits before\n"
     )
+    assert "a round a lane, each going on from the one before." in shown
 
 
 @pytest.mark.parametrize(

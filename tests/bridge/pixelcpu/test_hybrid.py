@@ -134,7 +134,13 @@ def test_another_installs_and_all_can_be_taken_back(guest: LoopGuest, hybrid: Hy
     assert len(hybrid.free_slots()) == layout().constants["MAX_KERNELS"]
 
 
-@pytest.mark.parametrize("name", ["copy", "sum", "vectors", "in place", "fill backwards", LOOKED_AT.name])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("copy", "sum", "vectors", "in place", "fill backwards", LOOKED_AT.name),
+        *("random numbers of two words", "random numbers in two ways", "shift register"),
+    ],
+)
 def test_verification_compares_and_uses_nothing(guest: LoopGuest, hybrid: Hybrid, name: str) -> None:
     loop = NAMES[name]
     hybrid.install({0: native(loop)}, verify=True)
