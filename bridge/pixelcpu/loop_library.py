@@ -28,7 +28,7 @@ from bridge.pixelcpu.native_loop import Figures, GpuRecord, NativeLoop, NativeRe
 from bridge.pixelcpu.sealed import BadEntry, SealedFolder
 from bridge.pixelcpu.translation import Translation
 
-VERSION = 5
+VERSION = 6
 Made = TypeVar("Made")
 MOST_ENTRIES = 4096
 LEAST_RUNS = 10_000
