@@ -10,6 +10,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Generic, TypeVar
 
+from bridge.pixelcpu.packed import by_whole_words
+
 V = TypeVar("V")
 B = TypeVar("B")
 
@@ -109,6 +111,11 @@ class Algebra(ABC, Generic[V, B]):
     @abstractmethod
     def byte_swap(self, value: V) -> V:
         """The bytes in reverse order."""
+
+    def packed(self, operation: str, part: int, left: V, right: V) -> V:
+        """Part by part of so many bits: `add`, `sub`, `minu`, `maxu`, `mins`, `maxs`; `eq` and `gt` (signed) make
+        ones where it holds, else zeros."""
+        return by_whole_words(self, operation, part, left, right)
 
     def bit(self, condition: B, width: int) -> V:
         """1 where it is true, else 0."""

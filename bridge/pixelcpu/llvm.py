@@ -6,6 +6,7 @@ Import this only where programs are run: LLVM takes a while to come up.
 from __future__ import annotations
 
 import ctypes
+import platform
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -115,6 +116,10 @@ def _words(window: Window, is_store: bool) -> tuple[int, int, int]:
     return window.origin & ((1 << 64) - 1), size, content.ctypes.data
 
 
+_SLOW = ",+prefer-no-gather,+prefer-no-scatter"
+"""Else the words of a round, which lie side by side, would be gathered and scattered for several rounds at a time."""
+
+
 @cache
 def _compiler() -> tuple[Any, Any]:
     """The process's compiler and the machine that it compiles for. Their code outlives neither."""
@@ -122,7 +127,7 @@ def _compiler() -> tuple[Any, Any]:
     llvm.initialize_native_asmprinter()
     machine = llvm.Target.from_default_triple().create_target_machine(
         cpu=llvm.get_host_cpu_name(),
-        features=llvm.get_host_cpu_features().flatten(),
+        features=llvm.get_host_cpu_features().flatten() + (_SLOW if platform.machine() == "x86_64" else ""),
         opt=3,
         reloc="pic",
         codemodel="small",

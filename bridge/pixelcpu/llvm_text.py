@@ -56,6 +56,19 @@ class Text:
         return self.let(f"call i{width} @llvm.{intrinsic}.i{width}({', '.join(operands)})")
 
 
+_PARTS = {
+    "add": "add",
+    "sub": "sub",
+    "eq": "eq",
+    "gt": "sgt",
+    "minu": "ult",
+    "maxu": "ugt",
+    "mins": "slt",
+    "maxs": "sgt",
+}
+"""Operations on vectors, and comparisons by which one of two parts is chosen."""
+
+
 class LlvmAlgebra(Algebra[Word, str]):
     """Truth values are names of i1, or `true` and `false`."""
 
@@ -113,6 +126,20 @@ class LlvmAlgebra(Algebra[Word, str]):
 
     def not_(self, value: Word) -> Word:
         return self._two("xor", value, Word("-1", value.width))
+
+    def packed(self, operation: str, part: int, left: Word, right: Word) -> Word:
+        vector = f"<{left.width // part} x i{part}>"
+        one, other = (self.text.let(f"bitcast {word.typed} to {vector}") for word in (left, right))
+        how = _PARTS[operation]
+        if operation in ("add", "sub"):
+            made = self.text.let(f"{how} {vector} {one}, {other}")
+        else:
+            holds = self.text.let(f"icmp {how} {vector} {one}, {other}")
+            if operation in ("eq", "gt"):
+                made = self.text.let(f"sext <{left.width // part} x i1> {holds} to {vector}")
+            else:
+                made = self.text.let(f"select <{left.width // part} x i1> {holds}, {vector} {one}, {vector} {other}")
+        return Word(self.text.let(f"bitcast {vector} {made} to i{left.width}"), left.width)
 
     def shl(self, value: Word, count: Word) -> Word:
         return self._two("shl", value, count)

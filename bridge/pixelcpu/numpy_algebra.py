@@ -146,7 +146,27 @@ class NumpyAlgebra(Algebra[Word, Truth]):
     def byte_swap(self, value: Word) -> Word:
         return value.byteswap()
 
+    def packed(self, operation: str, part: int, left: Word, right: Word) -> Word:
+        left, right = np.broadcast_arrays(left, right)
+        signed = SIGNED[part] if operation in ("gt", "mins", "maxs") else UNSIGNED[part]
+        one, other = (np.ascontiguousarray(word).view(signed) for word in (left, right))
+        made = _PARTS[operation](one, other)
+        if made.dtype == np.bool_:
+            made = np.negative(made.astype(SIGNED[part]))
+        whole: Word = made.view(left.dtype)
+        return whole
 
+
+_PARTS: dict[str, np.ufunc] = {
+    "add": np.add,
+    "sub": np.subtract,
+    "eq": np.equal,
+    "gt": np.greater,
+    "minu": np.minimum,
+    "maxu": np.maximum,
+    "mins": np.minimum,
+    "maxs": np.maximum,
+}
 _FOLDS: dict[str, np.ufunc] = {
     "sumall": np.add,
     "xorall": np.bitwise_xor,

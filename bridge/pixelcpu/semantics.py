@@ -327,53 +327,9 @@ def _truth(i: Inputs[V, B], condition: B) -> Outcome[V, B]:
     return _only(i.algebra.bit(condition, i.width))
 
 
-# The packed rows' words have 64 bits; `width` is that of their parts.
-def _packed_masks(i: Inputs[V, B]) -> tuple[V, V]:
-    tops = sum(1 << place for place in range(i.width - 1, 64, i.width))
-    return i.algebra.const(64, tops), i.algebra.const(64, ~tops)
-
-
-def _padd(i: Inputs[V, B]) -> Outcome[V, B]:
-    g, (tops, rest) = i.algebra, _packed_masks(i)
-    low = g.add(g.and_(i.b, rest), g.and_(i.a, rest))
-    return _only(g.xor(low, g.and_(g.xor(i.b, i.a), tops)))
-
-
-def _difference_of_parts(i: Inputs[V, B], left: V, right: V) -> V:
-    g, (tops, rest) = i.algebra, _packed_masks(i)
-    low = g.sub(g.or_(left, tops), g.and_(right, rest))
-    return g.xor(low, g.and_(g.not_(g.xor(left, right)), tops))
-
-
-def _pcmpeq(i: Inputs[V, B]) -> Outcome[V, B]:
-    g, (tops, rest) = i.algebra, _packed_masks(i)
-    change = g.xor(i.b, i.a)
-    some = g.or_(g.add(g.and_(change, rest), rest), change)  # its top bit: whether any bit of the part is set
-    return _only(_whole_parts(i, g.and_(g.not_(some), tops)))
-
-
-def _whole_parts(i: Inputs[V, B], some_tops: V) -> V:
-    """All bits of the parts whose top bits these are."""
-    g = i.algebra
-    return g.or_(some_tops, g.sub(some_tops, g.lshr(some_tops, g.const(64, i.width - 1))))
-
-
-def _packed_less(i: Inputs[V, B], left: V, right: V, *, signed: bool) -> V:
-    """The parts in which `left` is less than `right`: those that borrow (Warren, Hacker's Delight, 2-13 and 2-18)."""
-    g, (tops, _) = i.algebra, _packed_masks(i)
-    if signed:
-        left, right = g.xor(left, tops), g.xor(right, tops)
-    difference = _difference_of_parts(i, left, right)
-    not_left = g.not_(left)
-    borrows = g.or_(g.and_(not_left, right), g.and_(g.or_(not_left, right), difference))
-    return _whole_parts(i, g.and_(borrows, tops))
-
-
-def _packed_choice(i: Inputs[V, B], *, smaller: bool, signed: bool) -> Outcome[V, B]:
-    g = i.algebra
-    chosen = _packed_less(i, i.b, i.a, signed=signed)
-    one, other = (i.b, i.a) if smaller else (i.a, i.b)
-    return _only(g.xor(other, g.and_(g.xor(one, other), chosen)))
+def _packed(i: Inputs[V, B], operation: str) -> Outcome[V, B]:
+    """The packed rows' words have 64 bits; `width` is that of their parts."""
+    return _only(i.algebra.packed(operation, i.width, i.b, i.a))
 
 
 _MEANINGS: dict[str, Meaning] = {
@@ -412,14 +368,14 @@ _MEANINGS: dict[str, Meaning] = {
     "sx8": lambda i: _extend(i, 8, signed=True),
     "sx16": lambda i: _extend(i, 16, signed=True),
     "sx32": lambda i: _extend(i, 32, signed=True),
-    "padd": _padd,
-    "psub": lambda i: _only(_difference_of_parts(i, i.b, i.a)),
-    "pcmpeq": _pcmpeq,
-    "pcmpgt": lambda i: _only(_packed_less(i, i.a, i.b, signed=True)),
-    "pminu": lambda i: _packed_choice(i, smaller=True, signed=False),
-    "pmaxu": lambda i: _packed_choice(i, smaller=False, signed=False),
-    "pmins": lambda i: _packed_choice(i, smaller=True, signed=True),
-    "pmaxs": lambda i: _packed_choice(i, smaller=False, signed=True),
+    "padd": lambda i: _packed(i, "add"),
+    "psub": lambda i: _packed(i, "sub"),
+    "pcmpeq": lambda i: _packed(i, "eq"),
+    "pcmpgt": lambda i: _packed(i, "gt"),
+    "pminu": lambda i: _packed(i, "minu"),
+    "pmaxu": lambda i: _packed(i, "maxu"),
+    "pmins": lambda i: _packed(i, "mins"),
+    "pmaxs": lambda i: _packed(i, "maxs"),
     "rdf": lambda i: _only(word_of_flags(i.algebra, i.flags)),
     "wrf": _write_flags,
     "set": lambda i: _truth(i, holds(i.algebra, i.flags, i.condition)),
