@@ -26,8 +26,9 @@ from bridge.pixelcpu.meaning import ArrayMemory, after, unknown_memory, unknown_
 from bridge.pixelcpu.microcode import Program
 from bridge.pixelcpu.translate import translate
 from bridge.pixelcpu.translation import Translation
-from bridge.pixelcpu.vex import Meaning, Outcome, meaning
+from bridge.pixelcpu.vex import Meaning, meaning
 from bridge.pixelcpu.vex_flags import bit, is_set
+from bridge.pixelcpu.vex_machine import Outcome
 from bridge.pixelcpu.x86_state import FLAGS, HALVES, REGISTERS
 
 Status = Literal["proved", "refuted", "unsupported", "timeout"]

@@ -10,7 +10,8 @@ import z3
 
 from bridge.pixelcpu.errors import Unsupported
 from bridge.pixelcpu.unicorn_runs import UnicornFailed, run_once
-from bridge.pixelcpu.vex import initial, meaning
+from bridge.pixelcpu.vex import meaning
+from bridge.pixelcpu.vex_machine import initial
 from bridge.pixelcpu.x86_state import FLAG_BITS, FLAGS, HALVES, REGISTERS, random_states
 
 _VECTORS = """
