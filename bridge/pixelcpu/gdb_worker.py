@@ -50,7 +50,8 @@ from bridge.trace.shared_memory import TraceMemory
 READY, TAKE, QUIET, LOUD = b"r", b"t", b"q", b"l"
 """Sent once, when it has begun; and what Glassbox sends: take the table as it is, use it no more, use it. It answers
 each with the same."""
-_MOST_SITES_OF_A_LOOP, _MOST_SITES = 8, 32
+_MOST_SITES_OF_A_LOOP, _MOST_SITES = 8, 64
+"""The table has room for as many loops."""
 _MEASURED_S, _COMES_BACK_S = 0.003, 0.005
 _HELD_POLL_S = 0.002
 _SCAN_S = 0.1

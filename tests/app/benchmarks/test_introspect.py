@@ -48,7 +48,10 @@ def test_every_figure_of_the_issue_is_there_with_its_bar(report: Report) -> None
     }
     assert {name: str(results[name].bar) for name in bars} == bars
     measured = [result for result in report.results if not result.name.startswith("frozen_")]
-    assert all(result.value is not None and result.value > 0 for result in measured), report.results
+    for result in measured:
+        assert result.value is not None, result
+        # On a busy machine no look may fall into the time in which its share of a core is measured.
+        assert result.value > 0 or (result.value == 0 and result.name.endswith("core_percent")), result
     half, most, failed = (results[f"frozen_128mib_{name}"].value for name in ("held_p50", "held_p90", "failed"))
     if half is None or most is None:  # on a busy machine no look may be done in the time that a machine is held
         assert failed == 5

