@@ -115,7 +115,7 @@ def test_rounds_on_the_gpu_are_right(guest: LoopGuest, hybrid: Hybrid, owner: Gp
     before = memory(guest).copy()
     for number, loop in side_by_side().items():
         install(hybrid, owner, {number: loop})
-        n = WORDS // 2 if loop.element > 8 else WORDS - 3
+        n = min(WORDS - 3, (8 * WORDS - 16) // max(1, loop.element))
         registers = loop.registers(n, AREA + 5, AREA + WORDS * 8 + 3)
 
         def ran(

@@ -161,7 +161,8 @@ def test_nothing_heavy_is_loaded_until_it_is_needed() -> None:
 
 def test_an_interrupt_says_so_and_no_more() -> None:
     """Ctrl+C reaches all processes of a terminal's group."""
-    words = [sys.executable, "-P", "-m", "app", "pixel", "prove", "--hex", "f30fb8c3", "--test"]
+    python = ["env", "--default-signal=INT", sys.executable]  # who runs in the background ignores it
+    words = [*python, "-P", "-m", "app", "pixel", "prove", "--hex", "f30fb8c3", "--test"]
     with subprocess.Popen(words, cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True) as command:
         try:
             wait_until(lambda: any(ignores(pid, signal.SIGINT) for pid in children(command.pid)))
