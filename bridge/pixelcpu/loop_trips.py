@@ -75,8 +75,11 @@ def _distances(back: Term, counting: Counting) -> Iterator[tuple[Term, int]]:
 
 
 def _differences(back: Term) -> Iterator[Term]:
-    """What is compared, one less the other; then every other word in the condition."""
-    waiting, seen, words = [back], set(), []
+    """What is compared, one less the other; then every other word in the condition; then registers less constants,
+    whose comparison z3 takes apart into those of their upper and lower bits."""
+    waiting, seen = [back], set()
+    words: list[Term] = []
+    constants: set[int] = set()
     while waiting:
         one = waiting.pop(0)
         if one.get_id() in seen:
@@ -87,4 +90,9 @@ def _differences(back: Term) -> Iterator[Term]:
             yield z3.simplify(one.arg(0) - one.arg(1))
         elif z3.is_bv(one) and one.size() in (32, 64) and not z3.is_bv_value(one):
             words.append(one)
+        elif z3.is_bv_value(one) and one.size() > 1:
+            constants.add(one.as_long())
     yield from words
+    for word in words:
+        if z3.is_const(word):
+            yield from (z3.simplify(word - constant) for constant in sorted(constants) if constant)

@@ -21,7 +21,7 @@ from bridge.pixelcpu.loop_terms import symbols
 from bridge.pixelcpu.loops import Loop, loop_of
 from bridge.pixelcpu.memory import ArrayMemory
 from bridge.pixelcpu.translate import translate
-from bridge.pixelcpu.x86_state import FLAGS_MASK, REGISTERS
+from bridge.pixelcpu.x86_state import FLAGS_MASK, HALVES, REGISTERS
 
 DATA, DATA_BYTES = 0x100000, 1 << 14
 NAMES = ("rax", "rcx", "rdx", "rbx", "rsi", "rdi", "r8", "r9", "r10", "r11")
@@ -235,6 +235,23 @@ def check(loop: Loop, before: State, n_rounds: int, chance: random.Random) -> No
         combine = _COMBINE[fold.operation]
         total = reduce(lambda a, b: combine(a, b, sign) & mask, parts[name], before.words[name] & mask)
         assert n_rounds == 0 or in_order.words[name] == total
+
+
+def test_an_end_that_is_a_constant_is_known() -> None:
+    """z3 compares the upper and the lower bits by themselves: add rdx,[rdi+rcx]; add rcx,8; cmp rcx,0x2000; jb."""
+    loop = loop_of(bytes.fromhex("4803140f4883c1084881f90020000072ef"))
+    assert (loop.kind, loop.ordered) == ("reduction", False)
+    for rcx, expected in (
+        (0, 1023),
+        (8, 1022),
+        (0x1FE9, 1),
+        (0x1FF0, 1),
+        (0x1FF8, 0),
+        (0x2000, 0),
+        (-8 % (1 << 64), 1024),
+    ):
+        words = dict.fromkeys((*REGISTERS, *HALVES), 0) | {"rcx": rcx, "rdi": 0x10000}
+        assert loop.rounds(words) == expected
 
 
 @pytest.mark.parametrize("name", KNOWN)
