@@ -107,7 +107,7 @@ class _Search:
             if instructions == self._given.program.instructions:
                 return True  # nothing better was found for the others
             program = Program.of(instructions)
-            if self._agrees(program) and self._prove(program):
+            if program.cost < self.best.program.cost and self._agrees(program) and self._prove(program):
                 self.n_reused += 1
                 return True
         return False
@@ -117,10 +117,13 @@ class _Search:
         one_by_one = False
         while perf_counter() < self._deadline:
             now = perf_counter()
-            guesses = self._cheaper(now + (self._deadline - now) * (1.0 if one_by_one else _SHARE), one_by_one)
-            if not guesses:
-                self._ended = perf_counter() < self._deadline
+            until = now + (self._deadline - now) * (1.0 if one_by_one else _SHARE)
+            guesses = self._cheaper(until, one_by_one)
+            if not guesses and perf_counter() < until:
+                self._ended = True
                 return
+            if not guesses:  # cut short: it goes on in the time that is left
+                continue
             if one_by_one or self._prove(guesses[-1].program):
                 self._take(guesses)
                 continue
@@ -210,7 +213,8 @@ class _Search:
         steps, n_examples = self._examples.on_the_way(whole), len(self._examples)
         for one in alike(window, steps[place], steps[place + length], n_examples, deadline):
             yield _Guess(_with(instructions, place, length, one), window, (one,))
-        self._fruitless.add(window)
+        if perf_counter() < deadline:  # else it was cut short
+            self._fruitless.add(window)
 
 
 def _simpler(instructions: tuple[Instruction, ...], place: int) -> Iterator[_Guess]:

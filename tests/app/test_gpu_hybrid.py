@@ -414,12 +414,17 @@ def _failed(now: ToldGpu | None, before: ToldGpu | None, answer: str) -> bool:
     return now.timeouts > (before.timeouts if before else 0)
 
 
-def test_the_machine_stops_while_the_gpu_is_asked(guest: LoopGuest, hybrid: Hybrid, owner: GpuOwner) -> None:
+def start_endless(guest: LoopGuest, hybrid: Hybrid, owner: GpuOwner) -> None:
+    """2^64 rounds."""
     loop = NAMES["mixed"]
     install(hybrid, owner, {0: loop})
     registers = loop.registers(1, 0, 0)
-    registers[RCX] = 0  # 2^64 rounds
+    registers[RCX] = 0
     guest.start(loop.code, CODE_AT, registers)
+
+
+def test_the_machine_stops_while_the_gpu_is_asked(guest: LoopGuest, hybrid: Hybrid, owner: GpuOwner) -> None:
+    start_endless(guest, hybrid, owner)
     wait_until(lambda: (told := the_one(hybrid).gpu) is not None and told.calls > 20)
     os.kill(owner.pid, signal.SIGSTOP)
     try:
@@ -436,11 +441,7 @@ def test_the_machine_stops_while_the_gpu_is_asked(guest: LoopGuest, hybrid: Hybr
 
 def test_a_stop_comes_through_in_the_middle_of_a_call(guest: LoopGuest, hybrid: Hybrid, owner: GpuOwner) -> None:
     """Who has the GPU is held for good: the call ends by its own limit, and the machine stands."""
-    loop = NAMES["mixed"]
-    install(hybrid, owner, {0: loop})
-    registers = loop.registers(1, 0, 0)
-    registers[RCX] = 0  # 2^64 rounds
-    guest.start(loop.code, CODE_AT, registers)
+    start_endless(guest, hybrid, owner)
 
     def stopped_in_a_call() -> bool:
         """Whether a call was under way when the machine was asked to stop, and was given up for it to stand."""

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bridge.pixelcpu import synthesis
 from bridge.pixelcpu.assembly import assemble, disassemble
 from bridge.pixelcpu.isa import CONDITIONS, N_REGISTERS, ROWS, Shape
 from bridge.pixelcpu.microcode import Instruction, Program, make, signed
@@ -139,6 +140,15 @@ def test_where_nothing_was_to_be_had_nothing_is_looked_for_again() -> None:
     code = bytes.fromhex("4801f1")
     again = improve(code, translate(code), LIMIT_S, known)
     assert (again.translation, again.proof, again.n_tried, again.n_reused) == (translate(code), None, 0, 0)
+
+
+def test_a_search_that_was_cut_short_says_nothing_of_its_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clock that jumps over the deadline of the guesses, and stands before the end of all."""
+    times = iter([0.0] * 3 + [0.7] * 4)
+    monkeypatch.setattr(synthesis, "perf_counter", lambda: next(times, 2.0))
+    code = bytes.fromhex("48c1e00348c1e005")
+    improved = improve(code, translate(code), 1.0)
+    assert (improved.translation, improved.templates) == (translate(code), ())
 
 
 def test_pieces_within_other_code_are_known_too() -> None:
